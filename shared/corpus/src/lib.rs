@@ -1,0 +1,3 @@
+//! What the data is: stories, tokenizer, token shards, packed bins, batches.
+#[cfg(feature = "stories")]
+pub mod grammar;

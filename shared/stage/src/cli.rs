@@ -1,0 +1,66 @@
+//! The command line that all stages share.
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use crate::{Failure, Log, LogFormat, Pipeline, Result};
+
+/// Options of every stage. A stage adds flags of its own, each short for the key of the same name in its section.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Common {
+    /// Pipeline file with the settings of every stage
+    #[arg(long, value_name = "FILE", default_value = "pipelines/quickstart.toml")]
+    pub config: PathBuf,
+    /// Override one setting of the pipeline file, for example train.lr=3e-4 (repeatable)
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub settings: Vec<String>,
+    /// Folder of all inputs and outputs [default: the file's `out`, or out/NAME for NAME.toml]
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Do the work again even if it is up to date
+    #[arg(long)]
+    pub force: bool,
+    /// Threads to use; the result does not depend on it [default: all cores]
+    #[arg(long, value_name = "N")]
+    pub threads: Option<usize>,
+    /// How progress is reported on stderr
+    #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
+    pub log: LogFormat,
+}
+
+/// A stage at work: its settings, its folder, its voice.
+#[derive(Clone, Debug)]
+pub struct Stage {
+    pub name: &'static str,
+    pub pipeline: Pipeline,
+    pub out: PathBuf,
+    pub force: bool,
+    pub threads: Option<usize>,
+    pub log: Log,
+}
+
+impl Common {
+    /// Reads the settings. `flags` are the stage's own options; those given are settings of `section`.
+    pub fn open(&self, name: &'static str, section: &str, flags: &impl Serialize) -> Result<Stage> {
+        let log = Log::new(name, self.log);
+        let mut settings = self.settings.clone();
+        let flags = serde_json::to_value(flags).map_err(|e| Failure::usage(e.to_string()))?;
+        for (key, value) in flags.as_object().into_iter().flatten().filter(|(_, value)| !value.is_null()) {
+            settings.push(format!("{section}.{key}={value}")); // JSON text of numbers, strings and lists is TOML
+        }
+        let pipeline = Pipeline::load(&self.config, &settings)?;
+        let stem = self.config.file_stem().unwrap_or_default();
+        let out = self.out.clone().or_else(|| pipeline.out.as_ref().map(PathBuf::from)).unwrap_or_else(|| Path::new("out").join(stem));
+        if self.threads == Some(0) {
+            return Err(Failure::usage("--threads 0: expected at least 1"));
+        }
+        Ok(Stage { name, pipeline, out, force: self.force, threads: self.threads, log })
+    }
+}
+
+impl Stage {
+    /// A file or folder of this run, by its name in the table of files.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.out.join(name)
+    }
+}

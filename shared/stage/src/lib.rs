@@ -1,0 +1,23 @@
+//! How a stage behaves: its settings, its files, its words, its end.
+//!
+//! Every executable of the pipeline opens a [`Stage`] from the command line, asks [`Work`] whether anything
+//! is left to do, writes its files through [`AtomicFile`], and ends through [`main`] with an exit code.
+pub mod cli;
+pub mod config;
+mod failure;
+mod files;
+pub mod interrupt;
+mod log;
+mod manifest;
+mod random;
+
+pub use cli::{Common, Stage};
+pub use config::Pipeline;
+pub use failure::{Failure, Result, main};
+pub use files::{AtomicFile, FileRecord, create_dir, hash_file, read_to_string, remove_if_present};
+pub use log::{Log, LogFormat, Progress, Unit};
+pub use manifest::{Manifest, State, Work};
+pub use random::Random;
+
+/// Name and version that manifests carry.
+pub const PROGRAM: &str = concat!("bedtime ", env!("CARGO_PKG_VERSION"));

@@ -1,0 +1,185 @@
+//! What a stage says while it works: one progress bar on a terminal, a plain line every few seconds elsewhere,
+//! JSON lines with `--log json`. All of it on stderr; results go to stdout.
+use std::io::IsTerminal;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use indicatif::{HumanBytes, HumanCount, HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde_json::{Map, Value, json};
+
+static JSON: AtomicBool = AtomicBool::new(false);
+const PLAIN_LINE_EVERY: Duration = Duration::from_secs(5);
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum LogFormat {
+    #[default]
+    Text,
+    Json,
+}
+
+/// A stage's voice.
+#[derive(Clone, Copy, Debug)]
+pub struct Log {
+    stage: &'static str,
+}
+
+impl Log {
+    pub fn new(stage: &'static str, format: LogFormat) -> Self {
+        JSON.store(format == LogFormat::Json, Ordering::Relaxed);
+        Log { stage }
+    }
+
+    pub fn say(&self, text: impl AsRef<str>) {
+        self.event("message", json!({ "text": text.as_ref() }), text.as_ref());
+    }
+
+    pub fn warn(&self, text: impl AsRef<str>) {
+        self.event("warning", json!({ "text": text.as_ref() }), &format!("warning: {}", text.as_ref()));
+    }
+
+    /// One event: `fields` for machines, `text` for people.
+    pub fn event(&self, event: &str, fields: Value, text: &str) {
+        emit(self.stage, event, fields, text);
+    }
+
+    /// A counted piece of work. `total` is None where it is not known.
+    pub fn progress(&self, what: &str, unit: Unit, total: Option<u64>) -> Progress {
+        Progress::new(*self, what, unit, total)
+    }
+}
+
+fn emit(stage: &str, event: &str, fields: Value, text: &str) {
+    if JSON.load(Ordering::Relaxed) {
+        let mut line = Map::from_iter([("event".to_owned(), event.into()), ("stage".to_owned(), stage.into())]);
+        if let Value::Object(fields) = fields {
+            line.extend(fields);
+        }
+        eprintln!("{}", Value::Object(line));
+    } else {
+        eprintln!("{stage}: {text}");
+    }
+}
+
+pub(crate) fn report_error(stage: &str, code: u8, text: &str) {
+    emit(stage, "error", json!({ "exit_code": code, "text": text }), &format!("error: {text}"));
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unit {
+    Bytes,
+    Stories,
+    Steps,
+    Tokens,
+}
+
+impl Unit {
+    fn name(self) -> &'static str {
+        match self {
+            Unit::Bytes => "bytes",
+            Unit::Stories => "stories",
+            Unit::Steps => "steps",
+            Unit::Tokens => "tokens",
+        }
+    }
+
+    fn show(self, n: u64) -> String {
+        match self {
+            Unit::Bytes => HumanBytes(n).to_string(),
+            _ => format!("{} {}", HumanCount(n), self.name()),
+        }
+    }
+}
+
+/// Safe to advance from many threads.
+pub struct Progress {
+    log: Log,
+    what: String,
+    unit: Unit,
+    total: Option<u64>,
+    bar: ProgressBar,
+    done: AtomicU64,
+    started: Instant,
+    last_line: Mutex<Instant>,
+}
+
+impl Progress {
+    fn new(log: Log, what: &str, unit: Unit, total: Option<u64>) -> Self {
+        let bar = ProgressBar::with_draw_target(total, ProgressDrawTarget::stderr());
+        if !std::io::stderr().is_terminal() || JSON.load(Ordering::Relaxed) {
+            bar.set_draw_target(ProgressDrawTarget::hidden());
+        }
+        let counts = match (unit, total) {
+            (Unit::Bytes, Some(_)) => "{bytes}/{total_bytes} {bytes_per_sec} eta {eta}",
+            (Unit::Bytes, None) => "{bytes} {bytes_per_sec}",
+            (_, Some(_)) => "{human_pos}/{human_len} {per_sec} eta {eta}",
+            (_, None) => "{human_pos} {per_sec}",
+        };
+        let template = match total {
+            Some(_) => format!("{{prefix}} {{wide_bar}} {counts} {{msg}}"),
+            None => format!("{{prefix}} {{spinner}} {counts} {{msg}}"),
+        };
+        bar.set_style(ProgressStyle::with_template(&template).unwrap_or_else(|_| ProgressStyle::default_bar()));
+        bar.set_prefix(what.to_owned());
+        let now = Instant::now();
+        Progress { log, what: what.to_owned(), unit, total, bar, done: AtomicU64::new(0), started: now, last_line: Mutex::new(now) }
+    }
+
+    /// What already was there before this run (a resumed download, kept shards): it does not count for the rate.
+    pub fn skip(&self, n: u64) {
+        self.done.fetch_add(n, Ordering::Relaxed);
+        self.bar.inc(n);
+        self.bar.reset_eta();
+    }
+
+    pub fn add(&self, n: u64) {
+        let done = self.done.fetch_add(n, Ordering::Relaxed) + n;
+        self.bar.inc(n);
+        if self.bar.is_hidden()
+            && let Ok(mut last) = self.last_line.try_lock()
+            && last.elapsed() >= PLAIN_LINE_EVERY
+        {
+            *last = Instant::now();
+            self.plain_line(done);
+        }
+    }
+
+    pub fn message(&self, text: impl Into<String>) {
+        self.bar.set_message(text.into());
+    }
+
+    /// Prints above the bar without tearing it.
+    pub fn suspend<T>(&self, f: impl FnOnce() -> T) -> T {
+        self.bar.suspend(f)
+    }
+
+    pub fn elapsed(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    fn plain_line(&self, done: u64) {
+        let seconds = self.started.elapsed().as_secs_f64().max(1e-9);
+        let rate = done as f64 / seconds;
+        let left = self.total.map(|total| Duration::from_secs_f64(total.saturating_sub(done) as f64 / rate.max(1e-9)));
+        let text = match (self.total, left) {
+            (Some(total), Some(left)) => format!(
+                "{} {} of {}, {}/s, {} left",
+                self.what,
+                self.unit.show(done),
+                self.unit.show(total),
+                self.unit.show(rate as u64),
+                HumanDuration(left)
+            ),
+            _ => format!("{} {}, {}/s", self.what, self.unit.show(done), self.unit.show(rate as u64)),
+        };
+        let fields = json!({ "what": self.what, "unit": self.unit.name(), "done": done, "total": self.total,
+            "per_second": rate, "seconds_left": left.map(|l| l.as_secs_f64()) });
+        self.log.event("progress", fields, &text);
+    }
+
+    /// Removes the bar. What was done is said by the caller, once.
+    pub fn finish(self) -> u64 {
+        self.bar.finish_and_clear();
+        self.done.load(Ordering::Relaxed)
+    }
+}

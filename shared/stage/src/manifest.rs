@@ -1,0 +1,247 @@
+//! Manifests: what a result was made from, so that running a stage again does nothing when nothing changed.
+//!
+//! The manifest holds content hashes only: no times, no absolute paths, so its own bytes repeat. Lengths and
+//! modification times live in `.NAME.stamp` beside it, which lets the usual check skip the hashing.
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::UNIX_EPOCH;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+use crate::files::hex;
+use crate::{AtomicFile, Failure, FileRecord, PROGRAM, Result, hash_file};
+
+/// Raised when the meaning of a manifest or of the files it describes changes.
+pub const FORMAT: u32 = 1;
+
+/// What a stage made and from what. Written last, it makes its folder whole.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Manifest {
+    pub format: u32,
+    pub stage: String,
+    pub program: String,
+    pub inputs: Vec<FileRecord>,
+    /// The settings that decide the result, and the SHA-256 of their JSON text.
+    pub config: Value,
+    pub config_sha256: String,
+    pub outputs: Vec<FileRecord>,
+    /// Sums over the outputs: stories, tokens, bytes, ...
+    pub counts: BTreeMap<String, u64>,
+    /// Hash and vocabulary of the tokenizer that made the ids, where there are ids.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tokenizer: Option<TokenizerRecord>,
+    /// Whatever else a reader of this kind of output wants to know.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub facts: BTreeMap<String, Value>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TokenizerRecord {
+    pub sha256: String,
+    pub vocab_size: u64,
+}
+
+impl Manifest {
+    pub fn read(path: &Path) -> Result<Self> {
+        let text = std::fs::read(path).map_err(Failure::reading(path))?;
+        let remedy = "run the stage that makes it again with --force";
+        let manifest: Manifest = serde_json::from_slice(&text)
+            .map_err(|error| Failure::input(path, error, "a manifest of this program", remedy))?;
+        if manifest.format != FORMAT {
+            let found = format!("manifest format {}", manifest.format);
+            return Err(Failure::input(path, found, format_args!("format {FORMAT}"), remedy));
+        }
+        if config_hash(&manifest.config) != manifest.config_sha256 {
+            return Err(Failure::input(path, "its config does not fit its config_sha256", "an undamaged manifest", remedy));
+        }
+        Ok(manifest)
+    }
+
+    pub fn count(&self, name: &str) -> u64 {
+        self.counts.get(name).copied().unwrap_or(0)
+    }
+}
+
+fn config_hash(config: &Value) -> String {
+    hex(&Sha256::digest(config.to_string()))
+}
+
+/// One piece of work: named inputs and settings in, one manifest and its outputs out.
+pub struct Work {
+    pub stage: &'static str,
+    pub manifest: PathBuf,
+    /// Name in the manifest, and where the file is now.
+    pub inputs: Vec<(String, PathBuf)>,
+    pub config: Value,
+}
+
+pub enum State {
+    /// Made before from the same inputs and settings, and still as it was made.
+    UpToDate(Box<Manifest>),
+    /// To be made; says why.
+    Stale(String),
+}
+
+/// Length and modification time of a file: enough to see that nobody touched it.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Touch {
+    name: String,
+    bytes: u64,
+    modified_ns: u128,
+}
+
+impl Touch {
+    fn of(name: &str, path: &Path) -> Option<Self> {
+        let metadata = std::fs::metadata(path).ok()?;
+        let modified = metadata.modified().ok()?.duration_since(UNIX_EPOCH).ok()?;
+        Some(Touch { name: name.to_owned(), bytes: metadata.len(), modified_ns: modified.as_nanos() })
+    }
+}
+
+impl Work {
+    /// Looks whether the result is there and fits. A missing input is an error that names `remedy`.
+    pub fn state(&self, force: bool) -> Result<State> {
+        if force {
+            return Ok(State::Stale("--force".into()));
+        }
+        if !self.manifest.exists() {
+            return Ok(State::Stale("not made yet".into()));
+        }
+        let manifest = match Manifest::read(&self.manifest) {
+            Ok(manifest) => manifest,
+            Err(_) => return Ok(State::Stale("its manifest is damaged or from another version".into())),
+        };
+        if manifest.stage != self.stage {
+            return Ok(State::Stale(format!("its manifest was written by {}", manifest.stage)));
+        }
+        if manifest.config != self.config {
+            return Ok(State::Stale(format!("settings changed: {}", changed_keys(&manifest.config, &self.config))));
+        }
+        if !manifest.inputs.iter().map(|r| &r.name).eq(self.inputs.iter().map(|(name, _)| name)) {
+            return Ok(State::Stale("its inputs are other files".into()));
+        }
+        let stamp: Vec<Touch> = std::fs::read(self.stamp_path()).ok().and_then(|b| serde_json::from_slice(&b).ok()).unwrap_or_default();
+        let mut rehashed = false;
+        for (record, path, kind) in self.files(&manifest) {
+            let Some(touch) = Touch::of(&format!("{kind} {}", record.name), &path) else {
+                return Ok(State::Stale(format!("{kind} {} is missing", record.name)));
+            };
+            if touch.bytes != record.bytes {
+                return Ok(State::Stale(format!("{kind} {} has another length", record.name)));
+            }
+            if !stamp.contains(&touch) {
+                rehashed = true;
+                if hash_file(&path)?.sha256 != record.sha256 {
+                    return Ok(State::Stale(format!("{kind} {} has another content", record.name)));
+                }
+            }
+        }
+        if rehashed {
+            self.write_stamp(&manifest)?;
+        }
+        Ok(State::UpToDate(Box::new(manifest)))
+    }
+
+    /// Hashes the inputs, for a manifest to be written.
+    pub fn input_records(&self) -> Result<Vec<FileRecord>> {
+        self.inputs.iter().map(|(name, path)| Ok(FileRecord { name: name.clone(), ..hash_file(path)? })).collect()
+    }
+
+    /// A manifest of this work, to be completed with counts and facts.
+    pub fn manifest(&self, outputs: Vec<FileRecord>) -> Result<Manifest> {
+        Ok(Manifest {
+            format: FORMAT,
+            stage: self.stage.to_owned(),
+            program: PROGRAM.to_owned(),
+            inputs: self.input_records()?,
+            config: self.config.clone(),
+            config_sha256: config_hash(&self.config),
+            outputs,
+            counts: BTreeMap::new(),
+            tokenizer: None,
+            facts: BTreeMap::new(),
+        })
+    }
+
+    /// Writes the manifest, which makes the result whole, and its stamp.
+    pub fn publish(&self, manifest: &Manifest) -> Result<()> {
+        let mut text = serde_json::to_string_pretty(manifest).map_err(|e| Failure::usage(format!("manifest: {e}")))?;
+        text.push('\n');
+        AtomicFile::write(&self.manifest, text.as_bytes())?;
+        self.write_stamp(manifest)
+    }
+
+    fn files<'a>(&'a self, manifest: &'a Manifest) -> impl Iterator<Item = (&'a FileRecord, PathBuf, &'static str)> {
+        let folder = self.manifest.parent().unwrap_or(Path::new(""));
+        let inputs = manifest.inputs.iter().zip(&self.inputs).map(|(r, (_, path))| (r, path.clone(), "input"));
+        inputs.chain(manifest.outputs.iter().map(move |r| (r, folder.join(&r.name), "output")))
+    }
+
+    fn stamp_path(&self) -> PathBuf {
+        let name = self.manifest.file_name().unwrap_or_default().to_string_lossy();
+        self.manifest.with_file_name(format!(".{name}.stamp"))
+    }
+
+    fn write_stamp(&self, manifest: &Manifest) -> Result<()> {
+        let touches: Vec<Touch> = self.files(manifest).filter_map(|(r, path, kind)| Touch::of(&format!("{kind} {}", r.name), &path)).collect();
+        let text = serde_json::to_vec(&touches).map_err(|e| Failure::usage(format!("stamp: {e}")))?;
+        AtomicFile::write(&self.stamp_path(), &text).map(drop)
+    }
+}
+
+/// `a, b.c`: the keys in which two settings differ.
+pub fn changed_keys(old: &Value, new: &Value) -> String {
+    fn walk(prefix: &str, old: &Value, new: &Value, out: &mut Vec<String>) {
+        match (old, new) {
+            (Value::Object(a), Value::Object(b)) => {
+                let keys: std::collections::BTreeSet<&String> = a.keys().chain(b.keys()).collect();
+                for key in keys {
+                    let path = if prefix.is_empty() { key.clone() } else { format!("{prefix}.{key}") };
+                    walk(&path, a.get(key).unwrap_or(&Value::Null), b.get(key).unwrap_or(&Value::Null), out);
+                }
+            }
+            _ if old != new => out.push(format!("{prefix} {old} -> {new}")),
+            _ => {}
+        }
+    }
+    let mut out = Vec::new();
+    walk("", old, new, &mut out);
+    out.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_result_is_up_to_date_until_an_input_an_output_or_a_setting_changes() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        std::fs::write(at("in"), "input").unwrap();
+        let work = |lr: f64| Work { stage: "test", manifest: at("manifest.json"), inputs: vec![("in".into(), at("in"))], config: json!({ "lr": lr }) };
+        let stale = |work: &Work| match work.state(false).unwrap() {
+            State::Stale(why) => why,
+            State::UpToDate(_) => "up to date".into(),
+        };
+        assert_eq!(stale(&work(1.0)), "not made yet");
+        let output = AtomicFile::write(&at("out"), b"output").unwrap();
+        let manifest = work(1.0).manifest(vec![output]).unwrap();
+        work(1.0).publish(&manifest).unwrap();
+        assert_eq!(stale(&work(1.0)), "up to date");
+        assert_eq!(stale(&work(2.0)), "settings changed: lr 1.0 -> 2.0");
+
+        // Same content written again: only the time differs, so the content decides.
+        std::fs::write(at("in"), "input").unwrap();
+        assert_eq!(stale(&work(1.0)), "up to date");
+        std::fs::write(at("in"), "INPUT").unwrap();
+        assert_eq!(stale(&work(1.0)), "input in has another content");
+        std::fs::write(at("in"), "input").unwrap();
+        std::fs::remove_file(at("out")).unwrap();
+        assert_eq!(stale(&work(1.0)), "output out is missing");
+    }
+}
