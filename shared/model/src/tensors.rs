@@ -1,0 +1,132 @@
+//! The one table of tensors. It drives allocation, gradients, AdamW, checkpoints, export and tests.
+//!
+//! All weights lie in one flat buffer, and gradients and Adam's moments in buffers of the same layout. The matrices
+//! that weight decay shrinks come first, so decay is a length, not a mask. Matrices that multiply the same input
+//! (q, k, v; gate, up) lie side by side, so each group is one product.
+use std::ops::Range;
+
+use crate::Config;
+
+/// How a tensor begins.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Init {
+    Normal { std: f32 },
+    Ones,
+}
+
+/// A tensor in the flat buffer, row-major. `name` is the one LlamaForCausalLM uses.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tensor {
+    pub name: String,
+    /// [outputs, inputs] of a matrix, [width] of a norm.
+    pub shape: Vec<usize>,
+    pub offset: usize,
+    pub init: Init,
+    pub decay: bool,
+}
+
+impl Tensor {
+    pub fn len(&self) -> usize {
+        self.shape.iter().product()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    pub fn range(&self) -> Range<usize> {
+        self.offset..self.offset + self.len()
+    }
+}
+
+/// Where the tensors of one layer are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Layer {
+    /// [3 d_model, d_model]: query, key and value rows.
+    pub qkv: Range<usize>,
+    /// [d_model, d_model]
+    pub attention_out: Range<usize>,
+    /// [2 d_mlp, d_model]: gate and up rows.
+    pub gate_up: Range<usize>,
+    /// [d_model, d_mlp]
+    pub down: Range<usize>,
+    /// [d_model]
+    pub attention_norm: Range<usize>,
+    /// [d_model]
+    pub mlp_norm: Range<usize>,
+}
+
+#[derive(Clone, Debug)]
+pub struct TensorTable {
+    pub tensors: Vec<Tensor>,
+    pub layers: Vec<Layer>,
+    /// [vocab_size, d_model], tied: the output product uses it too.
+    pub embedding: Range<usize>,
+    /// [d_model]
+    pub final_norm: Range<usize>,
+    /// Elements of the flat buffer.
+    pub len: usize,
+    /// The first `decay_len` elements are those that weight decay shrinks.
+    pub decay_len: usize,
+}
+
+impl TensorTable {
+    pub fn new(config: &Config) -> Self {
+        let (d, f) = (config.d_model, config.d_mlp);
+        let std = 0.02;
+        // GPT-2's rule: 2 L branches add into the residual stream, so each begins smaller.
+        let residual_std = std / (2.0 * config.n_layer as f32).sqrt();
+        let mut tensors = Vec::new();
+        let mut len = 0;
+        let mut add = |name: String, shape: &[usize], init: Init, decay: bool| {
+            tensors.push(Tensor { name, shape: shape.to_vec(), offset: len, init, decay });
+            let start = len;
+            len += shape.iter().product::<usize>();
+            start..len
+        };
+        let normal = |std| Init::Normal { std };
+        let mut layers = Vec::new();
+        for l in 0..config.n_layer {
+            let mut matrix = |name: &str, shape: &[usize], std: f32| add(format!("model.layers.{l}.{name}.weight"), shape, normal(std), true);
+            let q = matrix("self_attn.q_proj", &[d, d], std);
+            let _ = matrix("self_attn.k_proj", &[d, d], std);
+            let v = matrix("self_attn.v_proj", &[d, d], std);
+            let attention_out = matrix("self_attn.o_proj", &[d, d], residual_std);
+            let gate = matrix("mlp.gate_proj", &[f, d], std);
+            let up = matrix("mlp.up_proj", &[f, d], std);
+            let down = matrix("mlp.down_proj", &[d, f], residual_std);
+            layers.push(Layer { qkv: q.start..v.end, attention_out, gate_up: gate.start..up.end, down, attention_norm: 0..0, mlp_norm: 0..0 });
+        }
+        let embedding = add("model.embed_tokens.weight".into(), &[config.vocab_size, d], normal(std), false);
+        for (l, layer) in layers.iter_mut().enumerate() {
+            let mut norm = |name: &str| add(format!("model.layers.{l}.{name}.weight"), &[d], Init::Ones, false);
+            layer.attention_norm = norm("input_layernorm");
+            layer.mlp_norm = norm("post_attention_layernorm");
+        }
+        let final_norm = add("model.norm.weight".into(), &[d], Init::Ones, false);
+        let decay_len = embedding.start;
+        TensorTable { tensors, layers, embedding, final_norm, len, decay_len }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_house_model_has_the_house_size() {
+        let config = Config::new(&stage::config::Model::default(), 8000);
+        let table = TensorTable::new(&config);
+        assert_eq!(table.len, 9_952_320);
+        assert_eq!(table.tensors.len(), 6 * 9 + 2);
+        assert_eq!(table.tensors.iter().map(Tensor::len).sum::<usize>(), table.len);
+        for pair in table.tensors.windows(2) {
+            assert_eq!(pair[0].range().end, pair[1].offset);
+        }
+        for tensor in &table.tensors {
+            assert_eq!(tensor.decay, tensor.range().end <= table.decay_len, "{}", tensor.name);
+        }
+        assert_eq!(table.layers[5].qkv.len(), 3 * 320 * 320);
+        assert_eq!(table.layers[5].gate_up.len(), 2 * 856 * 320);
+    }
+}
