@@ -1,0 +1,288 @@
+//! Stories as parquet: the files that fetch-parquet leaves in `raw/`, read row group by row group.
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use arrow::array::{Array, StringViewArray};
+use arrow::datatypes::{DataType, Field, Schema};
+use bytes::Bytes;
+use parquet::arrow::ProjectionMask;
+use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
+use parquet::errors::ParquetError;
+use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader};
+use parquet::file::reader::{ChunkReader, Length};
+use stage::{Failure, Manifest, Result};
+
+/// The column of a file written by this project, whatever the column was called where its stories came from.
+pub const COLUMN: &str = "text";
+/// Key in a parquet footer: the name that the column `text` had in the source.
+pub(crate) const SOURCE_COLUMN: &str = "bedtime.source_column";
+const ROWS_PER_BATCH: usize = 1024;
+const MAKE_FETCH: &str = "run `make fetch`";
+
+/// `raw/<split>-*.parquet` in order, as named by `manifest.json` or by a complete set of `manifest-i-of-n.json`
+/// from one setting. `split` is "train" or "validation".
+pub fn raw_files(raw: &Path, split: &str) -> Result<Vec<PathBuf>> {
+    let mut names: Vec<String> = raw_manifests(raw)?
+        .iter()
+        .flat_map(|manifest| &manifest.outputs)
+        .map(|output| output.name.clone())
+        .filter(|name| name.strip_prefix(split).is_some_and(|rest| rest.starts_with('-')))
+        .collect();
+    names.sort();
+    if names.is_empty() {
+        return Err(Failure::input(raw, format_args!("its manifest names no {split} stories"), format_args!("{split}-*.parquet"), MAKE_FETCH));
+    }
+    let files: Vec<PathBuf> = names.iter().map(|name| raw.join(name)).collect();
+    for (i, (name, path)) in names.iter().zip(&files).enumerate() {
+        let expected = format!("{split}-{i:05}-of-{:05}.parquet", names.len());
+        if *name != expected {
+            return Err(Failure::input(raw, format_args!("its manifests name {name}"), expected, format_args!("{MAKE_FETCH} with FORCE=1")));
+        }
+        if !path.is_file() {
+            return Err(Failure::input(path, "not found", "the file that the manifest beside it names", MAKE_FETCH));
+        }
+    }
+    Ok(files)
+}
+
+/// The manifest of `raw`, or those of its shards in order.
+pub fn raw_manifests(raw: &Path) -> Result<Vec<Manifest>> {
+    let whole = raw.join("manifest.json");
+    if whole.is_file() {
+        return Ok(vec![Manifest::read(&whole)?]);
+    }
+    let mut shards: Vec<(u32, u32)> = std::fs::read_dir(raw)
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| shard_of_manifest(&entry.ok()?.file_name().to_string_lossy()))
+        .collect();
+    shards.sort_unstable();
+    let Some(&(_, n)) = shards.first() else {
+        return Err(Failure::input(&whole, "not found", "stories fetched before this stage", MAKE_FETCH));
+    };
+    let shard_path = |i: u32, n: u32| raw.join(format!("manifest-{i}-of-{n}.json"));
+    if let Some(&(i, other)) = shards.iter().find(|shard| shard.1 != n) {
+        return Err(Failure::input(&shard_path(i, other), format_args!("a shard of {other} beside a shard of {n}"), "the shards of one fetch", MAKE_FETCH));
+    }
+    let mut manifests = Vec::new();
+    for i in 1..=n {
+        if !shards.contains(&(i, n)) {
+            let remedy = format!("run fetch-parquet --shard {i}/{n}, or `make fetch` for all of it");
+            return Err(Failure::input(&shard_path(i, n), "not found", format_args!("the manifests of all {n} shards"), remedy));
+        }
+        manifests.push(Manifest::read(&shard_path(i, n))?);
+    }
+    if let Some(i) = manifests.iter().position(|manifest| manifest.config_sha256 != manifests[0].config_sha256) {
+        let remedy = format!("run fetch-parquet --shard I/{n} again for every I with the same settings");
+        return Err(Failure::input(&shard_path(i as u32 + 1, n), "fetched with other settings than shard 1", "one setting for all shards", remedy));
+    }
+    Ok(manifests)
+}
+
+/// (i, n) of `manifest-i-of-n.json`.
+pub(crate) fn shard_of_manifest(name: &str) -> Option<(u32, u32)> {
+    let (i, n) = name.strip_prefix("manifest-")?.strip_suffix(".json")?.split_once("-of-")?;
+    Some((i.parse().ok()?, n.parse().ok()?))
+}
+
+/// Bytes of a file that is not on this machine.
+pub(crate) trait RangeRead: Send + Sync {
+    /// Length of the whole file in bytes.
+    fn length(&self) -> u64;
+    fn read_range(&self, start: u64, bytes: u64) -> Result<Bytes>;
+}
+
+enum Place {
+    Local,
+    Remote(Arc<dyn RangeRead>),
+}
+
+/// One parquet file of stories. Safe to share between threads: every read opens the file for itself.
+pub struct ParquetStories {
+    path: PathBuf,
+    place: Place,
+    metadata: ArrowReaderMetadata,
+    column: usize,
+    projection: ProjectionMask,
+}
+
+impl ParquetStories {
+    /// Reads the footer. `column` must hold strings (plain, large, view or dictionary: parquet stores them alike).
+    pub fn open(path: &Path, column: &str) -> Result<Self> {
+        let mut file = File::open(path).map_err(Failure::reading(path))?;
+        let length = file.metadata().map_err(Failure::reading(path))?.len();
+        let mut ends = [0u8; 8];
+        if length >= 12 {
+            let (start, end) = ends.split_at_mut(4);
+            file.read_exact(start).and_then(|()| file.seek(SeekFrom::End(-4))).and_then(|_| file.read_exact(end)).map_err(Failure::reading(path))?;
+        }
+        check_ends(path, length, &ends)?;
+        let metadata = ParquetMetaDataReader::new().parse_and_finish(&file).map_err(|error| damaged(path, "footer", error))?;
+        Self::new(path, Place::Local, metadata, column)
+    }
+
+    /// Reads the footer over the network; `path` is the name that messages give the file.
+    pub(crate) fn open_remote(path: &Path, remote: Arc<dyn RangeRead>, column: &str) -> Result<Self> {
+        let length = remote.length();
+        let mut tail = remote.read_range(length.saturating_sub(64 << 10), length.min(64 << 10))?;
+        let magic = if length > 64 << 10 { Bytes::from_static(b"PAR1") } else { tail.slice(..tail.len().min(4)) };
+        let mut ends = [0u8; 8];
+        if tail.len() >= 12 {
+            ends[..4].copy_from_slice(&magic);
+            ends[4..].copy_from_slice(&tail[tail.len() - 4..]);
+        }
+        check_ends(path, length, &ends)?;
+        let mut reader = ParquetMetaDataReader::new();
+        for _ in 0..3 {
+            match reader.try_parse_sized(&tail, length) {
+                Err(ParquetError::NeedMoreData(needed)) if needed as u64 <= length => {
+                    tail = remote.read_range(length - needed as u64, needed as u64)?;
+                }
+                Err(error) => return Err(damaged(path, "footer", error)),
+                Ok(()) => break,
+            }
+        }
+        let metadata = reader.finish().map_err(|error| damaged(path, "footer", error))?;
+        Self::new(path, Place::Remote(remote), metadata, column)
+    }
+
+    fn new(path: &Path, place: Place, metadata: ParquetMetaData, column: &str) -> Result<Self> {
+        let metadata = Arc::new(metadata);
+        // Without the writer's Arrow schema every string is Utf8; read as views it is not copied out of its page.
+        let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
+        let inferred = ArrowReaderMetadata::try_new(metadata.clone(), options.clone()).map_err(|error| damaged(path, "schema", error))?;
+        let fields = inferred.schema().fields();
+        let rewritten = metadata.file_metadata().key_value_metadata().into_iter().flatten();
+        let renamed = rewritten.into_iter().any(|pair| pair.key == SOURCE_COLUMN && pair.value.as_deref() == Some(column));
+        let wanted = if renamed { COLUMN } else { column };
+        let Some((index, field)) = inferred.schema().column_with_name(wanted) else {
+            let names: Vec<&str> = fields.iter().map(|field| field.name().as_str()).collect();
+            let remedy = "name the column that holds the text with --set fetch.column=NAME";
+            return Err(Failure::input(path, format_args!("no column {column:?}; its columns are {}", names.join(", ")), format_args!("a column {column:?} of strings"), remedy));
+        };
+        if *field.data_type() != DataType::Utf8 {
+            let remedy = "name the column that holds the text with --set fetch.column=NAME";
+            return Err(Failure::input(path, format_args!("column {column:?} holds {}", field.data_type()), "strings", remedy));
+        }
+        let as_views = |(i, field): (usize, &Arc<Field>)| match i == index {
+            true => Arc::new(field.as_ref().clone().with_data_type(DataType::Utf8View)),
+            false => field.clone(),
+        };
+        let schema = Arc::new(Schema::new(fields.iter().enumerate().map(as_views).collect::<Vec<_>>()));
+        let projection = ProjectionMask::roots(metadata.file_metadata().schema_descr(), [index]);
+        let leaf = (0..metadata.file_metadata().schema_descr().num_columns()).find(|&leaf| projection.leaf_included(leaf));
+        let metadata = ArrowReaderMetadata::try_new(metadata, options.with_schema(schema)).map_err(|error| damaged(path, "schema", error))?;
+        Ok(ParquetStories { path: path.to_owned(), place, metadata, column: leaf.unwrap_or(index), projection })
+    }
+
+    pub fn row_groups(&self) -> usize {
+        self.metadata.metadata().num_row_groups()
+    }
+
+    /// Stories of one row group.
+    pub fn stories_in(&self, row_group: usize) -> u64 {
+        u64::try_from(self.metadata.metadata().row_group(row_group).num_rows()).unwrap_or(0)
+    }
+
+    /// Stories of the whole file.
+    pub fn stories(&self) -> u64 {
+        (0..self.row_groups()).map(|i| self.stories_in(i)).sum()
+    }
+
+    /// Bytes of the column in one row group, uncompressed: the text and 4 bytes a story, less where it repeats.
+    pub fn text_bytes_in(&self, row_group: usize) -> u64 {
+        let chunk = self.metadata.metadata().row_group(row_group).column(self.column);
+        u64::try_from(chunk.uncompressed_size()).unwrap_or(0)
+    }
+
+    /// Calls `each` with every text of the row group in order, without copying strings. A null is an error that
+    /// names file, row (from 0, of the file) and remedy; so is what cannot be decoded. An error of `each` ends it.
+    pub fn read(&self, row_group: usize, each: impl FnMut(&str) -> Result<()>) -> Result<()> {
+        match &self.place {
+            Place::Local => self.read_from(File::open(&self.path).map_err(Failure::reading(&self.path))?, row_group, each),
+            Place::Remote(remote) => {
+                let (start, bytes) = self.metadata.metadata().row_group(row_group).column(self.column).byte_range();
+                let window = Window { length: remote.length(), start, bytes: remote.read_range(start, bytes)? };
+                self.read_from(window, row_group, each)
+            }
+        }
+    }
+
+    fn read_from<R: ChunkReader + 'static>(&self, reader: R, row_group: usize, mut each: impl FnMut(&str) -> Result<()>) -> Result<()> {
+        let mut row: u64 = (0..row_group).map(|i| self.stories_in(i)).sum();
+        let bad = |row: u64, error: &dyn std::fmt::Display| {
+            let found = format!("row group {row_group} cannot be decoded (from row {row}): {error}");
+            Failure::input(&self.path, found, "an undamaged parquet file", "fetch it again, or write it again")
+        };
+        let batches = ParquetRecordBatchReaderBuilder::new_with_metadata(reader, self.metadata.clone())
+            .with_row_groups(vec![row_group])
+            .with_projection(self.projection.clone())
+            .with_batch_size(ROWS_PER_BATCH)
+            .build()
+            .map_err(|error| bad(row, &error))?;
+        let first = row;
+        for batch in batches {
+            let batch = batch.map_err(|error| bad(row, &error))?;
+            let texts = batch.column(0).as_any().downcast_ref::<StringViewArray>();
+            let texts = texts.ok_or_else(|| bad(row, &format_args!("a batch of {}", batch.column(0).data_type())))?;
+            for i in 0..texts.len() {
+                if texts.is_null(i) {
+                    let remedy = "remove the rows without a text, or name another column with --set fetch.column=NAME";
+                    return Err(Failure::input(&self.path, format_args!("row {row} (from 0) is null"), "a text in every row", remedy));
+                }
+                each(texts.value(i))?;
+                row += 1;
+            }
+        }
+        match row - first == self.stories_in(row_group) {
+            true => Ok(()),
+            false => Err(bad(row, &format_args!("{} stories where the footer says {}", row - first, self.stories_in(row_group)))),
+        }
+    }
+}
+
+fn damaged(path: &Path, part: &str, error: impl std::fmt::Display) -> Failure {
+    Failure::input(path, format_args!("its parquet {part} cannot be read: {error}"), "an undamaged parquet file", "fetch it again, or write it again")
+}
+
+/// What the first and last four bytes say, in words that tell a cut download from a wrong file.
+fn check_ends(path: &Path, length: u64, ends: &[u8; 8]) -> Result<()> {
+    let found = match (&ends[..4], &ends[4..]) {
+        (b"PAR1", b"PAR1") => return Ok(()),
+        _ if length == 0 => "an empty file".to_owned(),
+        (b"PAR1", _) => format!("truncated: its {length} bytes start like parquet but do not end like it"),
+        _ => format!("not parquet: its {length} bytes do not start and end with PAR1"),
+    };
+    Err(Failure::input(path, found, "a whole parquet file", "fetch it again, or take another source"))
+}
+
+/// One column chunk of a remote file, in memory.
+struct Window {
+    length: u64,
+    start: u64,
+    bytes: Bytes,
+}
+
+impl Length for Window {
+    fn len(&self) -> u64 {
+        self.length
+    }
+}
+
+impl ChunkReader for Window {
+    type T = bytes::buf::Reader<Bytes>;
+
+    fn get_read(&self, start: u64) -> parquet::errors::Result<Self::T> {
+        let offset = start.checked_sub(self.start).filter(|&offset| offset <= self.bytes.len() as u64);
+        let offset = offset.ok_or_else(|| ParquetError::EOF(format!("byte {start} is outside of the column chunk")))?;
+        Ok(bytes::Buf::reader(self.bytes.slice(offset as usize..)))
+    }
+
+    fn get_bytes(&self, start: u64, length: usize) -> parquet::errors::Result<Bytes> {
+        let offset = start.checked_sub(self.start).filter(|&offset| offset + length as u64 <= self.bytes.len() as u64);
+        let offset = offset.ok_or_else(|| ParquetError::EOF(format!("bytes {start}+{length} are outside of the column chunk")))? as usize;
+        Ok(self.bytes.slice(offset..offset + length))
+    }
+}
