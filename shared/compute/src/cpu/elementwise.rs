@@ -1,0 +1,138 @@
+//! Kernels that go over rows once: embedding, rope, SwiGLU, residual, and attention over a cache.
+use multiversion::multiversion;
+use rayon::prelude::*;
+
+use super::ROWS;
+use super::math::{dot, exp, max_of, sigmoid, sum_of};
+use crate::AttentionShape;
+
+pub fn embedding_forward(width: usize, tokens: &[u32], table: &[f32], out: &mut [f32]) {
+    out.par_chunks_mut(width).zip(tokens).with_min_len(ROWS).for_each(|(row, &token)| {
+        row.copy_from_slice(&table[token as usize * width..][..width]);
+    });
+}
+
+/// Every task adds all tokens in order to its own columns, so the order of sums is fixed.
+pub fn embedding_backward(width: usize, tokens: &[u32], dout: &[f32], dtable: &mut [f32]) {
+    // Tasks own ranges of the vocabulary: rows of the table, which are contiguous.
+    let vocab = dtable.len() / width;
+    let part = vocab.div_ceil(16).max(1);
+    dtable.par_chunks_mut(part * width).enumerate().for_each(|(p, dtable)| {
+        let owned = p * part..p * part + dtable.len() / width;
+        for (&token, dout) in tokens.iter().zip(dout.chunks_exact(width)) {
+            if owned.contains(&(token as usize)) {
+                let row = &mut dtable[(token as usize - owned.start) * width..][..width];
+                row.iter_mut().zip(dout).for_each(|(sum, d)| *sum += d);
+            }
+        }
+    });
+}
+
+/// Turns queries and keys by their angle; `direction` -1 turns back.
+pub fn rope(shape: AttentionShape, positions: &[u32], table: &[f32], qkv: &mut [f32], direction: f32) {
+    let AttentionShape { heads, width, .. } = shape;
+    qkv.par_chunks_mut(3 * heads * width).zip(positions).with_min_len(ROWS).for_each(|(row, &position)| {
+        let (cos, sin) = table[position as usize * width..][..width].split_at(width / 2);
+        for head in row[..2 * heads * width].chunks_exact_mut(width) {
+            rotate(head, cos, sin, direction);
+        }
+    });
+}
+
+#[multiversion(targets("x86_64+avx2+fma"))]
+fn rotate(head: &mut [f32], cos: &[f32], sin: &[f32], direction: f32) {
+    let (first, second) = head.split_at_mut(cos.len());
+    for (((a, b), &cos), &sin) in first.iter_mut().zip(second).zip(cos).zip(sin) {
+        let (x, y, sin) = (*a, *b, sin * direction);
+        *a = x * cos - y * sin;
+        *b = y * cos + x * sin;
+    }
+}
+
+pub fn swiglu_forward(width: usize, gate_up: &[f32], out: &mut [f32]) {
+    out.par_chunks_mut(width).zip(gate_up.par_chunks(2 * width)).with_min_len(ROWS).for_each(|(out, gate_up)| {
+        let (gate, up) = gate_up.split_at(width);
+        swiglu_row(gate, up, out);
+    });
+}
+
+#[multiversion(targets("x86_64+avx2+fma"))]
+fn swiglu_row(gate: &[f32], up: &[f32], out: &mut [f32]) {
+    for ((out, &g), &u) in out.iter_mut().zip(gate).zip(up) {
+        *out = g * sigmoid(g) * u;
+    }
+}
+
+/// d silu(g) / dg = s + g s (1 - s), s the sigmoid of g.
+pub fn swiglu_backward(width: usize, gate_up: &[f32], dout: &[f32], dgate_up: &mut [f32]) {
+    let rows = dgate_up.par_chunks_mut(2 * width).zip(gate_up.par_chunks(2 * width)).zip(dout.par_chunks(width));
+    rows.with_min_len(ROWS).for_each(|((dgate_up, gate_up), dout)| {
+        let (gate, up) = gate_up.split_at(width);
+        let (dgate, dup) = dgate_up.split_at_mut(width);
+        swiglu_backward_row(gate, up, dout, dgate, dup);
+    });
+}
+
+#[multiversion(targets("x86_64+avx2+fma"))]
+fn swiglu_backward_row(gate: &[f32], up: &[f32], dout: &[f32], dgate: &mut [f32], dup: &mut [f32]) {
+    let n = gate.len();
+    let (up, dout, dgate, dup) = (&up[..n], &dout[..n], &mut dgate[..n], &mut dup[..n]);
+    for i in 0..n {
+        let s = sigmoid(gate[i]);
+        dgate[i] = dout[i] * up[i] * (s + gate[i] * s * (1.0 - s));
+        dup[i] = dout[i] * gate[i] * s;
+    }
+}
+
+pub fn residual_forward(x: &[f32], branch: &[f32], out: &mut [f32]) {
+    const PART: usize = 1 << 14;
+    out.par_chunks_mut(PART).zip(x.par_chunks(PART)).zip(branch.par_chunks(PART)).for_each(|((out, x), branch)| {
+        for ((out, x), branch) in out.iter_mut().zip(x).zip(branch) {
+            *out = x + branch;
+        }
+    });
+}
+
+/// Keys and values of each row to its place in the cache [slots, context, 2 d].
+pub fn cache_append(shape: AttentionShape, context: usize, slots: &[u32], positions: &[u32], qkv: &[f32], cache: &mut [f32]) {
+    let d = shape.heads * shape.width;
+    for ((row, &slot), &position) in qkv.chunks_exact(3 * d).zip(slots).zip(positions) {
+        let at = (slot as usize * context + position as usize) * 2 * d;
+        cache[at..at + 2 * d].copy_from_slice(&row[d..]);
+    }
+}
+
+pub fn attention_decode(shape: AttentionShape, context: usize, slots: &[u32], positions: &[u32], qkv: &[f32], cache: &[f32], out: &mut [f32]) {
+    let AttentionShape { heads, width, .. } = shape;
+    let d = heads * width;
+    out.par_chunks_mut(width).enumerate().for_each_init(Vec::new, |weights, (task, out)| {
+        let (row, head) = (task / heads, task % heads);
+        let query = &qkv[row * 3 * d + head * width..][..width];
+        let slot = &cache[slots[row] as usize * context * 2 * d..][..context * 2 * d];
+        weights.clear();
+        weights.resize(positions[row] as usize + 1, 0.0);
+        decode_head(query, &slot[head * width..], &slot[d + head * width..], 2 * d, weights, out);
+    });
+}
+
+/// One query over the first `weights.len()` keys and values, `stride` apart.
+#[multiversion(targets("x86_64+avx2+fma"))]
+fn decode_head(query: &[f32], keys: &[f32], values: &[f32], stride: usize, weights: &mut [f32], out: &mut [f32]) {
+    let width = query.len();
+    let scale = 1.0 / (width as f32).sqrt();
+    for (j, weight) in weights.iter_mut().enumerate() {
+        *weight = dot(query, &keys[j * stride..][..width]) * scale;
+    }
+    let max = max_of(weights);
+    for weight in &mut *weights {
+        *weight = exp(*weight - max);
+    }
+    let inverse = 1.0 / sum_of(weights.len(), |j| weights[j]);
+    out.fill(0.0);
+    for (j, weight) in weights.iter().enumerate() {
+        let value = &values[j * stride..][..width];
+        for (out, value) in out.iter_mut().zip(value) {
+            *out += weight * inverse * value;
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! The end of the step: cross entropy, the norm of the gradient, and AdamW.
+use multiversion::multiversion;
+use rayon::prelude::*;
+
+use super::math::{exp, max_of, sum_of};
+use crate::kernels::{AdamW, NO_TARGET};
+
+/// Elements per task over flat buffers.
+const PART: usize = 1 << 14;
+
+pub fn cross_entropy_forward(vocab: usize, logits: &[f32], targets: &[u32], losses: &mut [f32]) {
+    losses.par_iter_mut().zip(logits.par_chunks(vocab)).zip(targets).for_each(|((loss, logits), &target)| {
+        *loss = if target == NO_TARGET { 0.0 } else { log_sum_exp(logits) - logits[target as usize] };
+    });
+}
+
+#[multiversion(targets("x86_64+avx2+fma"))]
+fn log_sum_exp(logits: &[f32]) -> f32 {
+    let max = max_of(logits);
+    max + sum_of(logits.len(), |i| exp(logits[i] - max)).ln()
+}
+
+pub fn cross_entropy_backward(vocab: usize, scale: f32, logits: &mut [f32], targets: &[u32], losses: &mut [f32]) {
+    losses.par_iter_mut().zip(logits.par_chunks_mut(vocab)).zip(targets).for_each(|((loss, logits), &target)| {
+        if target == NO_TARGET {
+            *loss = 0.0;
+            logits.fill(0.0);
+            return;
+        }
+        let chosen = logits[target as usize];
+        *loss = softmax_scaled(scale, logits) - chosen;
+        logits[target as usize] -= scale;
+    });
+}
+
+/// `logits = scale * softmax(logits)`; returns the logarithm of the sum of their exponentials.
+#[multiversion(targets("x86_64+avx2+fma"))]
+fn softmax_scaled(scale: f32, logits: &mut [f32]) -> f32 {
+    let max = max_of(logits);
+    for logit in &mut *logits {
+        *logit = exp(*logit - max);
+    }
+    let sum = sum_of(logits.len(), |i| logits[i]);
+    let factor = scale / sum;
+    for logit in &mut *logits {
+        *logit *= factor;
+    }
+    max + sum.ln()
+}
+
+/// Sums of squares per part in f32 lanes, over the parts in f64.
+pub fn grad_norm(gradients: &[f32]) -> f32 {
+    let sums: Vec<f64> = gradients.par_chunks(PART).map(|part| f64::from(sum_of_squares(part))).collect();
+    sums.iter().sum::<f64>().sqrt() as f32
+}
+
+#[multiversion(targets("x86_64+avx2+fma"))]
+fn sum_of_squares(values: &[f32]) -> f32 {
+    sum_of(values.len(), |i| values[i] * values[i])
+}
+
+/// The factors of one update, the same for every weight of a part.
+#[derive(Clone, Copy)]
+struct Factors {
+    gradient: f32,
+    /// 1 - learning rate * weight decay
+    keep: f32,
+    /// learning rate / (1 - beta1^step)
+    rate: f32,
+    /// 1 / (1 - beta2^step)
+    correction2: f32,
+    beta1: f32,
+    beta2: f32,
+    eps: f32,
+}
+
+pub fn adamw(constants: AdamW, weights: &mut [f32], gradients: &[f32], m: &mut [f32], v: &mut [f32], norm: f32) {
+    let AdamW { learning_rate, beta1, beta2, eps, weight_decay, decay_len, clip, step } = constants;
+    let correction = |beta: f32| 1.0 - f64::from(beta).powi(i32::try_from(step).unwrap_or(i32::MAX));
+    let factors = Factors {
+        gradient: (clip / (norm + 1e-6)).min(1.0),
+        keep: 1.0,
+        rate: (f64::from(learning_rate) / correction(beta1)) as f32,
+        correction2: (1.0 / correction(beta2)) as f32,
+        beta1,
+        beta2,
+        eps,
+    };
+    let decayed = Factors { keep: 1.0 - learning_rate * weight_decay, ..factors };
+    let update = |factors: Factors, weights: &mut [f32], gradients: &[f32], m: &mut [f32], v: &mut [f32]| {
+        let parts = weights.par_chunks_mut(PART).zip(gradients.par_chunks(PART)).zip(m.par_chunks_mut(PART)).zip(v.par_chunks_mut(PART));
+        parts.for_each(|(((weights, gradients), m), v)| update_part(factors, weights, gradients, m, v));
+    };
+    let (weights, others) = weights.split_at_mut(decay_len);
+    let (m, m_others) = m.split_at_mut(decay_len);
+    let (v, v_others) = v.split_at_mut(decay_len);
+    update(decayed, weights, &gradients[..decay_len], m, v);
+    update(factors, others, &gradients[decay_len..], m_others, v_others);
+}
+
+#[multiversion(targets("x86_64+avx2+fma"))]
+fn update_part(f: Factors, weights: &mut [f32], gradients: &[f32], m: &mut [f32], v: &mut [f32]) {
+    let n = weights.len();
+    let (gradients, m, v) = (&gradients[..n], &mut m[..n], &mut v[..n]);
+    for i in 0..n {
+        let g = gradients[i] * f.gradient;
+        m[i] = f.beta1 * m[i] + (1.0 - f.beta1) * g;
+        v[i] = f.beta2 * v[i] + (1.0 - f.beta2) * g * g;
+        weights[i] = weights[i] * f.keep - f.rate * m[i] / ((v[i] * f.correction2).sqrt() + f.eps);
+    }
+}

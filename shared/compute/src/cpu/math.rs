@@ -1,0 +1,106 @@
+//! Small functions that compilers turn into vector instructions when they are inlined into a loop.
+//!
+//! Loops over rows are compiled twice, plain and for AVX2 with FMA (`multiversion`), and chosen when they run.
+
+/// Sums of eight interleaved parts, then of the eight: a fixed order that vector registers can keep.
+#[inline(always)]
+pub fn sum_of(n: usize, term: impl Fn(usize) -> f32) -> f32 {
+    let mut parts = [0.0f32; 32];
+    let whole = n / 32 * 32;
+    for start in (0..whole).step_by(32) {
+        for (j, part) in parts.iter_mut().enumerate() {
+            *part += term(start + j);
+        }
+    }
+    for i in whole..n {
+        parts[i - whole] += term(i);
+    }
+    for half in [16, 8, 4, 2, 1] {
+        for j in 0..half {
+            parts[j] += parts[j + half];
+        }
+    }
+    parts[0]
+}
+
+/// `dot(a, b)`
+#[inline(always)]
+pub fn dot(a: &[f32], b: &[f32]) -> f32 {
+    let n = a.len().min(b.len());
+    let (a, b) = (&a[..n], &b[..n]);
+    sum_of(n, |i| a[i] * b[i])
+}
+
+/// Largest value; -infinity of none.
+#[inline(always)]
+pub fn max_of(values: &[f32]) -> f32 {
+    let mut parts = [f32::NEG_INFINITY; 32];
+    let (chunks, rest) = values.as_chunks::<32>();
+    for chunk in chunks {
+        for (part, &value) in parts.iter_mut().zip(chunk) {
+            *part = if value > *part { value } else { *part };
+        }
+    }
+    let largest = |a: f32, &b: &f32| if b > a { b } else { a };
+    rest.iter().fold(parts.iter().fold(f32::NEG_INFINITY, largest), largest)
+}
+
+/// e^x within 2 units in the last place; 0 below -87.3, e^88.3 above 88.3.
+///
+/// x = n ln 2 + r with |r| <= ln 2 / 2; e^r by a polynomial of degree 6 (minimax, as in Cephes `expf`), times 2^n.
+#[inline(always)]
+pub fn exp(x: f32) -> f32 {
+    const LN2_HIGH: f32 = 0.693_359_4;
+    const LN2_LOW: f32 = -2.121_944_4e-4;
+    let clamped = if x > 88.3 { 88.3 } else { x };
+    let clamped = if clamped < -87.3 { -87.3 } else { clamped };
+    // Adding 1.5 * 2^23 rounds to an integer, which then lies in the low bits of the sum.
+    const ROUND: f32 = 12_582_912.0;
+    let shifted = clamped * std::f32::consts::LOG2_E + ROUND;
+    let n = shifted - ROUND;
+    let r = clamped - n * LN2_HIGH;
+    let r = r - n * LN2_LOW;
+    let mut p = 1.987_569_1e-4f32;
+    p = p * r + 1.398_2e-3;
+    p = p * r + 8.333_452e-3;
+    p = p * r + 4.166_579_6e-2;
+    p = p * r + 1.666_666_5e-1;
+    p = p * r + 0.5;
+    let e = p * r * r + r + 1.0;
+    let power = f32::from_bits((shifted.to_bits().wrapping_sub(ROUND.to_bits()).wrapping_add(127)) << 23);
+    if x < -87.3 { 0.0 } else { e * power }
+}
+
+/// x / (1 + e^-x)
+#[inline(always)]
+pub fn sigmoid(x: f32) -> f32 {
+    1.0 / (1.0 + exp(-x))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exp_is_within_two_units_in_the_last_place() {
+        let mut worst = 0.0f64;
+        for i in -870_000..=882_000 {
+            let x = i as f32 * 1e-4;
+            let exact = f64::from(x).exp();
+            worst = worst.max((f64::from(exp(x)) / exact - 1.0).abs());
+        }
+        assert!(worst < 2.4e-7, "{worst}");
+        assert_eq!((exp(0.0), exp(-100.0), exp(f32::NEG_INFINITY)), (1.0, 0.0, 0.0));
+        assert!(exp(1000.0).is_finite() && exp(f32::NAN).is_nan());
+    }
+
+    #[test]
+    fn sums_and_largest_of_any_length() {
+        for n in [0, 1, 31, 32, 33, 100] {
+            let values: Vec<f32> = (0..n).map(|i| (i * 7 % 13) as f32).collect();
+            assert_eq!(sum_of(n, |i| values[i]), values.iter().sum::<f32>());
+            assert_eq!(max_of(&values), values.iter().copied().fold(f32::NEG_INFINITY, f32::max));
+            assert_eq!(dot(&values, &values), values.iter().map(|v| v * v).sum::<f32>());
+        }
+    }
+}

@@ -1,0 +1,409 @@
+//! The f32 matrix product: `c[m, n] (+)= a[m, k] b[k, n]` for any strides of a and b.
+//!
+//! As in GotoBLAS (Goto and van de Geijn 2008): b is packed into panels of NR columns that stay in the first cache
+//! while a block of a's rows stays in the second; registers hold a tile of MR x NR sums. Rows of a that are
+//! contiguous in k are read where they are. Every sum runs over k in the same order whatever the threads do, so the
+//! result does not depend on their number.
+use rayon::prelude::*;
+
+/// Rows and columns of the tile of sums that one call of the microkernel holds: 12 AVX2 registers of 16.
+const MR: usize = 6;
+pub(crate) const NR: usize = 16;
+/// Longest piece of k at once: a panel of b is then at most 24 KiB.
+const KC: usize = 384;
+/// Rows of a and columns of b per task: 96 x 384 and 384 x 256 values fill the second cache.
+const MC: usize = 96;
+const NC: usize = 256;
+
+/// A matrix in place: element (i, j) is `data[i * rows + j * columns]`.
+#[derive(Clone, Copy)]
+pub struct Strided<'a> {
+    pub data: &'a [f32],
+    pub row_stride: usize,
+    pub column_stride: usize,
+}
+
+impl<'a> Strided<'a> {
+    /// Row-major with `width` values from row to row.
+    pub fn rows(data: &'a [f32], width: usize) -> Self {
+        Strided { data, row_stride: width, column_stride: 1 }
+    }
+
+    /// The transpose of a row-major matrix.
+    pub fn transposed(data: &'a [f32], width: usize) -> Self {
+        Strided { data, row_stride: 1, column_stride: width }
+    }
+
+    fn check(&self, rows: usize, columns: usize) {
+        let last = (rows - 1) * self.row_stride + (columns - 1) * self.column_stride;
+        assert!(last < self.data.len(), "a matrix of {rows} x {columns} needs {} values, has {}", last + 1, self.data.len());
+    }
+
+    fn from(&self, row: usize, column: usize) -> Strided<'a> {
+        Strided { data: &self.data[row * self.row_stride + column * self.column_stride..], ..*self }
+    }
+}
+
+/// Columns of b side by side in panels of NR: `panels[p][l][j] = b[l, p * NR + j]`, zero beyond the last column.
+#[derive(Default)]
+pub struct Packed {
+    panels: Vec<f32>,
+    depth: usize,
+    columns: usize,
+}
+
+impl Packed {
+    /// Packs `b` [k, n], on the calling thread.
+    pub fn pack(&mut self, k: usize, n: usize, b: Strided) {
+        self.prepare(k, n);
+        for (p, panel) in self.panels.chunks_exact_mut(k * NR).enumerate() {
+            pack_panel(k, (n - p * NR).min(NR), b.from(0, p * NR), panel);
+        }
+    }
+
+    fn pack_parallel(&mut self, k: usize, n: usize, b: Strided) {
+        self.prepare(k, n);
+        self.panels.par_chunks_exact_mut(k * NR).enumerate().for_each(|(p, panel)| pack_panel(k, (n - p * NR).min(NR), b.from(0, p * NR), panel));
+    }
+
+    fn prepare(&mut self, k: usize, n: usize) {
+        // Every value is written by pack_panel, so what was there before may stay.
+        self.panels.resize(n.div_ceil(NR) * k * NR, 0.0);
+        (self.depth, self.columns) = (k, n);
+    }
+}
+
+fn pack_panel(k: usize, columns: usize, b: Strided, panel: &mut [f32]) {
+    if columns < NR {
+        panel.fill(0.0);
+    }
+    if b.column_stride == 1 {
+        for (l, row) in panel.chunks_exact_mut(NR).enumerate() {
+            row[..columns].copy_from_slice(&b.data[l * b.row_stride..][..columns]);
+        }
+    } else if b.row_stride == 1 {
+        // Transpose in blocks, so that both sides stay in the first cache.
+        for start in (0..k).step_by(8) {
+            let end = (start + 8).min(k);
+            for j in 0..columns {
+                let column = &b.data[j * b.column_stride..];
+                for l in start..end {
+                    panel[l * NR + j] = column[l];
+                }
+            }
+        }
+    } else {
+        for l in 0..k {
+            for j in 0..columns {
+                panel[l * NR + j] = b.data[l * b.row_stride + j * b.column_stride];
+            }
+        }
+    }
+}
+
+/// Work space of [`matmul`], kept from call to call.
+#[derive(Default)]
+pub struct Workspace {
+    a: Vec<f32>,
+    b: Packed,
+}
+
+/// `c[m, n] = a b`, or `+=` with `accumulate`; c is row-major and dense. Uses all threads.
+pub fn matmul(work: &mut Workspace, m: usize, n: usize, k: usize, a: Strided, b: Strided, c: &mut [f32], accumulate: bool) {
+    assert_eq!(c.len(), m * n);
+    if m == 0 || n == 0 {
+        return;
+    }
+    if k == 0 {
+        if !accumulate {
+            c.fill(0.0);
+        }
+        return;
+    }
+    a.check(m, k);
+    b.check(k, n);
+    let pieces = k.div_ceil(KC);
+    let depth = k.div_ceil(pieces);
+    let tile_rows = balanced(m, MC, MR);
+    let tile_columns = balanced(n, NC, NR);
+    let (row_tiles, column_tiles) = (m.div_ceil(tile_rows), n.div_ceil(tile_columns));
+    let out = Output { data: c.as_mut_ptr(), stride: n };
+    for start in (0..k).step_by(depth) {
+        let depth = depth.min(k - start);
+        work.b.pack_parallel(depth, n, b.from(start, 0));
+        let a = a.from(0, start);
+        let panels = a.column_stride != 1;
+        let a = if panels { pack_rows(&mut work.a, m, depth, a) } else { a };
+        let packed = &work.b;
+        let add = accumulate || start > 0;
+        (0..row_tiles * column_tiles).into_par_iter().for_each(|tile| {
+            let (row, column) = (tile / column_tiles * tile_rows, tile % column_tiles * tile_columns);
+            let (rows, columns) = (tile_rows.min(m - row), tile_columns.min(n - column));
+            // SAFETY: tiles do not overlap and lie within c, which no one else uses during this call.
+            unsafe { multiply_tile(rows, row, column..column + columns, depth, a, panels, packed, out, add) };
+        });
+    }
+}
+
+/// Length of equal parts of `total`, at most `most` and a multiple of `unit`.
+fn balanced(total: usize, most: usize, unit: usize) -> usize {
+    total.div_ceil(total.div_ceil(most)).next_multiple_of(unit)
+}
+
+/// a [m, k] in panels of MR rows: `[p][l][i] = a[p * MR + i, l]`; viewed again as rows by `multiply_tile`.
+fn pack_rows<'a>(space: &'a mut Vec<f32>, m: usize, k: usize, a: Strided) -> Strided<'a> {
+    space.resize(m.div_ceil(MR) * k * MR, 0.0);
+    space.par_chunks_exact_mut(k * MR).enumerate().for_each(|(p, panel)| {
+        let rows = (m - p * MR).min(MR);
+        let a = a.from(p * MR, 0);
+        if a.row_stride == 1 && rows == MR {
+            for (l, values) in panel.chunks_exact_mut(MR).enumerate() {
+                values.copy_from_slice(&a.data[l * a.column_stride..][..MR]);
+            }
+        } else {
+            for (l, values) in panel.chunks_exact_mut(MR).enumerate() {
+                for (i, value) in values[..rows].iter_mut().enumerate() {
+                    *value = a.data[i * a.row_stride + l * a.column_stride];
+                }
+            }
+        }
+    });
+    // Row i of panel p starts at p * MR * k + i: with MR rows per panel that is a row stride of 1 within it.
+    Strided { data: space, row_stride: 1, column_stride: MR }
+}
+
+/// Row-major output of a product.
+#[derive(Clone, Copy)]
+struct Output {
+    data: *mut f32,
+    stride: usize,
+}
+// SAFETY: the tasks that share it write disjoint tiles.
+unsafe impl Send for Output {}
+// SAFETY: as above.
+unsafe impl Sync for Output {}
+
+/// `c[..rows, columns of b] (+)= a[..rows, k] b` on one thread, c having `stride` values from row to row.
+/// The first `depth` rows of the packed b are used.
+pub fn multiply(rows: usize, depth: usize, a: Strided, b: &Packed, columns: std::ops::Range<usize>, c: &mut [f32], stride: usize, accumulate: bool) {
+    if rows == 0 || columns.is_empty() {
+        return;
+    }
+    assert!(depth <= b.depth && columns.end <= b.columns && columns.start % NR == 0);
+    assert!((rows - 1) * stride + columns.len() <= c.len());
+    a.check(rows, depth.max(1));
+    // The output's column 0 is b's column `columns.start`.
+    let out = Output { data: c.as_mut_ptr().wrapping_sub(columns.start), stride };
+    // SAFETY: the asserts above keep every element of the tile inside c.
+    unsafe { multiply_tile(rows, 0, columns, depth, a, false, b, out, accumulate) }
+}
+
+/// `panels` says that a comes from `pack_rows`.
+///
+/// SAFETY: rows `row..row + rows` and `columns` of `out` are inside its memory and nobody else's.
+#[rustfmt::skip]
+unsafe fn multiply_tile(
+    rows: usize, row: usize, columns: std::ops::Range<usize>, depth: usize,
+    a: Strided, panels: bool, b: &Packed, out: Output, accumulate: bool,
+) {
+    for panel in columns.start / NR..columns.end.div_ceil(NR) {
+        let b = &b.panels[panel * b.depth * NR..][..depth * NR];
+        let column = panel * NR;
+        let width = NR.min(columns.end - column);
+        for i in (row..row + rows).step_by(MR) {
+            let count = MR.min(row + rows - i);
+            let start = if panels { i * depth } else { i * a.row_stride };
+            let a = Strided { data: &a.data[start..], ..a };
+            // SAFETY: the caller's promise for this part of the tile; `check` has covered a.
+            unsafe {
+                let c = out.data.add(i * out.stride + column);
+                if width == NR {
+                    microkernel(count, depth, a, b, c, out.stride, accumulate);
+                } else {
+                    let mut tile = [0.0f32; MR * NR];
+                    microkernel(count, depth, a, b, tile.as_mut_ptr(), NR, false);
+                    for (r, values) in tile.chunks_exact(NR).take(count).enumerate() {
+                        for (j, &value) in values[..width].iter().enumerate() {
+                            let c = c.add(r * out.stride + j);
+                            *c = if accumulate { *c + value } else { value };
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// SAFETY: `c` has `rows` rows of NR values `stride` apart; a has `rows` x `depth` values, b `depth` x NR.
+#[inline]
+unsafe fn microkernel(rows: usize, depth: usize, a: Strided, b: &[f32], c: *mut f32, stride: usize, accumulate: bool) {
+    debug_assert!(b.len() >= depth * NR);
+    macro_rules! dispatch {
+        ($kernel:ident) => {
+            match rows {
+                1 => $kernel::<1>(depth, a.data.as_ptr(), a.row_stride, a.column_stride, b.as_ptr(), c, stride, accumulate),
+                2 => $kernel::<2>(depth, a.data.as_ptr(), a.row_stride, a.column_stride, b.as_ptr(), c, stride, accumulate),
+                3 => $kernel::<3>(depth, a.data.as_ptr(), a.row_stride, a.column_stride, b.as_ptr(), c, stride, accumulate),
+                4 => $kernel::<4>(depth, a.data.as_ptr(), a.row_stride, a.column_stride, b.as_ptr(), c, stride, accumulate),
+                5 => $kernel::<5>(depth, a.data.as_ptr(), a.row_stride, a.column_stride, b.as_ptr(), c, stride, accumulate),
+                _ => $kernel::<MR>(depth, a.data.as_ptr(), a.row_stride, a.column_stride, b.as_ptr(), c, stride, accumulate),
+            }
+        };
+    }
+    // SAFETY: the caller's promise, and the features were found.
+    unsafe {
+        #[cfg(target_arch = "x86_64")]
+        if has_avx2() {
+            return dispatch!(kernel_avx2);
+        }
+        dispatch!(kernel_portable)
+    }
+}
+
+/// Whether the fast microkernel can run. Detected once, by the standard library.
+pub fn has_avx2() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    return std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("fma");
+    #[cfg(not(target_arch = "x86_64"))]
+    false
+}
+
+/// R x NR sums in registers, two per row of b.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma")]
+unsafe fn kernel_avx2<const R: usize>(depth: usize, a: *const f32, row: usize, column: usize, b: *const f32, c: *mut f32, stride: usize, accumulate: bool) {
+    use std::arch::x86_64::*;
+    // SAFETY: the promise of `microkernel`.
+    unsafe {
+        let mut sums = [[_mm256_setzero_ps(); 2]; R];
+        let (mut a, mut b) = (a, b);
+        for _ in 0..depth {
+            let (b0, b1) = (_mm256_loadu_ps(b), _mm256_loadu_ps(b.add(8)));
+            for (i, sum) in sums.iter_mut().enumerate() {
+                let value = _mm256_broadcast_ss(&*a.add(i * row));
+                sum[0] = _mm256_fmadd_ps(value, b0, sum[0]);
+                sum[1] = _mm256_fmadd_ps(value, b1, sum[1]);
+            }
+            a = a.wrapping_add(column);
+            b = b.add(NR);
+        }
+        for (i, [s0, s1]) in sums.into_iter().enumerate() {
+            let c = c.add(i * stride);
+            if accumulate {
+                _mm256_storeu_ps(c, _mm256_add_ps(_mm256_loadu_ps(c), s0));
+                _mm256_storeu_ps(c.add(8), _mm256_add_ps(_mm256_loadu_ps(c.add(8)), s1));
+            } else {
+                _mm256_storeu_ps(c, s0);
+                _mm256_storeu_ps(c.add(8), s1);
+            }
+        }
+    }
+}
+
+/// The same in plain Rust, for other processors: compilers turn the inner loop into vector instructions.
+unsafe fn kernel_portable<const R: usize>(depth: usize, a: *const f32, row: usize, column: usize, b: *const f32, c: *mut f32, stride: usize, accumulate: bool) {
+    // SAFETY: the promise of `microkernel`.
+    unsafe {
+        let mut sums = [[0.0f32; NR]; R];
+        for l in 0..depth {
+            let b = std::slice::from_raw_parts(b.add(l * NR), NR);
+            for (i, sum) in sums.iter_mut().enumerate() {
+                let value = *a.add(i * row + l * column);
+                for (s, &b) in sum.iter_mut().zip(b) {
+                    *s += value * b;
+                }
+            }
+        }
+        for (i, sum) in sums.iter().enumerate() {
+            let c = std::slice::from_raw_parts_mut(c.add(i * stride), NR);
+            for (c, &s) in c.iter_mut().zip(sum) {
+                *c = if accumulate { *c + s } else { s };
+            }
+        }
+    }
+}
+
+/// `c[m, n] = a[m, k] b[n, k]ᵀ` for few rows: each row of b is read once for all of them, and each output is one dot
+/// product, whatever m is.
+pub fn matvec_nt(m: usize, n: usize, k: usize, a: &[f32], b: &[f32], c: &mut [f32]) {
+    /// Outputs per task.
+    const PART: usize = 64;
+    assert!(a.len() == m * k && b.len() == n * k && c.len() == m * n);
+    let out = Output { data: c.as_mut_ptr(), stride: n };
+    b.par_chunks(PART * k).enumerate().for_each(|(part, b)| {
+        let out = &out;
+        dot_rows(m, k, a, b, |i, j, value| {
+            // SAFETY: i < m and part * PART + j < n, and only this task has this part.
+            unsafe { *out.data.add(i * out.stride + part * PART + j) = value }
+        });
+    });
+}
+
+#[multiversion::multiversion(targets("x86_64+avx2+fma"))]
+fn dot_rows(m: usize, k: usize, a: &[f32], b: &[f32], mut put: impl FnMut(usize, usize, f32)) {
+    for (j, b) in b.chunks_exact(k).enumerate() {
+        for i in 0..m {
+            put(i, j, super::math::dot(&a[i * k..][..k], b));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn values(n: usize, seed: u32) -> Vec<f32> {
+        (0..n as u32).map(|i| ((i.wrapping_mul(2_654_435_761).wrapping_add(seed * 97)) >> 8) as f32 / (1 << 24) as f32 - 0.5).collect()
+    }
+
+    /// Awkward sizes: below, at and beyond every blocking constant.
+    const SIZES: [(usize, usize, usize); 9] =
+        [(1, 1, 1), (5, 17, 3), (6, 16, 384), (7, 31, 385), (97, 257, 40), (193, 40, 800), (2, 856, 320), (101, 15, 1), (320, 960, 65)];
+
+    #[test]
+    fn all_forms_equal_the_triple_loop_for_any_number_of_threads() {
+        for (m, n, k) in SIZES {
+            let (a, b, c0) = (values(m * k, 1), values(k * n, 2), values(m * n, 3));
+            let forms = [
+                ("nn", Strided::rows(&a, k), Strided::rows(&b, n)),
+                ("nt", Strided::rows(&a, k), Strided::transposed(&b, k)),
+                ("tn", Strided::transposed(&a, m), Strided::rows(&b, n)),
+            ];
+            for (form, a, b) in forms {
+                for accumulate in [false, true] {
+                    let run = |threads| {
+                        let mut c = c0.clone();
+                        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+                        pool.install(|| matmul(&mut Workspace::default(), m, n, k, a, b, &mut c, accumulate));
+                        c
+                    };
+                    let c = run(1);
+                    assert!(c == run(3), "{form} {m} x {n} x {k}: the bits depend on the threads");
+                    for i in 0..m {
+                        for j in 0..n {
+                            let at = |x: Strided, r: usize, s: usize| f64::from(x.data[r * x.row_stride + s * x.column_stride]);
+                            let sum: f64 = (0..k).map(|l| at(a, i, l) * at(b, l, j)).sum();
+                            let expected = sum + if accumulate { f64::from(c0[i * n + j]) } else { 0.0 };
+                            let found = f64::from(c[i * n + j]);
+                            assert!((found - expected).abs() <= 2e-6 * (1.0 + k as f64).sqrt(), "{form} {m} x {n} x {k} at {i}, {j}: {found} for {expected}");
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_portable_kernel_equals_the_fast_one() {
+        let (a, b) = (values(MR * 50, 1), values(50 * NR, 2));
+        let (mut fast, mut plain) = (vec![1.0; MR * NR], vec![1.0; MR * NR]);
+        // SAFETY: the slices have exactly the sizes the kernels use.
+        unsafe {
+            microkernel(MR, 50, Strided::rows(&a, 50), &b, fast.as_mut_ptr(), NR, true);
+            kernel_portable::<MR>(50, a.as_ptr(), 50, 1, b.as_ptr(), plain.as_mut_ptr(), NR, true);
+        }
+        for (x, y) in fast.iter().zip(&plain) {
+            assert!((x - y).abs() < 1e-5, "{x} {y}");
+        }
+    }
+}

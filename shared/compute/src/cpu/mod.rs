@@ -1,0 +1,211 @@
+//! The CPU engine: each kernel a function, parallel over parts whose bounds do not depend on the number of threads,
+//! so the same input gives the same bits on any number of them.
+mod attention;
+mod elementwise;
+mod loss;
+mod math;
+mod matmul;
+mod normalise;
+
+use rayon::prelude::*;
+
+use crate::kernels::{AdamW, AttentionShape, Kernels, Tokens, View};
+use matmul::Strided;
+
+/// Buffers in memory. A kernel takes its output buffer out while it runs, so an input in the same buffer is a panic,
+/// not a silent race.
+#[derive(Default)]
+pub struct Cpu {
+    buffers: Vec<Vec<f32>>,
+    tokens: Vec<Vec<u32>>,
+    workspace: matmul::Workspace,
+    partial: Vec<f32>,
+}
+
+/// Rows per task of kernels that work row by row.
+const ROWS: usize = 32;
+
+impl Cpu {
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    fn get(&self, view: View) -> &[f32] {
+        let buffer = &self.buffers[view.buffer];
+        assert!(view.offset + view.len <= buffer.len(), "view {view:?} of a buffer that is being written");
+        &buffer[view.offset..view.offset + view.len]
+    }
+
+    fn ids(&self, tokens: Tokens) -> &[u32] {
+        &self.tokens[tokens.buffer][tokens.offset..tokens.offset + tokens.len]
+    }
+
+    /// Runs `f` with the engine to read from and N outputs to write, each in a buffer of its own.
+    fn write<const N: usize>(&mut self, outputs: [View; N], f: impl FnOnce(&mut Self, [&mut [f32]; N])) {
+        let mut taken = outputs.map(|view| {
+            let buffer = std::mem::take(&mut self.buffers[view.buffer]);
+            assert!(view.offset + view.len <= buffer.len(), "output {view:?} overlaps another one's buffer");
+            buffer
+        });
+        let mut views = outputs.iter();
+        f(
+            self,
+            taken.each_mut().map(|buffer| {
+                let view = views.next().expect("as many views as buffers");
+                &mut buffer[view.offset..view.offset + view.len]
+            }),
+        );
+        for (view, buffer) in outputs.iter().zip(taken) {
+            self.buffers[view.buffer] = buffer;
+        }
+    }
+
+    fn product(&mut self, m: usize, n: usize, k: usize, a: (View, bool), b: (View, bool), c: View, accumulate: bool) {
+        let mut workspace = std::mem::take(&mut self.workspace);
+        self.write([c], |cpu, [c]| {
+            let operand = |(view, transposed): (View, bool), rows: usize, columns: usize| {
+                let data = cpu.get(view);
+                assert_eq!(data.len(), rows * columns);
+                if transposed { Strided::transposed(data, rows) } else { Strided::rows(data, columns) }
+            };
+            matmul::matmul(&mut workspace, m, n, k, operand(a, m, k), operand(b, k, n), c, accumulate);
+        });
+        self.workspace = workspace;
+    }
+}
+
+impl Kernels for Cpu {
+    fn device(&self) -> String {
+        let features = if cfg!(target_arch = "x86_64") && matmul::has_avx2() { " avx2 fma" } else { "" };
+        format!("cpu {}{features}", std::env::consts::ARCH)
+    }
+
+    fn allocate(&mut self, _label: &'static str, len: usize) -> View {
+        self.buffers.push(vec![0.0; len]);
+        View { buffer: self.buffers.len() - 1, offset: 0, len }
+    }
+
+    fn allocate_tokens(&mut self, _label: &'static str, len: usize) -> Tokens {
+        self.tokens.push(vec![0; len]);
+        Tokens { buffer: self.tokens.len() - 1, offset: 0, len }
+    }
+
+    fn upload(&mut self, to: View, values: &[f32]) {
+        self.write([to], |_, [out]| out.copy_from_slice(values));
+    }
+
+    fn upload_tokens(&mut self, to: Tokens, values: &[u32]) {
+        self.tokens[to.buffer][to.offset..to.offset + to.len].copy_from_slice(values);
+    }
+
+    fn download(&mut self, from: View) -> Vec<f32> {
+        self.get(from).to_vec()
+    }
+
+    fn fill(&mut self, out: View, value: f32) {
+        self.write([out], |_, [out]| out.par_chunks_mut(1 << 16).for_each(|part| part.fill(value)));
+    }
+
+    fn rows_at_once(&self) -> usize {
+        // What one layer touches then stays near the last cache, and memory does not grow with the batch.
+        2048
+    }
+
+    fn embedding_forward(&mut self, width: usize, tokens: Tokens, table: View, out: View) {
+        self.write([out], |cpu, [out]| elementwise::embedding_forward(width, cpu.ids(tokens), cpu.get(table), out));
+    }
+
+    fn embedding_backward(&mut self, width: usize, tokens: Tokens, dout: View, dtable: View) {
+        self.write([dtable], |cpu, [dtable]| elementwise::embedding_backward(width, cpu.ids(tokens), cpu.get(dout), dtable));
+    }
+
+    fn rmsnorm_forward(&mut self, width: usize, eps: f32, x: View, gain: View, out: View, rstd: View) {
+        self.write([out, rstd], |cpu, [out, rstd]| normalise::rmsnorm_forward(width, eps, cpu.get(x), cpu.get(gain), out, rstd));
+    }
+
+    fn rmsnorm_backward(&mut self, width: usize, x: View, gain: View, rstd: View, dout: View, dx: View, dgain: View) {
+        let mut partial = std::mem::take(&mut self.partial);
+        self.write([dx, dgain], |cpu, [dx, dgain]| {
+            normalise::rmsnorm_backward(width, cpu.get(x), cpu.get(gain), cpu.get(rstd), cpu.get(dout), dx, dgain, &mut partial);
+        });
+        self.partial = partial;
+    }
+
+    fn matmul_nt(&mut self, m: usize, n: usize, k: usize, a: View, b: View, c: View) {
+        self.product(m, n, k, (a, false), (b, true), c, false);
+    }
+
+    fn matmul_nn(&mut self, m: usize, n: usize, k: usize, a: View, b: View, c: View) {
+        self.product(m, n, k, (a, false), (b, false), c, false);
+    }
+
+    fn matmul_tn(&mut self, m: usize, n: usize, k: usize, a: View, b: View, c: View) {
+        self.product(m, n, k, (a, true), (b, false), c, true);
+    }
+
+    fn matvec_nt(&mut self, m: usize, n: usize, k: usize, a: View, b: View, c: View) {
+        self.write([c], |cpu, [c]| matmul::matvec_nt(m, n, k, cpu.get(a), cpu.get(b), c));
+    }
+
+    fn rope_forward(&mut self, shape: AttentionShape, positions: Tokens, table: View, qkv: View) {
+        self.write([qkv], |cpu, [qkv]| elementwise::rope(shape, cpu.ids(positions), cpu.get(table), qkv, 1.0));
+    }
+
+    fn rope_backward(&mut self, shape: AttentionShape, positions: Tokens, table: View, dqkv: View) {
+        self.write([dqkv], |cpu, [dqkv]| elementwise::rope(shape, cpu.ids(positions), cpu.get(table), dqkv, -1.0));
+    }
+
+    fn attention_forward(&mut self, shape: AttentionShape, qkv: View, out: View, lse: View) {
+        self.write([out, lse], |cpu, [out, lse]| attention::forward(shape, cpu.get(qkv), out, lse));
+    }
+
+    fn attention_backward(&mut self, shape: AttentionShape, qkv: View, out: View, lse: View, dout: View, dqkv: View) {
+        self.write([dqkv], |cpu, [dqkv]| attention::backward(shape, cpu.get(qkv), cpu.get(out), cpu.get(lse), cpu.get(dout), dqkv));
+    }
+
+    fn swiglu_forward(&mut self, width: usize, gate_up: View, out: View) {
+        self.write([out], |cpu, [out]| elementwise::swiglu_forward(width, cpu.get(gate_up), out));
+    }
+
+    fn swiglu_backward(&mut self, width: usize, gate_up: View, dout: View, dgate_up: View) {
+        self.write([dgate_up], |cpu, [dgate_up]| elementwise::swiglu_backward(width, cpu.get(gate_up), cpu.get(dout), dgate_up));
+    }
+
+    fn residual_forward(&mut self, x: View, branch: View, out: View) {
+        self.write([out], |cpu, [out]| elementwise::residual_forward(cpu.get(x), cpu.get(branch), out));
+    }
+
+    fn cross_entropy_forward(&mut self, vocab: usize, logits: View, targets: Tokens, losses: View) {
+        self.write([losses], |cpu, [losses]| loss::cross_entropy_forward(vocab, cpu.get(logits), cpu.ids(targets), losses));
+    }
+
+    fn cross_entropy_backward(&mut self, vocab: usize, scale: f32, logits: View, targets: Tokens, losses: View) {
+        self.write([logits, losses], |cpu, [logits, losses]| loss::cross_entropy_backward(vocab, scale, logits, cpu.ids(targets), losses));
+    }
+
+    fn sum(&mut self, values: View, total: View) {
+        self.write([total], |cpu, [total]| total[0] += cpu.get(values).iter().map(|&v| f64::from(v)).sum::<f64>() as f32);
+    }
+
+    fn grad_norm(&mut self, gradients: View, norm: View) {
+        self.write([norm], |cpu, [norm]| norm[0] = loss::grad_norm(cpu.get(gradients)));
+    }
+
+    fn adamw(&mut self, constants: AdamW, weights: View, gradients: View, m: View, v: View, norm: View) {
+        self.write([weights, m, v], |cpu, [weights, m, v]| {
+            loss::adamw(constants, weights, cpu.get(gradients), m, v, cpu.get(norm)[0]);
+        });
+    }
+
+    fn cache_append(&mut self, shape: AttentionShape, context: usize, slots: Tokens, positions: Tokens, qkv: View, cache: View) {
+        self.write([cache], |cpu, [cache]| {
+            elementwise::cache_append(shape, context, cpu.ids(slots), cpu.ids(positions), cpu.get(qkv), cache);
+        });
+    }
+
+    fn attention_decode(&mut self, shape: AttentionShape, context: usize, slots: Tokens, positions: Tokens, qkv: View, cache: View, out: View) {
+        self.write([out], |cpu, [out]| {
+            elementwise::attention_decode(shape, context, cpu.ids(slots), cpu.ids(positions), cpu.get(qkv), cpu.get(cache), out);
+        });
+    }
+}

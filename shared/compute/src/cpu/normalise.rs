@@ -1,0 +1,50 @@
+//! RMSNorm, forward and backward.
+use multiversion::multiversion;
+use rayon::prelude::*;
+
+use super::ROWS;
+use super::math::sum_of;
+
+pub fn rmsnorm_forward(width: usize, eps: f32, x: &[f32], gain: &[f32], out: &mut [f32], rstd: &mut [f32]) {
+    let rows = out.par_chunks_mut(width).zip(x.par_chunks(width)).zip(rstd);
+    rows.with_min_len(ROWS).for_each(|((out, x), rstd)| *rstd = forward_row(eps, x, gain, out));
+}
+
+#[multiversion(targets("x86_64+avx2+fma"))]
+fn forward_row(eps: f32, x: &[f32], gain: &[f32], out: &mut [f32]) -> f32 {
+    let mean = sum_of(x.len(), |i| x[i] * x[i]) / x.len() as f32;
+    let rstd = 1.0 / (mean + eps).sqrt();
+    for ((out, x), gain) in out.iter_mut().zip(x).zip(gain) {
+        *out = x * rstd * gain;
+    }
+    rstd
+}
+
+/// The gain's gradient is summed per part of ROWS rows, then over the parts in order.
+pub fn rmsnorm_backward(width: usize, x: &[f32], gain: &[f32], rstd: &[f32], dout: &[f32], dx: &mut [f32], dgain: &mut [f32], partial: &mut Vec<f32>) {
+    let part = ROWS * width;
+    partial.clear();
+    partial.resize(rstd.len().div_ceil(ROWS) * width, 0.0);
+    let parts = partial.par_chunks_mut(width).zip(dx.par_chunks_mut(part)).zip(x.par_chunks(part)).zip(dout.par_chunks(part)).zip(rstd.par_chunks(ROWS));
+    parts.for_each(|((((dgain, dx), x), dout), rstd)| {
+        let rows = dx.chunks_exact_mut(width).zip(x.chunks_exact(width)).zip(dout.chunks_exact(width)).zip(rstd);
+        for (((dx, x), dout), &rstd) in rows {
+            backward_row(x, gain, rstd, dout, dx, dgain);
+        }
+    });
+    for partial in partial.chunks_exact(width) {
+        dgain.iter_mut().zip(partial).for_each(|(sum, part)| *sum += part);
+    }
+}
+
+#[multiversion(targets("x86_64+avx2+fma"))]
+fn backward_row(x: &[f32], gain: &[f32], rstd: f32, dout: &[f32], dx: &mut [f32], dgain: &mut [f32]) {
+    let n = x.len();
+    let (gain, dout, dx, dgain) = (&gain[..n], &dout[..n], &mut dx[..n], &mut dgain[..n]);
+    let mean = sum_of(n, |i| dout[i] * gain[i] * x[i]) / n as f32;
+    let factor = rstd * rstd * mean;
+    for i in 0..n {
+        dx[i] += rstd * (dout[i] * gain[i] - x[i] * factor);
+        dgain[i] += dout[i] * x[i] * rstd;
+    }
+}

@@ -1,0 +1,406 @@
+//! One training step from top to bottom: forward, backward as its mirror, update. One kernel a line.
+//!
+//! Shapes: R rows (sequences x tokens) of a pass, d = d_model, f = d_mlp, V = vocabulary. A batch with more rows than
+//! the engine wants at once is split into passes whose gradients add up, so memory does not grow with the batch.
+use model::{Config, TensorTable};
+
+use crate::kernels::{AdamW, AttentionShape, Kernels, Tokens, View};
+
+/// Values of logits held at once: the loss goes by chunks of rows and never holds R x V.
+const LOGITS_AT_ONCE: usize = 1 << 22;
+
+/// What a layer's backward needs of its forward.
+#[derive(Clone, Copy)]
+struct Layer {
+    /// [R, d] what comes in
+    x: View,
+    /// [R, d] that, normalised, and [R] 1 / its root mean square
+    norm: View,
+    rstd: View,
+    /// [R, 3 d] queries, keys, values; rope has turned the first two
+    qkv: View,
+    /// [R, d], and [batch, heads, sequence]
+    attention: View,
+    lse: View,
+    /// [R, d] after attention, and that normalised
+    mid: View,
+    mid_norm: View,
+    mid_rstd: View,
+    /// [R, 2 f] gate and up, and [R, f] their SwiGLU
+    gate_up: View,
+    swiglu: View,
+}
+
+/// Where the weights of a layer, or their gradients, are.
+#[derive(Clone, Copy)]
+pub(crate) struct LayerWeights {
+    pub attention_norm: View,
+    pub qkv: View,
+    pub attention_out: View,
+    pub mlp_norm: View,
+    pub gate_up: View,
+    pub down: View,
+}
+
+impl LayerWeights {
+    pub(crate) fn of(flat: View, layer: &model::Layer) -> Self {
+        LayerWeights {
+            attention_norm: flat.range(&layer.attention_norm),
+            qkv: flat.range(&layer.qkv),
+            attention_out: flat.range(&layer.attention_out),
+            mlp_norm: flat.range(&layer.mlp_norm),
+            gate_up: flat.range(&layer.gate_up),
+            down: flat.range(&layer.down),
+        }
+    }
+}
+
+/// The rows of one pass.
+#[derive(Clone, Copy)]
+struct Pass {
+    rows: usize,
+    shape: AttentionShape,
+}
+
+/// A model on an engine: weights and the forward pass.
+pub struct Model<K> {
+    pub kernels: K,
+    pub config: Config,
+    pub table: TensorTable,
+    weights: View,
+    rope_table: View,
+    /// One for each layer when backward follows, else one for all.
+    layers: Vec<Layer>,
+    /// [R, d] what the last layer gives, that normalised, and what a branch adds to the residual stream
+    out: View,
+    out_norm: View,
+    out_rstd: View,
+    branch: View,
+    /// [rows of a chunk, V]
+    logits: View,
+    losses: View,
+    inputs: Tokens,
+    targets: Tokens,
+    positions: Tokens,
+    /// Tokens of a sequence, and the rows for which there are buffers.
+    sequence: usize,
+    rows: usize,
+}
+
+/// cos and sin of position * base^(-2 i / width), [positions, width]: cosines, then sines. Computed in f64.
+pub(crate) fn rope_table(config: &Config) -> Vec<f32> {
+    let (base, width) = (f64::from(config.rope_base), config.head_width());
+    let mut table = Vec::with_capacity(config.context * width);
+    for position in 0..config.context {
+        let angle = |i: usize| position as f64 * base.powf(-2.0 * i as f64 / width as f64);
+        table.extend((0..width / 2).map(|i| angle(i).cos() as f32));
+        table.extend((0..width / 2).map(|i| angle(i).sin() as f32));
+    }
+    table
+}
+
+impl<K: Kernels> Model<K> {
+    /// A model that is only evaluated, `batch` sequences of `sequence` tokens at a time.
+    pub fn new(kernels: K, config: Config, weights: &[f32], batch: usize, sequence: usize) -> Self {
+        Self::build(kernels, config, weights, batch, sequence, 1)
+    }
+
+    fn build(mut kernels: K, config: Config, weights: &[f32], batch: usize, sequence: usize, layers: usize) -> Self {
+        assert!(batch > 0 && (1..=config.context).contains(&sequence), "{batch} sequences of {sequence} tokens");
+        let Config { d_model: d, d_mlp: f, vocab_size: vocab, n_head, .. } = config;
+        let table = TensorTable::new(&config);
+        let rows = (kernels.rows_at_once() / sequence).clamp(1, batch) * sequence;
+        let mut k = |label, len| kernels.allocate(label, len);
+        let layers = (0..layers).map(|_| Layer {
+            x: k("x", rows * d),
+            norm: k("norm", rows * d),
+            rstd: k("rstd", rows),
+            qkv: k("qkv", rows * 3 * d),
+            attention: k("attention", rows * d),
+            lse: k("lse", rows * n_head),
+            mid: k("mid", rows * d),
+            mid_norm: k("mid_norm", rows * d),
+            mid_rstd: k("mid_rstd", rows),
+            gate_up: k("gate_up", rows * 2 * f),
+            swiglu: k("swiglu", rows * f),
+        });
+        let mut model = Model {
+            layers: layers.collect(),
+            weights: k("weights", table.len),
+            rope_table: k("rope_table", config.context * config.head_width()),
+            out: k("out", rows * d),
+            out_norm: k("out_norm", rows * d),
+            out_rstd: k("out_rstd", rows),
+            branch: k("branch", rows * d),
+            logits: k("logits", (LOGITS_AT_ONCE / vocab).clamp(1, rows) * vocab),
+            losses: k("losses", rows),
+            inputs: kernels.allocate_tokens("inputs", rows),
+            targets: kernels.allocate_tokens("targets", rows),
+            positions: kernels.allocate_tokens("positions", rows),
+            sequence,
+            rows,
+            kernels,
+            config,
+            table,
+        };
+        model.kernels.upload(model.rope_table, &rope_table(&config));
+        let positions: Vec<u32> = (0..rows).map(|row| (row % sequence) as u32).collect();
+        model.kernels.upload_tokens(model.positions, &positions);
+        model.set_weights(weights);
+        model
+    }
+
+    pub fn set_weights(&mut self, weights: &[f32]) {
+        self.kernels.upload(self.weights, weights);
+    }
+
+    pub fn weights(&mut self) -> Vec<f32> {
+        self.kernels.download(self.weights)
+    }
+
+    /// Sequences that one pass takes.
+    pub fn sequences_at_once(&self) -> usize {
+        self.rows / self.sequence
+    }
+
+    /// The loss of each row. `inputs` and `targets` [rows]; rows with [`NO_TARGET`](crate::NO_TARGET) count 0.
+    pub fn losses(&mut self, inputs: &[u32], targets: &[u32]) -> Vec<f32> {
+        let mut losses = Vec::with_capacity(inputs.len());
+        for (inputs, targets) in inputs.chunks(self.rows).zip(targets.chunks(self.rows)) {
+            let pass = self.upload(inputs, targets);
+            let normed = self.forward(pass);
+            for (start, rows) in self.chunks(pass) {
+                let logits = self.logits_of(normed, start, rows);
+                self.kernels.cross_entropy_forward(self.config.vocab_size, logits, self.targets.slice(start, rows), self.losses.slice(start, rows));
+            }
+            losses.extend(self.kernels.download(self.losses.slice(0, pass.rows)));
+        }
+        losses
+    }
+
+    /// The logits of each row, [rows, V]: for tests and tools that can hold them.
+    pub fn logits(&mut self, inputs: &[u32]) -> Vec<f32> {
+        let mut all = Vec::with_capacity(inputs.len() * self.config.vocab_size);
+        for inputs in inputs.chunks(self.rows) {
+            let pass = self.upload(inputs, inputs);
+            let normed = self.forward(pass);
+            for (start, rows) in self.chunks(pass) {
+                let logits = self.logits_of(normed, start, rows);
+                all.extend(self.kernels.download(logits));
+            }
+        }
+        all
+    }
+
+    fn upload(&mut self, inputs: &[u32], targets: &[u32]) -> Pass {
+        let rows = inputs.len();
+        assert!(rows > 0 && rows.is_multiple_of(self.sequence) && rows <= self.rows && targets.len() == rows, "a pass of {rows} rows");
+        self.kernels.upload_tokens(self.inputs.slice(0, rows), inputs);
+        self.kernels.upload_tokens(self.targets.slice(0, rows), targets);
+        let Config { n_head: heads, .. } = self.config;
+        Pass { rows, shape: AttentionShape { batch: rows / self.sequence, sequence: self.sequence, heads, width: self.config.head_width() } }
+    }
+
+    /// Chunks of rows whose logits are held at once: first row and number.
+    fn chunks(&self, pass: Pass) -> impl Iterator<Item = (usize, usize)> + use<K> {
+        let most = self.logits.len / self.config.vocab_size;
+        (0..pass.rows).step_by(most).map(move |start| (start, most.min(pass.rows - start)))
+    }
+
+    fn logits_of(&mut self, normed: View, start: usize, rows: usize) -> View {
+        let Config { d_model: d, vocab_size: vocab, .. } = self.config;
+        let (logits, embedding) = (self.logits.slice(0, rows * vocab), self.weights.range(&self.table.embedding));
+        self.kernels.matmul_nt(rows, vocab, d, normed.slice(start * d, rows * d), embedding, logits);
+        logits
+    }
+
+    /// What layer `l` keeps, cut to the rows of the pass, and where its output goes.
+    fn layer(&self, l: usize, Pass { rows, .. }: Pass) -> (Layer, View) {
+        let Config { d_model: d, d_mlp: f, n_head, n_layer, .. } = self.config;
+        let at = |l: usize| &self.layers[l % self.layers.len()];
+        let a = at(l);
+        let layer = Layer {
+            x: a.x.slice(0, rows * d),
+            norm: a.norm.slice(0, rows * d),
+            rstd: a.rstd.slice(0, rows),
+            qkv: a.qkv.slice(0, rows * 3 * d),
+            attention: a.attention.slice(0, rows * d),
+            lse: a.lse.slice(0, rows * n_head),
+            mid: a.mid.slice(0, rows * d),
+            mid_norm: a.mid_norm.slice(0, rows * d),
+            mid_rstd: a.mid_rstd.slice(0, rows),
+            gate_up: a.gate_up.slice(0, rows * 2 * f),
+            swiglu: a.swiglu.slice(0, rows * f),
+        };
+        let next = if l + 1 < n_layer { at(l + 1).x } else { self.out };
+        (layer, next.slice(0, rows * d))
+    }
+
+    /// Tokens to the normalised output of the last layer, [R, d].
+    fn forward(&mut self, pass: Pass) -> View {
+        let Config { d_model: d, d_mlp: f, rms_eps: eps, .. } = self.config;
+        let Pass { rows, shape } = pass;
+        let (inputs, positions, rope) = (self.inputs.slice(0, rows), self.positions.slice(0, rows), self.rope_table);
+        let (branch, out) = (self.branch.slice(0, rows * d), self.out.slice(0, rows * d));
+        let (out_norm, out_rstd) = (self.out_norm.slice(0, rows * d), self.out_rstd.slice(0, rows));
+
+        self.kernels.embedding_forward(d, inputs, self.weights.range(&self.table.embedding), self.layer(0, pass).0.x);
+        for l in 0..self.config.n_layer {
+            let w = LayerWeights::of(self.weights, &self.table.layers[l]);
+            let (a, next) = self.layer(l, pass);
+            let k = &mut self.kernels;
+            k.rmsnorm_forward(d, eps, a.x, w.attention_norm, a.norm, a.rstd);
+            k.matmul_nt(rows, 3 * d, d, a.norm, w.qkv, a.qkv);
+            k.rope_forward(shape, positions, rope, a.qkv);
+            k.attention_forward(shape, a.qkv, a.attention, a.lse);
+            k.matmul_nt(rows, d, d, a.attention, w.attention_out, branch);
+            k.residual_forward(a.x, branch, a.mid);
+            k.rmsnorm_forward(d, eps, a.mid, w.mlp_norm, a.mid_norm, a.mid_rstd);
+            k.matmul_nt(rows, 2 * f, d, a.mid_norm, w.gate_up, a.gate_up);
+            k.swiglu_forward(f, a.gate_up, a.swiglu);
+            k.matmul_nt(rows, d, f, a.swiglu, w.down, branch);
+            k.residual_forward(a.mid, branch, next);
+        }
+        self.kernels.rmsnorm_forward(d, eps, out, self.weights.range(&self.table.final_norm), out_norm, out_rstd);
+        out_norm
+    }
+}
+
+/// A model in training: gradients and moments beside the weights, all flat and of one layout.
+pub struct Trainer<K> {
+    pub model: Model<K>,
+    gradients: View,
+    adam_m: View,
+    adam_v: View,
+    /// [sum of losses, norm of the gradient] of the step
+    metrics: View,
+    /// Gradients of the residual stream [R, d], of a normalised or attention output [R, d], of qkv [R, 3 d],
+    /// of gate and up [R, 2 f], of SwiGLU [R, f]
+    dx: View,
+    dbranch: View,
+    dqkv: View,
+    dgate_up: View,
+    dswiglu: View,
+}
+
+/// What a step says of itself.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Metrics {
+    /// Mean cross entropy over the tokens of the step, nats.
+    pub loss: f32,
+    /// Norm of the gradient before clipping.
+    pub grad_norm: f32,
+}
+
+impl<K: Kernels> Trainer<K> {
+    pub fn new(kernels: K, config: Config, weights: &[f32], batch: usize, sequence: usize) -> Self {
+        let mut model = Model::build(kernels, config, weights, batch, sequence, config.n_layer);
+        let (rows, len, Config { d_model: d, d_mlp: f, .. }) = (model.rows, model.table.len, config);
+        let mut k = |label, len| model.kernels.allocate(label, len);
+        Trainer {
+            gradients: k("gradients", len),
+            adam_m: k("adam_m", len),
+            adam_v: k("adam_v", len),
+            metrics: k("metrics", 2),
+            dx: k("dx", rows * d),
+            dbranch: k("dbranch", rows * d),
+            dqkv: k("dqkv", rows * 3 * d),
+            dgate_up: k("dgate_up", rows * 2 * f),
+            dswiglu: k("dswiglu", rows * f),
+            model,
+        }
+    }
+
+    pub fn moments(&mut self) -> (Vec<f32>, Vec<f32>) {
+        (self.model.kernels.download(self.adam_m), self.model.kernels.download(self.adam_v))
+    }
+
+    pub fn set_moments(&mut self, m: &[f32], v: &[f32]) {
+        self.model.kernels.upload(self.adam_m, m);
+        self.model.kernels.upload(self.adam_v, v);
+    }
+
+    pub fn gradients(&mut self) -> Vec<f32> {
+        self.model.kernels.download(self.gradients)
+    }
+
+    /// Starts a step: nothing summed yet.
+    pub fn begin(&mut self) {
+        self.model.kernels.fill(self.gradients, 0.0);
+        self.model.kernels.fill(self.metrics, 0.0);
+    }
+
+    /// Adds a micro-batch: `windows` [sequences, sequence + 1], each token the target of the one before it.
+    /// `scale` is 1 / tokens of the whole step, so that gradients add up to those of the mean loss.
+    pub fn accumulate(&mut self, windows: &[u32], scale: f32) {
+        let (window, at_once) = (self.model.sequence + 1, self.model.sequences_at_once());
+        let (mut inputs, mut targets) = (Vec::new(), Vec::new());
+        for windows in windows.chunks(at_once * window) {
+            (inputs.clear(), targets.clear());
+            for window in windows.chunks_exact(window) {
+                inputs.extend_from_slice(&window[..window.len() - 1]);
+                targets.extend_from_slice(&window[1..]);
+            }
+            let pass = self.model.upload(&inputs, &targets);
+            self.model.forward(pass);
+            self.backward(pass, scale);
+        }
+    }
+
+    /// Ends a step: the norm of the gradient and one update of all weights. Needs no wait for the device.
+    pub fn update(&mut self, constants: AdamW) {
+        let (k, norm) = (&mut self.model.kernels, self.metrics.slice(1, 1));
+        k.grad_norm(self.gradients, norm);
+        k.adamw(constants, self.model.weights, self.gradients, self.adam_m, self.adam_v, norm);
+    }
+
+    /// Waits for the step and reads what it says. `scale` as in [`accumulate`](Self::accumulate).
+    pub fn metrics(&mut self, scale: f32) -> Metrics {
+        let metrics = self.model.kernels.download(self.metrics);
+        Metrics { loss: metrics[0] * scale, grad_norm: metrics[1] }
+    }
+
+    /// The mirror of `Model::forward`, from the loss up to the embedding.
+    fn backward(&mut self, pass: Pass, scale: f32) {
+        let Config { d_model: d, d_mlp: f, vocab_size: vocab, .. } = self.model.config;
+        let Pass { rows, shape } = pass;
+        let m = &mut self.model;
+        let (inputs, positions, rope) = (m.inputs.slice(0, rows), m.positions.slice(0, rows), m.rope_table);
+        let (embedding, final_norm) = (m.table.embedding.clone(), m.table.final_norm.clone());
+        let (w_embedding, g_embedding) = (m.weights.range(&embedding), self.gradients.range(&embedding));
+        let (out, out_norm, out_rstd) = (m.out.slice(0, rows * d), m.out_norm.slice(0, rows * d), m.out_rstd.slice(0, rows));
+        let (dx, dbranch) = (self.dx.slice(0, rows * d), self.dbranch.slice(0, rows * d));
+        let (dqkv, dgate_up, dswiglu) = (self.dqkv.slice(0, rows * 3 * d), self.dgate_up.slice(0, rows * 2 * f), self.dswiglu.slice(0, rows * f));
+
+        for (start, rows) in m.chunks(pass) {
+            let (normed, dnormed) = (out_norm.slice(start * d, rows * d), dbranch.slice(start * d, rows * d));
+            let logits = m.logits_of(out_norm, start, rows);
+            m.kernels.cross_entropy_backward(vocab, scale, logits, m.targets.slice(start, rows), m.losses.slice(start, rows));
+            m.kernels.matmul_nn(rows, d, vocab, logits, w_embedding, dnormed);
+            m.kernels.matmul_tn(vocab, d, rows, logits, normed, g_embedding);
+        }
+        m.kernels.sum(m.losses.slice(0, rows), self.metrics.slice(0, 1));
+        m.kernels.fill(dx, 0.0);
+        m.kernels.rmsnorm_backward(d, out, m.weights.range(&final_norm), out_rstd, dbranch, dx, self.gradients.range(&final_norm));
+        for l in (0..m.config.n_layer).rev() {
+            let w = LayerWeights::of(m.weights, &m.table.layers[l]);
+            let g = LayerWeights::of(self.gradients, &m.table.layers[l]);
+            let (a, _) = m.layer(l, pass);
+            let k = &mut m.kernels;
+            k.matmul_nn(rows, f, d, dx, w.down, dswiglu);
+            k.matmul_tn(d, f, rows, dx, a.swiglu, g.down);
+            k.swiglu_backward(f, a.gate_up, dswiglu, dgate_up);
+            k.matmul_nn(rows, d, 2 * f, dgate_up, w.gate_up, dbranch);
+            k.matmul_tn(2 * f, d, rows, dgate_up, a.mid_norm, g.gate_up);
+            k.rmsnorm_backward(d, a.mid, w.mlp_norm, a.mid_rstd, dbranch, dx, g.mlp_norm);
+            k.matmul_nn(rows, d, d, dx, w.attention_out, dbranch);
+            k.matmul_tn(d, d, rows, dx, a.attention, g.attention_out);
+            k.attention_backward(shape, a.qkv, a.attention, a.lse, dbranch, dqkv);
+            k.rope_backward(shape, positions, rope, dqkv);
+            k.matmul_nn(rows, d, 3 * d, dqkv, w.qkv, dbranch);
+            k.matmul_tn(3 * d, d, rows, dqkv, a.norm, g.qkv);
+            k.rmsnorm_backward(d, a.x, w.attention_norm, a.rstd, dbranch, dx, g.attention_norm);
+        }
+        m.kernels.embedding_backward(d, inputs, dx, g_embedding);
+    }
+}
