@@ -109,6 +109,17 @@ impl Drop for AtomicFile {
     }
 }
 
+/// Gives a finished file its final name: synced, renamed, and the folder synced. For what is not written through
+/// [`AtomicFile`], such as a download that may go on where it broke.
+pub fn publish_file(temporary: &Path, path: &Path) -> Result<()> {
+    let publish = || -> io::Result<()> {
+        fs::OpenOptions::new().write(true).open(temporary)?.sync_all()?;
+        fs::rename(temporary, path)?;
+        sync_folder(path)
+    };
+    publish().map_err(Failure::writing(path))
+}
+
 fn sync_folder(path: &Path) -> io::Result<()> {
     // Windows cannot open a folder as a file; there the rename itself is durable enough.
     #[cfg(unix)]
@@ -141,6 +152,11 @@ pub fn hash_file(path: &Path) -> Result<FileRecord> {
     }
     let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     Ok(FileRecord { name, bytes, sha256: hex(&hasher.finalize()) })
+}
+
+/// SHA-256 of bytes in memory, as the manifests write it.
+pub fn sha256(bytes: &[u8]) -> String {
+    hex(&Sha256::digest(bytes))
 }
 
 pub fn create_dir(path: &Path) -> Result<()> {

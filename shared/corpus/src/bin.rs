@@ -1,0 +1,296 @@
+//! Packed tokens: `train.bin` and `val.bin`, memory-mapped.
+//!
+//! The file is nothing but little-endian ids, `u16` or (above 65,536 vocabulary) `u32`, with EOS after every story:
+//! what `numpy.memmap` reads as it is. All that is known about it lies beside it in `NAME.bin.json`.
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use memmap2::Mmap;
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+use stage::{Failure, Log, Manifest, Result};
+
+const MAKE_PACK: &str = "run `make pack` again";
+
+/// How one id lies in a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dtype {
+    U16,
+    U32,
+}
+
+impl Dtype {
+    /// The narrowest that holds every id of a vocabulary.
+    pub fn of(vocab_size: u64) -> Self {
+        if vocab_size <= 1 << 16 { Dtype::U16 } else { Dtype::U32 }
+    }
+
+    /// Bytes per id.
+    pub fn width(self) -> usize {
+        match self {
+            Dtype::U16 => 2,
+            Dtype::U32 => 4,
+        }
+    }
+
+    /// The name numpy and the sidecar give it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Dtype::U16 => "uint16",
+            Dtype::U32 => "uint32",
+        }
+    }
+
+    fn named(name: &str) -> Option<Self> {
+        [Dtype::U16, Dtype::U32].into_iter().find(|dtype| dtype.name() == name)
+    }
+
+    /// Appends ids that fit.
+    pub fn append(self, ids: &[u32], bytes: &mut Vec<u8>) {
+        match self {
+            Dtype::U16 => ids.iter().for_each(|&id| bytes.extend_from_slice(&(id as u16).to_le_bytes())),
+            Dtype::U32 => ids.iter().for_each(|&id| bytes.extend_from_slice(&id.to_le_bytes())),
+        }
+    }
+
+    fn read(self, bytes: &[u8], out: &mut [u32]) {
+        match self {
+            Dtype::U16 => out.iter_mut().zip(bytes.chunks_exact(2)).for_each(|(id, b)| *id = u32::from(u16::from_le_bytes([b[0], b[1]]))),
+            Dtype::U32 => out.iter_mut().zip(bytes.chunks_exact(4)).for_each(|(id, b)| *id = u32::from_le_bytes([b[0], b[1], b[2], b[3]])),
+        }
+    }
+}
+
+/// Where the sidecar of a bin lies: `train.bin.json` beside `train.bin`.
+pub fn sidecar(bin: &Path) -> PathBuf {
+    let mut name = bin.file_name().unwrap_or_default().to_owned();
+    name.push(".json");
+    bin.with_file_name(name)
+}
+
+enum Content {
+    Mapped(Mmap),
+    Read(Vec<u8>),
+}
+
+impl Content {
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Content::Mapped(map) => map,
+            Content::Read(bytes) => bytes,
+        }
+    }
+}
+
+/// One packed file and its sidecar. Shared between threads as it is.
+pub struct Bin {
+    path: PathBuf,
+    manifest: Manifest,
+    content: Content,
+    dtype: Dtype,
+    tokens: u64,
+    eos: u32,
+    vocab_size: u32,
+}
+
+impl Bin {
+    /// Opens a bin and its sidecar, and checks that they fit in length and dtype. The content is not hashed here:
+    /// [`verify`](Self::verify) does that. Where mapping is refused the file is read into memory, and `log` says so.
+    ///
+    /// # Errors
+    /// Exit code 3 when a file is missing, or the two do not belong together.
+    pub fn open(path: &Path, log: &Log) -> Result<Bin> {
+        // SAFETY: a map is only sound while nobody shortens the file; bins are replaced by rename, never rewritten.
+        Self::open_with(path, log, |file| unsafe { Mmap::map(file) })
+    }
+
+    fn open_with(path: &Path, log: &Log, map: impl FnOnce(&File) -> io::Result<Mmap>) -> Result<Bin> {
+        let beside = sidecar(path);
+        for file in [path, &beside] {
+            if !file.is_file() {
+                return Err(Failure::input(
+                    file,
+                    "not found",
+                    "packed tokens and the .json beside them",
+                    "run `make pack`, or carry both files",
+                ));
+            }
+        }
+        let manifest = Manifest::read(&beside)?;
+        let wrong = |found: String, expected: &str| Err(Failure::input(&beside, found, expected, MAKE_PACK));
+        if manifest.stage != "pack-bin" {
+            return wrong(format!("written by {}", manifest.stage), "a sidecar written by pack-bin");
+        }
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let Some(record) = manifest.outputs.first() else {
+            return wrong("no output in it".into(), "the record of the bin beside it");
+        };
+        let dtype_name = manifest.facts.get("dtype").and_then(Value::as_str).unwrap_or_default();
+        let eos = manifest.facts.get("eos").and_then(Value::as_u64).and_then(|eos| u32::try_from(eos).ok());
+        let vocab_size = manifest.tokenizer.as_ref().and_then(|tokenizer| u32::try_from(tokenizer.vocab_size).ok());
+        let (Some(dtype), Some(eos), Some(vocab_size)) = (Dtype::named(dtype_name), eos, vocab_size) else {
+            return wrong(
+                format!("dtype {dtype_name:?}, EOS {eos:?}, vocabulary {vocab_size:?}"),
+                "dtype uint16 or uint32, an EOS and a tokenizer",
+            );
+        };
+        if dtype != Dtype::of(u64::from(vocab_size)) {
+            return wrong(format!("dtype {dtype_name} for a vocabulary of {vocab_size}"), Dtype::of(u64::from(vocab_size)).name());
+        }
+        let tokens = manifest.count("tokens");
+        if tokens.checked_mul(dtype.width() as u64) != Some(record.bytes) {
+            return wrong(format!("{tokens} tokens in {} bytes of {dtype_name}", record.bytes), "a length that is tokens x width");
+        }
+        let mut file = File::open(path).map_err(Failure::reading(path))?;
+        let length = file.metadata().map_err(Failure::reading(path))?.len();
+        if length != record.bytes {
+            let expected = format!("{} bytes: {tokens} {dtype_name} tokens, as {name}.json says", record.bytes);
+            return Err(Failure::input(path, format_args!("{length} bytes"), expected, MAKE_PACK));
+        }
+        let content = match map(&file) {
+            Ok(map) => Content::Mapped(map),
+            Err(error) => {
+                log.say(format!("{}: cannot be memory-mapped ({error}); reading all {length} bytes into memory instead", path.display()));
+                let mut bytes = Vec::new();
+                let room = bytes.try_reserve_exact(length as usize).map_err(|_| io::Error::from(io::ErrorKind::OutOfMemory));
+                room.and_then(|()| file.read_to_end(&mut bytes)).map_err(Failure::reading(path))?;
+                Content::Read(bytes)
+            }
+        };
+        Ok(Bin { path: path.to_owned(), content, dtype, tokens, eos, vocab_size, manifest })
+    }
+
+    /// Tokens in the file.
+    pub fn len(&self) -> u64 {
+        self.tokens
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.tokens == 0
+    }
+
+    /// Copies `out.len()` ids from token `start` on. Panics beyond the end.
+    pub fn copy(&self, start: u64, out: &mut [u32]) {
+        let end = start.checked_add(out.len() as u64).filter(|&end| end <= self.tokens);
+        let end = end.unwrap_or_else(|| panic!("tokens {start}+{} are beyond the {} of {}", out.len(), self.tokens, self.path.display()));
+        let width = self.dtype.width();
+        self.dtype.read(&self.content.bytes()[start as usize * width..end as usize * width], out);
+    }
+
+    /// The sidecar: counts `stories`, `tokens`, `bytes` (of text), the tokenizer's record, facts `dtype` and `eos`.
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    pub fn eos(&self) -> u32 {
+        self.eos
+    }
+
+    pub fn vocab_size(&self) -> u32 {
+        self.vocab_size
+    }
+
+    pub fn dtype(&self) -> Dtype {
+        self.dtype
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Hashes the whole content and compares it with the sidecar.
+    ///
+    /// # Errors
+    /// Exit code 3 when they differ; 130 when interrupted on the way.
+    pub fn verify(&self) -> Result<()> {
+        let mut hasher = Sha256::new();
+        for piece in self.content.bytes().chunks(1 << 20) {
+            stage::interrupt::check("nothing was changed")?;
+            hasher.update(piece);
+        }
+        let found: String = hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+        let expected = &self.manifest.outputs[0].sha256;
+        if found != *expected {
+            let remedy = format!("{MAKE_PACK} with FORCE=1, or copy the file again");
+            return Err(Failure::input(
+                &self.path,
+                format_args!("its content has SHA-256 {found}"),
+                format_args!("{expected}, as the .json beside it says"),
+                remedy,
+            ));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use serde_json::json;
+    use stage::{AtomicFile, LogFormat, TokenizerRecord, Work};
+
+    pub fn log() -> Log {
+        Log::new("test", LogFormat::Text)
+    }
+
+    /// A bin of these ids with its sidecar.
+    pub fn write_bin(path: &Path, ids: &[u32], vocab_size: u64) {
+        let mut bytes = Vec::new();
+        Dtype::of(vocab_size).append(ids, &mut bytes);
+        let record = AtomicFile::write(path, &bytes).unwrap();
+        let work = Work { stage: "pack-bin", manifest: sidecar(path), inputs: vec![], config: json!({}) };
+        let mut manifest = work.manifest(vec![record]).unwrap();
+        manifest.counts.insert("tokens".into(), ids.len() as u64);
+        manifest.facts.insert("dtype".into(), Dtype::of(vocab_size).name().into());
+        manifest.facts.insert("eos".into(), 0.into());
+        manifest.tokenizer = Some(TokenizerRecord { sha256: "0".repeat(64), vocab_size });
+        work.publish(&manifest).unwrap();
+    }
+
+    #[test]
+    fn both_dtypes_read_back_mapped_and_unmapped() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.bin");
+        for (vocab_size, ids) in [(65_536, vec![0, 1, 513, 65_535]), (65_537, vec![0, 65_536, 7, 0])] {
+            write_bin(&path, &ids, vocab_size);
+            let refused = Bin::open_with(&path, &log(), |_| Err(io::Error::other("refused")));
+            for bin in [Bin::open(&path, &log()), refused] {
+                let bin = bin.unwrap();
+                assert_eq!((bin.len(), bin.dtype(), bin.vocab_size()), (4, Dtype::of(vocab_size), vocab_size as u32));
+                let mut out = [9; 3];
+                bin.copy(1, &mut out);
+                assert_eq!(out, ids[1..]);
+                bin.verify().unwrap();
+            }
+        }
+    }
+
+    #[test]
+    fn what_does_not_fit_is_bad_input() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.bin");
+        let error = |bin: Result<Bin>| bin.map(drop).unwrap_err();
+        assert!(error(Bin::open(&path, &log())).to_string().contains("make pack"));
+        write_bin(&path, &[1, 2, 3], 500);
+        std::fs::write(&path, [1, 0, 2, 0]).unwrap();
+        let short = error(Bin::open(&path, &log()));
+        assert_eq!(short.exit_code(), 3);
+        assert!(short.to_string().contains("4 bytes") && short.to_string().contains("6 bytes: 3 uint16"), "{short}");
+        std::fs::write(&path, [1, 0, 2, 0, 4, 0]).unwrap();
+        let changed = Bin::open(&path, &log()).unwrap().verify().unwrap_err();
+        assert_eq!(changed.exit_code(), 3);
+        let text = std::fs::read_to_string(sidecar(&path)).unwrap().replace("uint16", "uint32");
+        std::fs::write(sidecar(&path), text).unwrap();
+        assert!(error(Bin::open(&path, &log())).to_string().contains("uint32 for a vocabulary of 500"));
+    }
+
+    #[test]
+    #[should_panic(expected = "beyond")]
+    fn copying_beyond_the_end_panics() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.bin");
+        write_bin(&path, &[1, 2, 3], 500);
+        Bin::open(&path, &log()).unwrap().copy(2, &mut [0; 2]);
+    }
+}

@@ -1,0 +1,171 @@
+//! The tokenizer: byte-level BPE of crate `tokenizers`, trained here or brought along.
+use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use rayon::prelude::*;
+use stage::{Failure, Result, TokenizerRecord};
+use tokenizers::decoders::byte_level::ByteLevel as ByteLevelDecoder;
+use tokenizers::models::bpe::{BPE, BpeTrainer};
+use tokenizers::pre_tokenizers::byte_level::ByteLevel;
+use tokenizers::{AddedToken, ModelWrapper};
+
+/// Ends every story. Id 0 of a tokenizer trained here.
+pub const EOS: &str = "<|endoftext|>";
+/// Fills sequences up. Id 1 of a tokenizer trained here; nothing in this project pads.
+pub const PAD: &str = "<|pad|>";
+/// Text that a tokenizer has to survive: several scripts, controls, a combining mark, an emoji of four code points.
+const PROBE: &str =
+    "Once upon a time, it's \"so\" 3.14!\n\n\tna\u{ef}ve cafe\u{301} \u{4f60}\u{597d} \u{1f469}\u{200d}\u{1f680}\u{0}\u{fffd}";
+
+/// A `tokenizer.json` that has an EOS and encodes any text.
+pub struct Tokenizer {
+    inner: tokenizers::Tokenizer,
+    path: PathBuf,
+    record: TokenizerRecord,
+    eos: u32,
+}
+
+impl Tokenizer {
+    /// Reads and checks a `tokenizer.json` of the Hugging Face format.
+    ///
+    /// # Errors
+    /// Exit code 3: missing, not a tokenizer, without `<|endoftext|>`, or not a function of the text alone.
+    pub fn load(path: &Path) -> Result<Self> {
+        if !path.is_file() {
+            return Err(Failure::input(
+                path,
+                "not found",
+                "a tokenizer",
+                "run `make tokenizer`, or name your own with --set tokenizer.file=FILE",
+            ));
+        }
+        Self::from_json(path, &std::fs::read(path).map_err(Failure::reading(path))?)
+    }
+
+    /// Like [`load`](Self::load), from the content that `path` has or will have.
+    pub fn from_json(path: &Path, json: &[u8]) -> Result<Self> {
+        let remedy = "make one with `make tokenizer FORCE=1`, or name another with --set tokenizer.file=FILE";
+        let mut inner = tokenizers::Tokenizer::from_bytes(json).map_err(|error| {
+            Failure::input(path, format_args!("cannot be read: {error}"), "a tokenizer.json of Hugging Face tokenizers", remedy)
+        })?;
+        // A story is one sequence of any length: what a file says about cutting and filling is for other uses.
+        inner.with_padding(None);
+        inner.with_truncation(None).map_err(|error| Failure::input(path, error, "a usable tokenizer", remedy))?;
+        if let ModelWrapper::BPE(BPE { dropout: Some(dropout), .. }) = inner.get_model()
+            && *dropout > 0.0
+        {
+            return Err(Failure::input(
+                path,
+                format_args!("its BPE dropout is {dropout}"),
+                "one encoding for one text",
+                "set model.dropout to null in it",
+            ));
+        }
+        let Some(eos) = inner.token_to_id(EOS) else {
+            let found = format!("no token {EOS} among its {}", inner.get_vocab_size(true));
+            return Err(Failure::input(
+                path,
+                found,
+                format_args!("{EOS}, which ends every story"),
+                format_args!("add {EOS} to its added_tokens, or {remedy}"),
+            ));
+        };
+        // Ids may have holes, so the highest one decides how many rows an embedding needs.
+        let vocab_size = inner.get_vocab(true).into_values().max().map_or(0, |id| u64::from(id) + 1);
+        let record = TokenizerRecord { sha256: stage::sha256(json), vocab_size };
+        let tokenizer = Tokenizer { inner, path: path.to_owned(), record, eos };
+        tokenizer.try_encode(PROBE)?;
+        Ok(tokenizer)
+    }
+
+    /// Id of `<|endoftext|>`.
+    pub fn eos(&self) -> u32 {
+        self.eos
+    }
+
+    /// Highest id plus one.
+    pub fn vocab_size(&self) -> u32 {
+        self.record.vocab_size as u32
+    }
+
+    /// SHA-256 of the file.
+    pub fn sha256(&self) -> &str {
+        &self.record.sha256
+    }
+
+    /// What manifests carry.
+    pub fn record(&self) -> &TokenizerRecord {
+        &self.record
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Ids of a text: those of crate `tokenizers`, without special tokens around them.
+    ///
+    /// # Errors
+    /// Exit code 3 when the model has no token for something in the text and no token for the unknown.
+    pub fn try_encode(&self, text: &str) -> Result<Vec<u32>> {
+        let encoding = self.inner.encode_fast(text, false);
+        encoding.map(|encoding| encoding.get_ids().to_vec()).map_err(|error| {
+            let start: String = text.chars().take(40).collect();
+            let remedy = "take a byte-level tokenizer, or one with a token for the unknown";
+            Failure::input(&self.path, format_args!("cannot encode {start:?}: {error}"), "ids for any text", remedy)
+        })
+    }
+
+    /// [`try_encode`](Self::try_encode) for prompts. A tokenizer that passed the probe of `load` encodes any text.
+    pub fn encode(&self, text: &str) -> Vec<u32> {
+        self.try_encode(text).unwrap_or_default()
+    }
+
+    /// Encodes many texts on the threads of the current rayon pool; the order stays.
+    pub fn encode_batch(&self, texts: &[impl AsRef<str> + Sync]) -> Result<Vec<Vec<u32>>> {
+        texts.par_iter().map(|text| self.try_encode(text.as_ref())).collect()
+    }
+
+    /// Text of ids, without special tokens. Bytes that are no UTF-8 become U+FFFD.
+    pub fn decode(&self, ids: &[u32]) -> String {
+        self.inner.decode(ids, true).unwrap_or_default()
+    }
+}
+
+/// Trains a byte-level BPE and returns the text of its `tokenizer.json`: special tokens [`EOS`] and [`PAD`], the
+/// 256 bytes, then merges up to `vocab_size` tokens. `feed` calls what it is given with every text; memory grows
+/// with the different words, not with the text. Equal texts in equal order give equal bytes.
+///
+/// # Errors
+/// Those of `feed`; 130 when interrupted.
+pub fn train(vocab_size: u32, feed: impl FnOnce(&mut dyn FnMut(&str) -> Result<()>) -> Result<()>) -> Result<String> {
+    // The trainer cannot be stopped, so it has a thread of its own that an interrupted stage leaves behind.
+    let (texts, received) = mpsc::sync_channel::<String>(1024);
+    let (done, result) = mpsc::sync_channel(1);
+    std::thread::spawn(move || done.send(train_on(vocab_size, received.into_iter())));
+    let gone = || Failure::BadInput("the tokenizer's trainer ended early".into());
+    feed(&mut |text| texts.send(text.to_owned()).map_err(|_| gone()))?;
+    drop(texts);
+    loop {
+        match result.recv_timeout(Duration::from_millis(20)) {
+            Ok(json) => return json.map_err(|error| Failure::BadInput(format!("training the tokenizer failed: {error}"))),
+            Err(mpsc::RecvTimeoutError::Timeout) => stage::interrupt::check("nothing was written yet")?,
+            Err(mpsc::RecvTimeoutError::Disconnected) => return Err(gone()),
+        }
+    }
+}
+
+fn train_on(vocab_size: u32, texts: impl Iterator<Item = String> + Send) -> tokenizers::Result<String> {
+    let mut trainer = BpeTrainer::builder()
+        .vocab_size(vocab_size as usize)
+        .special_tokens([EOS, PAD].map(|token| AddedToken::from(token, true)).into())
+        .initial_alphabet(ByteLevel::alphabet().into_iter().collect())
+        .show_progress(false)
+        .build();
+    let mut tokenizer =
+        tokenizers::TokenizerImpl::<BPE, tokenizers::NormalizerWrapper, ByteLevel, ByteLevel, ByteLevelDecoder>::new(BPE::default());
+    tokenizer.with_pre_tokenizer(Some(ByteLevel::default().add_prefix_space(false)));
+    tokenizer.with_decoder(Some(ByteLevelDecoder::default()));
+    tokenizer.train(&mut trainer, texts)?;
+    tokenizer.to_string(true)
+}
