@@ -6,3 +6,15 @@ pub mod grammar;
 pub mod stories;
 pub mod sampler;
 pub mod tokenizer;
+#[cfg(feature = "stories")]
+pub mod rewrite;
+#[cfg(feature = "remote")]
+pub mod source;
+#[cfg(feature = "stories")]
+pub mod text_files;
+#[cfg(feature = "remote")]
+pub mod remote;
+#[cfg(feature = "remote")]
+pub mod fetch;
+#[cfg(feature = "remote")]
+pub mod raw;

@@ -16,8 +16,8 @@ use stage::{Failure, Manifest, Result};
 
 /// The column of a file written by this project, whatever the column was called where its stories came from.
 pub const COLUMN: &str = "text";
-/// Key in a parquet footer: the name that the column `text` had in the source.
-pub(crate) const SOURCE_COLUMN: &str = "bedtime.source_column";
+/// Key in the footer of a file written by this project: the name that its column had in the source.
+pub const SOURCE_COLUMN: &str = "bedtime.source_column";
 const ROWS_PER_BATCH: usize = 1024;
 const MAKE_FETCH: &str = "run `make fetch`";
 
@@ -82,26 +82,27 @@ pub fn raw_manifests(raw: &Path) -> Result<Vec<Manifest>> {
 }
 
 /// (i, n) of `manifest-i-of-n.json`.
-pub(crate) fn shard_of_manifest(name: &str) -> Option<(u32, u32)> {
+pub fn shard_of_manifest(name: &str) -> Option<(u32, u32)> {
     let (i, n) = name.strip_prefix("manifest-")?.strip_suffix(".json")?.split_once("-of-")?;
     Some((i.parse().ok()?, n.parse().ok()?))
 }
 
 /// Bytes of a file that is not on this machine.
-pub(crate) trait RangeRead: Send + Sync {
+pub trait RangeRead: Send + Sync {
     /// Length of the whole file in bytes.
     fn length(&self) -> u64;
     fn read_range(&self, start: u64, bytes: u64) -> Result<Bytes>;
 }
 
 enum Place {
-    Local,
+    Local(PathBuf),
     Remote(Arc<dyn RangeRead>),
 }
 
 /// One parquet file of stories. Safe to share between threads: every read opens the file for itself.
 pub struct ParquetStories {
-    path: PathBuf,
+    /// What messages call the file.
+    name: PathBuf,
     place: Place,
     metadata: ArrowReaderMetadata,
     column: usize,
@@ -111,6 +112,11 @@ pub struct ParquetStories {
 impl ParquetStories {
     /// Reads the footer. `column` must hold strings (plain, large, view or dictionary: parquet stores them alike).
     pub fn open(path: &Path, column: &str) -> Result<Self> {
+        Self::open_named(path, path, column)
+    }
+
+    /// Like [`open`](Self::open), for a file that messages call `name`: a download knows where it came from.
+    pub fn open_named(path: &Path, name: &Path, column: &str) -> Result<Self> {
         let mut file = File::open(path).map_err(Failure::reading(path))?;
         let length = file.metadata().map_err(Failure::reading(path))?.len();
         let mut ends = [0u8; 8];
@@ -118,13 +124,13 @@ impl ParquetStories {
             let (start, end) = ends.split_at_mut(4);
             file.read_exact(start).and_then(|()| file.seek(SeekFrom::End(-4))).and_then(|_| file.read_exact(end)).map_err(Failure::reading(path))?;
         }
-        check_ends(path, length, &ends)?;
-        let metadata = ParquetMetaDataReader::new().parse_and_finish(&file).map_err(|error| damaged(path, "footer", error))?;
-        Self::new(path, Place::Local, metadata, column)
+        check_ends(name, length, &ends)?;
+        let metadata = ParquetMetaDataReader::new().parse_and_finish(&file).map_err(|error| damaged(name, "footer", error))?;
+        Self::new(name, Place::Local(path.to_owned()), metadata, column)
     }
 
-    /// Reads the footer over the network; `path` is the name that messages give the file.
-    pub(crate) fn open_remote(path: &Path, remote: Arc<dyn RangeRead>, column: &str) -> Result<Self> {
+    /// Reads the footer over the network; `name` is the name that messages give the file.
+    pub fn open_remote(name: &Path, remote: Arc<dyn RangeRead>, column: &str) -> Result<Self> {
         let length = remote.length();
         let mut tail = remote.read_range(length.saturating_sub(64 << 10), length.min(64 << 10))?;
         let magic = if length > 64 << 10 { Bytes::from_static(b"PAR1") } else { tail.slice(..tail.len().min(4)) };
@@ -133,26 +139,26 @@ impl ParquetStories {
             ends[..4].copy_from_slice(&magic);
             ends[4..].copy_from_slice(&tail[tail.len() - 4..]);
         }
-        check_ends(path, length, &ends)?;
+        check_ends(name, length, &ends)?;
         let mut reader = ParquetMetaDataReader::new();
         for _ in 0..3 {
             match reader.try_parse_sized(&tail, length) {
                 Err(ParquetError::NeedMoreData(needed)) if needed as u64 <= length => {
                     tail = remote.read_range(length - needed as u64, needed as u64)?;
                 }
-                Err(error) => return Err(damaged(path, "footer", error)),
+                Err(error) => return Err(damaged(name, "footer", error)),
                 Ok(()) => break,
             }
         }
-        let metadata = reader.finish().map_err(|error| damaged(path, "footer", error))?;
-        Self::new(path, Place::Remote(remote), metadata, column)
+        let metadata = reader.finish().map_err(|error| damaged(name, "footer", error))?;
+        Self::new(name, Place::Remote(remote), metadata, column)
     }
 
-    fn new(path: &Path, place: Place, metadata: ParquetMetaData, column: &str) -> Result<Self> {
+    fn new(name: &Path, place: Place, metadata: ParquetMetaData, column: &str) -> Result<Self> {
         let metadata = Arc::new(metadata);
         // Without the writer's Arrow schema every string is Utf8; read as views it is not copied out of its page.
         let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
-        let inferred = ArrowReaderMetadata::try_new(metadata.clone(), options.clone()).map_err(|error| damaged(path, "schema", error))?;
+        let inferred = ArrowReaderMetadata::try_new(metadata.clone(), options.clone()).map_err(|error| damaged(name, "schema", error))?;
         let fields = inferred.schema().fields();
         let rewritten = metadata.file_metadata().key_value_metadata().into_iter().flatten();
         let renamed = rewritten.into_iter().any(|pair| pair.key == SOURCE_COLUMN && pair.value.as_deref() == Some(column));
@@ -160,11 +166,11 @@ impl ParquetStories {
         let Some((index, field)) = inferred.schema().column_with_name(wanted) else {
             let names: Vec<&str> = fields.iter().map(|field| field.name().as_str()).collect();
             let remedy = "name the column that holds the text with --set fetch.column=NAME";
-            return Err(Failure::input(path, format_args!("no column {column:?}; its columns are {}", names.join(", ")), format_args!("a column {column:?} of strings"), remedy));
+            return Err(Failure::input(name, format_args!("no column {column:?}; its columns are {}", names.join(", ")), format_args!("a column {column:?} of strings"), remedy));
         };
         if *field.data_type() != DataType::Utf8 {
             let remedy = "name the column that holds the text with --set fetch.column=NAME";
-            return Err(Failure::input(path, format_args!("column {column:?} holds {}", field.data_type()), "strings", remedy));
+            return Err(Failure::input(name, format_args!("column {column:?} holds {}", field.data_type()), "strings", remedy));
         }
         let as_views = |(i, field): (usize, &Arc<Field>)| match i == index {
             true => Arc::new(field.as_ref().clone().with_data_type(DataType::Utf8View)),
@@ -173,8 +179,8 @@ impl ParquetStories {
         let schema = Arc::new(Schema::new(fields.iter().enumerate().map(as_views).collect::<Vec<_>>()));
         let projection = ProjectionMask::roots(metadata.file_metadata().schema_descr(), [index]);
         let leaf = (0..metadata.file_metadata().schema_descr().num_columns()).find(|&leaf| projection.leaf_included(leaf));
-        let metadata = ArrowReaderMetadata::try_new(metadata, options.with_schema(schema)).map_err(|error| damaged(path, "schema", error))?;
-        Ok(ParquetStories { path: path.to_owned(), place, metadata, column: leaf.unwrap_or(index), projection })
+        let metadata = ArrowReaderMetadata::try_new(metadata, options.with_schema(schema)).map_err(|error| damaged(name, "schema", error))?;
+        Ok(ParquetStories { name: name.to_owned(), place, metadata, column: leaf.unwrap_or(index), projection })
     }
 
     pub fn row_groups(&self) -> usize {
@@ -201,7 +207,7 @@ impl ParquetStories {
     /// names file, row (from 0, of the file) and remedy; so is what cannot be decoded. An error of `each` ends it.
     pub fn read(&self, row_group: usize, each: impl FnMut(&str) -> Result<()>) -> Result<()> {
         match &self.place {
-            Place::Local => self.read_from(File::open(&self.path).map_err(Failure::reading(&self.path))?, row_group, each),
+            Place::Local(path) => self.read_from(File::open(path).map_err(Failure::reading(&self.name))?, row_group, each),
             Place::Remote(remote) => {
                 let (start, bytes) = self.metadata.metadata().row_group(row_group).column(self.column).byte_range();
                 let window = Window { length: remote.length(), start, bytes: remote.read_range(start, bytes)? };
@@ -214,7 +220,7 @@ impl ParquetStories {
         let mut row: u64 = (0..row_group).map(|i| self.stories_in(i)).sum();
         let bad = |row: u64, error: &dyn std::fmt::Display| {
             let found = format!("row group {row_group} cannot be decoded (from row {row}): {error}");
-            Failure::input(&self.path, found, "an undamaged parquet file", "fetch it again, or write it again")
+            Failure::input(&self.name, found, "an undamaged parquet file", "fetch it again, or write it again")
         };
         let batches = ParquetRecordBatchReaderBuilder::new_with_metadata(reader, self.metadata.clone())
             .with_row_groups(vec![row_group])
@@ -230,7 +236,7 @@ impl ParquetStories {
             for i in 0..texts.len() {
                 if texts.is_null(i) {
                     let remedy = "remove the rows without a text, or name another column with --set fetch.column=NAME";
-                    return Err(Failure::input(&self.path, format_args!("row {row} (from 0) is null"), "a text in every row", remedy));
+                    return Err(Failure::input(&self.name, format_args!("row {row} (from 0) is null"), "a text in every row", remedy));
                 }
                 each(texts.value(i))?;
                 row += 1;

@@ -45,7 +45,7 @@ sections! {
         /// `gs://...`, or a local file, folder or glob of .parquet, .jsonl, .txt
         source: String = "stories:".into(),
         train_split: String = "train".into(),
-        /// Split (or file name prefix) that validation comes from; not with validation_fraction.
+        /// Split (or file name prefix) that validation comes from; not with validation_fraction. "" is as good as none.
         validation_split: Option<String> = None,
         /// Share of the training stories set aside for validation, chosen by a hash of their text.
         validation_fraction: Option<f64> = None,
@@ -173,7 +173,7 @@ impl Pipeline {
         require([m.n_layer, m.n_head, m.d_model, m.d_mlp, m.context].iter().all(|&v| v > 0), "model: every size must be at least 1")?;
         require(m.d_model % m.n_head == 0, "model.d_model must be a multiple of model.n_head")?;
         require((m.d_model / m.n_head).is_multiple_of(2), "model.d_model / model.n_head must be even: rope turns pairs")?;
-        require(self.fetch.validation_split.is_none() || self.fetch.validation_fraction.is_none(), "fetch: validation_split and validation_fraction exclude each other")?;
+        require(self.fetch.validation_split.as_deref().is_none_or(str::is_empty) || self.fetch.validation_fraction.is_none(), "fetch: validation_split and validation_fraction exclude each other")?;
         require(self.fetch.validation_fraction.is_none_or(|f| f > 0.0 && f < 1.0), "fetch.validation_fraction must be between 0 and 1")?;
         require(self.tokenizer.vocab_size >= 258, "tokenizer.vocab_size must be at least 258: 256 bytes and two special tokens")?;
         require((1..100_000).contains(&self.tokenize.shards), "tokenize.shards must be between 1 and 99999")?;

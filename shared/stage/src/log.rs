@@ -96,11 +96,25 @@ pub struct Progress {
     log: Log,
     what: String,
     unit: Unit,
-    total: Option<u64>,
+    total: Mutex<Option<u64>>,
     bar: ProgressBar,
     done: AtomicU64,
     started: Instant,
     last_line: Mutex<Instant>,
+}
+
+fn style(unit: Unit, total: Option<u64>) -> ProgressStyle {
+    let counts = match (unit, total) {
+        (Unit::Bytes, Some(_)) => "{bytes}/{total_bytes} {bytes_per_sec} eta {eta}",
+        (Unit::Bytes, None) => "{bytes} {bytes_per_sec}",
+        (_, Some(_)) => "{human_pos}/{human_len} {per_sec} eta {eta}",
+        (_, None) => "{human_pos} {per_sec}",
+    };
+    let template = match total {
+        Some(_) => format!("{{prefix}} {{wide_bar}} {counts} {{msg}}"),
+        None => format!("{{prefix}} {{spinner}} {counts} {{msg}}"),
+    };
+    ProgressStyle::with_template(&template).unwrap_or_else(|_| ProgressStyle::default_bar())
 }
 
 impl Progress {
@@ -109,20 +123,10 @@ impl Progress {
         if !std::io::stderr().is_terminal() || JSON.load(Ordering::Relaxed) {
             bar.set_draw_target(ProgressDrawTarget::hidden());
         }
-        let counts = match (unit, total) {
-            (Unit::Bytes, Some(_)) => "{bytes}/{total_bytes} {bytes_per_sec} eta {eta}",
-            (Unit::Bytes, None) => "{bytes} {bytes_per_sec}",
-            (_, Some(_)) => "{human_pos}/{human_len} {per_sec} eta {eta}",
-            (_, None) => "{human_pos} {per_sec}",
-        };
-        let template = match total {
-            Some(_) => format!("{{prefix}} {{wide_bar}} {counts} {{msg}}"),
-            None => format!("{{prefix}} {{spinner}} {counts} {{msg}}"),
-        };
-        bar.set_style(ProgressStyle::with_template(&template).unwrap_or_else(|_| ProgressStyle::default_bar()));
+        bar.set_style(style(unit, total));
         bar.set_prefix(what.to_owned());
         let now = Instant::now();
-        Progress { log, what: what.to_owned(), unit, total, bar, done: AtomicU64::new(0), started: now, last_line: Mutex::new(now) }
+        Progress { log, what: what.to_owned(), unit, total: Mutex::new(total), bar, done: AtomicU64::new(0), started: now, last_line: Mutex::new(now) }
     }
 
     /// What already was there before this run (a resumed download, kept shards): it does not count for the rate.
@@ -144,6 +148,16 @@ impl Progress {
         }
     }
 
+    /// The total, where it becomes known or is estimated anew on the way.
+    pub fn set_total(&self, total: u64) {
+        if let Ok(mut known) = self.total.lock()
+            && known.replace(total).is_none()
+        {
+            self.bar.set_style(style(self.unit, Some(total)));
+        }
+        self.bar.set_length(total);
+    }
+
     pub fn message(&self, text: impl Into<String>) {
         self.bar.set_message(text.into());
     }
@@ -160,8 +174,9 @@ impl Progress {
     fn plain_line(&self, done: u64) {
         let seconds = self.started.elapsed().as_secs_f64().max(1e-9);
         let rate = done as f64 / seconds;
-        let left = self.total.map(|total| Duration::from_secs_f64(total.saturating_sub(done) as f64 / rate.max(1e-9)));
-        let text = match (self.total, left) {
+        let total = self.total.lock().map_or(None, |total| *total);
+        let left = total.map(|total| Duration::from_secs_f64(total.saturating_sub(done) as f64 / rate.max(1e-9)));
+        let text = match (total, left) {
             (Some(total), Some(left)) => format!(
                 "{} {} of {}, {}/s, {} left",
                 self.what,
@@ -172,7 +187,7 @@ impl Progress {
             ),
             _ => format!("{} {}, {}/s", self.what, self.unit.show(done), self.unit.show(rate as u64)),
         };
-        let fields = json!({ "what": self.what, "unit": self.unit.name(), "done": done, "total": self.total,
+        let fields = json!({ "what": self.what, "unit": self.unit.name(), "done": done, "total": total,
             "per_second": rate, "seconds_left": left.map(|l| l.as_secs_f64()) });
         self.log.event("progress", fields, &text);
     }

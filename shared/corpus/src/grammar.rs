@@ -1,0 +1,117 @@
+//! A grammar of children's stories, so that the whole pipeline runs with no network at all.
+//!
+//! The tongue of the rules (in `words.rs`, `scenes.rs` and the `plots_*.rs`) is small. A rule is `name = first | second`, or
+//! `name =` with one alternative to each indented line; an alternative may be a record, `ball / kicked / rolled away`.
+//!
+//! | notation | what it writes |
+//! |---|---|
+//! | `<rule>`, `<rule:f,h>` | one alternative of a rule; with the friend as `s`, the hero as `t` in it |
+//! | `<rule*>`, `<+rule>` | the rule for the hero's kind (`rule.child`, ...), for this story's plot (`lost.rule`, ...) |
+//! | `(one\|two\|)` | one of these |
+//! | `{=o toy}` | nothing: binds `o` to an alternative of `toy` for the rest of the story |
+//! | `{o}`, `{o.1}` | the bound alternative, or its second field |
+//! | `{h}`, `{h.he}`, `{he}` | a person (`h` hero, `f` friend, `g` grown-up, `x` a stray animal, `s`, `t`), a word for them, for `s` |
+//! | `~`, `^` | a new paragraph; the next letter is a capital |
+//!
+//! Capitals at the start of sentences and quotes, `a` or `an`, and spaces are put right at the end, in [`polish`].
+mod cast;
+mod engine;
+mod plots_friends;
+mod plots_home;
+mod plots_outdoors;
+mod scenes;
+mod words;
+
+use engine::Teller;
+
+/// Story number `index` of the stream of `seed`: a pure function of both.
+pub fn story(seed: u64, index: u64) -> String {
+    let mut teller = Teller::new(stage::Random::new(seed, "story", index));
+    teller.tell();
+    let paragraphs = teller.pick(10) < 7;
+    polish(&teller.out, paragraphs)
+}
+
+/// Every proper name that a character may have.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    [cast::GIRLS, cast::BOYS, cast::SHE_ANIMALS, cast::HE_ANIMALS].into_iter().flat_map(str::split_whitespace)
+}
+
+/// The text as it is read: spaces, capitals and articles in order, and `~` as a new paragraph or as a space.
+fn polish(raw: &str, paragraphs: bool) -> String {
+    let mut out: Vec<u8> = Vec::with_capacity(raw.len() + 16);
+    let bytes = raw.as_bytes();
+    let (mut capital, mut quoted) = (true, false);
+    let mut i = 0;
+    while let Some(&byte) = bytes.get(i) {
+        match byte {
+            b'^' => capital = true,
+            b'~' => {
+                trim_space(&mut out);
+                if !out.is_empty() {
+                    out.extend_from_slice(if paragraphs { b"\n\n" } else { b" " });
+                }
+                capital = true;
+            }
+            b' ' => {
+                if out.last().is_some_and(|last| !last.is_ascii_whitespace()) && !(quoted && out.last() == Some(&b'"')) {
+                    out.push(b' ');
+                }
+            }
+            b'.' | b'!' | b'?' | b',' => {
+                trim_space(&mut out);
+                out.push(byte);
+                capital = byte != b',';
+            }
+            b'"' if quoted => {
+                trim_space(&mut out);
+                // After `?"` and `!"` the sentence may go on (`asked Tom`); a rule that starts a new one says `^`.
+                capital = out.last() == Some(&b'.');
+                out.push(b'"');
+                quoted = false;
+            }
+            b'"' => {
+                out.push(b'"');
+                (capital, quoted) = (true, true);
+            }
+            _ => {
+                let starts_word = i == 0 || !bytes[i - 1].is_ascii_alphabetic();
+                if starts_word && after_article(&out) && vowel_sound(&raw[i..]) {
+                    out.pop();
+                    out.extend_from_slice(b"n ");
+                }
+                out.push(if capital { byte.to_ascii_uppercase() } else { byte });
+                capital = false;
+            }
+        }
+        i += 1;
+    }
+    trim_space(&mut out);
+    String::from_utf8(out).expect("the rules are ASCII, which the tests check")
+}
+
+fn trim_space(out: &mut Vec<u8>) {
+    while out.last() == Some(&b' ') {
+        out.pop();
+    }
+}
+
+/// Whether the text so far ends in the word `a` and a space.
+fn after_article(out: &[u8]) -> bool {
+    let n = out.len();
+    n >= 2 && out[n - 1] == b' ' && out[n - 2].eq_ignore_ascii_case(&b'a') && (n == 2 || !out[n - 3].is_ascii_alphabetic())
+}
+
+/// Whether a word (in lower case) takes `an`.
+fn vowel_sound(word: &str) -> bool {
+    match word.as_bytes() {
+        [b'a' | b'e' | b'i' | b'A' | b'E' | b'I' | b'O', ..] => true,
+        [b'o', ..] => !(word.starts_with("one") || word.starts_with("once")),
+        [b'u', ..] => !["uni", "use", "usu"].iter().any(|start| word.starts_with(start)),
+        [b'h', ..] => word.starts_with("hour") || word.starts_with("honest"),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests;

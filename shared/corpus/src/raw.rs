@@ -1,0 +1,206 @@
+//! The folder `raw/`: names of its files, what an interrupted fetch left that can be kept, and what may go in the end.
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::sync::Once;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use stage::{AtomicFile, Failure, FileRecord, Manifest, Result, hash_file, remove_if_present};
+
+use crate::remote::download;
+use crate::stories::shard_of_manifest;
+
+pub const TRAIN: &str = "train";
+pub const VALIDATION: &str = "validation";
+/// Records of the files made so far, gone once the manifest has them all.
+const PARTS: &str = ".parts";
+
+/// `--shard i/n`: the files whose index is i-1 modulo n.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shard {
+    pub index: u32,
+    pub of: u32,
+}
+
+impl FromStr for Shard {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
+        let parsed = text.split_once('/').and_then(|(i, n)| Some(Shard { index: i.parse().ok()?, of: n.parse().ok()? }));
+        parsed.filter(|shard| (1..=shard.of).contains(&shard.index)).ok_or_else(|| format!("{text}: expected I/N with I from 1 to N, for example 2/8"))
+    }
+}
+
+/// `<split>-00003-of-00016.parquet`
+pub fn file_name(split: &str, index: usize, of: usize) -> String {
+    format!("{split}-{index:05}-of-{of:05}.parquet")
+}
+
+/// What has been made of one part of the source, remembered until all parts are.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Made {
+    pub outputs: Vec<FileRecord>,
+    pub train: Count,
+    pub validation: Count,
+}
+
+/// Stories, and bytes of their text.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Count {
+    pub stories: u64,
+    pub bytes: u64,
+}
+
+impl Count {
+    pub fn add(&mut self, other: Count) {
+        self.stories += other.stories;
+        self.bytes += other.bytes;
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct Record {
+    /// Settings and source of the part: another value makes the record worthless.
+    of: Value,
+    made: Made,
+}
+
+pub struct RawFolder {
+    path: PathBuf,
+    shard: Option<Shard>,
+    unpublished: Once,
+}
+
+impl RawFolder {
+    pub fn new(path: PathBuf, shard: Option<Shard>) -> Self {
+        RawFolder { path, shard, unpublished: Once::new() }
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.path.join(name)
+    }
+
+    pub fn manifest(&self) -> PathBuf {
+        self.path(&match self.shard {
+            None => "manifest.json".to_owned(),
+            Some(shard) => format!("manifest-{}-of-{}.json", shard.index, shard.of),
+        })
+    }
+
+    /// Where the bytes of a source file lie that is not kept as it is.
+    pub fn scratch(&self, output: &str) -> PathBuf {
+        self.path.join(PARTS).join(format!("{output}.source"))
+    }
+
+    /// Whether this run makes the file of that index.
+    pub fn takes(&self, index: usize) -> bool {
+        self.shard.is_none_or(|shard| index % shard.of as usize == shard.index as usize - 1)
+    }
+
+    fn record_path(&self, output: &str) -> PathBuf {
+        self.path.join(PARTS).join(format!("{output}.json"))
+    }
+
+    /// What an earlier, unfinished run made of the same part, if it is still there with the same bytes.
+    pub fn kept(&self, output: &str, of: &Value) -> Option<Made> {
+        let record: Record = serde_json::from_slice(&fs::read(self.record_path(output)).ok()?).ok()?;
+        let whole = |file: &FileRecord| hash_file(&self.path(&file.name)).is_ok_and(|found| found == *file);
+        (record.of == *of && record.made.outputs.iter().all(whole)).then_some(record.made)
+    }
+
+    pub fn remember(&self, output: &str, of: &Value, made: &Made) -> Result<()> {
+        let text = serde_json::to_vec(&Record { of: of.clone(), made: made.clone() }).map_err(|error| Failure::usage(error.to_string()))?;
+        AtomicFile::write(&self.record_path(output), &text).map(drop)
+    }
+
+    /// Before the first new file gets its name: manifests that would then describe files that are no longer theirs go.
+    pub fn unpublish(&self) -> Result<()> {
+        let mut result = Ok(());
+        self.unpublished.call_once(|| result = self.remove_manifests(|other| other != self.shard.map(|shard| (shard.index, shard.of))));
+        result
+    }
+
+    fn remove_manifests(&self, foreign: impl Fn(Option<(u32, u32)>) -> bool) -> Result<()> {
+        for name in self.names() {
+            let shard = shard_of_manifest(&name);
+            let sibling = shard.is_some_and(|(_, n)| self.shard.is_some_and(|own| own.of == n));
+            if (name == "manifest.json" || shard.is_some()) && (!sibling || !foreign(shard)) {
+                remove_if_present(&self.path(&name))?;
+                remove_if_present(&self.path(&format!(".{name}.stamp")))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn names(&self) -> Vec<String> {
+        let entries = fs::read_dir(&self.path).into_iter().flatten();
+        entries.filter_map(|entry| Some(entry.ok()?.file_name().to_string_lossy().into_owned())).collect()
+    }
+
+    /// After the manifest is published: files of earlier fetches and the memory of this one go. A shard leaves alone
+    /// what the other shards may have made.
+    pub fn tidy(&self, manifest: &Manifest, files: &[(&str, usize)]) -> Result<()> {
+        for name in self.names() {
+            let base = name.strip_suffix(".etag").unwrap_or(&name);
+            let base = base.strip_suffix(".partial").unwrap_or(base);
+            let Some((split, index, of)) = parse_file_name(base) else { continue };
+            let ours = self.takes(index) && base == name && manifest.outputs.iter().any(|file| file.name == name);
+            let others = self.shard.is_some() && !self.takes(index) && files.contains(&(split, of));
+            if !ours && !others {
+                remove_if_present(&self.path(&name))?;
+            }
+        }
+        let parts = self.path.join(PARTS);
+        for entry in fs::read_dir(&parts).into_iter().flatten().flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let base = name.find(".parquet").map_or(name.as_str(), |end| &name[..end + ".parquet".len()]);
+            if self.shard.is_none() || parse_file_name(base).is_none_or(|(split, index, of)| self.takes(index) || !files.contains(&(split, of))) {
+                remove_if_present(&entry.path())?;
+            }
+        }
+        let _ = fs::remove_dir(&parts); // another shard may still need it
+        Ok(())
+    }
+
+    /// Drops a download that is of no use any more.
+    pub fn discard(&self, path: &Path) -> Result<()> {
+        download::discard(path)
+    }
+}
+
+fn parse_file_name(name: &str) -> Option<(&'static str, usize, usize)> {
+    let split = [TRAIN, VALIDATION].into_iter().find(|split| name.starts_with(split))?;
+    let (index, of) = name.strip_prefix(split)?.strip_prefix('-')?.strip_suffix(".parquet")?.split_once("-of-")?;
+    (index.len() == 5 && of.len() == 5).then_some((split, index.parse().ok()?, of.parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shards_and_file_names_are_read_back() {
+        assert_eq!("2/8".parse(), Ok(Shard { index: 2, of: 8 }));
+        for wrong in ["0/2", "3/2", "1", "a/b"] {
+            assert!(wrong.parse::<Shard>().is_err(), "{wrong}");
+        }
+        assert_eq!(parse_file_name(&file_name(TRAIN, 3, 16)), Some((TRAIN, 3, 16)));
+        assert_eq!(parse_file_name("train-notes.parquet"), None);
+    }
+
+    #[test]
+    fn a_new_fetch_leaves_what_it_did_not_make_itself_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["manifest.json", "manifest-2-of-2.json", "train-00001-of-00002.parquet", "train-00000-of-00009.parquet", "mine.parquet"] {
+            fs::write(folder.path().join(name), "x").unwrap();
+        }
+        let raw = RawFolder::new(folder.path().to_owned(), Some(Shard { index: 1, of: 2 }));
+        raw.unpublish().unwrap();
+        let work = stage::Work { stage: "fetch-parquet", manifest: raw.manifest(), inputs: vec![], config: Value::Null };
+        raw.tidy(&work.manifest(vec![]).unwrap(), &[(TRAIN, 2)]).unwrap();
+        let mut names = raw.names();
+        names.sort();
+        assert_eq!(names, ["manifest-2-of-2.json", "mine.parquet", "train-00001-of-00002.parquet"]);
+    }
+}

@@ -1,0 +1,176 @@
+//! Whole files, resumed where they broke and verified before they are used.
+//!
+//! `NAME.partial` holds what has arrived, `NAME.partial.etag` which state of which file it belongs to. A wrong hash is
+//! tried once more from the start if the file had been put together from several answers; from one answer it is final.
+use std::fs::{self, File, OpenOptions};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+use serde::{Deserialize, Serialize};
+use stage::{AtomicFile, Failure, FileRecord, Progress, Result, hash_file, remove_if_present};
+
+use super::{Body, Network, RemoteFile, Trouble};
+
+/// Progress over several files whose lengths become known one by one: the total is estimated from those seen.
+pub struct Meter {
+    pub progress: Progress,
+    pub files: u64,
+    seen: Mutex<(u64, u64)>,
+}
+
+impl Meter {
+    pub fn new(progress: Progress, files: u64) -> Self {
+        Meter { progress, files, seen: Mutex::new((0, 0)) }
+    }
+
+    fn saw(&self, bytes: u64) {
+        if let Ok(mut seen) = self.seen.lock() {
+            *seen = (seen.0 + 1, seen.1 + bytes);
+            self.progress.set_total(seen.1 / seen.0 * self.files.max(seen.0));
+        }
+    }
+}
+
+/// What the bytes in a partial file belong to.
+#[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
+struct Note {
+    address: String,
+    etag: Option<String>,
+    sha256: Option<String>,
+    bytes: Option<u64>,
+}
+
+impl Note {
+    /// Without a tag to ask for or a hash to check in the end, two parts might be of two files.
+    fn can_resume(&self) -> bool {
+        self.etag.is_some() || self.sha256.is_some()
+    }
+
+    fn fits(&self, body: &Body) -> bool {
+        let agree = |a: &Option<String>, b: &Option<String>| a.is_none() || b.is_none() || a == b;
+        agree(&self.etag, &body.etag) && agree(&self.sha256, &body.sha256) && (self.bytes.is_none() || body.total.is_none() || self.bytes == body.total)
+    }
+}
+
+fn note_path(partial: &Path) -> PathBuf {
+    let mut name = partial.as_os_str().to_owned();
+    name.push(".etag");
+    name.into()
+}
+
+/// Removes a partial file and its note.
+pub fn discard(partial: &Path) -> Result<()> {
+    remove_if_present(partial)?;
+    remove_if_present(&note_path(partial))
+}
+
+/// Removes the note of a file that is whole.
+pub fn forget_note(partial: &Path) -> Result<()> {
+    remove_if_present(&note_path(partial))
+}
+
+/// Brings the whole file to `partial`, checked for length and published hash.
+pub fn download(network: &Network, file: &dyn RemoteFile, partial: &Path, meter: &Meter) -> Result<FileRecord> {
+    let mut second = false;
+    loop {
+        let (note, joined) = transfer(network, file, partial, meter)?;
+        let record = hash_file(partial)?;
+        let length = note.bytes.or(file.published().bytes);
+        let found = match (&note.sha256, length) {
+            (_, Some(bytes)) if bytes != record.bytes => format!("{} bytes arrived", record.bytes),
+            (Some(sha256), _) if *sha256 != record.sha256 => format!("its SHA-256 is {}", record.sha256),
+            _ => return Ok(record),
+        };
+        discard(partial)?;
+        if !joined || second {
+            let published = [length.map(|bytes| format!("{bytes} bytes")), note.sha256.map(|sha256| format!("SHA-256 {sha256}"))];
+            let expected = format!("what was published: {}", published.into_iter().flatten().collect::<Vec<_>>().join(", "));
+            return Err(Failure::input(Path::new(file.address()), found, expected, "run the same command again; if it stays, the source is damaged: take another revision or mirror"));
+        }
+        second = true;
+        network.log.warn(format!("{}: {found}, not what was published; fetching it once more from the start", file.address()));
+    }
+}
+
+/// Bytes until the end, over as many connections as it takes. True when they came in more than one answer.
+fn transfer(network: &Network, file: &dyn RemoteFile, partial: &Path, meter: &Meter) -> Result<(Note, bool)> {
+    let address = file.address();
+    let mut note: Note = fs::read(note_path(partial)).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default();
+    if note.address != address {
+        note = Note::default();
+    }
+    let mut patience = network.patience();
+    let (mut joined, mut counted) = (false, false);
+    loop {
+        network.cancel.check()?;
+        let have = if note.can_resume() { fs::metadata(partial).map_or(0, |metadata| metadata.len()) } else { 0 };
+        if have > 0 && note.bytes == Some(have) {
+            if !counted {
+                meter.saw(have);
+                meter.progress.skip(have);
+            }
+            return Ok((note, true));
+        }
+        let mut body = match file.get(have, None, note.etag.as_deref().filter(|_| have > 0)) {
+            Ok(body) => body,
+            Err(Trouble::Changed(_)) if have > 0 => {
+                network.log.say(format!("{address}: it has changed since {have} bytes of it arrived; starting over"));
+                note = Note::default();
+                continue;
+            }
+            Err(trouble) => {
+                patience.after(address, trouble)?;
+                continue;
+            }
+        };
+        if body.from != 0 && body.from != have {
+            patience.after(address, Trouble::Again(format!("bytes from {} came where {have} were asked for", body.from), None))?;
+            continue;
+        }
+        if have > 0 && (body.from == 0 || !note.fits(&body)) {
+            network.log.say(format!("{address}: it has changed or cannot be resumed; {have} bytes start over"));
+            if body.from != 0 {
+                note = Note::default();
+                continue;
+            }
+        }
+        let published = file.published().bytes;
+        if let (Some(listed), Some(total)) = (published, body.total)
+            && listed != total
+        {
+            return Err(Failure::input(Path::new(address), format_args!("{total} bytes"), format_args!("the {listed} bytes of its listing"), "run the same command again"));
+        }
+        if !std::mem::replace(&mut counted, true) {
+            meter.saw(body.total.or(published).unwrap_or(0));
+            meter.progress.skip(body.from);
+        }
+        joined |= body.from > 0;
+        note = Note { address: address.to_owned(), etag: body.etag.take(), sha256: body.sha256.take(), bytes: body.total.or(published) };
+        let text = serde_json::to_vec(&note).map_err(|error| Failure::usage(error.to_string()))?;
+        if body.from == 0 {
+            remove_if_present(partial)?; // before the note: old bytes must not look like this file's
+        }
+        AtomicFile::write(&note_path(partial), &text)?;
+        match append(network, partial, &mut body, meter, &mut patience) {
+            Ok(length) if note.bytes.is_none_or(|bytes| bytes <= length) => return Ok((note, joined)),
+            Ok(length) => patience.after(address, Trouble::Again(format!("the body ended at {length} of {} bytes", note.bytes.unwrap_or(0)), None))?,
+            Err(trouble) => patience.after(address, trouble)?,
+        }
+    }
+}
+
+/// Writes what arrives; the length of the file afterwards.
+fn append(network: &Network, partial: &Path, body: &mut Body, meter: &Meter, patience: &mut super::Patience) -> Result<u64, Trouble> {
+    let stop = |error: std::io::Error| Trouble::Stop(Failure::writing(partial)(error));
+    let mut file: File = OpenOptions::new().create(true).append(true).open(partial).map_err(stop)?;
+    let mut length = body.from;
+    while let Some(bytes) = (body.next)()? {
+        file.write_all(&bytes).map_err(stop)?;
+        length += bytes.len() as u64;
+        meter.progress.add(bytes.len() as u64);
+        patience.renew();
+        network.cancel.check().map_err(Trouble::Stop)?;
+    }
+    Ok(length)
+}

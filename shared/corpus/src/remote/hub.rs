@@ -1,0 +1,132 @@
+//! Datasets of the Hugging Face Hub: which parquet files a split has, where they are, how long, with which SHA-256.
+use std::sync::Arc;
+
+use serde::Deserialize;
+use serde_json::{Map, Value};
+use stage::config::Fetch;
+use stage::{Failure, Result};
+
+use super::http::HttpFile;
+use super::{Network, Published, RemoteFile, Trouble};
+use crate::source::{Splits, tell_apart};
+
+/// A parquet file of a dataset with the split it belongs to, where the listing says so.
+pub struct HubFile {
+    pub file: Arc<dyn RemoteFile>,
+    split: Option<String>,
+    path: String,
+}
+
+impl HubFile {
+    /// `train/0000.parquet`, `train-00000-of-00004.parquet` and `data/train.parquet` are of split `train`.
+    fn belongs(&self, split: &str) -> bool {
+        match &self.split {
+            Some(own) => own == split,
+            None => self.path.split('/').any(|part| {
+                part.strip_prefix(split).is_some_and(|rest| !rest.starts_with(|c: char| c.is_ascii_alphanumeric()))
+            }),
+        }
+    }
+}
+
+/// The dataset's files, told apart. Without a revision the Hub's own parquet conversion is asked first: it has every
+/// dataset of a supported kind. With one, or where there is no conversion, the parquet files in the repository count.
+pub fn list(network: &Arc<Network>, dataset: &str, revision: Option<&str>, settings: &Fetch) -> Result<Splits<HubFile>> {
+    let mut files = match revision {
+        None => converted(network, dataset)?,
+        Some(_) => Vec::new(),
+    };
+    if files.is_empty() {
+        files = in_repository(network, dataset, revision.unwrap_or("main"))?;
+    }
+    let place = format!("hf://datasets/{dataset}");
+    let strict = files.iter().all(|file| file.split.is_some());
+    tell_apart(&place, files, settings, strict, HubFile::belongs, |file| file.split.clone().unwrap_or_else(|| file.path.clone()))
+}
+
+/// `api/datasets/NAME/parquet`: { config: { split: [address] } }, of the branch refs/convert/parquet.
+fn converted(network: &Arc<Network>, dataset: &str) -> Result<Vec<HubFile>> {
+    let url = address(network, &format!("api/datasets/{dataset}/parquet"))?;
+    // A dataset without a conversion answers 404 or 400: then its repository is asked, and errors come from there.
+    let listing: Map<String, Value> = match network.persist(url.as_str(), || document_if_any(network, &url))? {
+        Some(bytes) => parse(url.as_str(), &bytes)?,
+        None => Map::new(),
+    };
+    let config = if listing.contains_key("default") { Some("default") } else { listing.keys().next().map(String::as_str) };
+    let Some(config) = config else { return Ok(Vec::new()) };
+    if listing.len() > 1 {
+        let names: Vec<&str> = listing.keys().map(String::as_str).collect();
+        network.log.warn(format!("{dataset} has the configs {}; {config:?} is taken", names.join(", ")));
+    }
+    let splits: Map<String, Value> = listing[config].as_object().cloned().unwrap_or_default();
+    let mut files = Vec::new();
+    for (split, addresses) in splits {
+        for text in addresses.as_array().into_iter().flatten().filter_map(Value::as_str) {
+            let mirrored = text.strip_prefix("https://huggingface.co/").map(|path| address(network, path).map(String::from));
+            let file = HttpFile::new(network, &mirrored.unwrap_or_else(|| Ok(text.to_owned()))?, Published::default())?;
+            files.push(HubFile { file: Arc::new(file), split: Some(split.clone()), path: String::new() });
+        }
+    }
+    Ok(files)
+}
+
+#[derive(Deserialize)]
+struct Entry {
+    path: String,
+    size: Option<u64>,
+    lfs: Option<Lfs>,
+}
+
+#[derive(Deserialize)]
+struct Lfs {
+    oid: Option<String>,
+}
+
+/// `api/datasets/NAME/tree/REVISION?recursive=true`, page by page.
+fn in_repository(network: &Arc<Network>, dataset: &str, revision: &str) -> Result<Vec<HubFile>> {
+    let revision = revision.replace('%', "%25").replace('/', "%2F").replace('?', "%3F").replace('#', "%23");
+    let mut page = Some(address(network, &format!("api/datasets/{dataset}/tree/{revision}?recursive=true"))?);
+    let (mut files, mut others) = (Vec::new(), Vec::new());
+    while let Some(url) = page {
+        let (bytes, next) = network.persist(url.as_str(), || network.document(&url))?;
+        for entry in parse::<Vec<Entry>>(url.as_str(), &bytes)? {
+            if !entry.path.ends_with(".parquet") {
+                others.push(entry.path);
+                continue;
+            }
+            let mut place = address(network, &format!("datasets/{dataset}/resolve/{revision}"))?;
+            if let Ok(mut segments) = place.path_segments_mut() {
+                segments.extend(entry.path.split('/'));
+            }
+            let published = Published { bytes: entry.size, sha256: entry.lfs.and_then(|lfs| lfs.oid).map(|oid| oid.trim_start_matches("sha256:").to_ascii_lowercase()) };
+            files.push(HubFile { file: Arc::new(HttpFile::new(network, place.as_str(), published)?), split: None, path: entry.path });
+        }
+        page = next;
+    }
+    if files.is_empty() {
+        others.truncate(8);
+        let found = format!("hf://datasets/{dataset}: no parquet file at revision {revision}; it has {}", others.join(", "));
+        return Err(Failure::BadInput(format!("{found}\n  expected: parquet files\n  remedy: take another dataset or revision, or download its files and name them in fetch.source")));
+    }
+    files.sort_by(|a, b| a.path.cmp(&b.path));
+    Ok(files)
+}
+
+fn document_if_any(network: &Network, url: &reqwest::Url) -> Result<Option<bytes::Bytes>, Trouble> {
+    match network.document(url) {
+        Ok((bytes, _)) => Ok(Some(bytes)),
+        Err(Trouble::Stop(Failure::BadInput(_))) => Ok(None),
+        Err(trouble) => Err(trouble),
+    }
+}
+
+fn address(network: &Network, path: &str) -> Result<reqwest::Url> {
+    let text = format!("{}/{path}", network.hub_url().as_str().trim_end_matches('/'));
+    reqwest::Url::parse(&text).map_err(|error| Failure::usage(format!("{text}: {error}")))
+}
+
+fn parse<T: for<'a> Deserialize<'a>>(url: &str, bytes: &[u8]) -> Result<T> {
+    serde_json::from_slice(bytes).map_err(|error| {
+        Failure::BadInput(format!("{url}: not the listing of a dataset: {error}\n  expected: the Hub's JSON\n  remedy: check HF_ENDPOINT and the proxy settings"))
+    })
+}
