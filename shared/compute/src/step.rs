@@ -158,6 +158,11 @@ impl<K: Kernels> Model<K> {
         self.kernels.download(self.weights)
     }
 
+    /// Tokens of a sequence.
+    pub fn sequence(&self) -> usize {
+        self.sequence
+    }
+
     /// Sequences that one pass takes.
     pub fn sequences_at_once(&self) -> usize {
         self.rows / self.sequence

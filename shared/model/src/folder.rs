@@ -11,13 +11,12 @@ use crate::checkpoint::{read_tensors, tensor_views, write_safetensors};
 use crate::{Config, TensorTable};
 
 /// Writes `config.json`, the tokenizer's files and, last, `model.safetensors`, which makes the folder whole.
-/// `tokenizer` is the content of a tokenizer.json; `eos` and `pad` are ids.
-pub fn save_folder(folder: &Path, config: &Config, weights: &[f32], tokenizer: &[u8], eos: u32, pad: Option<u32>) -> Result<()> {
-    let token = |id: u32| -> Option<String> {
-        let json: Value = serde_json::from_slice(tokenizer).ok()?;
-        let added = json.get("added_tokens")?.as_array()?.iter().find(|t| t["id"] == id)?;
-        Some(added["content"].as_str()?.to_owned())
-    };
+/// `tokenizer` is the content of a tokenizer.json; `eos` is an id.
+pub fn save_folder(folder: &Path, config: &Config, weights: &[f32], tokenizer: &[u8], eos: u32) -> Result<()> {
+    let json: Value = serde_json::from_slice(tokenizer).unwrap_or_default();
+    let added = json["added_tokens"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let token = |id: u32| added.iter().find(|token| token["id"] == id).map(|token| &token["content"]);
+    let pad = added.iter().find(|token| token["content"] == "<|pad|>").map(|token| &token["id"]);
     let llama = json!({
         "architectures": ["LlamaForCausalLM"],
         "model_type": "llama",
@@ -44,7 +43,7 @@ pub fn save_folder(folder: &Path, config: &Config, weights: &[f32], tokenizer: &
     let tokenizer_config = json!({
         "tokenizer_class": "PreTrainedTokenizerFast",
         "eos_token": token(eos),
-        "pad_token": pad.and_then(token),
+        "pad_token": pad.map(|_| "<|pad|>"),
         "model_max_length": config.context,
         "clean_up_tokenization_spaces": false,
     });
@@ -131,7 +130,7 @@ mod tests {
         let config = Config::new(&section, 260);
         let weights = crate::initial_weights(&TensorTable::new(&config), 1);
         let tokenizer = br#"{"added_tokens":[{"id":0,"content":"<|endoftext|>"}]}"#;
-        save_folder(folder.path(), &config, &weights, tokenizer, 0, None).unwrap();
+        save_folder(folder.path(), &config, &weights, tokenizer, 0).unwrap();
         assert_eq!(load_folder(folder.path()).unwrap(), (config, weights));
 
         let path = folder.path().join("config.json");

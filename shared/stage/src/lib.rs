@@ -16,7 +16,7 @@ pub use config::Pipeline;
 pub use failure::{Failure, Result, main};
 pub use files::{AtomicFile, FileRecord, create_dir, hash_file, publish_file, read_to_string, remove_if_present, sha256};
 pub use log::{Log, LogFormat, Progress, Unit};
-pub use manifest::{Manifest, State, TokenizerRecord, Work};
+pub use manifest::{changed_keys, Manifest, State, TokenizerRecord, Work};
 pub use random::Random;
 
 /// Name and version that manifests carry.

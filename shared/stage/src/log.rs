@@ -126,7 +126,16 @@ impl Progress {
         bar.set_style(style(unit, total));
         bar.set_prefix(what.to_owned());
         let now = Instant::now();
-        Progress { log, what: what.to_owned(), unit, total: Mutex::new(total), bar, done: AtomicU64::new(0), started: now, last_line: Mutex::new(now) }
+        Progress {
+            log,
+            what: what.to_owned(),
+            unit,
+            total: Mutex::new(total),
+            bar,
+            done: AtomicU64::new(0),
+            started: now,
+            last_line: Mutex::new(now),
+        }
     }
 
     /// What already was there before this run (a resumed download, kept shards): it does not count for the rate.

@@ -1,0 +1,85 @@
+//! `loss.jsonl`: one object per line, for people, plots and tests.
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use stage::{AtomicFile, Failure, Result};
+
+/// What a line says. `loss` is of the batch that the weights after `step` updates were asked next; `val_loss` is of the
+/// same weights.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Line {
+    /// Updates done.
+    pub step: u64,
+    /// Nats per token.
+    pub loss: f32,
+    pub lr: f64,
+    /// Before clipping.
+    pub grad_norm: f32,
+    /// Of training alone, since the line before.
+    pub tokens_per_second: f64,
+    /// Seconds of the run so far, those before an interruption included.
+    pub elapsed_s: f64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub val_loss: Option<f64>,
+}
+
+pub struct RunLog {
+    path: PathBuf,
+    file: File,
+    pub lines: Vec<Line>,
+}
+
+impl RunLog {
+    /// Opens the log of a run that goes on with `step`: later lines, which will be written again, are dropped.
+    pub fn open(path: &Path, step: u64) -> Result<Self> {
+        let text = match std::fs::read_to_string(path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
+            text => text.map_err(Failure::reading(path))?,
+        };
+        // A line cut by a crash is one that will be written again.
+        let lines: Vec<Line> = text.lines().map_while(|line| serde_json::from_str(line).ok()).take_while(|line: &Line| line.step < step).collect();
+        let kept: String = text.split_inclusive('\n').take(lines.len()).collect();
+        if kept.len() != text.len() || text.is_empty() {
+            AtomicFile::write(path, kept.as_bytes())?;
+        }
+        let file = OpenOptions::new().append(true).open(path).map_err(Failure::writing(path))?;
+        Ok(RunLog { path: path.to_owned(), file, lines })
+    }
+
+    pub fn append(&mut self, line: Line) -> Result<()> {
+        let mut text = serde_json::to_vec(&line).map_err(|e| Failure::usage(e.to_string()))?;
+        text.push(b'\n');
+        self.file.write_all(&text).map_err(Failure::writing(&self.path))?;
+        self.lines.push(line);
+        Ok(())
+    }
+
+    /// Seconds that earlier parts of the run took.
+    pub fn elapsed_s(&self) -> f64 {
+        self.lines.last().map_or(0.0, |line| line.elapsed_s)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn going_on_leaves_no_gap_and_no_double_line() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("loss.jsonl");
+        let line = |step| Line { step, loss: 2.5, lr: 1e-3, grad_norm: 1.0, tokens_per_second: 10.0, elapsed_s: step as f64, val_loss: None };
+        let mut log = RunLog::open(&path, 0).unwrap();
+        for step in [0, 10, 20, 30] {
+            log.append(line(step)).unwrap();
+        }
+        std::fs::write(&path, std::fs::read_to_string(&path).unwrap() + "{\"step\":4").unwrap();
+        let mut log = RunLog::open(&path, 25).unwrap();
+        assert_eq!(log.elapsed_s(), 20.0);
+        log.append(line(30)).unwrap();
+        let again = RunLog::open(&path, 100).unwrap();
+        assert_eq!(again.lines.iter().map(|l| l.step).collect::<Vec<_>>(), [0, 10, 20, 30]);
+    }
+}
