@@ -1,1 +1,171 @@
-fn main() {}
+//! Stories in: from the Hub, the web, a bucket, this disk or the embedded grammar, to `raw/*.parquet`.
+use clap::Parser;
+use corpus::fetch::{Fetcher, require_stories};
+use corpus::plan::Plan;
+use corpus::raw::{RawFolder, Shard};
+use corpus::remote::Cancel;
+use corpus::source::Source;
+use serde_json::{Value, json};
+use stage::config::Fetch;
+use stage::{Failure, Manifest, Stage, State, Work};
+
+const AFTER_HELP: &str = "\
+Sources:
+  stories:                               synthetic stories from a grammar of this project, no network
+  hf://datasets/OWNER/NAME[@REVISION]    a dataset of the Hugging Face Hub (HF_ENDPOINT, HF_TOKEN)
+  https://HOST/FILE.parquet              one file
+  s3://BUCKET/PATH  gs://BUCKET/PATH     an object or all below a prefix (AWS_*, GOOGLE_* in the environment)
+  FILE, FOLDER or 'GLOB'                 .parquet, .jsonl (a field of each line), .txt (<|endoftext|> between stories)
+
+Parquet files that are wanted whole are kept byte for byte. Everything else (jsonl, txt, stories:, a limit, a validation
+fraction) is written as parquet with one column `text`, without empty stories.
+Validation stories: --validation-split, else --validation-fraction, else the source's own split called validation or
+valid, else 0.01 of the stories, chosen by a hash of their text.
+
+Examples:
+  fetch-parquet                                                     20,000 synthetic stories to out/quickstart/raw
+  fetch-parquet --config pipelines/tinystories-10m.toml             the whole of TinyStories
+  fetch-parquet --source hf://datasets/roneneldan/TinyStories --max-stories 50000
+  fetch-parquet --source ~/stories --validation-fraction 0.05 --out out/mine
+  fetch-parquet --shard 2/8                                         files 1, 9, 17, ... of a fetch spread over 8 jobs
+
+Run again, it says \"up to date\", or goes on where it was interrupted; --force fetches a remote source anew.
+
+Environment: http_proxy, https_proxy, no_proxy; BEDTIME_RETRIES (5: tries in a row before giving up);
+BEDTIME_RETRY_BASE_MS (500: first pause between tries, doubled each time; a server's Retry-After counts instead).
+
+Exit codes: 0 done; 2 wrong usage or settings; 3 bad input (no such file, HTTP 404, damaged, wrong hash, no column, nulls);
+4 may work if tried again (network, HTTP 429 or 5xx, disk full); 130 interrupted, what is whole is kept.";
+
+/// Fetches stories into OUT/raw as parquet, with a manifest.
+#[derive(Parser)]
+#[command(version, after_help = AFTER_HELP)]
+struct Args {
+    #[command(flatten)]
+    common: stage::Common,
+    #[command(flatten)]
+    flags: Flags,
+    /// Make only the files whose index is I-1 modulo N, and manifest-I-of-N.json
+    #[arg(long, value_name = "I/N")]
+    shard: Option<Shard>,
+}
+
+/// Each short for the key of the same name in [fetch].
+#[derive(clap::Args, serde::Serialize)]
+struct Flags {
+    /// Where the stories come from (see below)
+    #[arg(long, value_name = "SOURCE")]
+    source: Option<String>,
+    /// Split, or beginning of the file names, of the training stories
+    #[arg(long, value_name = "NAME")]
+    train_split: Option<String>,
+    /// The same of the validation stories ("": none)
+    #[arg(long, value_name = "NAME")]
+    validation_split: Option<String>,
+    /// Share of the training stories set aside for validation, by a hash of their text
+    #[arg(long, value_name = "SHARE")]
+    validation_fraction: Option<f64>,
+    /// Column (parquet) or field (jsonl) of the text
+    #[arg(long, value_name = "NAME")]
+    column: Option<String>,
+    /// Take the first N training stories; only the files and row groups that hold them are fetched
+    #[arg(long, value_name = "N")]
+    max_stories: Option<u64>,
+    /// Take about as many row groups as hold N tokens (4 bytes each)
+    #[arg(long, value_name = "N")]
+    max_tokens_hint: Option<u64>,
+    /// Seed of stories:
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+}
+
+fn main() -> std::process::ExitCode {
+    stage::main("fetch-parquet", run)
+}
+
+fn run() -> anyhow::Result<()> {
+    let args = Args::parse();
+    let stage = args.common.open("fetch-parquet", "fetch", &args.flags)?;
+    let settings = &stage.pipeline.fetch;
+    if settings.max_stories == Some(0) || settings.max_tokens_hint == Some(0) {
+        return Err(Failure::usage("fetch.max_stories and fetch.max_tokens_hint must be at least 1").into());
+    }
+    let source = Source::parse(&settings.source)?;
+    let raw = RawFolder::new(stage.path("raw"), args.shard);
+    let synthetic = source == Source::Synthetic;
+    let work = Work { stage: "fetch-parquet", manifest: raw.manifest(), inputs: source.inputs(), config: config(&source, settings) };
+    let why = match work.state(stage.force)? {
+        State::UpToDate(manifest) => {
+            stage.log.say("up to date");
+            print(&stage, &manifest);
+            return Ok(());
+        }
+        State::Stale(why) => why,
+    };
+    stage.log.say(format!("fetching {} ({why})", settings.source));
+    if synthetic {
+        stage.log.say("synthetic stories: a grammar makes them up, they are no text by people");
+    }
+
+    let label = source.label(&settings.source).to_owned();
+    let local = matches!(source, Source::Local(_));
+    let cancel = Cancel::default();
+    let plan = Plan::new(source, settings, &raw, stage.log, &cancel)?;
+    let threads = stage.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
+    let fetcher =
+        Fetcher { raw: &raw, column: &settings.column, config: &work.config, force: stage.force, threads, log: stage.log, cancel };
+    let made = fetcher.run(&plan)?;
+    require_stories(&made, &plan, &raw, &settings.source)?;
+    if made.validation.stories == 0 && args.shard.is_none() {
+        stage.log.warn("no validation story: set another fetch.validation_fraction or fetch.validation_split");
+    }
+
+    let mut manifest = work.manifest(made.outputs)?;
+    let whole = |name: &str| plan.parts.iter().any(|part| part.whole && part.output == name);
+    let copied = |output: &&stage::FileRecord| local && whole(&output.name);
+    if let Some(output) =
+        manifest.outputs.iter().filter(copied).find(|output| !manifest.inputs.iter().any(|input| input.sha256 == output.sha256))
+    {
+        let message = format!("{}: its source changed while it was copied\n  remedy: run the same command again", output.name);
+        return Err(Failure::try_again(message).into());
+    }
+    let counts = [("train_stories", made.train.stories), ("train_bytes", made.train.bytes)];
+    let more = [("validation_stories", made.validation.stories), ("validation_bytes", made.validation.bytes)];
+    manifest.counts = counts.into_iter().chain(more).map(|(name, count)| (name.to_owned(), count)).collect();
+    manifest.facts.insert("source".into(), label.into());
+    if synthetic {
+        manifest.facts.insert("synthetic".into(), true.into());
+    }
+    raw.unpublish()?;
+    work.publish(&manifest)?;
+    raw.tidy(&manifest, &plan.files)?;
+    print(&stage, &manifest);
+    Ok(())
+}
+
+/// What decides the result. Local sources are their files, wherever these lie.
+fn config(source: &Source, settings: &Fetch) -> Value {
+    let mut config = json!({
+        "source": source.label(&settings.source),
+        "train_split": settings.train_split,
+        "validation_split": settings.validation_split,
+        "validation_fraction": settings.validation_fraction,
+        "column": settings.column,
+        "max_stories": settings.max_stories,
+        "max_tokens_hint": settings.max_tokens_hint,
+    });
+    if *source == Source::Synthetic {
+        config["seed"] = settings.seed.into();
+    }
+    config
+}
+
+fn print(stage: &Stage, manifest: &Manifest) {
+    let synthetic = if manifest.facts.contains_key("synthetic") { " (synthetic)" } else { "" };
+    for split in ["train", "validation"] {
+        let files = manifest.outputs.iter().filter(|output| output.name.starts_with(split)).count();
+        let (stories, bytes) = (manifest.count(&format!("{split}_stories")), manifest.count(&format!("{split}_bytes")));
+        let folder = stage.path("raw");
+        println!("{split}: {stories} stories{synthetic}, {bytes} bytes of text, {files} file(s) in {}", folder.display());
+    }
+}

@@ -18,3 +18,5 @@ pub mod remote;
 pub mod fetch;
 #[cfg(feature = "remote")]
 pub mod raw;
+#[cfg(feature = "remote")]
+pub mod plan;

@@ -1,6 +1,6 @@
 //! The folder `raw/`: names of its files, what an interrupted fetch left that can be kept, and what may go in the end.
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Once;
 
@@ -8,7 +8,6 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use stage::{AtomicFile, Failure, FileRecord, Manifest, Result, hash_file, remove_if_present};
 
-use crate::remote::download;
 use crate::stories::shard_of_manifest;
 
 pub const TRAIN: &str = "train";
@@ -28,7 +27,9 @@ impl FromStr for Shard {
 
     fn from_str(text: &str) -> std::result::Result<Self, String> {
         let parsed = text.split_once('/').and_then(|(i, n)| Some(Shard { index: i.parse().ok()?, of: n.parse().ok()? }));
-        parsed.filter(|shard| (1..=shard.of).contains(&shard.index)).ok_or_else(|| format!("{text}: expected I/N with I from 1 to N, for example 2/8"))
+        parsed
+            .filter(|shard| (1..=shard.of).contains(&shard.index))
+            .ok_or_else(|| format!("{text}: expected I/N with I from 1 to N, for example 2/8"))
     }
 }
 
@@ -88,9 +89,14 @@ impl RawFolder {
         })
     }
 
-    /// Where the bytes of a source file lie that is not kept as it is.
-    pub fn scratch(&self, output: &str) -> PathBuf {
-        self.path.join(PARTS).join(format!("{output}.source"))
+    /// Where the bytes of a source file arrive that is not kept as it is.
+    pub fn scratch(&self, name: &str) -> PathBuf {
+        self.path.join(PARTS).join(format!("{name}.source.partial"))
+    }
+
+    /// Apart from other shards' at work in the same folder.
+    pub fn scratch_of_shard(&self, index: usize) -> PathBuf {
+        self.scratch(&format!("limit-{index:05}-{}", self.shard.map_or(0, |shard| shard.index)))
     }
 
     /// Whether this run makes the file of that index.
@@ -117,15 +123,16 @@ impl RawFolder {
     /// Before the first new file gets its name: manifests that would then describe files that are no longer theirs go.
     pub fn unpublish(&self) -> Result<()> {
         let mut result = Ok(());
-        self.unpublished.call_once(|| result = self.remove_manifests(|other| other != self.shard.map(|shard| (shard.index, shard.of))));
+        self.unpublished.call_once(|| result = self.remove_manifests());
         result
     }
 
-    fn remove_manifests(&self, foreign: impl Fn(Option<(u32, u32)>) -> bool) -> Result<()> {
+    /// All but those of the other shards.
+    fn remove_manifests(&self) -> Result<()> {
         for name in self.names() {
             let shard = shard_of_manifest(&name);
-            let sibling = shard.is_some_and(|(_, n)| self.shard.is_some_and(|own| own.of == n));
-            if (name == "manifest.json" || shard.is_some()) && (!sibling || !foreign(shard)) {
+            let sibling = |own: Shard| shard.is_some_and(|(index, of)| of == own.of && index != own.index);
+            if (name == "manifest.json" || shard.is_some()) && !self.shard.is_some_and(sibling) {
                 remove_if_present(&self.path(&name))?;
                 remove_if_present(&self.path(&format!(".{name}.stamp")))?;
             }
@@ -155,17 +162,14 @@ impl RawFolder {
         for entry in fs::read_dir(&parts).into_iter().flatten().flatten() {
             let name = entry.file_name().to_string_lossy().into_owned();
             let base = name.find(".parquet").map_or(name.as_str(), |end| &name[..end + ".parquet".len()]);
-            if self.shard.is_none() || parse_file_name(base).is_none_or(|(split, index, of)| self.takes(index) || !files.contains(&(split, of))) {
+            if self.shard.is_none()
+                || parse_file_name(base).is_some_and(|(split, index, of)| self.takes(index) || !files.contains(&(split, of)))
+            {
                 remove_if_present(&entry.path())?;
             }
         }
         let _ = fs::remove_dir(&parts); // another shard may still need it
         Ok(())
-    }
-
-    /// Drops a download that is of no use any more.
-    pub fn discard(&self, path: &Path) -> Result<()> {
-        download::discard(path)
     }
 }
 
@@ -192,7 +196,9 @@ mod tests {
     #[test]
     fn a_new_fetch_leaves_what_it_did_not_make_itself_alone() {
         let folder = tempfile::tempdir().unwrap();
-        for name in ["manifest.json", "manifest-2-of-2.json", "train-00001-of-00002.parquet", "train-00000-of-00009.parquet", "mine.parquet"] {
+        for name in
+            ["manifest.json", "manifest-2-of-2.json", "train-00001-of-00002.parquet", "train-00000-of-00009.parquet", "mine.parquet"]
+        {
             fs::write(folder.path().join(name), "x").unwrap();
         }
         let raw = RawFolder::new(folder.path().to_owned(), Some(Shard { index: 1, of: 2 }));

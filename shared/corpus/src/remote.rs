@@ -83,7 +83,9 @@ impl Cancel {
 
     pub fn check(&self) -> Result<()> {
         match self.requested() {
-            true => Err(Failure::Interrupted("what is whole is kept, and a broken download goes on where it broke; run the same command again".into())),
+            true => Err(Failure::Interrupted(
+                "what is whole is kept, and a broken download goes on where it broke; run the same command again".into(),
+            )),
             false => Ok(()),
         }
     }
@@ -193,7 +195,12 @@ impl Patience<'_> {
         }
         let doubled = network.first_pause.saturating_mul(1 << (self.failed - 1).min(16));
         let pause = asked.map_or(doubled.mul_f64(0.5 + jitter()).min(LONGEST_PAUSE), |asked| asked.min(LONGEST_RETRY_AFTER));
-        network.log.warn(format!("{what}: {found}; trying again in {:.1} s ({} of {})", pause.as_secs_f64(), self.failed + 1, network.tries));
+        network.log.warn(format!(
+            "{what}: {found}; trying again in {:.1} s ({} of {})",
+            pause.as_secs_f64(),
+            self.failed + 1,
+            network.tries
+        ));
         let until = Instant::now() + pause;
         while Instant::now() < until {
             network.cancel.check()?;
@@ -222,7 +229,9 @@ impl Ranged {
     pub fn open(network: &Arc<Network>, file: &Arc<dyn RemoteFile>) -> Result<Option<Self>> {
         let body = network.persist(file.address(), || {
             file.get(0, Some(4), None).map_err(|trouble| match trouble {
-                Trouble::Changed(_) => Trouble::Stop(Failure::input(Path::new(file.address()), "an empty file", "a whole parquet file", "take another source")),
+                Trouble::Changed(_) => {
+                    Trouble::Stop(Failure::input(Path::new(file.address()), "an empty file", "a whole parquet file", "take another source"))
+                }
                 other => other,
             })
         })?;
@@ -251,7 +260,9 @@ impl RangeRead for Ranged {
         self.network.persist(what, || {
             let mut body = self.file.get(start, Some(start + bytes), self.etag.as_deref())?;
             if body.from != start || body.total != Some(self.length) || (self.etag.is_some() && body.etag != self.etag) {
-                return Err(Trouble::Stop(Failure::try_again(format!("{what}: it changed while it was read\n  remedy: run the same command again"))));
+                return Err(Trouble::Stop(Failure::try_again(format!(
+                    "{what}: it changed while it was read\n  remedy: run the same command again"
+                ))));
             }
             let mut read = Vec::with_capacity(bytes as usize);
             while let Some(piece) = (body.next)()? {

@@ -68,7 +68,8 @@ impl StoryWriter {
     fn flush(&mut self) -> Result<()> {
         self.in_group = 0;
         let column: ArrayRef = Arc::new(self.texts.finish());
-        let written = RecordBatch::try_new(self.schema.clone(), vec![column]).map_err(ParquetError::from).and_then(|batch| self.writer.write(&batch));
+        let written =
+            RecordBatch::try_new(self.schema.clone(), vec![column]).map_err(ParquetError::from).and_then(|batch| self.writer.write(&batch));
         written.map_err(|error| writing(self.writer.inner().path(), error))
     }
 

@@ -50,7 +50,9 @@ impl LocalFile {
 impl Source {
     /// Understands the text; of local sources it lists the files.
     pub fn parse(text: &str) -> Result<Self> {
-        let usage = |found: &str| Failure::usage(format!("fetch.source {text:?}: {found}\n  expected: {FORMS}\n  remedy: --set fetch.source=SOURCE"));
+        let usage = |found: &str| {
+            Failure::usage(format!("fetch.source {text:?}: {found}\n  expected: {FORMS}\n  remedy: --set fetch.source=SOURCE"))
+        };
         match text.split_once(':') {
             Some(("stories", "")) => Ok(Source::Synthetic),
             Some(("https" | "http", _)) => Ok(Source::Url(text.to_owned())),
@@ -58,7 +60,8 @@ impl Source {
             Some(("s3" | "gs", _)) => Ok(Source::Bucket(text.to_owned())),
             Some(("hf", rest)) => {
                 let path = rest.strip_prefix("//datasets/").ok_or_else(|| usage("not a dataset of the Hub"))?;
-                let (dataset, revision) = path.trim_end_matches('/').split_once('@').map_or((path.trim_end_matches('/'), None), |(d, r)| (d, Some(r)));
+                let (dataset, revision) =
+                    path.trim_end_matches('/').split_once('@').map_or((path.trim_end_matches('/'), None), |(d, r)| (d, Some(r)));
                 let parts: Vec<&str> = dataset.split('/').collect();
                 if parts.len() > 2 || parts.iter().any(|part| part.is_empty()) || revision == Some("") {
                     return Err(usage("not OWNER/NAME or OWNER/NAME@REVISION"));
@@ -90,7 +93,11 @@ fn local_files(text: &str) -> Result<Vec<LocalFile>> {
     let path = Path::new(text);
     let found: Vec<LocalFile> = if path.is_dir() {
         // The Hub keeps a dataset's parquet files in data/.
-        [path.to_owned(), path.join("data")].iter().map(|folder| one_kind(files_in(folder))).find(|files| !files.is_empty()).unwrap_or_default()
+        [path.to_owned(), path.join("data")]
+            .iter()
+            .map(|folder| one_kind(files_in(folder)))
+            .find(|files| !files.is_empty())
+            .unwrap_or_default()
     } else if path.exists() {
         vec![path.to_owned()].into_iter().filter_map(story_file).collect()
     } else if text.contains(['*', '?', '[']) {
@@ -100,7 +107,12 @@ fn local_files(text: &str) -> Result<Vec<LocalFile>> {
         return Err(Failure::input(path, "not found", FORMS, "check the path, or set another one with --set fetch.source=SOURCE"));
     };
     match found.is_empty() {
-        true => Err(Failure::input(path, "no .parquet, .jsonl or .txt file", "at least one", "check the path, or set another one with --set fetch.source=SOURCE")),
+        true => Err(Failure::input(
+            path,
+            "no .parquet, .jsonl or .txt file",
+            "at least one",
+            "check the path, or set another one with --set fetch.source=SOURCE",
+        )),
         false => Ok(found),
     }
 }
@@ -109,7 +121,11 @@ fn files_in(folder: &Path) -> Vec<LocalFile> {
     let entries = std::fs::read_dir(folder).into_iter().flatten();
     let mut paths: Vec<PathBuf> = entries.filter_map(|entry| entry.ok().map(|entry| entry.path())).filter(|path| path.is_file()).collect();
     paths.sort();
-    paths.into_iter().filter(|path| !path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'))).filter_map(story_file).collect()
+    paths
+        .into_iter()
+        .filter(|path| !path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.')))
+        .filter_map(story_file)
+        .collect()
 }
 
 /// A folder of parquet may well hold a README.txt: the first kind there is takes all.
@@ -147,7 +163,14 @@ pub struct Splits<T> {
 
 /// Tells training files from validation files. `belongs(file, split)` decides one; `strict` sources (the Hub) have named
 /// splits, of the others everything that is not for validation is for training where nothing bears the training split's name.
-pub fn tell_apart<T>(place: &str, files: Vec<T>, settings: &Fetch, strict: bool, belongs: impl Fn(&T, &str) -> bool, name: impl Fn(&T) -> String) -> Result<Splits<T>> {
+pub fn tell_apart<T>(
+    place: &str,
+    files: Vec<T>,
+    settings: &Fetch,
+    strict: bool,
+    belongs: impl Fn(&T, &str) -> bool,
+    name: impl Fn(&T) -> String,
+) -> Result<Splits<T>> {
     let mut names: Vec<String> = files.iter().map(&name).collect();
     names.dedup();
     let (shown, more) = (names.len().min(12), if names.len() > 12 { ", ..." } else { "" });
@@ -158,15 +181,20 @@ pub fn tell_apart<T>(place: &str, files: Vec<T>, settings: &Fetch, strict: bool,
     let wanted = settings.validation_split.as_deref().filter(|split| !split.is_empty());
     let has = |split: &str| files.iter().any(|file| belongs(file, split));
     if let Some(split) = wanted.filter(|split| !has(split)) {
-        let remedy = format!("--set fetch.validation_split=NAME, or --set fetch.validation_split= --set fetch.validation_fraction={DEFAULT_VALIDATION_FRACTION}");
+        let remedy = format!(
+            "--set fetch.validation_split=NAME, or --set fetch.validation_split= --set fetch.validation_fraction={DEFAULT_VALIDATION_FRACTION}"
+        );
         return Err(missing("fetch.validation_split", split, &remedy));
     }
     let trains = has(&settings.train_split);
-    let usual = || ["validation", "valid"].into_iter().find(|split| has(split) && (trains || !files.iter().all(|file| belongs(file, split))));
+    let usual =
+        || ["validation", "valid"].into_iter().find(|split| has(split) && (trains || !files.iter().all(|file| belongs(file, split))));
     let split = wanted.or_else(|| settings.validation_fraction.is_none().then(usual).flatten()).map(str::to_owned);
     let note = match (&split, wanted, settings.validation_fraction) {
         (Some(split), None, _) => Some(format!("validation stories: the source's own {split:?}")),
-        (None, _, None) => Some(format!("validation stories: {DEFAULT_VALIDATION_FRACTION} of all, by a hash of their text (fetch.validation_fraction)")),
+        (None, _, None) => {
+            Some(format!("validation stories: {DEFAULT_VALIDATION_FRACTION} of all, by a hash of their text (fetch.validation_fraction)"))
+        }
         _ => None,
     };
     let all = !trains && !strict;
@@ -204,7 +232,9 @@ mod tests {
         assert_eq!(Source::parse("hf://datasets/a/b@refs/convert/parquet").unwrap(), hub("a/b", Some("refs/convert/parquet")));
         assert_eq!(Source::parse("https://x/y.parquet").unwrap(), Source::Url("https://x/y.parquet".into()));
         assert_eq!(Source::parse("s3://bucket/dir").unwrap(), Source::Bucket("s3://bucket/dir".into()));
-        for (text, code) in [("ftp://x/y", 2), ("hf://models/a/b", 2), ("hf://datasets/a/b/c", 2), ("s3://", 2), ("", 2), ("/no/such/file.txt", 3)] {
+        for (text, code) in
+            [("ftp://x/y", 2), ("hf://models/a/b", 2), ("hf://datasets/a/b/c", 2), ("s3://", 2), ("", 2), ("/no/such/file.txt", 3)]
+        {
             assert_eq!(Source::parse(text).unwrap_err().exit_code(), code, "{text}");
         }
     }

@@ -32,13 +32,23 @@ pub fn raw_files(raw: &Path, split: &str) -> Result<Vec<PathBuf>> {
         .collect();
     names.sort();
     if names.is_empty() {
-        return Err(Failure::input(raw, format_args!("its manifest names no {split} stories"), format_args!("{split}-*.parquet"), MAKE_FETCH));
+        return Err(Failure::input(
+            raw,
+            format_args!("its manifest names no {split} stories"),
+            format_args!("{split}-*.parquet"),
+            MAKE_FETCH,
+        ));
     }
     let files: Vec<PathBuf> = names.iter().map(|name| raw.join(name)).collect();
     for (i, (name, path)) in names.iter().zip(&files).enumerate() {
         let expected = format!("{split}-{i:05}-of-{:05}.parquet", names.len());
         if *name != expected {
-            return Err(Failure::input(raw, format_args!("its manifests name {name}"), expected, format_args!("{MAKE_FETCH} with FORCE=1")));
+            return Err(Failure::input(
+                raw,
+                format_args!("its manifests name {name}"),
+                expected,
+                format_args!("{MAKE_FETCH} with FORCE=1"),
+            ));
         }
         if !path.is_file() {
             return Err(Failure::input(path, "not found", "the file that the manifest beside it names", MAKE_FETCH));
@@ -64,7 +74,12 @@ pub fn raw_manifests(raw: &Path) -> Result<Vec<Manifest>> {
     };
     let shard_path = |i: u32, n: u32| raw.join(format!("manifest-{i}-of-{n}.json"));
     if let Some(&(i, other)) = shards.iter().find(|shard| shard.1 != n) {
-        return Err(Failure::input(&shard_path(i, other), format_args!("a shard of {other} beside a shard of {n}"), "the shards of one fetch", MAKE_FETCH));
+        return Err(Failure::input(
+            &shard_path(i, other),
+            format_args!("a shard of {other} beside a shard of {n}"),
+            "the shards of one fetch",
+            MAKE_FETCH,
+        ));
     }
     let mut manifests = Vec::new();
     for i in 1..=n {
@@ -74,9 +89,15 @@ pub fn raw_manifests(raw: &Path) -> Result<Vec<Manifest>> {
         }
         manifests.push(Manifest::read(&shard_path(i, n))?);
     }
-    if let Some(i) = manifests.iter().position(|manifest| manifest.config_sha256 != manifests[0].config_sha256) {
-        let remedy = format!("run fetch-parquet --shard I/{n} again for every I with the same settings");
-        return Err(Failure::input(&shard_path(i as u32 + 1, n), "fetched with other settings than shard 1", "one setting for all shards", remedy));
+    let foreign = |manifest: &Manifest| manifest.config_sha256 != manifests[0].config_sha256 || manifest.inputs != manifests[0].inputs;
+    if let Some(i) = manifests.iter().position(foreign) {
+        let remedy = format!("run fetch-parquet --shard I/{n} again for every I");
+        return Err(Failure::input(
+            &shard_path(i as u32 + 1, n),
+            "fetched with other settings or from another source than shard 1",
+            "one fetch for all shards",
+            remedy,
+        ));
     }
     Ok(manifests)
 }
@@ -122,7 +143,10 @@ impl ParquetStories {
         let mut ends = [0u8; 8];
         if length >= 12 {
             let (start, end) = ends.split_at_mut(4);
-            file.read_exact(start).and_then(|()| file.seek(SeekFrom::End(-4))).and_then(|_| file.read_exact(end)).map_err(Failure::reading(path))?;
+            file.read_exact(start)
+                .and_then(|()| file.seek(SeekFrom::End(-4)))
+                .and_then(|_| file.read_exact(end))
+                .map_err(Failure::reading(path))?;
         }
         check_ends(name, length, &ends)?;
         let metadata = ParquetMetaDataReader::new().parse_and_finish(&file).map_err(|error| damaged(name, "footer", error))?;
@@ -166,7 +190,12 @@ impl ParquetStories {
         let Some((index, field)) = inferred.schema().column_with_name(wanted) else {
             let names: Vec<&str> = fields.iter().map(|field| field.name().as_str()).collect();
             let remedy = "name the column that holds the text with --set fetch.column=NAME";
-            return Err(Failure::input(name, format_args!("no column {column:?}; its columns are {}", names.join(", ")), format_args!("a column {column:?} of strings"), remedy));
+            return Err(Failure::input(
+                name,
+                format_args!("no column {column:?}; its columns are {}", names.join(", ")),
+                format_args!("a column {column:?} of strings"),
+                remedy,
+            ));
         };
         if *field.data_type() != DataType::Utf8 {
             let remedy = "name the column that holds the text with --set fetch.column=NAME";
@@ -179,7 +208,8 @@ impl ParquetStories {
         let schema = Arc::new(Schema::new(fields.iter().enumerate().map(as_views).collect::<Vec<_>>()));
         let projection = ProjectionMask::roots(metadata.file_metadata().schema_descr(), [index]);
         let leaf = (0..metadata.file_metadata().schema_descr().num_columns()).find(|&leaf| projection.leaf_included(leaf));
-        let metadata = ArrowReaderMetadata::try_new(metadata, options.with_schema(schema)).map_err(|error| damaged(name, "schema", error))?;
+        let metadata =
+            ArrowReaderMetadata::try_new(metadata, options.with_schema(schema)).map_err(|error| damaged(name, "schema", error))?;
         Ok(ParquetStories { name: name.to_owned(), place, metadata, column: leaf.unwrap_or(index), projection })
     }
 
@@ -250,7 +280,12 @@ impl ParquetStories {
 }
 
 fn damaged(path: &Path, part: &str, error: impl std::fmt::Display) -> Failure {
-    Failure::input(path, format_args!("its parquet {part} cannot be read: {error}"), "an undamaged parquet file", "fetch it again, or write it again")
+    Failure::input(
+        path,
+        format_args!("its parquet {part} cannot be read: {error}"),
+        "an undamaged parquet file",
+        "fetch it again, or write it again",
+    )
 }
 
 /// What the first and last four bytes say, in words that tell a cut download from a wrong file.

@@ -77,7 +77,12 @@ fn read_piece(reader: &mut BufReader<File>, end: u8, piece: &mut Vec<u8>, path: 
     let read = reader.by_ref().take(room as u64).read_until(end, piece).map_err(Failure::reading(path))?;
     if piece.len() > LONGEST_BYTES {
         let expected = format!("lines of JSON (.jsonl), or stories with {SEPARATOR} between them (.txt)");
-        return Err(Failure::input(path, format_args!("a line or story of more than {LONGEST_BYTES} bytes"), expected, "take a file of that kind"));
+        return Err(Failure::input(
+            path,
+            format_args!("a line or story of more than {LONGEST_BYTES} bytes"),
+            expected,
+            "take a file of that kind",
+        ));
     }
     Ok(read)
 }

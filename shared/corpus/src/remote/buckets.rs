@@ -16,16 +16,28 @@ use crate::source::{Splits, tell_apart};
 
 /// The parquet file or files at `s3://BUCKET/PATH` or `gs://BUCKET/PATH`, told apart by their names.
 pub fn list(network: &Arc<Network>, place: &str, settings: &Fetch) -> Result<Splits<Arc<dyn RemoteFile>>> {
-    let usage = |error: Error| Failure::usage(format!("{place}: {}\n  remedy: set the credentials and the endpoint in the environment", causes(&error)));
+    let usage = |error: Error| {
+        Failure::usage(format!("{place}: {}\n  remedy: set the credentials and the endpoint in the environment", causes(&error)))
+    };
     // The network's own patience does the trying again, and bodies may take as long as they need.
     let retry = RetryConfig { max_retries: 0, ..RetryConfig::default() };
     let timeout = (ClientConfigKey::Timeout, "7 days");
     let store: Arc<dyn ObjectStore> = match place.starts_with("s3:") {
         true => Arc::new(
-            AmazonS3Builder::from_env().with_url(place).with_retry(retry).with_config(AmazonS3ConfigKey::Client(timeout.0), timeout.1).build().map_err(usage)?,
+            AmazonS3Builder::from_env()
+                .with_url(place)
+                .with_retry(retry)
+                .with_config(AmazonS3ConfigKey::Client(timeout.0), timeout.1)
+                .build()
+                .map_err(usage)?,
         ),
         false => Arc::new(
-            GoogleCloudStorageBuilder::from_env().with_url(place).with_retry(retry).with_config(GoogleConfigKey::Client(timeout.0), timeout.1).build().map_err(usage)?,
+            GoogleCloudStorageBuilder::from_env()
+                .with_url(place)
+                .with_retry(retry)
+                .with_config(GoogleConfigKey::Client(timeout.0), timeout.1)
+                .build()
+                .map_err(usage)?,
         ),
     };
     let (bucket, path) = place.split_once("://").map(|(_, rest)| rest.split_once('/').unwrap_or((rest, ""))).unwrap_or_default();
@@ -47,7 +59,9 @@ pub fn list(network: &Arc<Network>, place: &str, settings: &Fetch) -> Result<Spl
         found.into_iter().map(|found| object(found.location, Some(found.size))).collect()
     };
     if files.is_empty() {
-        return Err(Failure::BadInput(format!("{place}: no .parquet object\n  expected: at least one below this prefix\n  remedy: check fetch.source")));
+        return Err(Failure::BadInput(format!(
+            "{place}: no .parquet object\n  expected: at least one below this prefix\n  remedy: check fetch.source"
+        )));
     }
     let name = |file: &Arc<dyn RemoteFile>| file.address().rsplit('/').next().unwrap_or_default().to_owned();
     tell_apart(place, files, settings, false, |file, split| name(file).starts_with(split), name)
@@ -76,7 +90,8 @@ impl RemoteFile for Object {
             None => (from > 0).then_some(GetRange::Offset(from)),
         };
         let options = GetOptions { range, if_match: etag.map(str::to_owned), ..GetOptions::default() };
-        let answer = self.network.wait(&self.address, self.store.get_opts(&self.key, options))?.map_err(|error| trouble(&self.address, error))?;
+        let answer =
+            self.network.wait(&self.address, self.store.get_opts(&self.key, options))?.map_err(|error| trouble(&self.address, error))?;
         let (start, total, etag) = (answer.range.start, answer.meta.size, answer.meta.e_tag.clone());
         let (network, address) = (self.network.clone(), self.address.clone());
         let mut stream = answer.into_stream();

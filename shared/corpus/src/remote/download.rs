@@ -49,7 +49,9 @@ impl Note {
 
     fn fits(&self, body: &Body) -> bool {
         let agree = |a: &Option<String>, b: &Option<String>| a.is_none() || b.is_none() || a == b;
-        agree(&self.etag, &body.etag) && agree(&self.sha256, &body.sha256) && (self.bytes.is_none() || body.total.is_none() || self.bytes == body.total)
+        agree(&self.etag, &body.etag)
+            && agree(&self.sha256, &body.sha256)
+            && (self.bytes.is_none() || body.total.is_none() || self.bytes == body.total)
     }
 }
 
@@ -86,7 +88,12 @@ pub fn download(network: &Network, file: &dyn RemoteFile, partial: &Path, meter:
         if !joined || second {
             let published = [length.map(|bytes| format!("{bytes} bytes")), note.sha256.map(|sha256| format!("SHA-256 {sha256}"))];
             let expected = format!("what was published: {}", published.into_iter().flatten().collect::<Vec<_>>().join(", "));
-            return Err(Failure::input(Path::new(file.address()), found, expected, "run the same command again; if it stays, the source is damaged: take another revision or mirror"));
+            return Err(Failure::input(
+                Path::new(file.address()),
+                found,
+                expected,
+                "run the same command again; if it stays, the source is damaged: take another revision or mirror",
+            ));
         }
         second = true;
         network.log.warn(format!("{}: {found}, not what was published; fetching it once more from the start", file.address()));
@@ -139,7 +146,12 @@ fn transfer(network: &Network, file: &dyn RemoteFile, partial: &Path, meter: &Me
         if let (Some(listed), Some(total)) = (published, body.total)
             && listed != total
         {
-            return Err(Failure::input(Path::new(address), format_args!("{total} bytes"), format_args!("the {listed} bytes of its listing"), "run the same command again"));
+            return Err(Failure::input(
+                Path::new(address),
+                format_args!("{total} bytes"),
+                format_args!("the {listed} bytes of its listing"),
+                "run the same command again",
+            ));
         }
         if !std::mem::replace(&mut counted, true) {
             meter.saw(body.total.or(published).unwrap_or(0));
@@ -154,7 +166,9 @@ fn transfer(network: &Network, file: &dyn RemoteFile, partial: &Path, meter: &Me
         AtomicFile::write(&note_path(partial), &text)?;
         match append(network, partial, &mut body, meter, &mut patience) {
             Ok(length) if note.bytes.is_none_or(|bytes| bytes <= length) => return Ok((note, joined)),
-            Ok(length) => patience.after(address, Trouble::Again(format!("the body ended at {length} of {} bytes", note.bytes.unwrap_or(0)), None))?,
+            Ok(length) => {
+                patience.after(address, Trouble::Again(format!("the body ended at {length} of {} bytes", note.bytes.unwrap_or(0)), None))?
+            }
             Err(trouble) => patience.after(address, trouble)?,
         }
     }

@@ -24,13 +24,16 @@ impl Http {
     pub fn new() -> Result<Self> {
         let set = |name: &str| std::env::var(name).ok().filter(|value| !value.trim().is_empty());
         let endpoint = set("HF_ENDPOINT").unwrap_or_else(|| "https://huggingface.co".into());
-        let hub = Url::parse(endpoint.trim().trim_end_matches('/')).map_err(|error| Failure::usage(format!("HF_ENDPOINT={endpoint}: {error}")))?;
+        let hub = Url::parse(endpoint.trim().trim_end_matches('/'))
+            .map_err(|error| Failure::usage(format!("HF_ENDPOINT={endpoint}: {error}")))?;
         let client = Client::builder()
             .user_agent(concat!("bedtime/", env!("CARGO_PKG_VERSION")))
             .redirect(reqwest::redirect::Policy::none())
             .connect_timeout(Duration::from_secs(20))
             .build()
-            .map_err(|error| Failure::usage(format!("the HTTP client cannot start: {}\n  remedy: check the proxy settings", causes(&error))))?;
+            .map_err(|error| {
+                Failure::usage(format!("the HTTP client cannot start: {}\n  remedy: check the proxy settings", causes(&error)))
+            })?;
         Ok(Http { client, hub, token: set("HF_TOKEN") })
     }
 
@@ -68,7 +71,9 @@ fn refusal(status: StatusCode, url: &Url, hub: bool) -> Option<Failure> {
     let remedy = match status {
         StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS => return None,
         status if status.is_server_error() => return None,
-        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN if hub => "check the name; for a private or gated dataset accept its terms and set HF_TOKEN",
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN if hub => {
+            "check the name; for a private or gated dataset accept its terms and set HF_TOKEN"
+        }
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => "take an address that may be read without a password",
         _ => "check fetch.source: owner, name, revision and path",
     };

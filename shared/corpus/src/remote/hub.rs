@@ -22,9 +22,10 @@ impl HubFile {
     fn belongs(&self, split: &str) -> bool {
         match &self.split {
             Some(own) => own == split,
-            None => self.path.split('/').any(|part| {
-                part.strip_prefix(split).is_some_and(|rest| !rest.starts_with(|c: char| c.is_ascii_alphanumeric()))
-            }),
+            None => self
+                .path
+                .split('/')
+                .any(|part| part.strip_prefix(split).is_some_and(|rest| !rest.starts_with(|c: char| c.is_ascii_alphanumeric()))),
         }
     }
 }
@@ -98,7 +99,10 @@ fn in_repository(network: &Arc<Network>, dataset: &str, revision: &str) -> Resul
             if let Ok(mut segments) = place.path_segments_mut() {
                 segments.extend(entry.path.split('/'));
             }
-            let published = Published { bytes: entry.size, sha256: entry.lfs.and_then(|lfs| lfs.oid).map(|oid| oid.trim_start_matches("sha256:").to_ascii_lowercase()) };
+            let published = Published {
+                bytes: entry.size,
+                sha256: entry.lfs.and_then(|lfs| lfs.oid).map(|oid| oid.trim_start_matches("sha256:").to_ascii_lowercase()),
+            };
             files.push(HubFile { file: Arc::new(HttpFile::new(network, place.as_str(), published)?), split: None, path: entry.path });
         }
         page = next;
@@ -106,7 +110,9 @@ fn in_repository(network: &Arc<Network>, dataset: &str, revision: &str) -> Resul
     if files.is_empty() {
         others.truncate(8);
         let found = format!("hf://datasets/{dataset}: no parquet file at revision {revision}; it has {}", others.join(", "));
-        return Err(Failure::BadInput(format!("{found}\n  expected: parquet files\n  remedy: take another dataset or revision, or download its files and name them in fetch.source")));
+        return Err(Failure::BadInput(format!(
+            "{found}\n  expected: parquet files\n  remedy: take another dataset or revision, or download its files and name them in fetch.source"
+        )));
     }
     files.sort_by(|a, b| a.path.cmp(&b.path));
     Ok(files)
@@ -127,6 +133,8 @@ fn address(network: &Network, path: &str) -> Result<reqwest::Url> {
 
 fn parse<T: for<'a> Deserialize<'a>>(url: &str, bytes: &[u8]) -> Result<T> {
     serde_json::from_slice(bytes).map_err(|error| {
-        Failure::BadInput(format!("{url}: not the listing of a dataset: {error}\n  expected: the Hub's JSON\n  remedy: check HF_ENDPOINT and the proxy settings"))
+        Failure::BadInput(format!(
+            "{url}: not the listing of a dataset: {error}\n  expected: the Hub's JSON\n  remedy: check HF_ENDPOINT and the proxy settings"
+        ))
     })
 }

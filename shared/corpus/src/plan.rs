@@ -1,0 +1,324 @@
+//! What is to be fetched: the parts of a source, each of which becomes one file of training stories, of validation
+//! stories, or one of each. The parts depend on the source and the settings alone, so shards agree on them.
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::UNIX_EPOCH;
+
+use serde_json::{Value, json};
+use stage::config::Fetch;
+use stage::{Failure, Log, Result, Unit};
+
+use crate::grammar;
+use crate::raw::{RawFolder, TRAIN, VALIDATION, file_name};
+use crate::remote::download::{Meter, download};
+use crate::remote::http::HttpFile;
+use crate::remote::{Cancel, Network, Published, Ranged, RemoteFile, buckets, hub};
+use crate::source::{
+    DEFAULT_SYNTHETIC_STORIES, DEFAULT_VALIDATION_FRACTION, Kind, LocalFile, Source, Splits, Validation, local_splits, tell_apart,
+};
+use crate::stories::ParquetStories;
+use crate::text_files;
+
+/// One file of `stories:`; what one thread makes in some seconds.
+const SYNTHETIC_STORIES_PER_FILE: u64 = 100_000;
+/// What a token is taken for where only a number of tokens is asked for.
+const BYTES_PER_TOKEN: u64 = 4;
+
+/// Where the stories of a part come from.
+pub enum Input {
+    Synthetic {
+        seed: u64,
+        stories: Range<u64>,
+    },
+    Local(Arc<LocalFile>),
+    /// To be downloaded whole.
+    Remote(Arc<dyn RemoteFile>),
+    /// Footer read; the rest on demand, over the network or from `scratch`, a download that goes when the part is made.
+    Open {
+        address: String,
+        stories: Arc<ParquetStories>,
+        scratch: Option<PathBuf>,
+    },
+}
+
+/// One piece of work.
+pub struct Part {
+    pub input: Input,
+    /// Take the first so many stories only.
+    pub limit: Option<u64>,
+    pub split: &'static str,
+    pub output: String,
+    /// The share that goes to a validation file, and its name.
+    pub aside: Option<(f64, String)>,
+    /// The file is taken as it is, byte for byte.
+    pub whole: bool,
+}
+
+pub struct Plan {
+    /// Those of this run; of a shard its share.
+    pub parts: Vec<Part>,
+    /// Splits with their number of files, over all shards.
+    pub files: Vec<(&'static str, usize)>,
+    pub network: Option<Arc<Network>>,
+}
+
+impl Plan {
+    pub fn new(source: Source, settings: &Fetch, raw: &RawFolder, log: Log, cancel: &Cancel) -> Result<Self> {
+        let network = match source {
+            Source::Synthetic | Source::Local(_) => None,
+            _ => Some(Network::new(log, cancel.clone())?),
+        };
+        let splits = inputs(source, settings, network.as_ref())?;
+        if let Some(note) = &splits.note {
+            log.say(note);
+        }
+        let limited = settings.max_stories.is_some() || settings.max_tokens_hint.is_some();
+        let train = match limited {
+            true => limit(splits.train, settings, raw, network.as_ref(), cancel, log)?,
+            false => splits.train.into_iter().map(|input| (input, None)).collect(),
+        };
+        let mut files = vec![(TRAIN, train.len())];
+        let (fraction, validation) = match splits.validation {
+            Validation::Fraction(fraction) => (Some(fraction), Vec::new()),
+            Validation::Files(files) => (None, files),
+        };
+        files.push((VALIDATION, if fraction.is_some() { train.len() } else { validation.len() }));
+        let mut parts = Vec::new();
+        let rewritten = limited || fraction.is_some();
+        for (index, (input, limit)) in train.into_iter().enumerate() {
+            let whole = !rewritten && input.is_parquet();
+            let aside = fraction.map(|fraction| (fraction, file_name(VALIDATION, index, files[1].1)));
+            parts.push((index, Part { input, limit, split: TRAIN, output: file_name(TRAIN, index, files[0].1), aside, whole }));
+        }
+        for (index, input) in validation.into_iter().enumerate() {
+            let whole = input.is_parquet();
+            parts.push((
+                index,
+                Part { input, limit: None, split: VALIDATION, output: file_name(VALIDATION, index, files[1].1), aside: None, whole },
+            ));
+        }
+        let parts = parts.into_iter().filter(|(index, _)| raw.takes(*index)).map(|(_, part)| part).collect();
+        Ok(Plan { parts, files, network })
+    }
+
+    /// Bytes are counted where files are downloaded whole, else stories, whose total the footers say.
+    pub fn unit(&self) -> Unit {
+        if self.parts.iter().any(|part| matches!(part.input, Input::Remote(_))) { Unit::Bytes } else { Unit::Stories }
+    }
+
+    /// Stories of all parts; None where a file would have to be read to know. Opens the local files' footers.
+    pub fn stories(&self, column: &str) -> Result<Option<u64>> {
+        let mut total = Some(0);
+        for part in &self.parts {
+            let stories = match &part.input {
+                Input::Synthetic { stories, .. } => Some(stories.end - stories.start),
+                Input::Open { stories, .. } => Some(part.limit.unwrap_or(stories.stories())),
+                Input::Local(file) if file.kind == Kind::Parquet => {
+                    Some(part.limit.unwrap_or(ParquetStories::open(&file.path, column)?.stories()))
+                }
+                Input::Local(_) => part.limit,
+                Input::Remote(_) => None,
+            };
+            total = total.zip(stories).map(|(total, stories)| total + stories);
+        }
+        Ok(total)
+    }
+}
+
+impl Input {
+    fn is_parquet(&self) -> bool {
+        match self {
+            Input::Synthetic { .. } => false,
+            Input::Local(file) => file.kind == Kind::Parquet,
+            Input::Remote(_) | Input::Open { .. } => true,
+        }
+    }
+
+    /// Changes when the part's bytes may have changed, as far as that can be told without reading them.
+    pub fn identity(&self) -> Value {
+        match self {
+            Input::Synthetic { seed, stories } => json!(["stories:", seed, stories.start, stories.end]),
+            Input::Local(file) => {
+                let metadata = std::fs::metadata(&file.path).ok();
+                let modified =
+                    metadata.as_ref().and_then(|m| m.modified().ok()?.duration_since(UNIX_EPOCH).ok()).map(|t| t.as_nanos().to_string());
+                json!([file.name(), metadata.map(|m| m.len()), modified])
+            }
+            Input::Remote(file) => json!([file.address(), file.published().bytes, file.published().sha256]),
+            Input::Open { address, stories, .. } => json!([address, stories.stories()]),
+        }
+    }
+}
+
+/// The source's files, listed and told apart.
+fn inputs(source: Source, settings: &Fetch, network: Option<&Arc<Network>>) -> Result<Splits<Input>> {
+    let network = || network.ok_or_else(|| Failure::usage("this source needs the network"));
+    match source {
+        Source::Synthetic => synthetic(settings),
+        Source::Local(files) => Ok(map(local_splits(files, settings)?, Input::Local)),
+        Source::Hub { dataset, revision } => {
+            Ok(map(hub::list(network()?, &dataset, revision.as_deref(), settings)?, |file| Input::Remote(file.file)))
+        }
+        Source::Bucket(place) => Ok(map(buckets::list(network()?, &place, settings)?, Input::Remote)),
+        Source::Url(url) => {
+            let path = url.split(['?', '#']).next().unwrap_or_default();
+            if !path.ends_with(".parquet") {
+                return Err(Failure::usage(format!(
+                    "fetch.source {url:?}: not a .parquet file\n  expected: https://HOST/FILE.parquet\n  remedy: download other files first and name the local copy"
+                )));
+            }
+            let name = path.rsplit('/').next().unwrap_or_default().to_owned();
+            let file: Arc<dyn RemoteFile> = Arc::new(HttpFile::new(network()?, &url, Published::default())?);
+            Ok(map(tell_apart(path, vec![file], settings, false, |_, split| name.starts_with(split), |_| name.clone())?, Input::Remote))
+        }
+    }
+}
+
+fn map<T>(splits: Splits<T>, f: impl Fn(T) -> Input + Copy) -> Splits<Input> {
+    let validation = match splits.validation {
+        Validation::Files(files) => Validation::Files(files.into_iter().map(f).collect()),
+        Validation::Fraction(fraction) => Validation::Fraction(fraction),
+    };
+    Splits { train: splits.train.into_iter().map(f).collect(), validation, note: splits.note }
+}
+
+fn synthetic(settings: &Fetch) -> Result<Splits<Input>> {
+    if let Some(split) = settings.validation_split.as_deref().filter(|split| !split.is_empty()) {
+        return Err(Failure::usage(format!(
+            "fetch.validation_split = {split:?}: stories: has no splits\n  remedy: --set fetch.validation_split= --set fetch.validation_fraction={DEFAULT_VALIDATION_FRACTION}"
+        )));
+    }
+    let seed = settings.seed;
+    let hinted = settings.max_tokens_hint.map(|tokens| {
+        let sample: u64 = (0..1000).map(|index| grammar::story(seed, index).len() as u64).sum();
+        (u128::from(tokens) * u128::from(BYTES_PER_TOKEN) * 1000).div_ceil(u128::from(sample.max(1))) as u64
+    });
+    let total = settings.max_stories.into_iter().chain(hinted).min().unwrap_or(DEFAULT_SYNTHETIC_STORIES);
+    let files = total.div_ceil(SYNTHETIC_STORIES_PER_FILE);
+    let train = (0..files)
+        .map(|i| i * SYNTHETIC_STORIES_PER_FILE..total.min((i + 1) * SYNTHETIC_STORIES_PER_FILE))
+        .map(|stories| Input::Synthetic { seed, stories })
+        .collect();
+    let note = settings
+        .validation_fraction
+        .is_none()
+        .then(|| format!("validation stories: {DEFAULT_VALIDATION_FRACTION} of all, by a hash of their text (fetch.validation_fraction)"));
+    Ok(Splits { train, validation: Validation::Fraction(settings.validation_fraction.unwrap_or(DEFAULT_VALIDATION_FRACTION)), note })
+}
+
+/// What is left to take.
+struct Budget {
+    stories: u64,
+    bytes: u64,
+}
+
+impl Budget {
+    fn spent(&self) -> bool {
+        self.stories == 0 || self.bytes == 0
+    }
+
+    fn spend(&mut self, stories: u64, bytes: u64) {
+        self.stories = self.stories.saturating_sub(stories);
+        self.bytes = self.bytes.saturating_sub(bytes);
+    }
+}
+
+/// The first files that together have as many stories, and as much text, as is wanted. Of parquet only footers are read.
+fn limit(
+    inputs: Vec<Input>,
+    settings: &Fetch,
+    raw: &RawFolder,
+    network: Option<&Arc<Network>>,
+    cancel: &Cancel,
+    log: Log,
+) -> Result<Vec<(Input, Option<u64>)>> {
+    let bytes = settings.max_tokens_hint.map_or(u64::MAX, |tokens| tokens.saturating_mul(BYTES_PER_TOKEN));
+    let mut budget = Budget { stories: settings.max_stories.unwrap_or(u64::MAX), bytes };
+    let mut taken = Vec::new();
+    for (index, input) in inputs.into_iter().enumerate() {
+        cancel.check()?;
+        if budget.spent() {
+            break;
+        }
+        let (input, limit) = match input {
+            Input::Synthetic { ref stories, .. } => {
+                let all = stories.end - stories.start;
+                (input, all)
+            }
+            Input::Local(file) if file.kind == Kind::Parquet => {
+                let limit = first_stories(&ParquetStories::open(&file.path, &settings.column)?, &mut budget);
+                (Input::Local(file), limit)
+            }
+            Input::Local(file) => {
+                let limit = first_texts(&file, &settings.column, &mut budget, cancel)?;
+                (Input::Local(file), limit)
+            }
+            Input::Remote(file) => {
+                let network = network.ok_or_else(|| Failure::usage("this source needs the network"))?;
+                let (stories, scratch) = open_remote(network, &file, &settings.column, raw, index, log)?;
+                let limit = first_stories(&stories, &mut budget);
+                (Input::Open { address: file.address().to_owned(), stories: Arc::new(stories), scratch }, limit)
+            }
+            open => (open, u64::MAX),
+        };
+        taken.push((input, Some(limit)));
+    }
+    Ok(taken)
+}
+
+fn open_remote(
+    network: &Arc<Network>,
+    file: &Arc<dyn RemoteFile>,
+    column: &str,
+    raw: &RawFolder,
+    index: usize,
+    log: Log,
+) -> Result<(ParquetStories, Option<PathBuf>)> {
+    let name = Path::new(file.address());
+    if let Some(ranged) = Ranged::open(network, file)? {
+        return Ok((ParquetStories::open_remote(name, Arc::new(ranged), column)?, None));
+    }
+    log.say(format!("{}: the server gives only whole files", file.address()));
+    let scratch = raw.scratch_of_shard(index);
+    stage::create_dir(scratch.parent().unwrap_or(Path::new("")))?;
+    download(network, file.as_ref(), &scratch, &Meter::new(log.progress("fetching", Unit::Bytes, None), 1))?;
+    Ok((ParquetStories::open_named(&scratch, name, column)?, Some(scratch)))
+}
+
+/// By stories exactly, by bytes to the end of a row group.
+fn first_stories(stories: &ParquetStories, budget: &mut Budget) -> u64 {
+    let mut limit = 0;
+    for row_group in 0..stories.row_groups() {
+        if budget.spent() {
+            break;
+        }
+        let take = stories.stories_in(row_group).min(budget.stories);
+        budget.spend(take, stories.text_bytes_in(row_group).max(1));
+        limit += take;
+    }
+    limit
+}
+
+fn first_texts(file: &LocalFile, column: &str, budget: &mut Budget, cancel: &Cancel) -> Result<u64> {
+    let (mut limit, mut enough) = (0, false);
+    let result = texts(file, column, |text| {
+        cancel.check()?;
+        if budget.spent() {
+            enough = true;
+            return Err(Failure::usage("enough")); // ends the reading, seen by nobody
+        }
+        limit += 1;
+        budget.spend(1, text.len() as u64);
+        Ok(())
+    });
+    if enough { Ok(limit) } else { result.map(|()| limit) }
+}
+
+/// The stories of a local file that is not parquet.
+pub fn texts(file: &LocalFile, column: &str, each: impl FnMut(&str) -> Result<()>) -> Result<()> {
+    match file.kind {
+        Kind::JsonLines => text_files::json_lines(&file.path, column, each),
+        _ => text_files::separated_text(&file.path, each),
+    }
+}
