@@ -1,1 +1,94 @@
-fn main() {}
+//! A trained model and prompts to stories.
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Parser;
+use compute::Decoder;
+use corpus::tokenizer::Tokenizer;
+use model::load_folder;
+use serde::Serialize;
+use stage::{Failure, interrupt};
+use training::{Manner, engine, tell};
+
+/// Tell stories.
+#[derive(Parser)]
+#[command(version, after_help = "\
+Reads OUT/run/final and prints stories on stdout.
+
+Examples:
+  sample --prompt 'Lily found a big' --n 3
+  sample --temperature 0 --json > stories.jsonl
+
+Exit codes: 0 done, 2 wrong usage or settings, 3 bad input, 4 may work if tried again, 130 interrupted")]
+struct Args {
+    #[command(flatten)]
+    common: stage::Common,
+    #[command(flatten)]
+    flags: Flags,
+    /// Folder of the model [default: OUT/run/final]
+    #[arg(long, value_name = "DIR")]
+    model: Option<PathBuf>,
+    /// One JSON object per story: prompt, text, tokens, ended
+    #[arg(long)]
+    json: bool,
+}
+
+/// Each flag is short for the key of the same name in [sample].
+#[derive(clap::Args, Serialize)]
+struct Flags {
+    /// auto or cpu
+    #[arg(long)]
+    device: Option<String>,
+    /// How a story begins (repeatable)
+    #[arg(long = "prompt", value_name = "TEXT")]
+    prompts: Option<Vec<String>>,
+    /// Stories per prompt
+    #[arg(long)]
+    n: Option<u32>,
+    /// Longest continuation
+    #[arg(long)]
+    max_tokens: Option<u32>,
+    /// 0 takes the likeliest token each time; higher is freer
+    #[arg(long)]
+    temperature: Option<f32>,
+    /// Choose among this many likeliest tokens (0: all)
+    #[arg(long)]
+    top_k: Option<u32>,
+    /// Choose among the likeliest tokens that together have this probability
+    #[arg(long)]
+    top_p: Option<f32>,
+    /// The same seed tells the same stories
+    #[arg(long)]
+    seed: Option<u64>,
+}
+
+fn main() -> ExitCode {
+    stage::main("sample", run)
+}
+
+fn run() -> anyhow::Result<()> {
+    let Args { common, flags, model: folder, json } = Args::parse();
+    let stage = common.open("sample", "sample", &flags)?;
+    stage.use_threads()?;
+    let folder = folder.unwrap_or_else(|| stage.path("run/final"));
+    let (config, weights) = load_folder(&folder)?;
+    training::check_context(&stage.pipeline, &config, &folder)?;
+    let tokenizer = Tokenizer::load(&folder.join("tokenizer.json"))?;
+    let section = &stage.pipeline.sample;
+    let manner = Manner::new(section);
+    let prompts: Vec<String> = section.prompts.iter().flat_map(|prompt| vec![prompt.clone(); section.n as usize]).collect();
+    let mut decoder = Decoder::new(engine("sample", &section.device, "f32")?, config, &weights, manner.slots);
+    let stories = tell(&mut decoder, &tokenizer, &prompts, manner)?;
+    interrupt::check("no story was printed")?;
+
+    let mut out = std::io::stdout().lock();
+    for story in &stories {
+        let line = if json { serde_json::to_string(story)? } else { format!("{}{}\n", story.text, if story.ended { "" } else { " …" }) };
+        match writeln!(out, "{line}") {
+            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => return Ok(()), // the reader has had enough
+            written => written.map_err(|e| Failure::try_again(format!("stdout: {e}")))?,
+        }
+    }
+    Ok(())
+}

@@ -1,1 +1,121 @@
-fn main() {}
+//! train.bin, val.bin and tokenizer.json to run/: a model that tells stories.
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Parser;
+use serde::Serialize;
+use serde_json::Value;
+use stage::{FileRecord, State, Work, hash_file};
+use training::Run;
+
+/// Train the model on packed tokens, from the newest checkpoint if there is one.
+#[derive(Parser)]
+#[command(version, after_help = "\
+Reads OUT/train.bin and OUT/val.bin with their .json, and OUT/tokenizer.json.
+Writes OUT/run/: final/ (a Hugging Face folder), checkpoints/, loss.jsonl, samples.md, config.toml.
+
+Ctrl-C finishes the step, saves a checkpoint and ends; the same command goes on from there.
+A run whose settings changed is kept as run.N and a new one begins.
+
+Example:
+  train --config pipelines/tinystories-3m.toml --steps 200 --lr 1e-3
+
+Exit codes: 0 done, 2 wrong usage or settings, 3 bad input, 4 may work if tried again, 130 interrupted")]
+struct Args {
+    #[command(flatten)]
+    common: stage::Common,
+    #[command(flatten)]
+    flags: Flags,
+}
+
+/// Each flag is short for the key of the same name in [train].
+#[derive(clap::Args, Serialize)]
+struct Flags {
+    /// auto or cpu
+    #[arg(long)]
+    device: Option<String>,
+    /// auto or f32
+    #[arg(long)]
+    precision: Option<String>,
+    /// Updates of the weights
+    #[arg(long)]
+    steps: Option<u64>,
+    /// Sequences per micro-batch
+    #[arg(long)]
+    batch: Option<u32>,
+    /// Micro-batches per update
+    #[arg(long)]
+    accumulate: Option<u32>,
+    /// Peak learning rate
+    #[arg(long)]
+    lr: Option<f64>,
+    /// Steps of linear warm-up
+    #[arg(long)]
+    warmup: Option<u64>,
+    /// Decay of the matrices
+    #[arg(long)]
+    weight_decay: Option<f64>,
+    /// Largest norm of the gradient
+    #[arg(long)]
+    clip: Option<f64>,
+    /// Seed of initial weights and batches
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Steps between lines of loss.jsonl
+    #[arg(long)]
+    log_every: Option<u64>,
+    /// Steps between validations
+    #[arg(long)]
+    val_every: Option<u64>,
+    /// Windows of a validation along the way (0: all of val.bin)
+    #[arg(long)]
+    val_windows: Option<u64>,
+    /// Steps between checkpoints
+    #[arg(long)]
+    checkpoint_every: Option<u64>,
+    /// Numbered checkpoints kept
+    #[arg(long)]
+    keep_last: Option<u32>,
+}
+
+const FINAL: [&str; 5] = ["config.json", "generation_config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"];
+
+fn main() -> ExitCode {
+    stage::main("train", run)
+}
+
+fn run() -> anyhow::Result<()> {
+    let Args { common, flags } = Args::parse();
+    let stage = common.open("train", "train", &flags)?;
+    stage.use_threads()?;
+    let run = Run::open(&stage)?;
+    let inputs = ["train.bin", "val.bin", "tokenizer.json"].map(|name| (name.to_owned(), stage.path(name)));
+    let work = Work { stage: "train", manifest: run.folder().join("manifest.json"), inputs: inputs.into(), config: run.settings().clone() };
+    if let State::UpToDate(manifest) = work.state(stage.force)? {
+        stage.log.say(format!("up to date: {} steps, {}", manifest.count("steps"), run.folder().join("final").display()));
+        return Ok(());
+    }
+    run.set_aside_if_other(stage.force)?;
+    let ended = run.train()?;
+
+    let record = |name: &str| -> stage::Result<FileRecord> {
+        let name = PathBuf::from("final").join(name);
+        Ok(FileRecord { name: name.to_string_lossy().into_owned(), ..hash_file(&run.folder().join(&name))? })
+    };
+    let mut manifest = work.manifest(FINAL.iter().map(|name| record(name)).collect::<stage::Result<_>>()?)?;
+    manifest.counts.insert("steps".into(), ended.steps);
+    let facts = [("val_loss", ended.validation.loss()), ("val_perplexity", ended.validation.perplexity()), ("val_bits_per_byte", ended.bits_per_byte)];
+    manifest.facts.extend(facts.map(|(name, value)| (name.to_owned(), Value::from(value))));
+    work.publish(&manifest)?;
+    stage.log.say(format!(
+        "{} steps in {:.0} s: loss {:.4}, validation {:.4} (perplexity {:.2}, {:.4} bits per byte)",
+        ended.steps,
+        ended.elapsed_s,
+        ended.loss,
+        ended.validation.loss(),
+        ended.validation.perplexity(),
+        ended.bits_per_byte
+    ));
+    stage.log.say(format!("model: {}; stories before and after: {}", run.folder().join("final").display(), run.folder().join("samples.md").display()));
+    Ok(())
+}

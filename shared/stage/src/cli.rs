@@ -59,6 +59,12 @@ impl Common {
 }
 
 impl Stage {
+    /// Gives the work of this process `--threads` threads.
+    pub fn use_threads(&self) -> Result<()> {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(self.threads.unwrap_or(0));
+        pool.build_global().map_err(|e| Failure::try_again(format!("threads cannot be started: {e}")))
+    }
+
     /// A file or folder of this run, by its name in the table of files.
     pub fn path(&self, name: &str) -> PathBuf {
         self.out.join(name)
