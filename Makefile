@@ -1,0 +1,73 @@
+# One target per stage; each says "up to date" when there is nothing to do.
+#   make all PIPELINE=FILE OUT=DIR SET="key=value key=value" FORCE=1
+PIPELINE ?= pipelines/quickstart.toml
+OUT      ?=
+SET      ?=
+FORCE    ?=
+CARGO    ?= cargo
+BIN      := target/release
+
+OUT_DIR  := $(or $(OUT),out/$(basename $(notdir $(PIPELINE))))
+OPTIONS   = --config $(PIPELINE) $(if $(OUT),--out $(OUT)) $(foreach s,$(SET),--set '$(s)')
+FORCED    = $(OPTIONS) $(if $(FORCE),--force)
+DATA     := fetch-parquet train-tokenizer tokenize pack-bin
+MODEL    := train eval-ppl sample
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: all build build-data build-model data fetch tokenizer tokenize pack train eval sample test bench lint clean help
+
+all: data train eval sample ## From stories to a model that tells them
+	@echo
+	@echo "Made  $(OUT_DIR)/run/final  the model, as a Hugging Face folder"
+	@echo "      $(OUT_DIR)/eval.json  its perplexity"
+	@echo "      $(OUT_DIR)/run/samples.md  ten stories before and after training, side by side"
+	@echo "Next  $(BIN)/sample $(OPTIONS) --prompt 'The little dog wanted'"
+
+build: build-data build-model ## Build every stage
+
+# Two builds, so that a box that only makes data compiles nothing of the trainer.
+build-data:
+	$(CARGO) build --release $(addprefix -p ,$(DATA))
+build-model:
+	$(CARGO) build --release $(addprefix -p ,$(MODEL))
+
+data: fetch tokenizer tokenize pack ## The four data stages; compiles nothing of the trainer
+
+fetch: build-data ## raw/: stories as verified parquet
+	$(BIN)/fetch-parquet $(FORCED)
+tokenizer: build-data ## tokenizer.json: byte-level BPE
+	$(BIN)/train-tokenizer $(FORCED)
+tokenize: build-data ## tokens/: stories as ids
+	$(BIN)/tokenize $(FORCED)
+pack: build-data ## train.bin and val.bin
+	$(BIN)/pack-bin $(FORCED)
+train: build-model ## run/: the model
+	$(BIN)/train $(FORCED)
+eval: build-model ## eval.json: loss, perplexity, bits per byte
+	$(BIN)/eval-ppl $(FORCED)
+sample: build-model ## Stories on stdout
+	$(BIN)/sample $(OPTIONS)
+
+test: ## Build what the tests need and run all of them
+	$(CARGO) build --release --workspace --bins
+	$(CARGO) test --release --workspace --no-fail-fast
+
+bench: ## What this machine reaches, as one table
+	$(CARGO) build --release --workspace --bins
+	$(BIN)/bench
+
+lint: ## Format and lints, warnings as errors
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --release --workspace --all-targets -- -D warnings
+
+clean: ## Remove what this pipeline made and what cargo built
+	rm -rf $(OUT_DIR)
+	$(CARGO) clean
+
+help: ## This list
+	@echo "make TARGET [PIPELINE=pipelines/NAME.toml] [OUT=DIR] [SET=\"key=value key=value\"] [FORCE=1]"
+	@echo
+	@grep -E '^[a-z-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed 's/:.*## /\t/' | expand -t 12
+	@echo
+	@echo "First: make all     (no download, no GPU; a few minutes)"
