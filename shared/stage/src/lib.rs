@@ -10,14 +10,16 @@ pub mod interrupt;
 mod log;
 mod manifest;
 mod random;
+mod shard;
 
 pub use cli::{Common, Stage};
 pub use config::Pipeline;
 pub use failure::{Failure, Result, main};
-pub use files::{AtomicFile, FileRecord, create_dir, hash_file, publish_file, read_to_string, remove_if_present, sha256};
-pub use log::{Log, LogFormat, Progress, Unit};
+pub use files::{AtomicFile, FileRecord, create_dir, hash_file, hex, publish_file, read_to_string, remove_if_present, sha256};
+pub use log::{Log, LogFormat, Progress, Unit, count};
 pub use manifest::{changed_keys, Manifest, State, TokenizerRecord, Work};
 pub use random::Random;
+pub use shard::{Shard, manifests};
 
 /// Name and version that manifests carry.
 pub const PROGRAM: &str = concat!("bedtime ", env!("CARGO_PKG_VERSION"));

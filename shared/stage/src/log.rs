@@ -91,6 +91,11 @@ impl Unit {
     }
 }
 
+/// A number with its thousands apart: 1,234,567.
+pub fn count(n: u64) -> String {
+    HumanCount(n).to_string()
+}
+
 /// Safe to advance from many threads.
 pub struct Progress {
     log: Log,

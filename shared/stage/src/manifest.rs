@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -148,23 +149,28 @@ impl Work {
 
     /// Hashes the inputs, for a manifest to be written.
     pub fn input_records(&self) -> Result<Vec<FileRecord>> {
-        self.inputs.iter().map(|(name, path)| Ok(FileRecord { name: name.clone(), ..hash_file(path)? })).collect()
+        self.inputs.par_iter().map(|(name, path)| Ok(FileRecord { name: name.clone(), ..hash_file(path)? })).collect()
     }
 
     /// A manifest of this work, to be completed with counts and facts.
     pub fn manifest(&self, outputs: Vec<FileRecord>) -> Result<Manifest> {
-        Ok(Manifest {
+        Ok(self.manifest_of(self.input_records()?, outputs))
+    }
+
+    /// Like [`manifest`](Self::manifest), for a stage that needed the records of its inputs on the way.
+    pub fn manifest_of(&self, inputs: Vec<FileRecord>, outputs: Vec<FileRecord>) -> Manifest {
+        Manifest {
             format: FORMAT,
             stage: self.stage.to_owned(),
             program: PROGRAM.to_owned(),
-            inputs: self.input_records()?,
+            inputs,
             config: self.config.clone(),
             config_sha256: config_hash(&self.config),
             outputs,
             counts: BTreeMap::new(),
             tokenizer: None,
             facts: BTreeMap::new(),
-        })
+        }
     }
 
     /// Writes the manifest, which makes the result whole, and its stamp.
