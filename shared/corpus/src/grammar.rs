@@ -10,9 +10,12 @@
 //! | `(one\|two\|)` | one of these |
 //! | `{=o toy}` | nothing: binds `o` to an alternative of `toy` for the rest of the story |
 //! | `{o}`, `{o.1}` | the bound alternative, or its second field |
-//! | `{h}`, `{h.he}`, `{he}` | a person (`h` hero, `f` friend, `g` grown-up, `x` a stray animal, `s`, `t`), a word for them, for `s` |
+//! | `{h}`, `{h.he}`, `{he}` | a person (`h` hero, `f` friend (in full at the first mention), `g` grown-up, `x` a stray animal, `s`, `t`), a word for them, for `s` |
+//! | `%3 ...`, `@rule` | this alternative three times as often; here all the alternatives of another rule |
+//! | `{?f} ...` | this alternative only if the friend has been met (the others: `engine::Guard`) |
 //! | `~`, `^` | a new paragraph; the next letter is a capital |
 //!
+//! A sentence is bound to come with many slots: with names masked, none is to be in more than 1 % of the stories.
 //! Capitals at the start of sentences and quotes, `a` or `an`, and spaces are put right at the end, in [`polish`].
 mod cast;
 mod engine;
@@ -34,7 +37,7 @@ pub fn story(seed: u64, index: u64) -> String {
 
 /// Every proper name that a character may have.
 pub fn names() -> impl Iterator<Item = &'static str> {
-    [cast::GIRLS, cast::BOYS, cast::SHE_ANIMALS, cast::HE_ANIMALS].into_iter().flat_map(str::split_whitespace)
+    cast::LISTS.iter().flatten().copied()
 }
 
 /// The text as it is read: spaces, capitals and articles in order, and `~` as a new paragraph or as a space.
@@ -82,6 +85,15 @@ fn polish(raw: &str, paragraphs: bool) -> String {
                 }
                 out.push(if capital { byte.to_ascii_uppercase() } else { byte });
                 capital = false;
+                // Plain words go over in one piece, up to what may need one of the cases above.
+                let rest = &bytes[i + 1..];
+                let plain = |j: usize| {
+                    let single = || j > 0 && rest[j - 1] != b'a' && rest.get(j + 1).is_some_and(u8::is_ascii_lowercase);
+                    rest[j].is_ascii_lowercase() || (rest[j] == b' ' && single())
+                };
+                let run = (0..rest.len()).find(|&j| !plain(j)).unwrap_or(rest.len());
+                out.extend_from_slice(&rest[..run]);
+                i += run;
             }
         }
         i += 1;

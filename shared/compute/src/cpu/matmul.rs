@@ -137,7 +137,8 @@ pub fn matmul(work: &mut Workspace, m: usize, n: usize, k: usize, a: Strided, b:
         let packed = &work.b;
         let add = accumulate || start > 0;
         (0..row_tiles * column_tiles).into_par_iter().for_each(|tile| {
-            let (row, column) = (tile / column_tiles * tile_rows, tile % column_tiles * tile_columns);
+            // Down the rows first: a tile of b stays in the second cache while a is streamed past it.
+            let (row, column) = (tile % row_tiles * tile_rows, tile / row_tiles * tile_columns);
             let (rows, columns) = (tile_rows.min(m - row), tile_columns.min(n - column));
             // SAFETY: tiles do not overlap and lie within c, which no one else uses during this call.
             unsafe { multiply_tile(rows, row, column..column + columns, depth, a, panels, packed, out, add) };
@@ -206,6 +207,7 @@ unsafe fn multiply_tile(
     rows: usize, row: usize, columns: std::ops::Range<usize>, depth: usize,
     a: Strided, panels: bool, b: &Packed, out: Output, accumulate: bool,
 ) {
+    let kernels = microkernels();
     for panel in columns.start / NR..columns.end.div_ceil(NR) {
         let b = &b.panels[panel * b.depth * NR..][..depth * NR];
         let column = panel * NR;
@@ -213,15 +215,16 @@ unsafe fn multiply_tile(
         for i in (row..row + rows).step_by(MR) {
             let count = MR.min(row + rows - i);
             let start = if panels { i * depth } else { i * a.row_stride };
-            let a = Strided { data: &a.data[start..], ..a };
+            let a_rows = &a.data[start..];
             // SAFETY: the caller's promise for this part of the tile; `check` has covered a.
             unsafe {
+                let kernel = |c, stride, add| kernels[count - 1](depth, a_rows.as_ptr(), a.row_stride, a.column_stride, b.as_ptr(), c, stride, add);
                 let c = out.data.add(i * out.stride + column);
                 if width == NR {
-                    microkernel(count, depth, a, b, c, out.stride, accumulate);
+                    kernel(c, out.stride, accumulate);
                 } else {
                     let mut tile = [0.0f32; MR * NR];
-                    microkernel(count, depth, a, b, tile.as_mut_ptr(), NR, false);
+                    kernel(tile.as_mut_ptr(), NR, false);
                     for (r, values) in tile.chunks_exact(NR).take(count).enumerate() {
                         for (j, &value) in values[..width].iter().enumerate() {
                             let c = c.add(r * out.stride + j);
@@ -234,30 +237,18 @@ unsafe fn multiply_tile(
     }
 }
 
-/// SAFETY: `c` has `rows` rows of NR values `stride` apart; a has `rows` x `depth` values, b `depth` x NR.
-#[inline]
-unsafe fn microkernel(rows: usize, depth: usize, a: Strided, b: &[f32], c: *mut f32, stride: usize, accumulate: bool) {
-    debug_assert!(b.len() >= depth * NR);
-    macro_rules! dispatch {
-        ($kernel:ident) => {
-            match rows {
-                1 => $kernel::<1>(depth, a.data.as_ptr(), a.row_stride, a.column_stride, b.as_ptr(), c, stride, accumulate),
-                2 => $kernel::<2>(depth, a.data.as_ptr(), a.row_stride, a.column_stride, b.as_ptr(), c, stride, accumulate),
-                3 => $kernel::<3>(depth, a.data.as_ptr(), a.row_stride, a.column_stride, b.as_ptr(), c, stride, accumulate),
-                4 => $kernel::<4>(depth, a.data.as_ptr(), a.row_stride, a.column_stride, b.as_ptr(), c, stride, accumulate),
-                5 => $kernel::<5>(depth, a.data.as_ptr(), a.row_stride, a.column_stride, b.as_ptr(), c, stride, accumulate),
-                _ => $kernel::<MR>(depth, a.data.as_ptr(), a.row_stride, a.column_stride, b.as_ptr(), c, stride, accumulate),
-            }
-        };
+/// `c[rows, NR] (+)= a[rows, depth] b[depth, NR]`: depth, a and its two strides, b, c and its stride, accumulate.
+///
+/// SAFETY: the pointers have that many values, and the processor what the kernel needs.
+type Microkernel = unsafe fn(usize, *const f32, usize, usize, *const f32, *mut f32, usize, bool);
+
+/// The kernels for 1 to MR rows.
+fn microkernels() -> [Microkernel; MR] {
+    #[cfg(target_arch = "x86_64")]
+    if has_avx2() {
+        return [kernel_avx2::<1>, kernel_avx2::<2>, kernel_avx2::<3>, kernel_avx2::<4>, kernel_avx2::<5>, kernel_avx2::<6>];
     }
-    // SAFETY: the caller's promise, and the features were found.
-    unsafe {
-        #[cfg(target_arch = "x86_64")]
-        if has_avx2() {
-            return dispatch!(kernel_avx2);
-        }
-        dispatch!(kernel_portable)
-    }
+    [kernel_portable::<1>, kernel_portable::<2>, kernel_portable::<3>, kernel_portable::<4>, kernel_portable::<5>, kernel_portable::<6>]
 }
 
 /// Whether the fast microkernel can run. Detected once, by the standard library.
@@ -273,7 +264,7 @@ pub fn has_avx2() -> bool {
 #[target_feature(enable = "avx2,fma")]
 unsafe fn kernel_avx2<const R: usize>(depth: usize, a: *const f32, row: usize, column: usize, b: *const f32, c: *mut f32, stride: usize, accumulate: bool) {
     use std::arch::x86_64::*;
-    // SAFETY: the promise of `microkernel`.
+    // SAFETY: the promise of `Microkernel`.
     unsafe {
         let mut sums = [[_mm256_setzero_ps(); 2]; R];
         let (mut a, mut b) = (a, b);
@@ -302,7 +293,7 @@ unsafe fn kernel_avx2<const R: usize>(depth: usize, a: *const f32, row: usize, c
 
 /// The same in plain Rust, for other processors: compilers turn the inner loop into vector instructions.
 unsafe fn kernel_portable<const R: usize>(depth: usize, a: *const f32, row: usize, column: usize, b: *const f32, c: *mut f32, stride: usize, accumulate: bool) {
-    // SAFETY: the promise of `microkernel`.
+    // SAFETY: the promise of `Microkernel`.
     unsafe {
         let mut sums = [[0.0f32; NR]; R];
         for l in 0..depth {
@@ -399,7 +390,7 @@ mod tests {
         let (mut fast, mut plain) = (vec![1.0; MR * NR], vec![1.0; MR * NR]);
         // SAFETY: the slices have exactly the sizes the kernels use.
         unsafe {
-            microkernel(MR, 50, Strided::rows(&a, 50), &b, fast.as_mut_ptr(), NR, true);
+            microkernels()[MR - 1](50, a.as_ptr(), 50, 1, b.as_ptr(), fast.as_mut_ptr(), NR, true);
             kernel_portable::<MR>(50, a.as_ptr(), 50, 1, b.as_ptr(), plain.as_mut_ptr(), NR, true);
         }
         for (x, y) in fast.iter().zip(&plain) {

@@ -1,15 +1,16 @@
 //! Who is in a story: children, animals and toys, with their names, their pronouns and what is theirs.
 use super::engine::Teller;
+use std::sync::LazyLock;
 
-pub(super) const GIRLS: &str = "Lily Mia Anna Emma Sara Lucy Ella Zoe Molly Nora Ruby Sophie Chloe Amy Kate Jane Polly Clara Maya Lola Nina Eva Tess Alice Betty \
+const GIRLS: &str = "Lily Mia Anna Emma Sara Lucy Ella Zoe Molly Nora Ruby Sophie Chloe Amy Kate Jane Polly Clara Maya Lola Nina Eva Tess Alice Betty \
 Carla Dora Edith Fiona Gina Hannah Irene Julia Karen Laura Maria Nelly Olga Paula Rita Sally Tara Una Vera Wendy Yara Zara Abby Bella Cora Della Elsa Freya \
 Greta Heidi Isla Josie Kitty Leah Mabel Naomi Orla Priya Rachel Susie Tilly Violet Willa Yuki Amina Leila Rosa Ines Mei Anika";
-pub(super) const BOYS: &str = "Tom Ben Max Sam Jack Leo Tim Noah Finn Oscar Billy Jake Luke Adam Peter Harry Oliver Charlie Danny Eric Fred George Henry Ivan Joe \
+const BOYS: &str = "Tom Ben Max Sam Jack Leo Tim Noah Finn Oscar Billy Jake Luke Adam Peter Harry Oliver Charlie Danny Eric Fred George Henry Ivan Joe \
 Kevin Liam Mike Nick Omar Paul Quinn Ryan Simon Toby Victor Walter Xavier Zack Alex Bobby Carlos David Eddie Felix Gus Hugo Isaac Jamal Kenji Larry Mateo Nate \
 Otto Pedro Ravi Scott Theo Umar Vince Wyatt Yusuf Arthur Bruno Cody Diego Elliot Frank Gary Howard Jonas Kurt Louis Milo Ned";
-pub(super) const SHE_ANIMALS: &str = "Fluffy Bubbles Cookie Coco Dotty Honey Luna Nibbles Pepper Poppy Snowy Twinkle Velvet Willow Mimi Pearl Pinky Tulip Muffin \
+const SHE_ANIMALS: &str = "Fluffy Bubbles Cookie Coco Dotty Honey Luna Nibbles Pepper Poppy Snowy Twinkle Velvet Willow Mimi Pearl Pinky Tulip Muffin \
 Ginger Hazel Bonnie Tansy Clover Maple Olive Peaches Pebbles Sugar Lulu";
-pub(super) const HE_ANIMALS: &str = "Buddy Spot Rex Rusty Barney Biscuit Bouncer Chip Duke Fuzzy Grumbles Hopper Jumper Nutty Patch Pip Rocky Scruffy Shadow \
+const HE_ANIMALS: &str = "Buddy Spot Rex Rusty Barney Biscuit Bouncer Chip Duke Fuzzy Grumbles Hopper Jumper Nutty Patch Pip Rocky Scruffy Shadow \
 Skipper Sparky Teddy Tiger Waffles Whiskers Ziggy Bingo Cosmo Dusty Mossy";
 
 /// `noun / look / home / food / a happy gesture / moved`; of a name that is not known, the look and the noun make one.
@@ -73,9 +74,13 @@ grownup.child.she = Mom / Mom | Mommy / Mommy | Mama / Mama | Grandma / Grandma 
 grownup.child.he = Dad / Dad | Daddy / Daddy | Papa / Papa | Grandpa / Grandpa | {h.his} dad / Dad | {h.his} father / Daddy | {h.his} grandpa / Grandpa | {h.his} grandfather / Grandpa | {h.his} uncle / Uncle | {h.his} daddy / Daddy
 grownup.animal.she = Mama ^{h.noun} / Mama | Mother ^{h.noun} / Mother | Grandma ^{h.noun} / Grandma | Aunt ^{h.noun} / Aunt ^{h.noun} | {h.his} mother / Mother | {h.his} mom / Mom | {h.his} grandmother / Grandma
 grownup.animal.he = Papa ^{h.noun} / Papa | Father ^{h.noun} / Father | Grandpa ^{h.noun} / Grandpa | Uncle ^{h.noun} / Uncle ^{h.noun} | {h.his} father / Father | {h.his} dad / Dad | {h.his} grandfather / Grandpa
-grownup.toy.she = the old doll / dear doll | the wise music box / Music Box | the old rag doll / Rag Doll | the big stuffed hen / Hen | the china teapot / Teapot
+grownup.toy.she = the old doll / Old Doll | the wise music box / Music Box | the old rag doll / Rag Doll | the big stuffed hen / Hen | the china teapot / Teapot
 grownup.toy.he = the old clock / Clock | the wise old bear / Old Bear | the big nutcracker / Nutcracker | the old tin king / King | the gray stuffed elephant / Elephant
 "#;
+
+/// Names of girls, boys, and animals and toys of either gender.
+pub(super) static LISTS: LazyLock<[Vec<&str>; 4]> =
+    LazyLock::new(|| [GIRLS, BOYS, SHE_ANIMALS, HE_ANIMALS].map(|names| names.split_ascii_whitespace().collect()));
 
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 pub(super) enum Kind {
@@ -107,6 +112,8 @@ pub(super) struct Character {
     pub call: String,
     pub noun: String,
     pub look: String,
+    /// What they like to eat, the same all through the story.
+    pub food: String,
     pub kind: Kind,
     pub gender: Gender,
     pub named: bool,
@@ -128,8 +135,9 @@ impl Character {
             }
         }
         // "Lily found a big ..." is a usual way for a story to begin.
-        if plot == "found" && kind == Kind::Child && hero.gender == Gender::She && teller.pick(3) == 0 {
-            ("Lily".clone_into(&mut hero.name), "Lily".clone_into(&mut hero.call));
+        if plot == "found" && kind == Kind::Child && hero.gender == Gender::She && teller.pick(2) == 0 {
+            hero.name = "Lily".to_owned();
+            hero.call = "Lily".to_owned();
         }
         let friend = loop {
             let friend = Character::named(teller, kind, Some(hero.gender));
@@ -145,6 +153,7 @@ impl Character {
                 break;
             }
         }
+        stray.food = teller.trait_text(stray.species, 3);
         stray.look = teller.trait_text(stray.species, 1);
         stray.name = format!("the {}", stray.noun);
         stray.call = format!("little {}", stray.noun);
@@ -163,12 +172,12 @@ impl Character {
             Some(Gender::He) => teller.pick(5) > 0,
             _ => teller.pick(2) == 0,
         };
-        let lists = if she { [GIRLS, SHE_ANIMALS] } else { [BOYS, HE_ANIMALS] };
-        let list = lists[usize::from(kind != Kind::Child && teller.pick(5) > 0)];
-        let count = list.split_ascii_whitespace().count();
+        let animal = kind != Kind::Child && teller.pick(5) > 0;
+        let list = &LISTS[usize::from(!she) + 2 * usize::from(animal)];
+        let count = list.len();
         // The first names of the children's lists are the frequent ones, as in life.
         let at = if count > 40 && teller.pick(3) == 0 { teller.pick(12) * teller.pick(12) / 11 } else { teller.pick(count) };
-        let name = list.split_ascii_whitespace().nth(at).unwrap_or("Lily");
+        let name = list[at];
         let species = teller.species(Some(kind));
         let noun = match kind {
             Kind::Child => if she { "girl" } else { "boy" }.to_owned(),
@@ -179,6 +188,7 @@ impl Character {
             call: name.to_owned(),
             noun,
             look: teller.trait_text(species, 1),
+            food: teller.trait_text(species, 3),
             kind,
             gender: if she { Gender::She } else { Gender::He },
             named: true,

@@ -32,12 +32,15 @@ const PLOTS: &[(&str, &str)] = &[
     ("tidy", "ct"),
 ];
 
+/// The friend's place in the cast, after the hero and before the grown-up and the stray animal.
+const FRIEND: usize = 1;
+
 /// One field of an alternative.
 type Sequence = Box<[Op]>;
 
 enum Op {
     Text(&'static str),
-    Choice(Box<[Sequence]>),
+    Choice { id: usize, options: Box<[Sequence]> },
     Call { target: Target, actors: [Option<Role>; 2] },
     Bind { variable: usize, target: Target },
     Bound { variable: usize, field: usize },
@@ -74,14 +77,32 @@ enum Word {
     Call,
     Noun,
     Look,
+    Food,
     /// A field of the species' record.
     Trait(usize),
+}
+
+/// When an alternative may be taken.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Guard {
+    Always,
+    /// `{?f}`: the friend has come into the story.
+    FriendSeen,
+    /// `{?n}`: not yet.
+    FriendNew,
+    /// `{?k}`: in this plot the friend is not someone whom the hero will only get to know.
+    FriendKnown,
+    /// `{?o}`: only in the plot where something big is found, which likes to begin with that.
+    Finding,
+    /// `{?d}` and `{?e}`: by day, and in the evening, as the plots about sleep need it.
+    Day,
+    Evening,
 }
 
 /// Alternatives, each a record of one or more fields; `weights` repeats the frequent ones.
 #[derive(Default)]
 struct Rule {
-    alternatives: Vec<Box<[Sequence]>>,
+    alternatives: Vec<(Guard, Box<[Sequence]>)>,
     weights: Vec<u16>,
 }
 
@@ -89,6 +110,7 @@ struct Rule {
 pub(super) struct Grammar {
     rules: Vec<Rule>,
     variables: usize,
+    choices: usize,
     story: usize,
     /// Rules of the species, by kind.
     species: [usize; 3],
@@ -107,10 +129,21 @@ struct Compiler {
     ids: HashMap<&'static str, usize>,
     variables: HashMap<&'static str, usize>,
     bound: HashSet<&'static str>,
+    choices: usize,
     rule: &'static str,
 }
 
 impl Compiler {
+    /// `@rule` as an alternative stands for all the alternatives of a rule.
+    fn included<'a>(texts: &'a [(&'static str, Vec<&'static str>)], alternative: &'a &'static str) -> &'a [&'static str] {
+        match alternative.strip_prefix('@') {
+            Some(name) => {
+                texts.iter().find(|(rule, _)| *rule == name).map(|(_, body)| &body[..]).unwrap_or_else(|| panic!("no rule `{name}`"))
+            }
+            None => std::slice::from_ref(alternative),
+        }
+    }
+
     fn compile(sources: &[&'static str]) -> Grammar {
         let mut texts: Vec<(&str, Vec<&str>)> = Vec::new();
         for line in sources.iter().flat_map(|source| source.lines()) {
@@ -131,19 +164,21 @@ impl Compiler {
         }
         let ids: HashMap<_, _> = texts.iter().enumerate().map(|(id, (name, _))| (*name, id)).collect();
         assert_eq!(ids.len(), texts.len(), "a rule is defined twice");
-        let mut compiler = Compiler { ids, variables: HashMap::new(), bound: HashSet::new(), rule: "" };
+        let mut compiler = Compiler { ids, variables: HashMap::new(), bound: HashSet::new(), choices: 0, rule: "" };
         let rules = texts
             .iter()
             .map(|(name, alternatives)| {
                 compiler.rule = name;
                 let mut rule = Rule::default();
-                for text in alternatives {
+                for text in alternatives.iter().flat_map(|text| Self::included(&texts, text)) {
                     let (weight, text) = match text.strip_prefix('%').and_then(|rest| rest.split_once(' ')) {
                         Some((weight, text)) => (weight.parse().expect("a weight is a small number"), text),
                         None => (1, *text),
                     };
                     rule.weights.extend(std::iter::repeat_n(rule.alternatives.len() as u16, weight));
-                    rule.alternatives.push(split(text, '/').into_iter().map(|field| compiler.sequence(field.trim())).collect());
+                    let (guard, text) = compiler.guard(text);
+                    let fields = split(text, '/').into_iter().map(|field| compiler.sequence(field.trim())).collect();
+                    rule.alternatives.push((guard, fields));
                 }
                 assert!(!rule.weights.is_empty(), "rule `{name}` has no alternative");
                 rule
@@ -160,6 +195,7 @@ impl Compiler {
             stray: compiler.id("stray"),
             grownup: ["child", "animal", "toy"].map(|kind| ["he", "she"].map(|who| compiler.id(&format!("grownup.{kind}.{who}")))),
             variables: compiler.variables.len(),
+            choices: compiler.choices,
         }
     }
 
@@ -167,9 +203,31 @@ impl Compiler {
         *self.ids.get(name).unwrap_or_else(|| panic!("rule `{}` calls `{name}`, which there is not", self.rule))
     }
 
+    fn guard(&self, text: &'static str) -> (Guard, &'static str) {
+        for (mark, guard) in [
+            ("{?f}", Guard::FriendSeen),
+            ("{?n}", Guard::FriendNew),
+            ("{?k}", Guard::FriendKnown),
+            ("{?o}", Guard::Finding),
+            ("{?d}", Guard::Day),
+            ("{?e}", Guard::Evening),
+        ] {
+            if let Some(rest) = text.strip_prefix(mark) {
+                return (guard, rest);
+            }
+        }
+        // An ending looks back, so it speaks of a friend only where there was one.
+        let looks_back = self.rule == "close" || self.rule.ends_with(".moral") || self.rule.ends_with(".lesson");
+        let guard = if looks_back && text.contains("{f") { Guard::FriendSeen } else { Guard::Always };
+        (guard, text)
+    }
+
     fn target(&self, name: &str) -> Target {
         if let Some(name) = name.strip_suffix('*') {
-            Target::OfKind(["child", "animal", "toy"].map(|kind| self.id(&format!("{name}.{kind}"))))
+            // A plot with no toys in it needs no rule for them; a test tells every plot for each of its kinds.
+            let rules = ["child", "animal", "toy"].map(|kind| self.ids.get(format!("{name}.{kind}").as_str()).copied());
+            assert!(rules.iter().any(Option::is_some), "rule `{}` calls `{name}*`, which there is not", self.rule);
+            Target::OfKind(rules.map(|rule| rule.unwrap_or(usize::MAX)))
         } else if let Some(name) = name.strip_suffix('!') {
             Target::OfName(["named", "unnamed"].map(|named| self.id(&format!("{name}.{named}"))))
         } else if let Some(name) = name.strip_prefix('+') {
@@ -186,6 +244,10 @@ impl Compiler {
 
     fn sequence(&mut self, text: &'static str) -> Sequence {
         let mut ops = Vec::new();
+        // A whole sentence starts with a capital even after `?"`, where the polish could not know.
+        if text.ends_with(['.', '"']) {
+            ops.push(Op::Text("^"));
+        }
         let mut rest = text;
         while let Some(start) = rest.find(['(', '<', '{']) {
             if start > 0 {
@@ -194,7 +256,11 @@ impl Compiler {
             let end = start + closing(&rest[start..]).unwrap_or_else(|| panic!("rule `{}`: no end to `{}`", self.rule, &rest[start..]));
             let inner = &rest[start + 1..end];
             ops.push(match rest.as_bytes()[start] {
-                b'(' => Op::Choice(split(inner, '|').into_iter().map(|option| self.sequence(option)).collect()),
+                b'(' => {
+                    let options = split(inner, '|').into_iter().map(|option| self.sequence(option)).collect();
+                    self.choices += 1;
+                    Op::Choice { id: self.choices - 1, options }
+                }
                 b'<' => {
                     let (name, actors) = inner.split_once(':').unwrap_or((inner, ""));
                     let mut actors = actors.split(',').map(|actor| self.role(actor));
@@ -231,7 +297,7 @@ impl Compiler {
     fn role(&self, name: &str) -> Option<Role> {
         Some(match name {
             "h" => Role::Cast(0),
-            "f" => Role::Cast(1),
+            "f" => Role::Cast(FRIEND),
             "g" => Role::Cast(2),
             "x" => Role::Cast(3),
             "s" => Role::Speaker,
@@ -254,7 +320,7 @@ impl Compiler {
             "noun" => Word::Noun,
             "look" => Word::Look,
             "home" => Word::Trait(2),
-            "food" => Word::Trait(3),
+            "food" => Word::Food,
             "joy" => Word::Trait(4),
             "moved" => Word::Trait(5),
             _ => panic!("rule `{}` asks a person for `{name}`", self.rule),
@@ -298,6 +364,7 @@ fn closing(text: &str) -> Option<usize> {
 
 /// One story on its way: who is in it, what is bound, and the text so far.
 pub(super) struct Teller {
+    grammar: &'static Grammar,
     random: Random,
     bits: u64,
     bits_left: u32,
@@ -307,6 +374,9 @@ pub(super) struct Teller {
     bound: Vec<(usize, usize)>,
     /// The last alternative of each rule plus one: a rule does not say the same thing twice running.
     last: Vec<u16>,
+    /// The last two options of each inline choice.
+    chosen: Vec<[u8; 2]>,
+    friend_seen: bool,
     pub out: String,
 }
 
@@ -314,6 +384,7 @@ impl Teller {
     pub fn new(random: Random) -> Self {
         let grammar = &*GRAMMAR;
         Teller {
+            grammar,
             random,
             bits: 0,
             bits_left: 0,
@@ -322,6 +393,8 @@ impl Teller {
             actors: [0, 1],
             bound: vec![(0, 0); grammar.variables],
             last: vec![0; grammar.rules.len()],
+            chosen: vec![[u8::MAX; 2]; grammar.choices],
+            friend_seen: false,
             out: String::with_capacity(2048),
         }
     }
@@ -348,18 +421,24 @@ impl Teller {
         };
         self.cast = Character::cast(self, kind, plot);
         // The grown-up's name may hold the hero's pronoun or species, so the hero must be there first.
-        let rules = GRAMMAR.grownup[kind as usize];
+        let rules = self.grammar.grownup[kind as usize];
         let she = self.pick(2) == 0;
         let rule = rules[usize::from(she)];
         let record = (rule, self.alternative(rule));
         let (name, call) = (self.trait_text(record, 0), self.trait_text(record, 1));
         self.cast[2] = Character::grownup(kind, she, name, call);
-        self.rule(GRAMMAR.story);
+        self.rule(self.grammar.story);
+    }
+
+    /// The people of the story that was told.
+    #[cfg(test)]
+    pub fn into_cast(self) -> [Character; 4] {
+        self.cast
     }
 
     /// An alternative of the species of a kind; of the strays for `None`.
     pub fn species(&mut self, kind: Option<Kind>) -> (usize, usize) {
-        let rule = kind.map_or(GRAMMAR.stray, |kind| GRAMMAR.species[kind as usize]);
+        let rule = kind.map_or(self.grammar.stray, |kind| self.grammar.species[kind as usize]);
         (rule, self.alternative(rule))
     }
 
@@ -371,13 +450,29 @@ impl Teller {
     }
 
     fn alternative(&mut self, rule: usize) -> usize {
-        let weights = &GRAMMAR.rules[rule].weights;
+        let weights = &self.grammar.rules[rule].weights;
         let mut at = self.pick(weights.len());
-        if usize::from(self.last[rule]) == usize::from(weights[at]) + 1 {
+        for tries in 0..32 {
+            let repeated = self.last[rule] == weights[at] + 1 && tries < 4;
+            if !repeated && self.allowed(self.grammar.rules[rule].alternatives[usize::from(weights[at])].0) {
+                break;
+            }
             at = self.pick(weights.len());
         }
         self.last[rule] = weights[at] + 1;
         usize::from(weights[at])
+    }
+
+    fn allowed(&self, guard: Guard) -> bool {
+        match guard {
+            Guard::Always => true,
+            Guard::FriendSeen => self.friend_seen,
+            Guard::FriendNew => !self.friend_seen,
+            Guard::Finding => PLOTS[self.plot].0 == "found",
+            Guard::Day => PLOTS[self.plot].0 != "sleep",
+            Guard::Evening => PLOTS[self.plot].0 == "sleep",
+            Guard::FriendKnown => !["alone", "astray"].contains(&PLOTS[self.plot].0),
+        }
     }
 
     fn rule(&mut self, rule: usize) {
@@ -386,7 +481,7 @@ impl Teller {
     }
 
     fn field(&mut self, (rule, alternative): (usize, usize), field: usize) {
-        let fields = &GRAMMAR.rules[rule].alternatives[alternative];
+        let fields = &self.grammar.rules[rule].alternatives[alternative].1;
         match fields.get(field) {
             Some(sequence) => self.sequence(sequence),
             None => unreachable!("a record has too few fields for `{field}`: {}", self.out),
@@ -397,8 +492,15 @@ impl Teller {
         for op in ops {
             match op {
                 Op::Text(text) => self.out.push_str(text),
-                Op::Choice(options) => {
-                    let at = self.pick(options.len());
+                Op::Choice { id, options } => {
+                    let mut at = self.pick(options.len());
+                    // Where there are many options, neither of the last two: nobody looks twice behind the same shed.
+                    for _ in 0..4 {
+                        if options.len() >= 5 && self.chosen[*id].contains(&(at as u8)) {
+                            at = self.pick(options.len());
+                        }
+                    }
+                    self.chosen[*id] = [at as u8, self.chosen[*id][0]];
                     self.sequence(&options[at]);
                 }
                 Op::Call { target, actors } => {
@@ -439,6 +541,10 @@ impl Teller {
 
     fn person(&mut self, at: usize, word: Word) {
         let person = &self.cast[at];
+        let first = at == FRIEND && !self.friend_seen && matches!(word, Word::Name | Word::Full | Word::Intro);
+        self.friend_seen |= first;
+        // Who comes into the story is named in full: `Max the dog`.
+        let word = if first && matches!(word, Word::Name) { Word::Full } else { word };
         let pronoun = |three: [&'static str; 3]| three[person.gender as usize];
         let out = &mut self.out;
         match word {
@@ -449,6 +555,7 @@ impl Teller {
             Word::Himself => out.push_str(pronoun(["himself", "herself", "itself"])),
             Word::Call => out.push_str(&person.call),
             Word::Noun => out.push_str(&person.noun),
+            Word::Food => out.push_str(&person.food),
             Word::Look => out.push_str(&person.look),
             Word::Intro => {
                 out.extend(["a ", &person.look, " ", &person.noun]);
