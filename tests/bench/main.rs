@@ -1,32 +1,161 @@
-//! `make bench`: what the stages and kernels reach on this machine, one table on stdout.
-use std::time::Instant;
+//! `make bench`: what the kernels and stages reach on this machine, one table on stdout.
+//!
+//! With `PYTHON` naming an interpreter that has PyTorch, and `TORCH_STEP` the script of a peer that prints
+//! `{"tok_per_s": ...}`, the training step is timed against it in alternation.
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use compute::{AdamW, Cpu, Kernels, Trainer};
 use model::{Config, TensorTable, initial_weights};
+use serde_json::Value;
+use tests::Run;
 
-fn main() {
-    step_speed();
+struct Table(Vec<[String; 3]>);
+
+impl Table {
+    fn row(&mut self, figure: &str, value: f64, unit: &str) {
+        let value = if value >= 100.0 { format!("{value:.0}") } else { format!("{value:.2}") };
+        eprintln!("{figure}: {value} {unit}");
+        self.0.push([figure.to_owned(), value, unit.to_owned()]);
+    }
+
+    fn print(&self) {
+        let machine = machine();
+        println!("| figure | value | unit | machine |\n|---|---|---|---|");
+        for [figure, value, unit] in &self.0 {
+            println!("| {figure} | {value} | {unit} | {machine} |");
+        }
+    }
 }
 
-fn step_speed() {
+fn main() {
+    let mut table = Table(Vec::new());
+    products(&mut table);
     let config = Config::new(&stage::config::Model::default(), 8000);
-    let weights = initial_weights(&TensorTable::new(&config), 1);
+    steps(&mut table, config);
+    memory(&mut table);
+    stages(&mut table);
+    table.print();
+}
+
+/// Rates of the products of one step, [2048 rows] of the 10 M model.
+fn products(table: &mut Table) {
+    let shapes = [("nt", 2048, 960, 320), ("nt", 2048, 1712, 320), ("nt", 512, 8000, 320), ("nn", 2048, 856, 320), ("nn", 512, 320, 8000), ("tn", 960, 320, 2048), ("tn", 8000, 320, 512)];
+    for (form, m, n, k) in shapes {
+        let mut cpu = Cpu::new();
+        let (a, b, c) = (cpu.allocate("a", m * k), cpu.allocate("b", n * k), cpu.allocate("c", m * n));
+        cpu.fill(a, 0.5);
+        cpu.fill(b, 0.25);
+        let best = fastest(8, || match form {
+            "nt" => cpu.matmul_nt(m, n, k, a, b, c),
+            "nn" => cpu.matmul_nn(m, n, k, a, b, c),
+            _ => cpu.matmul_tn(m, n, k, a, b, c),
+        });
+        table.row(&format!("product {form} {m} x {n} x {k}"), 2.0 * (m * n * k) as f64 / best.as_secs_f64() / 1e9, "GFLOP/s");
+    }
+}
+
+fn fastest(times: usize, mut f: impl FnMut()) -> Duration {
+    let once = |_| {
+        let started = Instant::now();
+        f();
+        started.elapsed()
+    };
+    (0..times).map(once).min().unwrap_or_default()
+}
+
+/// Tokens per second of whole training steps, 4 x 512, median; and of the peer, in alternation.
+fn steps(table: &mut Table, config: Config) {
     let (batch, sequence) = (4, 512);
-    let cpu = Cpu::new();
-    eprintln!("{}", cpu.device());
-    let mut trainer = Trainer::new(cpu, config, &weights, batch, sequence);
-    let mut times = Vec::new();
-    for step in 0..12 {
-        let windows: Vec<u32> = (0..batch * (sequence + 1)).map(|i| ((i * 7919 + step * 31) % 8000) as u32).collect();
+    let weights = initial_weights(&TensorTable::new(&config), 1);
+    let mut trainer = Trainer::new(Cpu::new(), config, &weights, batch, sequence);
+    let mut number = 0;
+    let mut seconds_of_step = || {
+        number += 1;
+        let windows: Vec<u32> = (0..batch * (sequence + 1)).map(|i| ((i * 7919 + number * 31) % config.vocab_size) as u32).collect();
         let scale = 1.0 / (batch * sequence) as f32;
         let started = Instant::now();
         trainer.begin();
         trainer.accumulate(&windows, scale);
-        trainer.update(AdamW { learning_rate: 1e-3, beta1: 0.9, beta2: 0.95, eps: 1e-8, weight_decay: 0.1, decay_len: trainer.model.table.decay_len, clip: 1.0, step: step as u64 + 1 });
-        let metrics = trainer.metrics(scale);
-        times.push(started.elapsed().as_secs_f64());
-        eprintln!("{step} {metrics:?} {:.3} s", times[step]);
+        let decay_len = trainer.model.table.decay_len;
+        trainer.update(AdamW { learning_rate: 1e-4, beta1: 0.9, beta2: 0.95, eps: 1e-8, weight_decay: 0.1, decay_len, clip: 1.0, step: number as u64 });
+        assert!(trainer.metrics(scale).loss.is_finite());
+        started.elapsed().as_secs_f64()
+    };
+    seconds_of_step();
+    let (mut own, mut peer) = (Vec::new(), Vec::new());
+    for _ in 0..3 {
+        own.extend((0..6).map(|_| seconds_of_step()));
+        peer.extend(torch_tokens_per_second(batch, sequence));
     }
-    times.sort_by(f64::total_cmp);
-    println!("step, 10 M, f32, 4 x 512 | {:.0} tokens/s", (batch * sequence) as f64 / times[times.len() / 2]);
+    let own = (batch * sequence) as f64 / median(&mut own);
+    table.row("training step, 10 M, f32, 4 x 512", own, "tokens/s");
+    if peer.is_empty() {
+        eprintln!("PyTorch is not raced: set PYTHON and TORCH_STEP");
+    } else {
+        let peer = median(&mut peer);
+        table.row("same, PyTorch eager", peer, "tokens/s");
+        table.row("ratio", own / peer, "x");
+    }
+}
+
+fn torch_tokens_per_second(batch: usize, sequence: usize) -> Option<f64> {
+    let (python, script) = (std::env::var_os("PYTHON")?, std::env::var_os("TORCH_STEP")?);
+    let sizes = [("--batch", batch), ("--seq", sequence), ("--steps", 5), ("--warmup", 1)].map(|(flag, n)| [flag.to_owned(), n.to_string()]);
+    let output = Command::new(python).arg(script).args(sizes.concat()).output().ok()?;
+    let last = String::from_utf8(output.stdout).ok()?;
+    serde_json::from_str::<Value>(last.lines().last()?).ok()?["tok_per_s"].as_f64()
+}
+
+fn median(values: &mut [f64]) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+/// Resident memory of `train` at the house's batch, 32 x 512.
+fn memory(table: &mut Table) {
+    let run = Run::new().set("model.n_layer=6").set("model.n_head=8").set("model.d_model=320").set("model.d_mlp=856").set("model.context=512");
+    let run = run.set("tokenizer.vocab_size=8000").set("fetch.max_stories=20000").set("train.batch=32").set("train.steps=1");
+    run.through(&tests::DATA_STAGES);
+    let mut child = run.command("train").stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("train starts");
+    let status = Path::new("/proc").join(child.id().to_string()).join("status");
+    let mut peak_kb = 0.0f64;
+    while child.try_wait().expect("train can be waited for").is_none() {
+        let text = std::fs::read_to_string(&status).unwrap_or_default();
+        let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kb = line.and_then(|line| line.trim().trim_end_matches(" kB").parse().ok());
+        peak_kb = peak_kb.max(kb.unwrap_or(0.0));
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    table.row("train, 10 M, 32 x 512: peak resident memory", peak_kb / 1024.0, "MiB");
+}
+
+/// Whole stages on synthetic stories, start and end of the process included.
+fn stages(table: &mut Table) {
+    let run = Run::new().set("fetch.max_stories=60000").set("tokenizer.vocab_size=4000").set("tokenize.shards=8");
+    let time = |stage: &str| {
+        let started = Instant::now();
+        run.run(stage, &[]).ok();
+        started.elapsed().as_secs_f64()
+    };
+    let fetch = time("fetch-parquet");
+    let raw = run.json("raw/manifest.json");
+    let bytes = ["train_bytes", "validation_bytes"].iter().filter_map(|key| raw["counts"][key].as_f64()).sum::<f64>();
+    table.row("fetch-parquet from stories:", bytes / 1e6 / fetch, "MB/s of text");
+    table.row("train-tokenizer, vocabulary 4,000", bytes / 1e6 / time("train-tokenizer"), "MB/s of text");
+    table.row("tokenize, parquet to shards", bytes / 1e6 / time("tokenize"), "MB/s of text");
+    let pack = time("pack-bin");
+    let bin = ["train.bin", "val.bin"].iter().map(|name| run.read(name).len() as f64).sum::<f64>();
+    table.row("pack-bin", bin / 1e6 / pack, "MB/s of bin");
+    let started = Instant::now();
+    run.run("fetch-parquet", &[]).ok();
+    table.row("a stage that is up to date", started.elapsed().as_secs_f64() * 1e3, "ms");
+}
+
+fn machine() -> String {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let cpu = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let name = cpu.lines().find_map(|line| line.strip_prefix("model name")).map_or(std::env::consts::ARCH, |n| n.trim_start_matches([' ', '\t', ':']));
+    format!("{name}, {cores} cores")
 }
