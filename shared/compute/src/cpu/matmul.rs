@@ -4,11 +4,13 @@
 //! while a block of a's rows stays in the second; registers hold a tile of MR x NR sums. Rows of a that are
 //! contiguous in k are read where they are. Every sum runs over k in the same order whatever the threads do, so the
 //! result does not depend on their number.
+use std::ops::Range;
+
 use rayon::prelude::*;
 
 /// Rows and columns of the tile of sums that one call of the microkernel holds: 12 AVX2 registers of 16.
 const MR: usize = 6;
-pub(crate) const NR: usize = 16;
+const NR: usize = 16;
 /// Longest piece of k at once: a panel of b is then at most 24 KiB.
 const KC: usize = 384;
 /// Rows of a and columns of b per task: 96 x 384 and 384 x 256 values fill the second cache.
@@ -45,9 +47,17 @@ impl<'a> Strided<'a> {
 }
 
 /// Columns of b side by side in panels of NR: `panels[p][l][j] = b[l, p * NR + j]`, zero beyond the last column.
+#[derive(Clone, Copy)]
+struct Panels<'a> {
+    data: &'a [f32],
+    depth: usize,
+    columns: usize,
+}
+
+/// A packed b [depth, columns], for [`multiply`].
 #[derive(Default)]
 pub struct Packed {
-    panels: Vec<f32>,
+    data: Vec<f32>,
     depth: usize,
     columns: usize,
 }
@@ -55,21 +65,17 @@ pub struct Packed {
 impl Packed {
     /// Packs `b` [k, n], on the calling thread.
     pub fn pack(&mut self, k: usize, n: usize, b: Strided) {
-        self.prepare(k, n);
-        for (p, panel) in self.panels.chunks_exact_mut(k * NR).enumerate() {
+        b.check(k, n);
+        // Every value is written by pack_panel, so what was there before may stay.
+        self.data.resize(n.next_multiple_of(NR) * k, 0.0);
+        (self.depth, self.columns) = (k, n);
+        for (p, panel) in self.data.chunks_exact_mut(k * NR).enumerate() {
             pack_panel(k, (n - p * NR).min(NR), b.from(0, p * NR), panel);
         }
     }
 
-    fn pack_parallel(&mut self, k: usize, n: usize, b: Strided) {
-        self.prepare(k, n);
-        self.panels.par_chunks_exact_mut(k * NR).enumerate().for_each(|(p, panel)| pack_panel(k, (n - p * NR).min(NR), b.from(0, p * NR), panel));
-    }
-
-    fn prepare(&mut self, k: usize, n: usize) {
-        // Every value is written by pack_panel, so what was there before may stay.
-        self.panels.resize(n.div_ceil(NR) * k * NR, 0.0);
-        (self.depth, self.columns) = (k, n);
+    fn panels(&self) -> Panels<'_> {
+        Panels { data: &self.data, depth: self.depth, columns: self.columns }
     }
 }
 
@@ -105,7 +111,7 @@ fn pack_panel(k: usize, columns: usize, b: Strided, panel: &mut [f32]) {
 #[derive(Default)]
 pub struct Workspace {
     a: Vec<f32>,
-    b: Packed,
+    b: Vec<f32>,
 }
 
 /// `c[m, n] = a b`, or `+=` with `accumulate`; c is row-major and dense. Uses all threads.
@@ -122,28 +128,48 @@ pub fn matmul(work: &mut Workspace, m: usize, n: usize, k: usize, a: Strided, b:
     }
     a.check(m, k);
     b.check(k, n);
-    let pieces = k.div_ceil(KC);
-    let depth = k.div_ceil(pieces);
+    let most = k.div_ceil(k.div_ceil(KC));
+    // All pieces of k are packed at once: the tasks then go through them without waiting for one another.
+    let pieces: Vec<(usize, usize)> = (0..k).step_by(most).map(|start| (start, most.min(k - start))).collect();
+    let columns = n.next_multiple_of(NR);
+    in_pieces(&mut work.b, &pieces, columns, NR, |start, depth, p, panel| pack_panel(depth, (n - p * NR).min(NR), b.from(start, p * NR), panel));
+    let rows = m.next_multiple_of(MR);
+    let a_packed = a.column_stride != 1;
+    if a_packed {
+        in_pieces(&mut work.a, &pieces, rows, MR, |start, depth, p, panel| pack_rows(depth, (m - p * MR).min(MR), a.from(p * MR, start), panel));
+    }
     let tile_rows = balanced(m, MC, MR);
     let tile_columns = balanced(n, NC, NR);
     let (row_tiles, column_tiles) = (m.div_ceil(tile_rows), n.div_ceil(tile_columns));
     let out = Output { data: c.as_mut_ptr(), stride: n };
-    for start in (0..k).step_by(depth) {
-        let depth = depth.min(k - start);
-        work.b.pack_parallel(depth, n, b.from(start, 0));
-        let a = a.from(0, start);
-        let panels = a.column_stride != 1;
-        let a = if panels { pack_rows(&mut work.a, m, depth, a) } else { a };
-        let packed = &work.b;
-        let add = accumulate || start > 0;
-        (0..row_tiles * column_tiles).into_par_iter().for_each(|tile| {
-            // Down the rows first: a tile of b stays in the second cache while a is streamed past it.
-            let (row, column) = (tile % row_tiles * tile_rows, tile / row_tiles * tile_columns);
-            let (rows, columns) = (tile_rows.min(m - row), tile_columns.min(n - column));
+    let work = &*work;
+    (0..row_tiles * column_tiles).into_par_iter().for_each(|tile| {
+        // Down the rows first: a tile of b stays in the second cache while a is streamed past it.
+        let (row, column) = (tile % row_tiles * tile_rows, tile / row_tiles * tile_columns);
+        let tile_rows = row..(row + tile_rows).min(m);
+        let tile_columns = column..(column + tile_columns).min(n);
+        for &(start, depth) in &pieces {
+            let b = Panels { data: &work.b[start * columns..][..depth * columns], depth, columns: n };
+            let a = if a_packed { Rows::Packed(&work.a[start * rows..][..depth * rows]) } else { Rows::InPlace(a.from(0, start)) };
             // SAFETY: tiles do not overlap and lie within c, which no one else uses during this call.
-            unsafe { multiply_tile(rows, row, column..column + columns, depth, a, panels, packed, out, add) };
-        });
+            unsafe { multiply_tile(tile_rows.clone(), tile_columns.clone(), depth, a, b, out, accumulate || start > 0) };
+        }
+    });
+}
+
+/// Fills `space` piece after piece, each in panels of `unit` of the `width` rows or columns: `fill(start, depth, panel number, panel)`.
+fn in_pieces(space: &mut Vec<f32>, pieces: &[(usize, usize)], width: usize, unit: usize, fill: impl Fn(usize, usize, usize, &mut [f32]) + Sync) {
+    let total: usize = pieces.iter().map(|(_, depth)| depth * width).sum();
+    // Every value is written by `fill`, so what was there before may stay.
+    space.resize(total, 0.0);
+    let mut rest = space.as_mut_slice();
+    let mut panels = Vec::with_capacity(pieces.len() * width / unit);
+    for &(start, depth) in pieces {
+        let (piece, behind) = rest.split_at_mut(depth * width);
+        rest = behind;
+        panels.extend(piece.chunks_exact_mut(depth * unit).enumerate().map(|(p, panel)| (start, depth, p, panel)));
     }
+    panels.into_par_iter().with_min_len(4).for_each(|(start, depth, p, panel)| fill(start, depth, p, panel));
 }
 
 /// Length of equal parts of `total`, at most `most` and a multiple of `unit`.
@@ -151,26 +177,27 @@ fn balanced(total: usize, most: usize, unit: usize) -> usize {
     total.div_ceil(total.div_ceil(most)).next_multiple_of(unit)
 }
 
-/// a [m, k] in panels of MR rows: `[p][l][i] = a[p * MR + i, l]`; viewed again as rows by `multiply_tile`.
-fn pack_rows<'a>(space: &'a mut Vec<f32>, m: usize, k: usize, a: Strided) -> Strided<'a> {
-    space.resize(m.div_ceil(MR) * k * MR, 0.0);
-    space.par_chunks_exact_mut(k * MR).enumerate().for_each(|(p, panel)| {
-        let rows = (m - p * MR).min(MR);
-        let a = a.from(p * MR, 0);
-        if a.row_stride == 1 && rows == MR {
-            for (l, values) in panel.chunks_exact_mut(MR).enumerate() {
-                values.copy_from_slice(&a.data[l * a.column_stride..][..MR]);
-            }
-        } else {
-            for (l, values) in panel.chunks_exact_mut(MR).enumerate() {
-                for (i, value) in values[..rows].iter_mut().enumerate() {
-                    *value = a.data[i * a.row_stride + l * a.column_stride];
-                }
-            }
+/// `rows` rows of a as `panel[l][i]`, for a microkernel that reads them side by side.
+fn pack_rows(depth: usize, rows: usize, a: Strided, panel: &mut [f32]) {
+    if a.row_stride == 1 && rows == MR {
+        for (l, values) in panel.chunks_exact_mut(MR).enumerate() {
+            values.copy_from_slice(&a.data[l * a.column_stride..][..MR]);
         }
-    });
-    // Row i of panel p starts at p * MR * k + i: with MR rows per panel that is a row stride of 1 within it.
-    Strided { data: space, row_stride: 1, column_stride: MR }
+        return;
+    }
+    for (l, values) in panel.chunks_exact_mut(MR).take(depth).enumerate() {
+        for (i, value) in values[..rows].iter_mut().enumerate() {
+            *value = a.data[i * a.row_stride + l * a.column_stride];
+        }
+    }
+}
+
+/// The rows of a, as a tile reads them.
+#[derive(Clone, Copy)]
+enum Rows<'a> {
+    InPlace(Strided<'a>),
+    /// Panels of MR rows from `pack_rows`, one after the other.
+    Packed(&'a [f32]),
 }
 
 /// Row-major output of a product.
@@ -186,7 +213,7 @@ unsafe impl Sync for Output {}
 
 /// `c[..rows, columns of b] (+)= a[..rows, k] b` on one thread, c having `stride` values from row to row.
 /// The first `depth` rows of the packed b are used.
-pub fn multiply(rows: usize, depth: usize, a: Strided, b: &Packed, columns: std::ops::Range<usize>, c: &mut [f32], stride: usize, accumulate: bool) {
+pub fn multiply(rows: usize, depth: usize, a: Strided, b: &Packed, columns: Range<usize>, c: &mut [f32], stride: usize, accumulate: bool) {
     if rows == 0 || columns.is_empty() {
         return;
     }
@@ -196,29 +223,26 @@ pub fn multiply(rows: usize, depth: usize, a: Strided, b: &Packed, columns: std:
     // The output's column 0 is b's column `columns.start`.
     let out = Output { data: c.as_mut_ptr().wrapping_sub(columns.start), stride };
     // SAFETY: the asserts above keep every element of the tile inside c.
-    unsafe { multiply_tile(rows, 0, columns, depth, a, false, b, out, accumulate) }
+    unsafe { multiply_tile(0..rows, columns, depth, Rows::InPlace(a), b.panels(), out, accumulate) }
 }
 
-/// `panels` says that a comes from `pack_rows`.
-///
-/// SAFETY: rows `row..row + rows` and `columns` of `out` are inside its memory and nobody else's.
-#[rustfmt::skip]
-unsafe fn multiply_tile(
-    rows: usize, row: usize, columns: std::ops::Range<usize>, depth: usize,
-    a: Strided, panels: bool, b: &Packed, out: Output, accumulate: bool,
-) {
+/// SAFETY: `rows` and `columns` of `out` are inside its memory and nobody else's, and a and b have them.
+unsafe fn multiply_tile(rows: Range<usize>, columns: Range<usize>, depth: usize, a: Rows, b: Panels, out: Output, accumulate: bool) {
+    debug_assert!(columns.end <= b.columns);
     let kernels = microkernels();
     for panel in columns.start / NR..columns.end.div_ceil(NR) {
-        let b = &b.panels[panel * b.depth * NR..][..depth * NR];
+        let b = &b.data[panel * b.depth * NR..][..depth * NR];
         let column = panel * NR;
         let width = NR.min(columns.end - column);
-        for i in (row..row + rows).step_by(MR) {
-            let count = MR.min(row + rows - i);
-            let start = if panels { i * depth } else { i * a.row_stride };
-            let a_rows = &a.data[start..];
+        for i in rows.clone().step_by(MR) {
+            let count = MR.min(rows.end - i);
+            let (a, row_stride, column_stride) = match a {
+                Rows::InPlace(a) => (&a.data[i * a.row_stride..], a.row_stride, a.column_stride),
+                Rows::Packed(data) => (&data[i * depth..], 1, MR),
+            };
             // SAFETY: the caller's promise for this part of the tile; `check` has covered a.
             unsafe {
-                let kernel = |c, stride, add| kernels[count - 1](depth, a_rows.as_ptr(), a.row_stride, a.column_stride, b.as_ptr(), c, stride, add);
+                let kernel = |c, stride, add| kernels[count - 1](depth, a.as_ptr(), row_stride, column_stride, b.as_ptr(), c, stride, add);
                 let c = out.data.add(i * out.stride + column);
                 if width == NR {
                     kernel(c, out.stride, accumulate);
