@@ -1,1 +1,248 @@
-fn main() {}
+//! Token shards to `train.bin` and `val.bin`: what training maps into memory.
+use std::path::{Path, PathBuf};
+
+use clap::Parser;
+use corpus::bin::{Dtype, sidecar};
+use corpus::pack::{BUCKET_BYTES, Packer};
+use corpus::shards::{self, ShardReader, TRAIN, VALIDATION};
+use corpus::tokenizer::Tokenizer;
+use serde_json::{Value, json};
+use stage::config::Order;
+use stage::{Failure, FileRecord, Manifest, Shard, Stage, State, Unit, Work};
+
+const AFTER_HELP: &str = "\
+The bins are little-endian ids, uint16 (uint32 above 65,536 vocabulary), with <|endoftext|> after every story and nothing
+else: numpy.memmap reads them. train.bin.json and val.bin.json say what is in them. The bins, these two and tokenizer.json
+are all that train, eval-ppl and sample need on another machine. Whole stories are shuffled by --seed; the order depends
+neither on the number of shards nor on memory, of which packing takes about 100 MB however much there is to pack.
+
+Reads OUT/tokens (make tokenize) and OUT/tokenizer.json; writes OUT/train.bin, OUT/val.bin and their .json.
+
+Examples:
+  pack-bin --config pipelines/tinystories-10m.toml
+  pack-bin --order as-published
+  pack-bin --seed 2 --out out/other
+
+Exit codes: 0 done; 2 wrong usage or settings; 3 bad input (a missing, foreign or damaged shard, another tokenizer, an id
+outside the vocabulary); 4 may work if tried again (disk full); 130 interrupted, bins from before are kept.";
+const REMAKE: &str = "run `make tokenize`, then `make pack`";
+const BINS: [(&str, &str); 2] = [(TRAIN, "train.bin"), (VALIDATION, "val.bin")];
+
+/// Packs the token shards of OUT/tokens into OUT/train.bin and OUT/val.bin.
+#[derive(Parser)]
+#[command(version, after_help = AFTER_HELP)]
+struct Args {
+    #[command(flatten)]
+    common: stage::Common,
+    #[command(flatten)]
+    flags: Flags,
+}
+
+/// Each short for the key of the same name in [pack].
+#[derive(clap::Args, serde::Serialize)]
+struct Flags {
+    /// Seed of the order of stories
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+    /// shuffled or as-published
+    #[arg(long, value_name = "ORDER")]
+    order: Option<String>,
+}
+
+fn main() -> std::process::ExitCode {
+    stage::main("pack-bin", run)
+}
+
+fn run() -> anyhow::Result<()> {
+    let args = Args::parse();
+    let stage = args.common.open("pack-bin", "pack", &args.flags)?;
+    let tokens = Tokens::open(&stage)?;
+    let settings = &stage.pipeline.pack;
+    let seed = (settings.order == Order::Shuffled).then_some(settings.seed);
+    let config = match seed {
+        Some(seed) => json!({ "pack": { "order": settings.order, "seed": seed } }),
+        None => json!({ "pack": { "order": settings.order } }),
+    };
+    let mut inputs = vec![("tokenizer.json".to_owned(), stage.path("tokenizer.json"))];
+    inputs.extend(tokens.shards.iter().map(|shard| (format!("tokens/{}", shard.name), tokens.folder.join(&shard.name))));
+    let work = Work { stage: "pack-bin", manifest: stage.path("pack.manifest.json"), inputs, config };
+    let why = match work.state(stage.force)? {
+        State::UpToDate(manifest) => {
+            stage.log.say(format!("up to date: {}", summary(&stage, &manifest)));
+            return Ok(());
+        }
+        State::Stale(why) => why,
+    };
+
+    let tokenizer = Tokenizer::load(&stage.path("tokenizer.json"))?;
+    tokens.check_tokenizer(&tokenizer)?;
+    stage.use_threads()?;
+    let records = work.input_records()?;
+    tokens.check_content(&records[1..])?;
+    stage.log.say(format!("packing {} shards ({why})", tokens.shards.len()));
+    let started = std::time::Instant::now();
+    let mut outputs = Vec::new();
+    let mut counts = Vec::new();
+    for (split, bin) in BINS {
+        let path = stage.path(bin);
+        if !tokens.shards.iter().any(|shard| shard.name.starts_with(split)) {
+            stage.log.warn(format!("no {split} stories: no {bin}"));
+            stage::remove_if_present(&sidecar(&path))?;
+            stage::remove_if_present(&path)?;
+            continue;
+        }
+        let work = Work { stage: "pack-bin", manifest: sidecar(&path), inputs: work.inputs[..1].to_vec(), config: work.config.clone() };
+        let manifest = pack(&stage, &tokens, &tokenizer, split, &path, seed, &work)?;
+        outputs.push(manifest.outputs[0].clone());
+        outputs.push(stage::hash_file(&sidecar(&path))?);
+        counts.extend(manifest.counts.into_iter().map(|(name, count)| (format!("{split}_{name}"), count)));
+    }
+    let mut manifest = work.manifest_of(records, outputs);
+    manifest.counts.extend(counts);
+    manifest.tokenizer = Some(tokenizer.record().clone());
+    work.publish(&manifest)?;
+    let seconds = started.elapsed().as_secs_f64();
+    let bytes: u64 = manifest.outputs.iter().map(|output| output.bytes).sum();
+    println!("{} ({seconds:.1} s, {:.1} MB/s)", summary(&stage, &manifest), bytes as f64 / 1e6 / seconds);
+    Ok(())
+}
+
+/// Packs one split. The sidecar is written after the bin, and an old one is gone before a new bin takes its name.
+fn pack(
+    stage: &Stage,
+    tokens: &Tokens,
+    tokenizer: &Tokenizer,
+    split: &str,
+    path: &Path,
+    seed: Option<u64>,
+    work: &Work,
+) -> stage::Result<Manifest> {
+    let count = |name: &str| tokens.manifests.iter().map(|(_, manifest)| manifest.count(&format!("{split}_{name}"))).sum::<u64>();
+    let dtype = Dtype::of(u64::from(tokenizer.vocab_size()));
+    let expected = (count("tokens") + count("stories")) * dtype.width() as u64;
+    let mut packer = Packer::create(path, dtype, tokenizer.eos(), seed, expected, BUCKET_BYTES)?;
+    let progress = stage.log.progress(&format!("packing {split}"), Unit::Stories, Some(count("stories")));
+    let (mut stories, mut bytes) = (0, 0);
+    for shard in tokens.shards.iter().filter(|shard| shard.name.starts_with(split)) {
+        let shard = tokens.folder.join(&shard.name);
+        let reader = ShardReader::open(&shard)?;
+        if reader.origin().tokenizer != *tokenizer.record() {
+            let found = format!("made with the tokenizer {}", reader.origin().tokenizer.sha256);
+            return Err(Failure::input(&shard, found, format_args!("one tokenizer: {}", tokenizer.sha256()), REMAKE));
+        }
+        stories += reader.totals().stories;
+        bytes += reader.totals().bytes;
+        reader.read(|row, ids| {
+            if let Some(id) = ids.iter().find(|&&id| id >= tokenizer.vocab_size()) {
+                let expected = format!("ids below the vocabulary of {}", tokenizer.vocab_size());
+                return Err(Failure::input(&shard, format_args!("row {row} (from 0) holds the id {id}"), expected, REMAKE));
+            }
+            progress.add(1);
+            packer.push(ids)
+        })?;
+    }
+    progress.finish();
+    let length = packer.tokens();
+    stage::remove_if_present(&sidecar(path))?;
+    let mut manifest = work.manifest(vec![packer.finish()?])?;
+    let counts = [("stories", stories), ("tokens", length), ("bytes", bytes)];
+    manifest.counts = counts.into_iter().map(|(name, count)| (name.to_owned(), count)).collect();
+    manifest.tokenizer = Some(tokenizer.record().clone());
+    let facts: [(&str, Value); 3] = [("dtype", dtype.name().into()), ("eos", tokenizer.eos().into()), ("split", split.into())];
+    manifest.facts = facts.into_iter().map(|(name, fact)| (name.to_owned(), fact)).collect();
+    work.publish(&manifest)?;
+    Ok(manifest)
+}
+
+fn summary(stage: &Stage, manifest: &Manifest) -> String {
+    let words = BINS.iter().filter(|(split, _)| manifest.count(&format!("{split}_stories")) > 0).map(|(split, bin)| {
+        let count = |name: &str| stage::count(manifest.count(&format!("{split}_{name}")));
+        format!("{} stories, {} tokens in {}", count("stories"), count("tokens"), stage.path(bin).display())
+    });
+    words.collect::<Vec<_>>().join("; ")
+}
+
+/// OUT/tokens as its manifests describe it: all shards there, and no other.
+struct Tokens {
+    folder: PathBuf,
+    /// Each with its path.
+    manifests: Vec<(PathBuf, Manifest)>,
+    /// In the order of the stories.
+    shards: Vec<FileRecord>,
+}
+
+impl Tokens {
+    fn open(stage: &Stage) -> stage::Result<Self> {
+        let folder = stage.path("tokens");
+        let manifests = stage::manifests(&folder, "tokenize", "tokenize")?;
+        let of = manifests.len() as u32;
+        let name = |index: u32| {
+            if of == 1 && folder.join("manifest.json").is_file() { "manifest.json".to_owned() } else { Shard { index, of }.manifest_name() }
+        };
+        let manifests: Vec<_> = (1..).map(|index| folder.join(name(index))).zip(manifests).collect();
+        let mut shards: Vec<FileRecord> = manifests.iter().flat_map(|(_, manifest)| manifest.outputs.clone()).collect();
+        shards.sort_by(|a, b| a.name.cmp(&b.name)); // train before validation, each by index
+        let files = manifests[0].1.config.pointer("/tokenize/shards").and_then(Value::as_u64).unwrap_or_default() as u32;
+        for split in [TRAIN, VALIDATION] {
+            if split == VALIDATION && !shards.iter().any(|shard| shard.name.starts_with(split)) {
+                continue;
+            }
+            for index in 0..files.max(1) {
+                let name = shards::file_name(split, index, files);
+                if !shards.iter().any(|shard| shard.name == name) {
+                    return Err(Failure::input(
+                        &manifests[0].0,
+                        format_args!("no shard {name} in it"),
+                        format_args!("all {files} shards"),
+                        REMAKE,
+                    ));
+                }
+                if !folder.join(&name).is_file() {
+                    return Err(Failure::input(&folder.join(&name), "not found", format_args!("all {files} {split} shards"), REMAKE));
+                }
+            }
+        }
+        for entry in std::fs::read_dir(&folder).map_err(Failure::reading(&folder))?.flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if name.ends_with(".arrow") && !name.starts_with('.') && !shards.iter().any(|shard| shard.name == name) {
+                let remedy = format!("move it away, or {REMAKE}");
+                return Err(Failure::input(
+                    &entry.path(),
+                    "a foreign shard: no manifest here names it",
+                    "only the shards of one run",
+                    remedy,
+                ));
+            }
+        }
+        Ok(Tokens { folder, manifests, shards })
+    }
+
+    fn check_tokenizer(&self, tokenizer: &Tokenizer) -> stage::Result<()> {
+        let (sha256, size) = (tokenizer.sha256(), tokenizer.vocab_size());
+        for (path, manifest) in &self.manifests {
+            if manifest.tokenizer.as_ref() != Some(tokenizer.record()) {
+                let found = match &manifest.tokenizer {
+                    Some(other) => {
+                        format!("its ids are of a tokenizer with SHA-256 {} and a vocabulary of {}", other.sha256, other.vocab_size)
+                    }
+                    None => "it names no tokenizer".to_owned(),
+                };
+                let expected = format!("those of {}: SHA-256 {sha256}, a vocabulary of {size}", tokenizer.path().display());
+                return Err(Failure::input(path, found, expected, format_args!("put back the tokenizer it was made with, or {REMAKE}")));
+            }
+        }
+        Ok(())
+    }
+
+    /// `found` are the records of the shards as they are now, in their order.
+    fn check_content(&self, found: &[FileRecord]) -> stage::Result<()> {
+        for (expected, found) in self.shards.iter().zip(found) {
+            if expected.sha256 != found.sha256 {
+                let words = format!("foreign or damaged: its {} bytes have SHA-256 {}", found.bytes, found.sha256);
+                let expected = format!("{} bytes with SHA-256 {}, as the manifest beside it says", expected.bytes, expected.sha256);
+                return Err(Failure::input(&self.folder.join(found.name.trim_start_matches("tokens/")), words, expected, REMAKE));
+            }
+        }
+        Ok(())
+    }
+}

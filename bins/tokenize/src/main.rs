@@ -1,1 +1,207 @@
-fn main() {}
+//! Stories to token shards: `raw/*.parquet` and `tokenizer.json` to `tokens/<split>-*.arrow`.
+use std::path::PathBuf;
+
+use clap::Parser;
+use corpus::bin::Dtype;
+use corpus::shards::{self, Origin, ShardWriter, TRAIN, Totals, VALIDATION};
+use corpus::stories::{ParquetStories, check_raw, raw_files, raw_manifests};
+use corpus::tokenizer::Tokenizer;
+use rayon::prelude::*;
+use serde_json::json;
+use stage::{FileRecord, Manifest, Progress, Shard, Stage, State, Unit, Work};
+
+const AFTER_HELP: &str = "\
+Every shard is an Arrow IPC file (zstd) with one row of ids per story, made of a contiguous range of the split's row
+groups. The ids are those of crate tokenizers, without special tokens; pack-bin sets the <|endoftext|>. The files do
+not depend on --threads nor on --shard. Interrupted or killed, finished shards are kept and the rest is made next time.
+
+Reads OUT/raw (make fetch) and OUT/tokenizer.json (make tokenizer); writes OUT/tokens/*.arrow and manifest.json.
+
+Examples:
+  tokenize --config pipelines/tinystories-10m.toml
+  tokenize --shards 4 --threads 2
+  tokenize --shard 2/8        files 1, 9, 17, ... and manifest-2-of-8.json, as one of 8 jobs; pack-bin takes the 8 manifests
+
+Exit codes: 0 done; 2 wrong usage or settings; 3 bad input (missing or damaged stories or tokenizer);
+4 may work if tried again (disk full); 130 interrupted, finished shards are kept.";
+const KEPT: &str = "finished shards are kept; the same command makes the rest";
+/// Stories are encoded in pieces of about this many bytes of text.
+const PIECE_BYTES: usize = 1 << 20;
+
+/// Turns the stories of OUT/raw into shards of token ids in OUT/tokens.
+#[derive(Parser)]
+#[command(version, after_help = AFTER_HELP)]
+struct Args {
+    #[command(flatten)]
+    common: stage::Common,
+    #[command(flatten)]
+    flags: Flags,
+    /// Make only the files whose index is I-1 modulo N, and manifest-I-of-N.json
+    #[arg(long, value_name = "I/N")]
+    shard: Option<Shard>,
+}
+
+/// Each short for the key of the same name in [tokenize].
+#[derive(clap::Args, serde::Serialize)]
+struct Flags {
+    /// Number of output files per split
+    #[arg(long, value_name = "N")]
+    shards: Option<u32>,
+}
+
+fn main() -> std::process::ExitCode {
+    stage::main("tokenize", run)
+}
+
+fn run() -> anyhow::Result<()> {
+    let args = Args::parse();
+    let stage = args.common.open("tokenize", "tokenize", &args.flags)?;
+    let (raw, tokens) = (stage.path("raw"), stage.path("tokens"));
+    let (shards, column) = (stage.pipeline.tokenize.shards, &stage.pipeline.fetch.column);
+    let mut splits = vec![(TRAIN, raw_files(&raw, TRAIN)?)];
+    let validated = raw_manifests(&raw)?.iter().any(|manifest| manifest.outputs.iter().any(|file| file.name.starts_with(VALIDATION)));
+    if validated {
+        splits.push((VALIDATION, raw_files(&raw, VALIDATION)?));
+    }
+    let tokenizer_path = stage.path("tokenizer.json");
+    let name = |path: &PathBuf| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let mut inputs = vec![("tokenizer.json".to_owned(), tokenizer_path.clone())];
+    inputs.extend(splits.iter().flat_map(|(_, files)| files).map(|path| (format!("raw/{}", name(path)), path.clone())));
+    let manifest = tokens.join(args.shard.map_or("manifest.json".to_owned(), Shard::manifest_name));
+    let config = json!({ "tokenize": { "shards": shards }, "fetch": { "column": column } });
+    let work = Work { stage: "tokenize", manifest, inputs, config };
+    let why = match work.state(stage.force)? {
+        State::UpToDate(manifest) => {
+            stage.log.say(format!("up to date: {}", summary(&stage, &manifest)));
+            return Ok(());
+        }
+        State::Stale(why) => why,
+    };
+
+    let tokenizer = Tokenizer::load(&tokenizer_path)?;
+    stage.use_threads()?;
+    let records = work.input_records()?;
+    let raw_record = |record: &FileRecord| Some(FileRecord { name: record.name.strip_prefix("raw/")?.to_owned(), ..record.clone() });
+    let raw_records: Vec<FileRecord> = records.iter().filter_map(raw_record).collect();
+    check_raw(&raw, &raw_records)?;
+
+    let mut tasks = Vec::new();
+    let mut sources = Vec::new();
+    for (split, files) in &splits {
+        let records: Vec<FileRecord> = raw_records.iter().filter(|record| record.name.starts_with(split)).cloned().collect();
+        let opened = files.iter().map(|path| ParquetStories::open(path, column)).collect::<stage::Result<Vec<_>>>()?;
+        let row_groups = opened.iter().map(ParquetStories::row_groups).sum::<usize>();
+        let bound = |shard: u32| (u64::from(shard) * row_groups as u64 / u64::from(shards)) as usize;
+        for shard in (0..shards).filter(|&shard| args.shard.is_none_or(|job| job.makes(shard))) {
+            let origin = Origin::new(tokenizer.record(), split, (shard, shards), &records, column);
+            tasks.push(Task {
+                path: tokens.join(shards::file_name(split, shard, shards)),
+                origin,
+                source: sources.len(),
+                rows: bound(shard)..bound(shard + 1),
+            });
+        }
+        sources.push(opened);
+    }
+    let total = tasks.iter().map(|task| task.stories(&sources[task.source])).sum();
+    stage.log.say(format!("tokenizing {} stories into {} shards ({why})", stage::count(total), tasks.len()));
+    stage::create_dir(&tokens)?;
+    let recorded = if stage.force { Vec::new() } else { shards::recorded(&tokens) };
+    let progress = stage.log.progress("tokenizing", Unit::Stories, Some(total));
+    let made: Vec<Made> = tasks
+        .par_iter()
+        .with_max_len(1)
+        .map(|task| match shards::finished(&task.path, &task.origin, &recorded) {
+            Some((record, totals)) => {
+                progress.skip(totals.stories);
+                Ok(Made { record, totals, kept: true })
+            }
+            None => task.make(&sources[task.source], &tokenizer, &progress),
+        })
+        .collect::<stage::Result<_>>()?;
+    let seconds = progress.elapsed().as_secs_f64();
+    progress.finish();
+
+    let mut manifest = work.manifest_of(records, made.iter().map(|made| made.record.clone()).collect());
+    let mut new = Totals::default();
+    for (split, _) in &splits {
+        let mut sum = Totals::default();
+        for (made, _) in made.iter().zip(&tasks).filter(|(_, task)| task.origin.split == *split) {
+            sum += made.totals;
+            new += if made.kept { Totals::default() } else { made.totals };
+        }
+        let counts = [("stories", sum.stories), ("tokens", sum.tokens), ("bytes", sum.bytes)];
+        manifest.counts.extend(counts.map(|(name, count)| (format!("{split}_{name}"), count)));
+    }
+    manifest.tokenizer = Some(tokenizer.record().clone());
+    manifest.facts.insert("dtype".into(), Dtype::of(u64::from(tokenizer.vocab_size())).name().into());
+    manifest.facts.insert("eos".into(), tokenizer.eos().into());
+    work.publish(&manifest)?;
+    shards::tidy(&tokens, &manifest, shards, args.shard)?;
+    let kept = made.iter().filter(|made| made.kept).count();
+    let kept = if kept > 0 { format!(", {kept} shards kept") } else { String::new() };
+    let rates = format!("{:.1} MB/s, {} tokens/s", new.bytes as f64 / 1e6 / seconds, stage::count((new.tokens as f64 / seconds) as u64));
+    println!("{} ({seconds:.1} s, {rates}{kept})", summary(&stage, &manifest));
+    Ok(())
+}
+
+fn summary(stage: &Stage, manifest: &Manifest) -> String {
+    let sum = |name: &str| [TRAIN, VALIDATION].iter().map(|split| manifest.count(&format!("{split}_{name}"))).sum::<u64>();
+    let (stories, tokens) = (stage::count(sum("stories")), stage::count(sum("tokens")));
+    let (shards, folder) = (manifest.outputs.len(), stage.path("tokens"));
+    format!("{stories} stories, {tokens} tokens, {:.1} MB of text in {shards} shards in {}", sum("bytes") as f64 / 1e6, folder.display())
+}
+
+/// One shard to make: a range of the row groups of a split, counted through all its files.
+struct Task {
+    path: PathBuf,
+    origin: Origin,
+    source: usize,
+    rows: std::ops::Range<usize>,
+}
+
+struct Made {
+    record: FileRecord,
+    totals: Totals,
+    kept: bool,
+}
+
+impl Task {
+    fn row_groups<'a>(&self, files: &'a [ParquetStories]) -> impl Iterator<Item = (&'a ParquetStories, usize)> {
+        let all = files.iter().flat_map(|file| (0..file.row_groups()).map(move |row_group| (file, row_group)));
+        all.skip(self.rows.start).take(self.rows.len())
+    }
+
+    fn stories(&self, files: &[ParquetStories]) -> u64 {
+        self.row_groups(files).map(|(file, row_group)| file.stories_in(row_group)).sum()
+    }
+
+    fn make(&self, files: &[ParquetStories], tokenizer: &Tokenizer, progress: &Progress) -> stage::Result<Made> {
+        stage::interrupt::check(KEPT)?;
+        let mut writer = ShardWriter::create(&self.path, &self.origin)?;
+        let (mut texts, mut bytes) = (Vec::new(), 0);
+        let mut write = |texts: &mut Vec<String>| {
+            stage::interrupt::check(KEPT)?;
+            for (text, ids) in texts.iter().zip(tokenizer.encode_batch(texts)?) {
+                writer.push(&ids, text.len() as u64)?;
+            }
+            progress.add(texts.len() as u64);
+            texts.clear();
+            Ok(())
+        };
+        for (file, row_group) in self.row_groups(files) {
+            file.read(row_group, |text| {
+                bytes += text.len();
+                texts.push(text.to_owned());
+                if bytes < PIECE_BYTES {
+                    return Ok(());
+                }
+                bytes = 0;
+                write(&mut texts)
+            })?;
+        }
+        write(&mut texts)?;
+        let (record, totals) = writer.finish()?;
+        Ok(Made { record, totals, kept: false })
+    }
+}

@@ -1,1 +1,225 @@
-fn main() {}
+//! Stories to `tokenizer.json`: a byte-level BPE trained on the first of them, or one of the user's own.
+use std::path::{Path, PathBuf};
+
+use clap::Parser;
+use corpus::stories::{ParquetStories, check_raw, raw_files};
+use corpus::tokenizer::{self, EOS, PAD, Tokenizer};
+use serde_json::json;
+use stage::{AtomicFile, Failure, FileRecord, Manifest, Stage, State, Unit, Work};
+
+const AFTER_HELP: &str = "\
+The tokenizer is a byte-level BPE with <|endoftext|> (id 0), <|pad|> (id 1) and all 256 bytes, in the tokenizer.json that
+every Hugging Face tool reads. The same stories give the same file, on any machine and with any number of threads.
+A tokenizer.json of your own needs a token <|endoftext|> and has to encode any text; it is checked and copied.
+
+Reads OUT/raw (make fetch); writes OUT/tokenizer.json and OUT/tokenizer.manifest.json (bytes per token among its facts).
+
+Examples:
+  train-tokenizer --config pipelines/tinystories-10m.toml
+  train-tokenizer --vocab-size 4000 --max-stories 20000
+  train-tokenizer --file ~/models/mine/tokenizer.json
+
+Exit codes: 0 done; 2 wrong usage or settings; 3 bad input (no stories, no <|endoftext|>, damaged);
+4 may work if tried again (disk full); 130 interrupted, the tokenizer from before is kept.";
+
+/// Stories whose ids give the bytes per token, and that have to come back as they were.
+const SAMPLE: u64 = 2000;
+
+/// Trains the tokenizer on the first stories of OUT/raw, or takes your own.
+#[derive(Parser)]
+#[command(version, after_help = AFTER_HELP)]
+struct Args {
+    #[command(flatten)]
+    common: stage::Common,
+    #[command(flatten)]
+    flags: Flags,
+}
+
+/// Each short for the key of the same name in [tokenizer].
+#[derive(clap::Args, serde::Serialize)]
+struct Flags {
+    /// Tokens, special tokens and bytes included
+    #[arg(long, value_name = "N")]
+    vocab_size: Option<u32>,
+    /// Train on the first N stories
+    #[arg(long, value_name = "N")]
+    max_stories: Option<u64>,
+    /// Take this tokenizer.json instead of training one
+    #[arg(long, value_name = "FILE")]
+    file: Option<String>,
+}
+
+fn main() -> std::process::ExitCode {
+    stage::main("train-tokenizer", run)
+}
+
+fn run() -> anyhow::Result<()> {
+    let args = Args::parse();
+    let stage = args.common.open("train-tokenizer", "tokenizer", &args.flags)?;
+    let settings = &stage.pipeline.tokenizer;
+    if settings.max_stories == 0 {
+        return Err(Failure::usage("tokenizer.max_stories must be at least 1").into());
+    }
+    let own = settings.file.as_ref().filter(|file| !file.is_empty()).map(PathBuf::from);
+    let wanted = if own.is_some() { SAMPLE } else { settings.max_stories };
+    let stories = Stories::first(&stage, wanted)?;
+    let mut inputs = stories.inputs();
+    inputs.extend(own.iter().map(|file| ("tokenizer.file".to_owned(), file.clone())));
+    let choice = if own.is_some() {
+        json!({ "file": "own" })
+    } else {
+        json!({ "vocab_size": settings.vocab_size, "max_stories": settings.max_stories })
+    };
+    let config = json!({ "tokenizer": choice, "fetch": { "column": stage.pipeline.fetch.column } });
+    let path = stage.path("tokenizer.json");
+    let work = Work { stage: "train-tokenizer", manifest: stage.path("tokenizer.manifest.json"), inputs, config };
+    if let Some(own) = own.iter().find(|own| !own.is_file()) {
+        return Err(Failure::input(own, "not found", "a tokenizer.json", "name an existing one with --set tokenizer.file=FILE").into());
+    }
+    let why = match work.state(stage.force)? {
+        State::UpToDate(manifest) => {
+            stage.log.say(format!("up to date: {}", summary(&manifest, &path)));
+            return Ok(());
+        }
+        State::Stale(why) => why,
+    };
+    stage.use_threads()?;
+    let records = work.input_records()?;
+    let raw = records.iter().filter_map(|record| Some(FileRecord { name: record.name.strip_prefix("raw/")?.into(), ..record.clone() }));
+    check_raw(&stage.path("raw"), &raw.collect::<Vec<_>>())?;
+
+    let (mut count, mut bytes) = (0, 0);
+    let json = match &own {
+        Some(own) => {
+            stage.log.say(format!("taking {} ({why})", own.display()));
+            std::fs::read(own).map_err(Failure::reading(own))?
+        }
+        None => {
+            stage.log.say(format!("training {} tokens on {} stories ({why})", settings.vocab_size, stage::count(stories.total())));
+            let progress = stage.log.progress("reading", Unit::Stories, Some(stories.total()));
+            let json = tokenizer::train(settings.vocab_size, |each| {
+                stories.read(|text| {
+                    (count, bytes) = (count + 1, bytes + text.len() as u64);
+                    progress.add(1);
+                    each(text)
+                })
+            })?;
+            progress.finish();
+            json.into_bytes()
+        }
+    };
+    let tokenizer = Tokenizer::from_json(own.as_deref().unwrap_or(&path), &json)?;
+    let size = tokenizer.vocab_size();
+    if own.is_none() && size < settings.vocab_size {
+        let words = format!("the stories hold only enough for {size} of {} tokens; the model takes {size}", settings.vocab_size);
+        stage.log.warn(words);
+    }
+    let (sample_bytes, sample_tokens) = check_sample(&stage, &stories, &tokenizer, own.is_some())?;
+
+    stage::interrupt::check("the tokenizer from before is kept")?;
+    let output = AtomicFile::write(&path, &json)?;
+    let mut manifest = work.manifest_of(records, vec![output]);
+    if own.is_none() {
+        manifest.counts.extend([("stories".to_owned(), count), ("bytes".to_owned(), bytes)]);
+    }
+    let per_token = sample_bytes as f64 / sample_tokens.max(1) as f64;
+    manifest.facts.insert("bytes_per_token".into(), json!((per_token * 1e4).round() / 1e4));
+    manifest.facts.insert("eos".into(), tokenizer.eos().into());
+    manifest.tokenizer = Some(tokenizer.record().clone());
+    work.publish(&manifest)?;
+    println!("{}", summary(&manifest, &path));
+    Ok(())
+}
+
+/// Encodes the sample and looks whether it comes back. Returns its bytes and tokens.
+fn check_sample(stage: &Stage, stories: &Stories, tokenizer: &Tokenizer, own: bool) -> stage::Result<(u64, u64)> {
+    let (mut bytes, mut tokens, mut left, mut changed) = (0, 0, SAMPLE, None);
+    stories.read(|text| {
+        if left > 0 {
+            left -= 1;
+            let ids = tokenizer.try_encode(text)?;
+            (bytes, tokens) = (bytes + text.len() as u64, tokens + ids.len() as u64);
+            let special = [EOS, PAD].iter().any(|token| text.contains(token)); // decoding leaves these out
+            if changed.is_none() && !special && tokenizer.decode(&ids) != text {
+                changed = Some(text.chars().take(60).collect::<String>());
+            }
+        }
+        Ok(())
+    })?;
+    match changed {
+        Some(start) if own => {
+            stage.log.warn(format!("{}: the story {start:?}... does not come back as it was", tokenizer.path().display()));
+            Ok((bytes, tokens))
+        }
+        Some(start) => {
+            let found = format!("the story {start:?}... does not come back as it was");
+            Err(Failure::input(
+                tokenizer.path(),
+                found,
+                "decode(encode(text)) == text",
+                "report this: a byte-level tokenizer loses nothing",
+            ))
+        }
+        None => Ok((bytes, tokens)),
+    }
+}
+
+fn summary(manifest: &Manifest, path: &Path) -> String {
+    let size = manifest.tokenizer.as_ref().map_or(0, |tokenizer| tokenizer.vocab_size);
+    let per_token = manifest.facts.get("bytes_per_token").and_then(serde_json::Value::as_f64).unwrap_or_default();
+    let from = match manifest.count("stories") {
+        0 => "from a file".to_owned(),
+        stories => format!("from {} stories ({:.1} MB)", stage::count(stories), manifest.count("bytes") as f64 / 1e6),
+    };
+    format!("{} tokens {from}, {per_token:.2} bytes per token, in {}", stage::count(size), path.display())
+}
+
+/// The first `wanted` training stories of OUT/raw, and the files that hold them.
+struct Stories {
+    wanted: u64,
+    files: Vec<(PathBuf, ParquetStories)>,
+}
+
+impl Stories {
+    fn first(stage: &Stage, wanted: u64) -> stage::Result<Self> {
+        let (mut files, mut found) = (Vec::new(), 0);
+        for path in raw_files(&stage.path("raw"), "train")? {
+            if found >= wanted {
+                break;
+            }
+            let file = ParquetStories::open(&path, &stage.pipeline.fetch.column)?;
+            found += file.stories();
+            files.push((path, file));
+        }
+        Ok(Stories { wanted, files })
+    }
+
+    fn total(&self) -> u64 {
+        self.files.iter().map(|(_, file)| file.stories()).sum::<u64>().min(self.wanted)
+    }
+
+    fn inputs(&self) -> Vec<(String, PathBuf)> {
+        let name = |path: &Path| format!("raw/{}", path.file_name().unwrap_or_default().to_string_lossy());
+        self.files.iter().map(|(path, _)| (name(path), path.clone())).collect()
+    }
+
+    fn read(&self, mut each: impl FnMut(&str) -> stage::Result<()>) -> stage::Result<()> {
+        let mut left = self.wanted;
+        for (_, file) in &self.files {
+            for row_group in 0..file.row_groups() {
+                if left == 0 {
+                    return Ok(());
+                }
+                file.read(row_group, |text| {
+                    stage::interrupt::check("the tokenizer from before is kept")?;
+                    if left == 0 {
+                        return Ok(());
+                    }
+                    left -= 1;
+                    each(text)
+                })?;
+            }
+        }
+        Ok(())
+    }
+}

@@ -209,7 +209,7 @@ impl Bin {
             stage::interrupt::check("nothing was changed")?;
             hasher.update(piece);
         }
-        let found: String = hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+        let found = stage::hex(&hasher.finalize());
         let expected = &self.manifest.outputs[0].sha256;
         if found != *expected {
             let remedy = format!("{MAKE_PACK} with FORCE=1, or copy the file again");

@@ -4,7 +4,10 @@ pub mod bin;
 pub mod grammar;
 #[cfg(feature = "stories")]
 pub mod stories;
+pub mod pack;
 pub mod sampler;
+#[cfg(feature = "shards")]
+pub mod shards;
 pub mod tokenizer;
 #[cfg(feature = "stories")]
 pub mod rewrite;

@@ -12,7 +12,7 @@ use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, Parq
 use parquet::errors::ParquetError;
 use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader};
 use parquet::file::reader::{ChunkReader, Length};
-use stage::{Failure, Manifest, Result};
+use stage::{Failure, FileRecord, Manifest, Result};
 
 /// The column of a file written by this project, whatever the column was called where its stories came from.
 pub const COLUMN: &str = "text";
@@ -100,6 +100,21 @@ pub fn raw_manifests(raw: &Path) -> Result<Vec<Manifest>> {
         ));
     }
     Ok(manifests)
+}
+
+/// Compares what files of `raw` hash to (`records`, named by their file name) with what its manifests say.
+pub fn check_raw(raw: &Path, records: &[FileRecord]) -> Result<()> {
+    let manifests = raw_manifests(raw)?;
+    let outputs = || manifests.iter().flat_map(|manifest| &manifest.outputs);
+    match records.iter().find(|record| !outputs().any(|output| output == *record)) {
+        None => Ok(()),
+        Some(record) => Err(Failure::input(
+            &raw.join(&record.name),
+            format_args!("its {} bytes hash to {}", record.bytes, record.sha256),
+            "the content that the manifest beside it names",
+            format_args!("{MAKE_FETCH} with FORCE=1"),
+        )),
+    }
 }
 
 /// (i, n) of `manifest-i-of-n.json`.

@@ -169,3 +169,60 @@ fn train_on(vocab_size: u32, texts: impl Iterator<Item = String> + Send) -> toke
     tokenizer.train(&mut trainer, texts)?;
     tokenizer.to_string(true)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(i: usize) -> String {
+        let names = ["Lily", "Tom", "Ben", "Mia", "Zo\u{eb}"];
+        format!("Once upon a time, {} had {i} red balls.\n\"It's mine!\" said {}.", names[i % 5], names[i * 3 % 5])
+    }
+
+    fn trained(vocab_size: u32) -> String {
+        train(vocab_size, |each| (0..300).try_for_each(|i| each(&text(i)))).unwrap()
+    }
+
+    fn load(json: &str) -> Result<Tokenizer> {
+        Tokenizer::from_json(Path::new("tokenizer.json"), json.as_bytes())
+    }
+
+    #[test]
+    fn training_repeats_and_what_is_encoded_comes_back() {
+        let json = trained(400);
+        assert!(json == trained(400), "two runs, two tokenizers");
+        let tokenizer = load(&json).unwrap();
+        assert_eq!((tokenizer.eos(), tokenizer.vocab_size()), (0, 400));
+        assert_eq!(tokenizer.inner.token_to_id(PAD), Some(1));
+        let every_char: String = (0..0x3000).chain([0x1f469, 0x10ffff]).filter_map(char::from_u32).collect();
+        for text in [PROBE, "", " ", "\r\n\t ", &every_char, &text(7)] {
+            assert_eq!(tokenizer.decode(&tokenizer.encode(text)), text);
+        }
+        assert_eq!(tokenizer.encode("a<|endoftext|>b").iter().filter(|&&id| id == 0).count(), 1);
+        assert_eq!(tokenizer.decode(&[0, tokenizer.encode("a")[0], 1]), "a");
+        assert_eq!(tokenizer.encode_batch(&[text(1), text(2)]).unwrap(), [tokenizer.encode(&text(1)), tokenizer.encode(&text(2))]);
+    }
+
+    #[test]
+    fn a_text_too_small_gives_fewer_tokens_and_never_fewer_than_the_bytes() {
+        let tiny = train(5000, |each| each("to be or not to be")).unwrap();
+        let size = load(&tiny).unwrap().vocab_size();
+        assert!((259..300).contains(&size), "{size}");
+        assert_eq!(load(&train(300, |_| Ok(())).unwrap()).unwrap().vocab_size(), 258);
+    }
+
+    #[test]
+    fn what_cannot_be_used_is_refused_and_cutting_is_ignored() {
+        let json = trained(300);
+        let no_eos = load(&json.replace(EOS, "<|other|>")).map(drop).unwrap_err();
+        assert!(no_eos.exit_code() == 3 && no_eos.to_string().contains("no token <|endoftext|> among its 300"), "{no_eos}");
+        assert!(load(&json.replace("\"dropout\": null", "\"dropout\": 0.1")).map(drop).unwrap_err().to_string().contains("dropout is 0.1"));
+        assert_eq!(load("{}").map(drop).unwrap_err().exit_code(), 3);
+        let cut = r#""truncation": {"direction": "Right", "max_length": 4, "strategy": "LongestFirst", "stride": 0}"#;
+        let cut = load(&json.replace("\"truncation\": null", cut)).unwrap();
+        assert_eq!(cut.encode(&text(1)), load(&json).unwrap().encode(&text(1)));
+        let words = r#"{"version": "1.0", "added_tokens": [], "normalizer": null, "pre_tokenizer": {"type": "Whitespace"}, "post_processor": null,
+            "decoder": null, "truncation": null, "padding": null, "model": {"type": "WordLevel", "vocab": {"<|endoftext|>": 0, "a": 1}, "unk_token": "<unk>"}}"#;
+        assert!(load(words).map(drop).unwrap_err().to_string().contains("cannot encode"));
+    }
+}

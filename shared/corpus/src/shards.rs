@@ -1,0 +1,362 @@
+//! Token shards: `tokens/<split>-00003-of-00016.arrow`, one row of ids per story.
+//!
+//! Arrow IPC files compressed with zstd, column `ids: list<uint16>` (uint32 above 65,536 vocabulary): story borders
+//! stay, and pyarrow, polars and datasets open them. The schema's metadata says what a shard was made from, the
+//! footer's what is in it, so that after a kill a finished shard is known without any manifest.
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::BufReader;
+use std::ops::AddAssign;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, ListArray, RecordBatch, UInt16Array, UInt32Array};
+use arrow::buffer::OffsetBuffer;
+use arrow::datatypes::{DataType, Field, Schema, UInt16Type, UInt32Type};
+use arrow::error::ArrowError;
+use arrow::ipc::CompressionType;
+use arrow::ipc::reader::FileReader;
+use arrow::ipc::writer::{FileWriter, IpcWriteOptions};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use stage::{AtomicFile, Failure, FileRecord, Manifest, Result, Shard, TokenizerRecord};
+
+use crate::bin::Dtype;
+
+pub const TRAIN: &str = "train";
+pub const VALIDATION: &str = "validation";
+const COLUMN: &str = "ids";
+const ORIGIN: &str = "bedtime.origin";
+const TOTALS: &str = "bedtime.totals";
+/// A record batch ends with the story that reaches one of these: what a reader holds in memory is bounded.
+const BATCH_STORIES: usize = 1024;
+const BATCH_TOKENS: usize = 1 << 18;
+const REMAKE: &str = "run `make tokenize` again";
+
+/// `train-00003-of-00016.arrow`
+pub fn file_name(split: &str, index: u32, of: u32) -> String {
+    format!("{split}-{index:05}-of-{of:05}.arrow")
+}
+
+/// Split, index and number of shards of a name that [`file_name`] gives.
+pub fn parse_file_name(name: &str) -> Option<(&'static str, u32, u32)> {
+    let split = [TRAIN, VALIDATION].into_iter().find(|split| name.starts_with(split))?;
+    let (index, of) = name.strip_prefix(split)?.strip_prefix('-')?.strip_suffix(".arrow")?.split_once("-of-")?;
+    let (index, of) = (index.parse().ok()?, of.parse().ok()?);
+    (file_name(split, index, of) == name).then_some((split, index, of))
+}
+
+/// What a shard was made from. Equal origins give equal bytes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Origin {
+    pub tokenizer: TokenizerRecord,
+    pub split: String,
+    pub shard: u32,
+    pub of: u32,
+    /// SHA-256 of the SHA-256 of the files of the split, in order.
+    pub inputs: String,
+    /// The column that was read.
+    pub column: String,
+}
+
+impl Origin {
+    /// Shard `shard` of `of`, made of these files of the split.
+    pub fn new(tokenizer: &TokenizerRecord, split: &str, (shard, of): (u32, u32), files: &[FileRecord], column: &str) -> Self {
+        let inputs = files.iter().fold(Sha256::new(), |hasher, file| hasher.chain_update(&file.sha256));
+        let inputs = stage::hex(&inputs.finalize());
+        Origin { tokenizer: tokenizer.clone(), split: split.to_owned(), shard, of, inputs, column: column.to_owned() }
+    }
+}
+
+/// What is in a shard.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Totals {
+    pub stories: u64,
+    /// Without EOS: that comes in with packing.
+    pub tokens: u64,
+    /// Of the text, as UTF-8.
+    pub bytes: u64,
+}
+
+impl AddAssign for Totals {
+    fn add_assign(&mut self, other: Self) {
+        self.stories += other.stories;
+        self.tokens += other.tokens;
+        self.bytes += other.bytes;
+    }
+}
+
+fn list_type(dtype: Dtype) -> DataType {
+    let item = if dtype == Dtype::U16 { DataType::UInt16 } else { DataType::UInt32 };
+    DataType::List(Arc::new(Field::new_list_field(item, false)))
+}
+
+/// Writes one shard under its final name once it is whole.
+pub struct ShardWriter {
+    writer: FileWriter<AtomicFile>,
+    path: PathBuf,
+    schema: Arc<Schema>,
+    dtype: Dtype,
+    ids: Vec<u32>,
+    lengths: Vec<usize>,
+    totals: Totals,
+}
+
+impl ShardWriter {
+    pub fn create(path: &Path, origin: &Origin) -> Result<Self> {
+        let dtype = Dtype::of(origin.tokenizer.vocab_size);
+        let text = serde_json::to_string(origin).map_err(|error| Failure::usage(error.to_string()))?;
+        let field = Field::new(COLUMN, list_type(dtype), false);
+        let schema = Arc::new(Schema::new_with_metadata(vec![field], HashMap::from([(ORIGIN.to_owned(), text)])));
+        let options = IpcWriteOptions::default().try_with_compression(Some(CompressionType::ZSTD)).map_err(|error| writing(path, error))?;
+        let file = AtomicFile::create(path)?;
+        let writer = FileWriter::try_new_with_options(file, &schema, options).map_err(|error| writing(path, error))?;
+        let (ids, lengths) = (Vec::new(), Vec::new());
+        Ok(ShardWriter { writer, path: path.to_owned(), schema, dtype, ids, lengths, totals: Totals::default() })
+    }
+
+    /// Appends a story: its ids and the bytes of its text.
+    pub fn push(&mut self, ids: &[u32], bytes: u64) -> Result<()> {
+        self.totals += Totals { stories: 1, tokens: ids.len() as u64, bytes };
+        self.ids.extend_from_slice(ids);
+        self.lengths.push(ids.len());
+        if self.lengths.len() >= BATCH_STORIES || self.ids.len() >= BATCH_TOKENS { self.write_batch() } else { Ok(()) }
+    }
+
+    fn write_batch(&mut self) -> Result<()> {
+        if self.lengths.is_empty() {
+            return Ok(());
+        }
+        let offsets = OffsetBuffer::from_lengths(self.lengths.drain(..));
+        let values: ArrayRef = match self.dtype {
+            Dtype::U16 => Arc::new(UInt16Array::from_iter_values(self.ids.drain(..).map(|id| id as u16))),
+            Dtype::U32 => Arc::new(UInt32Array::from(std::mem::take(&mut self.ids))),
+        };
+        let DataType::List(item) = list_type(self.dtype) else { unreachable!("list_type makes lists") };
+        let lists = ListArray::try_new(item, offsets, values, None);
+        let batch = lists.and_then(|lists| RecordBatch::try_new(self.schema.clone(), vec![Arc::new(lists)]));
+        batch.and_then(|batch| self.writer.write(&batch)).map_err(|error| writing(&self.path, error))
+    }
+
+    /// The shard is on disk when this returns.
+    pub fn finish(mut self) -> Result<(FileRecord, Totals)> {
+        self.write_batch()?;
+        let text = serde_json::to_string(&self.totals).map_err(|error| Failure::usage(error.to_string()))?;
+        self.writer.write_metadata(TOTALS, text);
+        let file = self.writer.into_inner().map_err(|error| writing(&self.path, error))?;
+        let record = file.commit()?;
+        let text = serde_json::to_vec(&record).map_err(|error| Failure::usage(error.to_string()))?;
+        AtomicFile::write(&record_path(&self.path), &text)?;
+        Ok((record, self.totals))
+    }
+}
+
+fn writing(path: &Path, error: ArrowError) -> Failure {
+    match error {
+        ArrowError::IoError(_, error) => Failure::writing(path)(error),
+        other => Failure::try_again(format!("{}: writing failed: {other}", path.display())),
+    }
+}
+
+/// Reads one shard, batch by batch.
+pub struct ShardReader {
+    reader: FileReader<BufReader<File>>,
+    path: PathBuf,
+    origin: Origin,
+    totals: Totals,
+}
+
+impl ShardReader {
+    /// Reads what the shard says about itself.
+    ///
+    /// # Errors
+    /// Exit code 3: missing, damaged, or no token shard.
+    pub fn open(path: &Path) -> Result<Self> {
+        if !path.is_file() {
+            return Err(Failure::input(path, "not found", "a token shard", REMAKE));
+        }
+        let file = File::open(path).map_err(Failure::reading(path))?;
+        let reader = FileReader::try_new(BufReader::with_capacity(1 << 16, file), None).map_err(|error| damaged(path, error))?;
+        let schema = reader.schema();
+        let origin: Option<Origin> = schema.metadata().get(ORIGIN).and_then(|text| serde_json::from_str(text).ok());
+        let totals: Option<Totals> = reader.custom_metadata().get(TOTALS).and_then(|text| serde_json::from_str(text).ok());
+        let (Some(origin), Some(totals)) = (origin, totals) else {
+            return Err(damaged(path, format_args!("no {ORIGIN} and {TOTALS} in its metadata")));
+        };
+        let expected = list_type(Dtype::of(origin.tokenizer.vocab_size));
+        match schema.fields().first() {
+            Some(field) if field.name() == COLUMN && *field.data_type() == expected => {}
+            _ => return Err(damaged(path, format_args!("its columns are {:?}", schema.fields()))),
+        }
+        Ok(ShardReader { reader, path: path.to_owned(), origin, totals })
+    }
+
+    pub fn origin(&self) -> &Origin {
+        &self.origin
+    }
+
+    pub fn totals(&self) -> Totals {
+        self.totals
+    }
+
+    /// Calls `each` with the row (from 0) and the ids of every story in order. An error of `each` ends it.
+    pub fn read(self, mut each: impl FnMut(u64, &[u32]) -> Result<()>) -> Result<()> {
+        let (mut row, mut ids) = (0, Vec::new());
+        for batch in self.reader {
+            let batch = batch.map_err(|error| damaged(&self.path, format_args!("{error} (from row {row})")))?;
+            let lists = batch.column(0).as_list::<i32>();
+            for story in lists.value_offsets().windows(2) {
+                let (start, end) = (story[0] as usize, story[1] as usize);
+                ids.clear();
+                match lists.values().data_type() {
+                    DataType::UInt16 => {
+                        ids.extend(lists.values().as_primitive::<UInt16Type>().values()[start..end].iter().map(|&id| u32::from(id)));
+                    }
+                    _ => ids.extend_from_slice(&lists.values().as_primitive::<UInt32Type>().values()[start..end]),
+                }
+                each(row, &ids)?;
+                row += 1;
+            }
+        }
+        if row != self.totals.stories {
+            let found = format!("{row} stories where its footer says {}", self.totals.stories);
+            return Err(damaged(&self.path, found));
+        }
+        Ok(())
+    }
+}
+
+/// Where the length and hash of a finished shard lie until a manifest has them: what a kill leaves is known by it.
+fn record_path(shard: &Path) -> PathBuf {
+    let name = shard.file_name().unwrap_or_default().to_string_lossy();
+    shard.with_file_name(format!(".{name}.record"))
+}
+
+/// What is recorded of the shards in a folder: in its manifests, whole or of jobs, and beside the shards.
+pub fn recorded(folder: &Path) -> Vec<FileRecord> {
+    let manifests = Shard::in_folder(folder).into_iter().map(Shard::manifest_name).chain(["manifest.json".to_owned()]);
+    let outputs = manifests.filter_map(|name| Manifest::read(&folder.join(name)).ok()).flat_map(|manifest| manifest.outputs);
+    let hidden =
+        |entry: std::io::Result<std::fs::DirEntry>| Some(entry.ok()?.path()).filter(|path| path.extension() == Some("record".as_ref()));
+    let beside = std::fs::read_dir(folder).into_iter().flatten().filter_map(hidden);
+    outputs.chain(beside.filter_map(|path| serde_json::from_slice(&std::fs::read(path).ok()?).ok())).collect()
+}
+
+/// A shard that was finished before: its file is as one of the records says, and was made from the same.
+pub fn finished(path: &Path, origin: &Origin, recorded: &[FileRecord]) -> Option<(FileRecord, Totals)> {
+    let name = path.file_name()?.to_str()?;
+    let bytes = path.metadata().ok()?.len();
+    if !recorded.iter().any(|record| record.name == name && record.bytes == bytes) {
+        return None;
+    }
+    let record = stage::hash_file(path).ok().filter(|record| recorded.contains(record))?;
+    let reader = ShardReader::open(path).ok()?; // only now: Arrow does not expect damaged files
+    (*reader.origin() == *origin).then_some((record, reader.totals))
+}
+
+/// Once `manifest` is published: removes the records it replaces, what is of another number of shards `of`, and the
+/// manifests of other runs: those of jobs; and after a `job` a whole manifest that says something else of its shards.
+pub fn tidy(folder: &Path, manifest: &Manifest, of: u32, job: Option<Shard>) -> Result<()> {
+    for output in &manifest.outputs {
+        stage::remove_if_present(&record_path(&folder.join(&output.name)))?;
+    }
+    for entry in std::fs::read_dir(folder).map_err(Failure::reading(folder))?.flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let shard = name.strip_prefix('.').and_then(|name| name.strip_suffix(".record")).unwrap_or(&name);
+        if parse_file_name(shard).is_some_and(|(_, _, other)| other != of) {
+            stage::remove_if_present(&entry.path())?;
+        }
+    }
+    let stale =
+        |name: &str| Manifest::read(&folder.join(name)).map_or(true, |old| !manifest.outputs.iter().all(|o| old.outputs.contains(o)));
+    let jobs = Shard::in_folder(folder).into_iter().filter(|other| job.is_none_or(|job| job.of != other.of)).map(Shard::manifest_name);
+    for name in jobs.chain((job.is_some() && stale("manifest.json")).then(|| "manifest.json".to_owned())) {
+        stage::remove_if_present(&folder.join(&name))?;
+        stage::remove_if_present(&folder.join(format!(".{name}.stamp")))?;
+    }
+    Ok(())
+}
+
+fn damaged(path: &Path, found: impl std::fmt::Display) -> Failure {
+    Failure::input(path, found, "an undamaged token shard", REMAKE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn origin(vocab_size: u64) -> Origin {
+        let tokenizer = TokenizerRecord { sha256: "0".repeat(64), vocab_size };
+        Origin::new(&tokenizer, TRAIN, (0, 1), &[], "text")
+    }
+
+    fn write(path: &Path, vocab_size: u64, stories: &[Vec<u32>]) -> FileRecord {
+        let mut writer = ShardWriter::create(path, &origin(vocab_size)).unwrap();
+        stories.iter().for_each(|ids| writer.push(ids, 7).unwrap());
+        writer.finish().unwrap().0
+    }
+
+    #[test]
+    fn stories_come_back_in_both_dtypes_and_in_bounded_batches() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.arrow");
+        let mut stories: Vec<Vec<u32>> = (0..2500).map(|i| (0..i % 7).map(|j| i * 20 + j).collect()).collect();
+        stories.push((0..60_000).collect());
+        for vocab_size in [65_536, 65_537] {
+            let record = write(&path, vocab_size, &stories);
+            assert_eq!(record, stage::hash_file(&path).unwrap());
+            assert_eq!(record, write(&path, vocab_size, &stories), "the same stories, other bytes");
+            let reader = ShardReader::open(&path).unwrap();
+            assert_eq!(reader.origin(), &origin(vocab_size));
+            assert_eq!((reader.totals().stories, reader.totals().bytes), (2501, 2501 * 7));
+            assert!(reader.reader.num_batches() >= 3);
+            let mut read = Vec::new();
+            reader
+                .read(|row, ids| {
+                    assert_eq!(row, read.len() as u64);
+                    read.push(ids.to_vec());
+                    Ok(())
+                })
+                .unwrap();
+            assert_eq!(read, stories);
+        }
+        write(&path, 500, &[]);
+        ShardReader::open(&path).unwrap().read(|_, _| unreachable!("an empty shard")).unwrap();
+    }
+
+    #[test]
+    fn a_finished_shard_is_known_by_its_record_and_only_while_it_is_as_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(file_name(TRAIN, 0, 1));
+        let record = write(&path, 500, &[vec![1, 2, 3], vec![4]]);
+        let known = |origin: &Origin| finished(&path, origin, &recorded(folder.path()));
+        let totals = Totals { stories: 2, tokens: 4, bytes: 14 };
+        assert_eq!(known(&origin(500)), Some((record.clone(), totals)));
+        assert_eq!(known(&origin(501)), None);
+        let good = std::fs::read(&path).unwrap();
+        for offset in (0..good.len()).step_by(5) {
+            let mut bad = good.clone();
+            bad[offset] ^= 0x10;
+            std::fs::write(&path, &bad).unwrap();
+            assert_eq!(known(&origin(500)), None, "byte {offset}");
+        }
+        std::fs::write(&path, &good[..good.len() / 2]).unwrap();
+        assert_eq!(known(&origin(500)), None);
+        assert_eq!(ShardReader::open(&path).map(drop).unwrap_err().exit_code(), 3);
+        std::fs::write(&path, &good).unwrap();
+        let work = stage::Work { stage: "tokenize", manifest: folder.path().join("manifest.json"), inputs: vec![], config: 1.into() };
+        let manifest = work.manifest(vec![record.clone()]).unwrap();
+        tidy(folder.path(), &manifest, 1, None).unwrap();
+        assert_eq!(known(&origin(500)), None, "its record is gone and no manifest is there");
+        work.publish(&manifest).unwrap();
+        assert_eq!(known(&origin(500)), Some((record, totals)));
+    }
+
+    #[test]
+    fn names_tell_split_index_and_number() {
+        assert_eq!(parse_file_name("validation-00003-of-00016.arrow"), Some((VALIDATION, 3, 16)));
+        for other in ["train-3-of-16.arrow", "train-00003-of-00016.parquet", "test-00003-of-00016.arrow", "train-00003.arrow"] {
+            assert_eq!(parse_file_name(other), None, "{other}");
+        }
+    }
+}
