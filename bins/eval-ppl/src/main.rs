@@ -5,15 +5,16 @@ use std::process::ExitCode;
 use clap::Parser;
 use compute::Model;
 use corpus::bin::Bin;
-use model::load_folder;
 use serde::Serialize;
 use serde_json::json;
 use stage::{AtomicFile, Failure, State, Unit, Work, interrupt};
-use training::{engine, score};
+use training::{engine, open_model, print, score};
 
 /// Measure loss, perplexity and bits per byte on the validation stories.
 #[derive(Parser)]
-#[command(version, after_help = "\
+#[command(
+    version,
+    after_help = "\
 Reads OUT/run/final and OUT/val.bin with its .json. Writes OUT/eval.json and prints it.
 
 Perplexity e^loss is the number of equally likely tokens the model hesitates between at each place, on average.
@@ -22,7 +23,8 @@ Bits per byte do not depend on the tokenizer, so they compare models with differ
 Example:
   eval-ppl --config pipelines/quickstart.toml --stride 128
 
-Exit codes: 0 done, 2 wrong usage or settings, 3 bad input, 4 may work if tried again, 130 interrupted")]
+Exit codes: 0 done, 2 wrong usage or settings, 3 bad input, 4 may work if tried again, 130 interrupted"
+)]
 struct Args {
     #[command(flatten)]
     common: stage::Common,
@@ -58,14 +60,18 @@ fn run() -> anyhow::Result<()> {
     let folder = folder.unwrap_or_else(|| stage.path("run/final"));
     let section = &stage.pipeline.eval;
     let bin = Bin::open(&stage.path("val.bin"), &stage.log)?;
-    let (config, weights) = load_folder(&folder)?;
-    training::check_context(&stage.pipeline, &config, &folder)?;
+    let (config, weights) = open_model(&stage.pipeline, &folder)?;
+    let engine = engine("eval", &section.device, "f32")?;
     if config.vocab_size != bin.vocab_size() as usize {
         let found = format!("ids of a vocabulary of {}", bin.vocab_size());
         let expected = format!("the model's {} ({})", config.vocab_size, folder.display());
         return Err(Failure::input(bin.path(), found, expected, "evaluate the model on data made with its own tokenizer").into());
     }
-    let inputs = [("model.safetensors", folder.join("model.safetensors")), ("config.json", folder.join("config.json")), ("val.bin", stage.path("val.bin"))];
+    let inputs = [
+        ("model.safetensors", folder.join("model.safetensors")),
+        ("config.json", folder.join("config.json")),
+        ("val.bin", stage.path("val.bin")),
+    ];
     let stride = section.stride.min(config.context as u32);
     let work = Work {
         stage: "eval-ppl",
@@ -75,13 +81,13 @@ fn run() -> anyhow::Result<()> {
     };
     if let State::UpToDate(_) = work.state(stage.force)? {
         stage.log.say("up to date");
-        println!("{}", stage::read_to_string(&stage.path("eval.json"))?.trim_end());
+        print(&stage::read_to_string(&stage.path("eval.json"))?)?;
         return Ok(());
     }
     bin.verify()?;
 
     let sequence = config.context.min(usize::try_from(bin.len())?.saturating_sub(1)).max(1);
-    let mut model = Model::new(engine("eval", &section.device, "f32")?, config, &weights, BATCH, sequence);
+    let mut model = Model::new(engine, config, &weights, BATCH, sequence);
     let progress = stage.log.progress("evaluate", Unit::Tokens, Some(bin.len() - 1));
     let score = score(&mut model, &bin, stride as usize, 0, |tokens| {
         progress.add(tokens);
@@ -103,7 +109,7 @@ fn run() -> anyhow::Result<()> {
     let text = format!("{result:#}\n");
     let record = AtomicFile::write(&stage.path("eval.json"), text.as_bytes())?;
     work.publish(&work.manifest(vec![record])?)?;
-    print!("{text}");
+    print(&text)?;
     stage.log.say(format!(
         "perplexity {:.2}: at each token the model hesitates between about {:.0} equally likely ones; {:.4} bits per byte ({:.0} tokens/s)",
         score.perplexity(),

@@ -1,26 +1,27 @@
 //! A trained model and prompts to stories.
-use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
 use compute::Decoder;
 use corpus::tokenizer::Tokenizer;
-use model::load_folder;
 use serde::Serialize;
-use stage::{Failure, interrupt};
-use training::{Manner, engine, tell};
+use stage::interrupt;
+use training::{Manner, engine, open_model, print, tell};
 
 /// Tell stories.
 #[derive(Parser)]
-#[command(version, after_help = "\
+#[command(
+    version,
+    after_help = "\
 Reads OUT/run/final and prints stories on stdout.
 
 Examples:
   sample --prompt 'Lily found a big' --n 3
   sample --temperature 0 --json > stories.jsonl
 
-Exit codes: 0 done, 2 wrong usage or settings, 3 bad input, 4 may work if tried again, 130 interrupted")]
+Exit codes: 0 done, 2 wrong usage or settings, 3 bad input, 4 may work if tried again, 130 interrupted"
+)]
 struct Args {
     #[command(flatten)]
     common: stage::Common,
@@ -72,8 +73,7 @@ fn run() -> anyhow::Result<()> {
     let stage = common.open("sample", "sample", &flags)?;
     stage.use_threads()?;
     let folder = folder.unwrap_or_else(|| stage.path("run/final"));
-    let (config, weights) = load_folder(&folder)?;
-    training::check_context(&stage.pipeline, &config, &folder)?;
+    let (config, weights) = open_model(&stage.pipeline, &folder)?;
     let tokenizer = Tokenizer::load(&folder.join("tokenizer.json"))?;
     let section = &stage.pipeline.sample;
     let manner = Manner::new(section);
@@ -82,12 +82,10 @@ fn run() -> anyhow::Result<()> {
     let stories = tell(&mut decoder, &tokenizer, &prompts, manner)?;
     interrupt::check("no story was printed")?;
 
-    let mut out = std::io::stdout().lock();
     for story in &stories {
-        let line = if json { serde_json::to_string(story)? } else { format!("{}{}\n", story.text, if story.ended { "" } else { " …" }) };
-        match writeln!(out, "{line}") {
-            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => return Ok(()), // the reader has had enough
-            written => written.map_err(|e| Failure::try_again(format!("stdout: {e}")))?,
+        let text = if json { serde_json::to_string(story)? } else { format!("{}{}\n", story.text, if story.ended { "" } else { " …" }) };
+        if !print(&format!("{text}\n"))? {
+            break;
         }
     }
     Ok(())

@@ -13,7 +13,8 @@ use serde_json::{Value, json};
 use stage::config::Train;
 use stage::{AtomicFile, Failure, Log, Progress, Result, Stage, Unit, interrupt};
 
-use crate::{Checkpoints, Line, Manner, RunLog, Score, Story, engine, samples, score, tell};
+use crate::score::{Score, check_ids, score};
+use crate::{Checkpoints, Line, Manner, RunLog, Story, engine, samples, tell};
 
 const BETA1: f32 = 0.9;
 const BETA2: f32 = 0.95;
@@ -27,7 +28,7 @@ pub struct Run {
     config: Config,
     tokenizer: Tokenizer,
     train: Arc<Bin>,
-    validation: Bin,
+    validation: Arc<Bin>,
     settings: Value,
 }
 
@@ -75,20 +76,32 @@ impl Clock {
 impl Run {
     /// Opens the inputs and checks that they belong together.
     pub fn open(stage: &Stage) -> Result<Self> {
+        let t = &stage.pipeline.train;
+        engine("train", &t.device, &t.precision)?; // what is refused later would have moved an old run by then
+        if t.steps == 0 {
+            return Err(Failure::usage("train.steps = 0: expected at least 1"));
+        }
         let tokenizer = Tokenizer::load(&stage.path("tokenizer.json"))?;
         let train = Bin::open(&stage.path("train.bin"), &stage.log)?;
         let validation = Bin::open(&stage.path("val.bin"), &stage.log)?;
         for bin in [&train, &validation] {
             let made_with = bin.manifest().tokenizer.as_ref();
             if made_with != Some(tokenizer.record()) {
-                let found = made_with.map_or("no tokenizer".into(), |t| format!("ids of tokenizer {} with a vocabulary of {}", short(&t.sha256), t.vocab_size));
+                let found = made_with.map_or("no tokenizer".into(), |t| {
+                    format!("ids of tokenizer {} with a vocabulary of {}", short(&t.sha256), t.vocab_size)
+                });
                 let own = tokenizer.record();
-                let expected = format!("ids of {}: {} with a vocabulary of {}", tokenizer.path().display(), short(&own.sha256), own.vocab_size);
-                return Err(Failure::input(bin.path(), found, expected, "run `make tokenize pack`, or bring the tokenizer.json that made it"));
+                let expected =
+                    format!("ids of {}: {} with a vocabulary of {}", tokenizer.path().display(), short(&own.sha256), own.vocab_size);
+                return Err(Failure::input(
+                    bin.path(),
+                    found,
+                    expected,
+                    "run `make tokenize pack`, or bring the tokenizer.json that made it",
+                ));
             }
         }
         let config = Config::new(&stage.pipeline.model, tokenizer.vocab_size() as usize);
-        let t = &stage.pipeline.train;
         let settings = json!({
             "model": stage.pipeline.model,
             "vocab_size": config.vocab_size,
@@ -98,7 +111,16 @@ impl Run {
             "tokenizer_sha256": tokenizer.sha256(),
         });
         let folder = stage.path("run");
-        Ok(Run { log: stage.log, folder, pipeline: stage.pipeline.clone(), config, tokenizer, train: Arc::new(train), validation, settings })
+        Ok(Run {
+            log: stage.log,
+            folder,
+            pipeline: stage.pipeline.clone(),
+            config,
+            tokenizer,
+            train: Arc::new(train),
+            validation: Arc::new(validation),
+            settings,
+        })
     }
 
     /// The settings that decide the weights.
@@ -115,8 +137,9 @@ impl Run {
         let path = self.folder.join("settings.json");
         let old: Option<Value> = std::fs::read(&path).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
         let why = match old {
+            _ if !self.folder.exists() => return Ok(()),
+            _ if force => "--force".to_owned(),
             None => return Ok(()),
-            Some(_) if force => "--force".to_owned(),
             Some(old) if old == self.settings => return Ok(()),
             Some(old) => format!("settings changed: {}", stage::changed_keys(&old, &self.settings)),
         };
@@ -135,8 +158,8 @@ impl Run {
         stage::create_dir(&self.folder)?;
         self.write_settings()?;
         // The whole content is hashed beside the first steps; nothing is published before it is known to fit.
-        let train = self.train.clone();
-        let mut verified = Some(std::thread::spawn(move || train.verify()));
+        let (train, validation) = (self.train.clone(), self.validation.clone());
+        let mut verified = Some(std::thread::spawn(move || train.verify().and_then(|()| validation.verify())));
 
         let kernels = engine("train", &t.device, &t.precision)?;
         let before = initial_weights(&TensorTable::new(&self.config), t.seed);
@@ -159,7 +182,11 @@ impl Run {
                 checkpoints.save(&self.checkpoint(&mut at.trainer, done), done.is_multiple_of(t.checkpoint_every))?;
             }
             if stop && done < t.steps {
-                return Err(Failure::Interrupted(format!("step {done} of {} is saved in {}; run the same command to go on", t.steps, self.folder.display())));
+                return Err(Failure::Interrupted(format!(
+                    "step {done} of {} is saved in {}; run the same command to go on",
+                    t.steps,
+                    self.folder.display()
+                )));
             }
         }
         progress.finish();
@@ -180,6 +207,7 @@ impl Run {
         at.trainer.begin();
         for micro in 0..u64::from(t.accumulate) {
             sampler.batch(step, micro, &mut windows);
+            check_ids(&self.train, &windows, self.config.vocab_size)?;
             at.trainer.accumulate(&windows, scale);
         }
         at.trainer.update(AdamW {
@@ -225,13 +253,22 @@ impl Run {
     /// The whole validation, the stories and the final folder.
     fn finish(&self, mut at: Progressed, before: &[Story]) -> Result<Ended> {
         let t = &self.pipeline.train;
-        let validation = self.validate(&mut at.trainer, 0)?;
+        let kept = "all steps are done and saved; run the same command for the validation and the stories";
+        let validation = score(&mut at.trainer.model, &self.validation, self.config.context, 0, |_| interrupt::check(kept))?;
         let last = at.last.ok_or_else(|| Failure::usage("train.steps = 0: expected at least 1"))?;
-        let line = Line { step: t.steps, elapsed_s: at.clock.elapsed_s(), val_loss: Some(validation.loss()), lr: schedule(t).learning_rate(t.steps), ..last };
+        let line = Line {
+            step: t.steps,
+            elapsed_s: at.clock.elapsed_s(),
+            val_loss: Some(validation.loss()),
+            lr: schedule(t).learning_rate(t.steps),
+            ..last
+        };
         self.say(&line);
         at.run_log.append(line.clone())?;
         let weights = at.trainer.model.weights();
-        samples::write(&self.folder.join("samples.md"), t.steps, self.synthetic(), before, &self.stories(&weights)?)?;
+        let after = self.stories(&weights)?;
+        interrupt::check(kept)?; // a story that was cut short is not shown
+        samples::write(&self.folder.join("samples.md"), t.steps, self.synthetic(), before, &after)?;
         let tokenizer = std::fs::read(self.tokenizer.path()).map_err(Failure::reading(self.tokenizer.path()))?;
         save_folder(&self.folder.join("final"), &self.config, &weights, &tokenizer, self.tokenizer.eos())?;
         let bytes = self.validation.manifest().count("bytes");
@@ -279,7 +316,8 @@ impl Run {
         }
         let device = trainer.model.kernels.device();
         if checkpoint.state.device != device {
-            self.log.warn(format!("the checkpoint comes from {}; on {device} the run goes on with other rounding", checkpoint.state.device));
+            self.log
+                .warn(format!("the checkpoint comes from {}; on {device} the run goes on with other rounding", checkpoint.state.device));
         }
         trainer.model.set_weights(&checkpoint.weights);
         trainer.set_moments(&checkpoint.adam_m, &checkpoint.adam_v);
@@ -342,8 +380,9 @@ fn finish_check(verified: &mut Option<JoinHandle<Result<()>>>) -> Result<()> {
     match verified.take().map(JoinHandle::join) {
         None => Ok(()),
         Some(result) => match result {
-            // An interrupt stops the hashing too; what is saved then was trained on bytes that are checked next time.
-            Ok(Err(Failure::Interrupted(_))) => Ok(()),
+            Ok(Err(Failure::Interrupted(_))) => Err(Failure::Interrupted(
+                "train.bin and val.bin were still being checked, so nothing new is saved; run the same command to go on".into(),
+            )),
             Ok(result) => result,
             Err(_) => Err(Failure::try_again("the thread that checks train.bin failed")),
         },

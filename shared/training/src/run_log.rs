@@ -38,8 +38,9 @@ impl RunLog {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
             text => text.map_err(Failure::reading(path))?,
         };
-        // A line cut by a crash is one that will be written again.
-        let lines: Vec<Line> = text.lines().map_while(|line| serde_json::from_str(line).ok()).take_while(|line: &Line| line.step < step).collect();
+        // A line cut by a crash, if only by its end, is one that will be written again.
+        let whole = text.split_inclusive('\n').take_while(|line| line.ends_with('\n'));
+        let lines: Vec<Line> = whole.map_while(|line| serde_json::from_str(line).ok()).take_while(|line: &Line| line.step < step).collect();
         let kept: String = text.split_inclusive('\n').take(lines.len()).collect();
         if kept.len() != text.len() || text.is_empty() {
             AtomicFile::write(path, kept.as_bytes())?;
@@ -70,7 +71,8 @@ mod tests {
     fn going_on_leaves_no_gap_and_no_double_line() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("loss.jsonl");
-        let line = |step| Line { step, loss: 2.5, lr: 1e-3, grad_norm: 1.0, tokens_per_second: 10.0, elapsed_s: step as f64, val_loss: None };
+        let line =
+            |step| Line { step, loss: 2.5, lr: 1e-3, grad_norm: 1.0, tokens_per_second: 10.0, elapsed_s: step as f64, val_loss: None };
         let mut log = RunLog::open(&path, 0).unwrap();
         for step in [0, 10, 20, 30] {
             log.append(line(step)).unwrap();

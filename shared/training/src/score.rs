@@ -27,10 +27,29 @@ impl Score {
     }
 }
 
+/// Refuses ids that the model has no row for: a damaged bin, met before its content is hashed to the end.
+pub(crate) fn check_ids(bin: &Bin, ids: &[u32], vocab_size: usize) -> Result<()> {
+    match ids.iter().find(|&&id| id as usize >= vocab_size) {
+        None => Ok(()),
+        Some(id) => Err(Failure::input(
+            bin.path(),
+            format_args!("it holds the id {id}"),
+            format_args!("ids below {vocab_size}, the vocabulary"),
+            "run `make pack` again with FORCE=1, or copy the file again",
+        )),
+    }
+}
+
 /// Scores the first `windows` windows of the bin (0: all of it). A window has the `sequence` tokens that the model was
 /// built for and advances by `stride`; tokens that an earlier window scored are context only. The first token of the bin
 /// follows nothing and is not scored. `advance` hears of each batch's tokens.
-pub fn score<K: Kernels>(model: &mut Model<K>, bin: &Bin, stride: usize, windows: u64, mut advance: impl FnMut(u64) -> Result<()>) -> Result<Score> {
+pub fn score<K: Kernels>(
+    model: &mut Model<K>,
+    bin: &Bin,
+    stride: usize,
+    windows: u64,
+    mut advance: impl FnMut(u64) -> Result<()>,
+) -> Result<Score> {
     let sequence = model.sequence() as u64;
     let stride = (stride as u64).min(sequence);
     if bin.len() < sequence + 1 {
@@ -58,6 +77,7 @@ pub fn score<K: Kernels>(model: &mut Model<K>, bin: &Bin, stride: usize, windows
         let before = scored;
         for &start in starts {
             bin.copy(start, &mut window);
+            check_ids(bin, &window, model.config.vocab_size)?;
             inputs.extend_from_slice(&window[..window.len() - 1]);
             let target = |(i, &token): (usize, &u32)| if start + (i as u64) < scored { NO_TARGET } else { token };
             targets.extend(window.iter().enumerate().skip(1).map(target));

@@ -1,0 +1,543 @@
+//! The stages that use the model, as people run them: `train`, `eval-ppl`, `sample`.
+//!
+//! What the data stages would have made is written here by the same libraries, so that these tests need none of them.
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+use std::process::{Child, Command};
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+use corpus::bin::{Dtype, sidecar};
+use corpus::tokenizer::{self, Tokenizer};
+use serde_json::{Value, json};
+use stage::{AtomicFile, Random, Work};
+use tests::{DATA_STAGES, Ended, Run, files_below};
+
+const CARRIED: [&str; 5] = ["tokenizer.json", "train.bin", "train.bin.json", "val.bin", "val.bin.json"];
+
+/// A story from a few words: enough to learn from, made in no time.
+fn story(index: u64) -> String {
+    let mut random = Random::new(1, "training test", index);
+    let mut any = |words: &[&'static str]| words[random.below(words.len() as u64) as usize];
+    let (name, pet, thing) = (any(&["Lily", "Tom", "Anna", "Ben"]), any(&["dog", "cat", "bird"]), any(&["ball", "hat", "cake", "boat"]));
+    let (liked, end) = (any(&["red", "big", "old", "soft"]), any(&["They were happy.", "It was fun.", "The end."]));
+    format!("Once upon a time, {name} had a {liked} {thing}. The {pet} took the {thing}. {name} ran after the {pet}. {end}")
+}
+
+fn tokenizer_of(vocab_size: u32) -> String {
+    tokenizer::train(vocab_size, |each| (0..300).try_for_each(|i| each(&story(i)))).unwrap()
+}
+
+/// A run whose data is there: 400 stories to train on, 60 to validate with.
+fn with_data(run: Run) -> Run {
+    static TOKENIZER: OnceLock<String> = OnceLock::new();
+    let json = TOKENIZER.get_or_init(|| tokenizer_of(300));
+    AtomicFile::write(&run.path("tokenizer.json"), json.as_bytes()).unwrap();
+    let tokenizer = Tokenizer::load(&run.path("tokenizer.json")).unwrap();
+    for (name, stories) in [("train.bin", 0..400), ("val.bin", 1000..1060)] {
+        let path = run.path(name);
+        let (mut ids, mut text_bytes) = (Vec::new(), 0);
+        for text in stories.clone().map(story) {
+            ids.extend(tokenizer.encode(&text));
+            ids.push(tokenizer.eos());
+            text_bytes += text.len() as u64;
+        }
+        let dtype = Dtype::of(u64::from(tokenizer.vocab_size()));
+        let mut bytes = Vec::new();
+        dtype.append(&ids, &mut bytes);
+        let record = AtomicFile::write(&path, &bytes).unwrap();
+        let work = Work { stage: "pack-bin", manifest: sidecar(&path), inputs: vec![], config: json!({}) };
+        let mut manifest = work.manifest(vec![record]).unwrap();
+        let counts = [("stories", stories.end - stories.start), ("tokens", ids.len() as u64), ("bytes", text_bytes)];
+        manifest.counts.extend(counts.map(|(name, count)| (name.to_owned(), count)));
+        manifest
+            .facts
+            .extend([("dtype", json!(dtype.name())), ("eos", json!(tokenizer.eos()))].map(|(name, fact)| (name.to_owned(), fact)));
+        manifest.tokenizer = Some(tokenizer.record().clone());
+        work.publish(&manifest).unwrap();
+    }
+    run
+}
+
+fn trained(run: Run) -> Run {
+    let run = with_data(run);
+    run.through(&["train"]);
+    run
+}
+
+/// A run of some hundred milliseconds, so that a signal finds it at work.
+fn longer() -> Run {
+    let settings =
+        ["train.steps=150", "train.checkpoint_every=10", "train.accumulate=2", "train.batch=8", "train.log_every=5", "train.val_every=30"];
+    with_data(settings.into_iter().fold(Run::new(), Run::set))
+}
+
+fn until(what: &str, mut condition: impl FnMut() -> bool) {
+    let started = Instant::now();
+    while !condition() {
+        assert!(started.elapsed() < Duration::from_secs(60), "waited too long until {what}");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+fn signal(child: &Child, name: &str) {
+    let sent = Command::new("sh").args(["-c", &format!("kill -{name} {}", child.id())]).status().unwrap();
+    assert!(sent.success());
+}
+
+/// Until the stage hears signals: Linux tells; elsewhere a while has to do.
+fn until_it_listens(child: &Child) {
+    let path = format!("/proc/{}/status", child.id());
+    let caught = |status: String| {
+        let mask = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).map(|mask| u64::from_str_radix(mask.trim(), 16));
+        matches!(mask, Some(Ok(mask)) if mask & 2 != 0)
+    };
+    if Path::new(&path).exists() {
+        until("the stage listens", || fs::read_to_string(&path).is_ok_and(caught));
+    } else {
+        std::thread::sleep(Duration::from_millis(500));
+    }
+}
+
+fn ended(child: Child, stage: &str) -> Ended {
+    Ended::of(child.wait_with_output().unwrap(), stage)
+}
+
+fn lines(run: &Run) -> Vec<Value> {
+    let text = fs::read_to_string(run.path("run/loss.jsonl")).unwrap_or_default();
+    text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+}
+
+/// The lines of loss.jsonl but for what depends on the clock.
+fn losses(run: &Run) -> Vec<Value> {
+    let mut lines = lines(run);
+    for line in &mut lines {
+        for key in ["elapsed_s", "tokens_per_second"] {
+            assert!(line[key].is_number(), "{line}");
+            line.as_object_mut().unwrap().remove(key);
+        }
+    }
+    lines
+}
+
+/// Two runs made the same weights, moments and losses.
+fn assert_same(a: &Run, b: &Run, what: &str) {
+    for name in ["run/final/model.safetensors", "run/checkpoints/last.safetensors", "run/samples.md"] {
+        assert!(a.read(name) == b.read(name), "{what}: {name} differs");
+    }
+    assert_eq!(losses(a), losses(b), "{what}");
+}
+
+fn checkpoints(run: &Run) -> Vec<String> {
+    let names = files_below(&run.path("run/checkpoints")).into_iter().map(|path| path.file_name().unwrap().to_string_lossy().into_owned());
+    names.collect()
+}
+
+#[test]
+fn an_interrupted_run_ends_with_the_same_bytes() {
+    let undisturbed = longer();
+    undisturbed.through(&["train"]);
+    let steps: Vec<u64> = losses(&undisturbed).iter().map(|line| line["step"].as_u64().unwrap()).collect();
+    assert_eq!(steps, (0..150).step_by(5).chain([149, 150]).collect::<Vec<u64>>());
+    for (name, code) in [("INT", 130), ("TERM", 130), ("KILL", -1)] {
+        let run = longer();
+        let child = run.start("train", &[]);
+        until("step 50 is done", || lines(&run).len() > 10);
+        signal(&child, name);
+        let ended = ended(child, "train").code(code);
+        assert!(!run.path("run/final").exists(), "{name} came too late");
+        if code == 130 {
+            ended.says(&["interrupted", "is saved", "go on"]);
+            assert_eq!(run.partials(), [] as [&Path; 0]);
+        }
+        run.run("train", &[]).ok().says(&["going on with step"]);
+        assert_same(&run, &undisturbed, name);
+    }
+}
+
+#[test]
+fn an_interrupt_at_the_very_start_and_at_the_very_end_lose_nothing() {
+    let settings = |run: Run| run.set("sample.max_tokens=3000");
+    let undisturbed = trained(settings(Run::new()));
+    let run = with_data(settings(Run::new()));
+    let child = run.start("train", &[]);
+    until_it_listens(&child);
+    signal(&child, "INT");
+    ended(child, "train").code(130).says(&["interrupted"]);
+
+    let child = run.start("train", &[]);
+    until("the stories come", || lines(&run).last().is_some_and(|line| line["step"] == 8));
+    signal(&child, "INT");
+    ended(child, "train").code(130).says(&["interrupted"]);
+    assert!(!run.path("run/manifest.json").exists());
+    run.through(&["train"]);
+    assert_same(&run, &undisturbed, "interrupted at both ends");
+}
+
+#[test]
+fn the_number_of_threads_changes_no_byte() {
+    let runs = ["1", "2"].map(|threads| {
+        let run = with_data(Run::new());
+        run.run("train", &["--threads", threads]).ok();
+        run
+    });
+    assert_same(&runs[0], &runs[1], "1 and 2 threads");
+}
+
+#[test]
+fn a_run_is_up_to_date_until_something_matters_and_then_kept_aside() {
+    let run = trained(Run::new());
+    let first = run.read("run/final/model.safetensors");
+    let quickest = (0..3)
+        .map(|_| {
+            let started = Instant::now();
+            run.run("train", &[]).ok().says(&["up to date"]);
+            started.elapsed()
+        })
+        .min();
+    assert!(quickest.unwrap() < Duration::from_millis(100), "{quickest:?} to find out that nothing is to be done");
+    run.run("train", &["--log-every", "1", "--checkpoint-every", "2", "--threads", "1"]).ok().says(&["up to date"]);
+
+    run.run("train", &["--force"]).ok().says(&["--force", "kept as", "run.1"]);
+    assert!(run.read("run/final/model.safetensors") == first && run.read("run.1/final/model.safetensors") == first);
+    run.run("train", &["--lr", "1e-3"]).ok().says(&["lr 0.003 -> 0.001", "kept as", "run.2"]);
+    assert!(run.read("run/final/model.safetensors") != first && run.read("run.2/final/model.safetensors") == first);
+
+    // An unfinished run whose settings.json is gone can still be forced out of the way.
+    fs::remove_file(run.path("run/settings.json")).unwrap();
+    fs::remove_file(run.path("run/manifest.json")).unwrap();
+    run.run("train", &[]).code(2).says(&["other settings", "--force"]);
+    run.run("train", &["--force"]).ok().says(&["run.3"]);
+    assert!(run.read("run/final/model.safetensors") == first);
+}
+
+#[test]
+fn a_damaged_checkpoint_is_set_aside_and_the_one_before_is_used() {
+    let run = trained(Run::new());
+    let whole = run.read("run/checkpoints/last.safetensors");
+    let final_model = run.read("run/final/model.safetensors");
+    let flipped = |at: usize| whole.iter().enumerate().map(|(i, byte)| if i == at { byte ^ 4 } else { *byte }).collect::<Vec<u8>>();
+    for damaged in [flipped(whole.len() / 2), whole[..whole.len() / 2].to_vec(), Vec::new()] {
+        // As on a disk that lost what it had: `last` and `step_00000008` are one file.
+        for name in ["last", "step_00000008"] {
+            fs::write(run.path(&format!("run/checkpoints/{name}.safetensors")), &damaged).unwrap();
+        }
+        fs::remove_file(run.path("run/manifest.json")).unwrap();
+        run.run("train", &[]).ok().says(&["last.safetensors", "set aside as", "last.damaged", "going on with step 4"]);
+        assert!(run.read("run/checkpoints/last.damaged") == damaged);
+        assert!(run.read("run/final/model.safetensors") == final_model && run.read("run/checkpoints/last.safetensors") == whole);
+    }
+}
+
+#[test]
+fn only_the_newest_checkpoints_are_kept() {
+    let settings = ["train.steps=9", "train.checkpoint_every=2", "train.keep_last=2"];
+    let run = trained(settings.into_iter().fold(Run::new(), Run::set));
+    assert_eq!(checkpoints(&run), ["last.safetensors", "step_00000006.safetensors", "step_00000008.safetensors"]);
+    assert!(run.read("run/checkpoints/last.safetensors") != run.read("run/checkpoints/step_00000008.safetensors"));
+}
+
+#[test]
+fn a_bin_with_other_bytes_than_its_sidecar_says_publishes_nothing() {
+    // One bit of one token; and tokens beyond the vocabulary all over, which a batch meets before the check is done.
+    for bin in ["train.bin", "val.bin"] {
+        for (first, step, bit) in [(1000, usize::MAX, 1), (1, 8, 0x80)] {
+            let run = with_data(Run::new());
+            let mut bytes = run.read(bin);
+            bytes.iter_mut().skip(first).step_by(step).for_each(|byte| *byte ^= bit);
+            fs::write(run.path(bin), bytes).unwrap();
+            run.run("train", &[]).code(3).says(&[bin, "expected", "make pack"]);
+            assert_eq!((checkpoints(&run), run.path("run/final").exists()), (vec![], false));
+        }
+    }
+    let run = trained(Run::new());
+    let mut bytes = run.read("val.bin");
+    bytes[1000] ^= 1;
+    fs::write(run.path("val.bin"), bytes).unwrap();
+    run.run("eval-ppl", &[]).code(3).says(&["val.bin", "SHA-256", "make pack"]);
+    assert!(!run.path("eval.json").exists());
+}
+
+#[test]
+fn a_tokenizer_that_did_not_make_the_bin_is_refused() {
+    let run = with_data(Run::new());
+    for other in [tokenizer_of(310), fs::read_to_string(run.path("tokenizer.json")).unwrap() + "\n"] {
+        fs::write(run.path("tokenizer.json"), other).unwrap();
+        run.run("train", &[]).code(3).says(&["train.bin", "tokenizer.json", "vocabulary of 300", "remedy"]);
+        assert!(!run.path("run").exists());
+    }
+    fs::write(run.path("tokenizer.json"), "{").unwrap();
+    run.run("train", &[]).code(3).says(&["tokenizer.json", "cannot be read"]);
+
+    // A model of another vocabulary than the bin.
+    let run = trained(Run::new());
+    let other = with_data(Run::new());
+    let config = fs::read_to_string(run.path("val.bin.json")).unwrap().replace("\"vocab_size\": 300", "\"vocab_size\": 299");
+    fs::write(other.path("val.bin.json"), config).unwrap();
+    let model = run.path("run/final");
+    other.run("eval-ppl", &["--model", model.to_str().unwrap()]).code(3).says(&["val.bin", "299", "run/final"]);
+}
+
+#[test]
+fn a_context_that_does_not_fit_is_refused() {
+    let run = trained(Run::new());
+    run.run("eval-ppl", &["--set", "model.context=96"]).code(3).says(&["model.context is 96", "at most 48", "make train"]);
+    run.run("sample", &["--set", "model.context=96"]).code(3).says(&["model.context is 96", "at most 48"]);
+    let run = with_data(Run::new().set("model.context=1000000"));
+    run.run("train", &[]).code(3).says(&["train.bin", "tokens", "model.context = 1000000"]);
+}
+
+#[test]
+fn a_missing_input_names_the_target_that_makes_it() {
+    for (stage, missing, target) in [
+        ("train", "tokenizer.json", "make tokenizer"),
+        ("train", "train.bin", "make pack"),
+        ("train", "train.bin.json", "make pack"),
+        ("train", "val.bin", "make pack"),
+        ("eval-ppl", "val.bin", "make pack"),
+    ] {
+        let run = with_data(Run::new());
+        fs::remove_file(run.path(missing)).unwrap();
+        run.run(stage, &[]).code(3).says(&[missing, "not found", target]);
+    }
+    let run = with_data(Run::new());
+    for stage in ["eval-ppl", "sample"] {
+        run.run(stage, &[]).code(3).says(&["config.json", "not found", "make train"]);
+    }
+    let run = trained(run);
+    for name in ["model.safetensors", "tokenizer.json"] {
+        fs::remove_file(run.path("run/final").join(name)).unwrap();
+        run.run("sample", &[]).code(3).says(&[name, "not found", "make train"]);
+        run.through(&["train"]);
+    }
+}
+
+#[test]
+fn wrong_settings_are_wrong_usage() {
+    let run = trained(Run::new());
+    for (stage, section) in [("train", "train"), ("eval-ppl", "eval"), ("sample", "sample")] {
+        run.run(stage, &["--set", "train.stpes=3"]).code(2).says(&["unknown key train.stpes", "train.steps"]);
+        let device = format!("{section}.device");
+        run.run(stage, &["--force", "--device", "abacus"]).code(2).says(&[&device, "abacus", "cpu"]);
+        run.run(stage, &["--no-such-flag"]).code(2);
+    }
+    run.run("train", &["--precision", "f12"]).code(2).says(&["train.precision", "f32"]);
+    run.run("train", &["--steps", "0"]).code(2).says(&["train.steps"]);
+    assert!(!run.path("run.1").exists(), "a wrong setting must not move the run");
+}
+
+/// A small disk of its own at OUT, where the machine allows one. Unmounted when dropped.
+struct Disk(std::path::PathBuf);
+
+impl Disk {
+    fn mount(path: &Path, size: &str) -> Option<Self> {
+        fs::create_dir_all(path).unwrap();
+        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", size, "tmpfs"]).arg(path).output();
+        let disk = mounted.is_ok_and(|output| output.status.success()).then(|| Disk(path.to_owned()));
+        if disk.is_none() {
+            eprintln!("skipped: no right to mount a small disk");
+        }
+        disk
+    }
+
+    fn remount(&self, how: &str) {
+        assert!(Command::new("mount").args(["-o", &format!("remount,{how}")]).arg(&self.0).status().unwrap().success());
+    }
+
+    /// Fills the disk but for `free` bytes.
+    fn fill(&self, free: u64) {
+        let mut file = fs::File::create(self.0.join("filler")).unwrap();
+        while file.write_all(&[1; 4096]).is_ok() {}
+        file.set_len(file.metadata().unwrap().len() - free).unwrap();
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
+
+#[test]
+fn a_full_disk_loses_nothing_and_the_run_goes_on_when_there_is_room() {
+    let run = Run::new();
+    let Some(disk) = Disk::mount(&run.path(""), "size=4m") else { return };
+    let undisturbed = trained(Run::new());
+    let checkpoint = fs::metadata(undisturbed.path("run/checkpoints/last.safetensors")).unwrap().len();
+    let run = with_data(run);
+    // Room for the first checkpoint, at step 4, but not for a second one beside it.
+    disk.fill(checkpoint * 3 / 2);
+    run.run("train", &[]).code(4).says(&["disk is full", "remedy"]);
+    assert_eq!(run.partials(), [] as [&Path; 0]);
+    assert_eq!(checkpoints(&run), ["last.safetensors", "step_00000004.safetensors"]);
+    fs::remove_file(run.path("filler")).unwrap();
+    run.run("train", &[]).ok().says(&["going on with step 4"]);
+    assert_same(&run, &undisturbed, "after a full disk");
+
+    disk.fill(0);
+    run.run("eval-ppl", &[]).code(4).says(&["disk is full"]);
+    assert_eq!((run.partials(), run.path("eval.json").exists()), (vec![], false));
+    fs::remove_file(run.path("filler")).unwrap();
+    run.through(&["eval-ppl"]);
+}
+
+#[test]
+fn a_folder_that_cannot_be_written_is_wrong_usage() {
+    let run = Run::new();
+    let Some(disk) = Disk::mount(&run.path(""), "size=4m") else { return };
+    let run = with_data(run);
+    disk.remount("ro");
+    run.run("train", &[]).code(2).says(&["cannot be written", "--out"]);
+    disk.remount("rw");
+    run.through(&["train"]);
+    disk.remount("ro");
+    run.run("eval-ppl", &[]).code(2).says(&["cannot be written", "--out"]);
+    run.run("sample", &[]).ok();
+}
+
+#[test]
+fn ctrl_c_ends_eval_and_sample_with_nothing_half_written() {
+    let run = trained(Run::new());
+    for (stage, args) in [("eval-ppl", ["--stride", "1"]), ("sample", ["--max-tokens", "1000000"])] {
+        for wait in [0, 60] {
+            let child = run.start(stage, &args);
+            until_it_listens(&child);
+            std::thread::sleep(Duration::from_millis(wait));
+            signal(&child, "INT");
+            let ended = ended(child, stage).code(130).says(&["interrupted"]);
+            assert_eq!(ended.stdout, "");
+            assert_eq!((run.partials(), run.path("eval.json").exists()), (vec![], false));
+        }
+    }
+}
+
+#[test]
+fn evaluation_counts_every_token_once() {
+    let run = trained(Run::new());
+    let tokens = run.json("val.bin.json")["counts"]["tokens"].as_u64().unwrap();
+    let ended = run.run("eval-ppl", &["--stride", "48"]).ok().says(&["perplexity"]);
+    let far = run.json("eval.json");
+    assert_eq!(serde_json::from_str::<Value>(&ended.stdout).unwrap(), far, "stdout is eval.json");
+    let number = |key: &str| far[key].as_f64().unwrap_or_else(|| panic!("{key} in {far}"));
+    assert_eq!(number("tokens"), (tokens - 1) as f64);
+    assert_eq!(far["bytes"], run.json("val.bin.json")["counts"]["bytes"]);
+    assert!((number("perplexity") / number("loss").exp() - 1.0).abs() < 1e-9);
+    let bits = number("loss") * tokens as f64 / number("bytes") / 2f64.ln();
+    assert!((number("bits_per_byte") / bits - 1.0).abs() < 1e-9, "{far}");
+    // The validation at the end of the run saw the same tokens in the same windows.
+    let at_the_end = losses(&run).last().unwrap()["val_loss"].as_f64().unwrap();
+    assert!((at_the_end / number("loss") - 1.0).abs() < 1e-6, "{at_the_end} {far}");
+    let again = run.run("eval-ppl", &["--stride", "48"]).ok().says(&["up to date"]);
+    assert_eq!(again.stdout, ended.stdout);
+
+    run.run("eval-ppl", &["--stride", "12", "--threads", "1"]).ok();
+    let near = run.json("eval.json");
+    assert_eq!(near["tokens"], far["tokens"]);
+    assert!(near["loss"].as_f64().unwrap() < number("loss") * 1.01, "{near} {far}");
+}
+
+/// What `sample` prints with these arguments.
+fn told(run: &Run, args: &[&str]) -> String {
+    run.run("sample", args).ok().stdout
+}
+
+#[test]
+fn stories_are_a_function_of_model_prompt_and_seed() {
+    let run = trained(Run::new().set("train.steps=60").set("sample.n=2"));
+    let first = told(&run, &[]);
+    assert_eq!(first, told(&run, &["--threads", "1"]));
+    assert_ne!(first, told(&run, &["--seed", "2"]));
+    let greedy = told(&run, &["--temperature", "0"]);
+    assert_eq!(greedy, told(&run, &["--temperature", "0", "--seed", "9"]));
+    assert_eq!(greedy, told(&run, &["--top-k", "1", "--seed", "3"]));
+    assert_eq!(greedy, told(&run, &["--top-p", "1e-6", "--seed", "3"]));
+    // Two of a prompt: greedy ones are equal, others are not; and what is told beside a story does not matter to it.
+    let pair = |args: &[&str]| -> Vec<Value> {
+        let all = [&["--json", "--prompt", "Lily had"], args].concat();
+        told(&run, &all).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    };
+    let (same, other) = (pair(&["--temperature", "0"]), pair(&["--temperature", "1.5"]));
+    assert!(same.len() == 2 && same[0] == same[1] && other[0] != other[1], "{same:?} {other:?}");
+    assert_eq!(pair(&["--n", "1", "--temperature", "1.5"]), other[..1]);
+    assert_eq!(pair(&["--n", "23", "--temperature", "1.5"])[..2], other);
+}
+
+#[test]
+fn stdout_holds_stories_and_nothing_else() {
+    let run = trained(Run::new());
+    let text = told(&run, &["--n", "1", "--max-tokens", "5"]);
+    let prompts = ["Once upon a time", "Lily found a big", "The little dog wanted", "On a sunny day,", "There was a kind"];
+    let mut rest = text.as_str();
+    for prompt in prompts {
+        assert!(rest.starts_with(prompt), "{rest}");
+        rest = rest.split_once("\n\n").unwrap_or_else(|| panic!("{rest}")).1;
+    }
+    assert_eq!(rest, "");
+    for (line, prompt) in told(&run, &["--json", "--n", "1"]).lines().zip(prompts) {
+        let story: Value = serde_json::from_str(line).unwrap();
+        let mut keys: Vec<&String> = story.as_object().unwrap().keys().collect();
+        keys.sort();
+        assert_eq!(keys, ["ended", "prompt", "text", "tokens"]);
+        assert_eq!(story["prompt"], prompt);
+        assert!(story["text"].as_str().unwrap().starts_with(prompt) && story["ended"].is_boolean());
+        assert!(story["tokens"].as_array().unwrap().iter().all(Value::is_u64));
+        assert!(story["ended"] == true || story["tokens"].as_array().unwrap().len() == 20);
+    }
+}
+
+#[test]
+fn prompts_and_stories_may_be_longer_than_the_context() {
+    let run = trained(Run::new());
+    let long = "The dog took the ball. ".repeat(40);
+    let args = ["--json", "--n", "1", "--prompt", &long, "--max-tokens", "150", "--temperature", "0"];
+    let story: Value = serde_json::from_str(&told(&run, &args)).unwrap();
+    assert!(story["text"].as_str().unwrap().starts_with(&long));
+    assert!(story["ended"] == true || story["tokens"].as_array().unwrap().len() == 150);
+    // No prompt at all, none of any length, and characters that no story had.
+    let story = |prompt: &str| told(&run, &["--json", "--n", "1", "--max-tokens", "3", "--prompt", prompt]).lines().count();
+    assert_eq!([story(""), story("\u{1f469}\u{200d}\u{1f680} \u{4f60}\u{597d}\t\n")], [1, 1]);
+}
+
+#[test]
+fn a_reader_that_leaves_early_is_no_error() {
+    let run = trained(Run::new());
+    for (stage, args) in [("sample", ["--n", "60"]), ("eval-ppl", ["--stride", "48"]), ("eval-ppl", ["--stride", "48"])] {
+        let mut child = run.start(stage, &args);
+        drop(child.stdout.take());
+        ended(child, stage).ok().says(&[]);
+    }
+}
+
+#[test]
+fn five_files_are_all_that_the_second_box_needs() {
+    let (first, second) = (trained(Run::new()), Run::new());
+    fs::create_dir_all(second.path("")).unwrap();
+    for name in CARRIED {
+        fs::copy(first.path(name), second.path(name)).unwrap();
+    }
+    second.through(&["train", "eval-ppl"]);
+    first.through(&["eval-ppl"]);
+    assert_same(&first, &second, "two boxes");
+    assert_eq!(first.read("eval.json"), second.read("eval.json"));
+    assert_eq!(told(&first, &[]), told(&second, &[]));
+}
+
+#[test]
+fn the_whole_pipeline() {
+    let run = Run::new();
+    run.through(&DATA_STAGES).through(&["train", "eval-ppl"]);
+    let story = told(&run, &["--n", "1", "--prompt", "Once upon a time"]);
+    assert!(story.starts_with("Once upon a time"));
+    let (train, val) = (run.json("train.bin.json"), run.json("val.bin.json"));
+    let stories = |bin: &Value| bin["counts"]["stories"].as_u64().unwrap();
+    assert_eq!(stories(&train) + stories(&val), 600);
+    assert_eq!(run.json("eval.json")["tokens"].as_u64().unwrap() + 1, val["counts"]["tokens"].as_u64().unwrap());
+    let first = losses(&run)[0]["loss"].as_f64().unwrap();
+    assert!((first - 500f64.ln()).abs() < 0.12, "{first}");
+    assert_eq!(run.partials(), [] as [&Path; 0]);
+    // Once more, nothing is to be done, anywhere.
+    for stage in DATA_STAGES.into_iter().chain(["train", "eval-ppl"]) {
+        run.run(stage, &[]).ok().says(&["up to date"]);
+    }
+}
