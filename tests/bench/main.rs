@@ -41,7 +41,15 @@ fn main() {
 
 /// Rates of the products of one step, [2048 rows] of the 10 M model.
 fn products(table: &mut Table) {
-    let shapes = [("nt", 2048, 960, 320), ("nt", 2048, 1712, 320), ("nt", 512, 8000, 320), ("nn", 2048, 856, 320), ("nn", 512, 320, 8000), ("tn", 960, 320, 2048), ("tn", 8000, 320, 512)];
+    let shapes = [
+        ("nt", 2048, 960, 320),
+        ("nt", 2048, 1712, 320),
+        ("nt", 512, 8000, 320),
+        ("nn", 2048, 856, 320),
+        ("nn", 512, 320, 8000),
+        ("tn", 960, 320, 2048),
+        ("tn", 8000, 320, 512),
+    ];
     for (form, m, n, k) in shapes {
         let mut cpu = Cpu::new();
         let (a, b, c) = (cpu.allocate("a", m * k), cpu.allocate("b", n * k), cpu.allocate("c", m * n));
@@ -79,7 +87,16 @@ fn steps(table: &mut Table, config: Config) {
         trainer.begin();
         trainer.accumulate(&windows, scale);
         let decay_len = trainer.model.table.decay_len;
-        trainer.update(AdamW { learning_rate: 1e-4, beta1: 0.9, beta2: 0.95, eps: 1e-8, weight_decay: 0.1, decay_len, clip: 1.0, step: number as u64 });
+        trainer.update(AdamW {
+            learning_rate: 1e-4,
+            beta1: 0.9,
+            beta2: 0.95,
+            eps: 1e-8,
+            weight_decay: 0.1,
+            decay_len,
+            clip: 1.0,
+            step: number as u64,
+        });
         assert!(trainer.metrics(scale).loss.is_finite());
         started.elapsed().as_secs_f64()
     };
@@ -102,7 +119,8 @@ fn steps(table: &mut Table, config: Config) {
 
 fn torch_tokens_per_second(batch: usize, sequence: usize) -> Option<f64> {
     let (python, script) = (std::env::var_os("PYTHON")?, std::env::var_os("TORCH_STEP")?);
-    let sizes = [("--batch", batch), ("--seq", sequence), ("--steps", 5), ("--warmup", 1)].map(|(flag, n)| [flag.to_owned(), n.to_string()]);
+    let sizes =
+        [("--batch", batch), ("--seq", sequence), ("--steps", 5), ("--warmup", 1)].map(|(flag, n)| [flag.to_owned(), n.to_string()]);
     let output = Command::new(python).arg(script).args(sizes.concat()).output().ok()?;
     let last = String::from_utf8(output.stdout).ok()?;
     serde_json::from_str::<Value>(last.lines().last()?).ok()?["tok_per_s"].as_f64()
@@ -115,7 +133,8 @@ fn median(values: &mut [f64]) -> f64 {
 
 /// Resident memory of `train` at the house's batch, 32 x 512.
 fn memory(table: &mut Table) {
-    let run = Run::new().set("model.n_layer=6").set("model.n_head=8").set("model.d_model=320").set("model.d_mlp=856").set("model.context=512");
+    let run =
+        Run::new().set("model.n_layer=6").set("model.n_head=8").set("model.d_model=320").set("model.d_mlp=856").set("model.context=512");
     let run = run.set("tokenizer.vocab_size=8000").set("fetch.max_stories=20000").set("train.batch=32").set("train.steps=1");
     run.through(&tests::DATA_STAGES);
     let mut child = run.command("train").stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("train starts");
@@ -156,6 +175,9 @@ fn stages(table: &mut Table) {
 fn machine() -> String {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let cpu = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let name = cpu.lines().find_map(|line| line.strip_prefix("model name")).map_or(std::env::consts::ARCH, |n| n.trim_start_matches([' ', '\t', ':']));
+    let name = cpu
+        .lines()
+        .find_map(|line| line.strip_prefix("model name"))
+        .map_or(std::env::consts::ARCH, |n| n.trim_start_matches([' ', '\t', ':']));
     format!("{name}, {cores} cores")
 }

@@ -134,7 +134,7 @@ fn run() -> anyhow::Result<()> {
     manifest.counts = counts.into_iter().chain(more).map(|(name, count)| (name.to_owned(), count)).collect();
     manifest.facts.insert("source".into(), label.into());
     if synthetic {
-        manifest.facts.insert("synthetic".into(), true.into());
+        manifest.label_synthetic();
     }
     raw.unpublish()?;
     work.publish(&manifest)?;
@@ -161,7 +161,7 @@ fn config(source: &Source, settings: &Fetch) -> Value {
 }
 
 fn print(stage: &Stage, manifest: &Manifest) {
-    let synthetic = if manifest.facts.contains_key("synthetic") { " (synthetic)" } else { "" };
+    let synthetic = if manifest.is_synthetic() { " (synthetic)" } else { "" };
     for split in ["train", "validation"] {
         let files = manifest.outputs.iter().filter(|output| output.name.starts_with(split)).count();
         let (stories, bytes) = (manifest.count(&format!("{split}_stories")), manifest.count(&format!("{split}_bytes")));

@@ -150,6 +150,9 @@ fn pack(
     manifest.tokenizer = Some(tokenizer.record().clone());
     let facts: [(&str, Value); 3] = [("dtype", dtype.name().into()), ("eos", tokenizer.eos().into()), ("split", split.into())];
     manifest.facts = facts.into_iter().map(|(name, fact)| (name.to_owned(), fact)).collect();
+    if tokens.manifests.iter().any(|(_, manifest)| manifest.is_synthetic()) {
+        manifest.label_synthetic();
+    }
     work.publish(&manifest)?;
     Ok(manifest)
 }

@@ -136,6 +136,9 @@ fn run() -> anyhow::Result<()> {
     manifest.tokenizer = Some(tokenizer.record().clone());
     manifest.facts.insert("dtype".into(), Dtype::of(u64::from(tokenizer.vocab_size())).name().into());
     manifest.facts.insert("eos".into(), tokenizer.eos().into());
+    if raw_manifests(&raw)?.iter().any(Manifest::is_synthetic) {
+        manifest.label_synthetic();
+    }
     work.publish(&manifest)?;
     shards::tidy(&tokens, &manifest, shards, args.shard)?;
     let kept = made.iter().filter(|made| made.kept).count();

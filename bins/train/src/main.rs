@@ -10,7 +10,9 @@ use training::Run;
 
 /// Train the model on packed tokens, from the newest checkpoint if there is one.
 #[derive(Parser)]
-#[command(version, after_help = "\
+#[command(
+    version,
+    after_help = "\
 Reads OUT/train.bin and OUT/val.bin with their .json, and OUT/tokenizer.json.
 Writes OUT/run/: final/ (a Hugging Face folder), checkpoints/, loss.jsonl, samples.md, config.toml.
 
@@ -20,7 +22,8 @@ A run whose settings changed is kept as run.N and a new one begins.
 Example:
   train --config pipelines/tinystories-3m.toml --steps 200 --lr 1e-3
 
-Exit codes: 0 done, 2 wrong usage or settings, 3 bad input, 4 may work if tried again, 130 interrupted")]
+Exit codes: 0 done, 2 wrong usage or settings, 3 bad input, 4 may work if tried again, 130 interrupted"
+)]
 struct Args {
     #[command(flatten)]
     common: stage::Common,
@@ -104,7 +107,11 @@ fn run() -> anyhow::Result<()> {
     };
     let mut manifest = work.manifest(FINAL.iter().map(|name| record(name)).collect::<stage::Result<_>>()?)?;
     manifest.counts.insert("steps".into(), ended.steps);
-    let facts = [("val_loss", ended.validation.loss()), ("val_perplexity", ended.validation.perplexity()), ("val_bits_per_byte", ended.bits_per_byte)];
+    let facts = [
+        ("val_loss", ended.validation.loss()),
+        ("val_perplexity", ended.validation.perplexity()),
+        ("val_bits_per_byte", ended.bits_per_byte),
+    ];
     manifest.facts.extend(facts.map(|(name, value)| (name.to_owned(), Value::from(value))));
     work.publish(&manifest)?;
     stage.log.say(format!(
@@ -116,6 +123,10 @@ fn run() -> anyhow::Result<()> {
         ended.validation.perplexity(),
         ended.bits_per_byte
     ));
-    stage.log.say(format!("model: {}; stories before and after: {}", run.folder().join("final").display(), run.folder().join("samples.md").display()));
+    stage.log.say(format!(
+        "model: {}; stories before and after: {}",
+        run.folder().join("final").display(),
+        run.folder().join("samples.md").display()
+    ));
     Ok(())
 }

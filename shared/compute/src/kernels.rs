@@ -148,5 +148,14 @@ pub trait Kernels {
     /// Copies keys and values of `qkv` [rows, 3 d] to `cache` [slots, context, 2 d] at each row's slot and position.
     fn cache_append(&mut self, shape: AttentionShape, context: usize, slots: Tokens, positions: Tokens, qkv: View, cache: View);
     /// Attention of each row's query over positions 0 to its own in its slot of the cache; out [rows, d].
-    fn attention_decode(&mut self, shape: AttentionShape, context: usize, slots: Tokens, positions: Tokens, qkv: View, cache: View, out: View);
+    fn attention_decode(
+        &mut self,
+        shape: AttentionShape,
+        context: usize,
+        slots: Tokens,
+        positions: Tokens,
+        qkv: View,
+        cache: View,
+        out: View,
+    );
 }

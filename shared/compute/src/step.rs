@@ -176,7 +176,12 @@ impl<K: Kernels> Model<K> {
             let normed = self.forward(pass);
             for (start, rows) in self.chunks(pass) {
                 let logits = self.logits_of(normed, start, rows);
-                self.kernels.cross_entropy_forward(self.config.vocab_size, logits, self.targets.slice(start, rows), self.losses.slice(start, rows));
+                self.kernels.cross_entropy_forward(
+                    self.config.vocab_size,
+                    logits,
+                    self.targets.slice(start, rows),
+                    self.losses.slice(start, rows),
+                );
             }
             losses.extend(self.kernels.download(self.losses.slice(0, pass.rows)));
         }
@@ -203,7 +208,10 @@ impl<K: Kernels> Model<K> {
         self.kernels.upload_tokens(self.inputs.slice(0, rows), inputs);
         self.kernels.upload_tokens(self.targets.slice(0, rows), targets);
         let Config { n_head: heads, .. } = self.config;
-        Pass { rows, shape: AttentionShape { batch: rows / self.sequence, sequence: self.sequence, heads, width: self.config.head_width() } }
+        Pass {
+            rows,
+            shape: AttentionShape { batch: rows / self.sequence, sequence: self.sequence, heads, width: self.config.head_width() },
+        }
     }
 
     /// Chunks of rows whose logits are held at once: first row and number.
@@ -375,7 +383,8 @@ impl<K: Kernels> Trainer<K> {
         let (w_embedding, g_embedding) = (m.weights.range(&embedding), self.gradients.range(&embedding));
         let (out, out_norm, out_rstd) = (m.out.slice(0, rows * d), m.out_norm.slice(0, rows * d), m.out_rstd.slice(0, rows));
         let (dx, dbranch) = (self.dx.slice(0, rows * d), self.dbranch.slice(0, rows * d));
-        let (dqkv, dgate_up, dswiglu) = (self.dqkv.slice(0, rows * 3 * d), self.dgate_up.slice(0, rows * 2 * f), self.dswiglu.slice(0, rows * f));
+        let (dqkv, dgate_up, dswiglu) =
+            (self.dqkv.slice(0, rows * 3 * d), self.dgate_up.slice(0, rows * 2 * f), self.dswiglu.slice(0, rows * f));
 
         for (start, rows) in m.chunks(pass) {
             let (normed, dnormed) = (out_norm.slice(start * d, rows * d), dbranch.slice(start * d, rows * d));

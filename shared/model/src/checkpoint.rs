@@ -69,7 +69,12 @@ impl Checkpoint {
     pub fn load(path: &Path) -> Result<Self> {
         let bytes = std::fs::read(path).map_err(Failure::reading(path))?;
         let damaged = |found: String| {
-            Failure::input(path, found, "a whole checkpoint of this program", "remove it: training goes on from the one before, or starts anew")
+            Failure::input(
+                path,
+                found,
+                "a whole checkpoint of this program",
+                "remove it: training goes on from the one before, or starts anew",
+            )
         };
         let (_, metadata) = SafeTensors::read_metadata(&bytes).map_err(|e| damaged(e.to_string()))?;
         let header = metadata.metadata().as_ref().and_then(|m| m.get(METADATA_KEY));
@@ -148,7 +153,8 @@ mod tests {
         let config = Config::new(&section, 260);
         let table = TensorTable::new(&config);
         let weights = crate::initial_weights(&table, 1);
-        let state = State { step: 7, config, settings: serde_json::json!({"lr": 6e-4}), tokenizer_sha256: "ab".into(), device: "cpu".into() };
+        let state =
+            State { step: 7, config, settings: serde_json::json!({"lr": 6e-4}), tokenizer_sha256: "ab".into(), device: "cpu".into() };
         Checkpoint { state, adam_m: weights.iter().map(|w| w * 0.1).collect(), adam_v: weights.iter().map(|w| w * w).collect(), weights }
     }
 

@@ -85,7 +85,8 @@ pub fn load_folder(folder: &Path) -> Result<(Config, Vec<f32>)> {
     })?;
     let remedy = "train a model with this program, or name another folder";
     let llama: LlamaConfig = serde_json::from_slice(&text).map_err(|e| Failure::input(&path, e, "the config.json of a Llama", remedy))?;
-    let refuse = |what: String| Failure::input(&path, what, "model_type llama, tied embeddings, as many key and value heads as heads", remedy);
+    let refuse =
+        |what: String| Failure::input(&path, what, "model_type llama, tied embeddings, as many key and value heads as heads", remedy);
     if llama.model_type != "llama" {
         return Err(refuse(format!("model_type {}", llama.model_type)));
     }

@@ -87,7 +87,8 @@ impl TensorTable {
         let normal = |std| Init::Normal { std };
         let mut layers = Vec::new();
         for l in 0..config.n_layer {
-            let mut matrix = |name: &str, shape: &[usize], std: f32| add(format!("model.layers.{l}.{name}.weight"), shape, normal(std), true);
+            let mut matrix =
+                |name: &str, shape: &[usize], std: f32| add(format!("model.layers.{l}.{name}.weight"), shape, normal(std), true);
             let q = matrix("self_attn.q_proj", &[d, d], std);
             let _ = matrix("self_attn.k_proj", &[d, d], std);
             let v = matrix("self_attn.v_proj", &[d, d], std);
@@ -95,7 +96,14 @@ impl TensorTable {
             let gate = matrix("mlp.gate_proj", &[f, d], std);
             let up = matrix("mlp.up_proj", &[f, d], std);
             let down = matrix("mlp.down_proj", &[d, f], residual_std);
-            layers.push(Layer { qkv: q.start..v.end, attention_out, gate_up: gate.start..up.end, down, attention_norm: 0..0, mlp_norm: 0..0 });
+            layers.push(Layer {
+                qkv: q.start..v.end,
+                attention_out,
+                gate_up: gate.start..up.end,
+                down,
+                attention_norm: 0..0,
+                mlp_norm: 0..0,
+            });
         }
         let embedding = add("model.embed_tokens.weight".into(), &[config.vocab_size, d], normal(std), false);
         for (l, layer) in layers.iter_mut().enumerate() {

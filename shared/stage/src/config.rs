@@ -151,7 +151,10 @@ impl Pipeline {
     /// Reads a pipeline file, then applies `key=value` settings in order.
     pub fn load(path: &Path, settings: &[String]) -> Result<Self> {
         let text = std::fs::read_to_string(path).map_err(|error| {
-            Failure::usage(format!("{}: {error}\n  expected: a pipeline file\n  remedy: name one with --config pipelines/NAME.toml", path.display()))
+            Failure::usage(format!(
+                "{}: {error}\n  expected: a pipeline file\n  remedy: name one with --config pipelines/NAME.toml",
+                path.display()
+            ))
         })?;
         let mut table: Table = text.parse().map_err(|e| bad_toml(path, &e))?;
         reject_unknown(&table, &path.display().to_string())?;
@@ -159,9 +162,9 @@ impl Pipeline {
         for setting in settings {
             apply(&mut table, setting)?;
         }
-        let pipeline: Pipeline = table.try_into().map_err(|e: toml::de::Error| {
-            Failure::usage(format!("--set {}: {}", settings.join(" --set "), e.message()))
-        })?;
+        let pipeline: Pipeline = table
+            .try_into()
+            .map_err(|e: toml::de::Error| Failure::usage(format!("--set {}: {}", settings.join(" --set "), e.message())))?;
         pipeline.validate().map_err(|message| Failure::usage(format!("{}: {message}", path.display())))?;
         Ok(pipeline)
     }
@@ -171,15 +174,21 @@ impl Pipeline {
         let require = |ok: bool, message: &str| if ok { Ok(()) } else { Err(message.to_owned()) };
         let m = &self.model;
         require([m.n_layer, m.n_head, m.d_model, m.d_mlp, m.context].iter().all(|&v| v > 0), "model: every size must be at least 1")?;
-        require(m.d_model % m.n_head == 0, "model.d_model must be a multiple of model.n_head")?;
+        require(m.d_model.is_multiple_of(m.n_head), "model.d_model must be a multiple of model.n_head")?;
         require((m.d_model / m.n_head).is_multiple_of(2), "model.d_model / model.n_head must be even: rope turns pairs")?;
-        require(self.fetch.validation_split.as_deref().is_none_or(str::is_empty) || self.fetch.validation_fraction.is_none(), "fetch: validation_split and validation_fraction exclude each other")?;
+        require(
+            self.fetch.validation_split.as_deref().is_none_or(str::is_empty) || self.fetch.validation_fraction.is_none(),
+            "fetch: validation_split and validation_fraction exclude each other",
+        )?;
         require(self.fetch.validation_fraction.is_none_or(|f| f > 0.0 && f < 1.0), "fetch.validation_fraction must be between 0 and 1")?;
         require(self.tokenizer.vocab_size >= 258, "tokenizer.vocab_size must be at least 258: 256 bytes and two special tokens")?;
         require((1..100_000).contains(&self.tokenize.shards), "tokenize.shards must be between 1 and 99999")?;
         let t = &self.train;
         require(t.batch > 0 && t.accumulate > 0, "train.batch and train.accumulate must be at least 1")?;
-        require(t.log_every > 0 && t.val_every > 0 && t.checkpoint_every > 0, "train.log_every, val_every and checkpoint_every must be at least 1")?;
+        require(
+            t.log_every > 0 && t.val_every > 0 && t.checkpoint_every > 0,
+            "train.log_every, val_every and checkpoint_every must be at least 1",
+        )?;
         require(t.lr > 0.0 && t.lr.is_finite(), "train.lr must be positive")?;
         require(t.clip > 0.0, "train.clip must be positive")?;
         require(t.weight_decay >= 0.0, "train.weight_decay must not be negative")?;
@@ -216,9 +225,8 @@ fn known(key: &str, place: &str) -> Result<()> {
 
 /// `section.key=value`, the value as TOML, or as plain text where that is no TOML.
 fn apply(table: &mut Table, setting: &str) -> Result<()> {
-    let (key, text) = setting
-        .split_once('=')
-        .ok_or_else(|| Failure::usage(format!("--set {setting}: expected key=value, for example train.lr=3e-4")))?;
+    let (key, text) =
+        setting.split_once('=').ok_or_else(|| Failure::usage(format!("--set {setting}: expected key=value, for example train.lr=3e-4")))?;
     let (key, text) = (key.trim(), text.trim());
     known(key, &format!("--set {setting}"))?;
     let value = format!("value = {text}").parse::<Table>().ok().and_then(|mut t| t.remove("value"));
@@ -247,7 +255,9 @@ mod tests {
 
     #[test]
     fn settings_override_the_file_and_the_file_overrides_the_defaults() {
-        let pipeline = load("[train]\nsteps = 7\nlr = 1e-3\n", &["train.steps=500", "fetch.source=/a dir/x.parquet", "pack.order=as-published"]).unwrap();
+        let pipeline =
+            load("[train]\nsteps = 7\nlr = 1e-3\n", &["train.steps=500", "fetch.source=/a dir/x.parquet", "pack.order=as-published"])
+                .unwrap();
         assert_eq!((pipeline.train.steps, pipeline.train.lr, pipeline.train.batch), (500, 1e-3, 32));
         assert_eq!(pipeline.fetch.source, "/a dir/x.parquet");
         assert_eq!(pipeline.pack.order, Order::AsPublished);

@@ -40,12 +40,8 @@ impl Failure {
     /// For `map_err`: an I/O error while reading `path`.
     pub fn reading(path: &Path) -> impl FnOnce(io::Error) -> Failure + '_ {
         move |error| match error.kind() {
-            ErrorKind::NotFound => {
-                Failure::input(path, "not found", "an existing file", "check the path, or run the stage that makes it")
-            }
-            ErrorKind::PermissionDenied => {
-                Failure::input(path, "permission denied", "a readable file", "change its permissions")
-            }
+            ErrorKind::NotFound => Failure::input(path, "not found", "an existing file", "check the path, or run the stage that makes it"),
+            ErrorKind::PermissionDenied => Failure::input(path, "permission denied", "a readable file", "change its permissions"),
             _ => Failure::input(path, format_args!("reading failed: {error}"), "a readable file", "check the disk and try again"),
         }
     }
@@ -58,10 +54,16 @@ impl Failure {
                 ErrorKind::StorageFull | ErrorKind::QuotaExceeded => Failure::TryAgain(format!(
                     "{name}: the disk is full\n  kept: every file already under its final name\n  remedy: free space or set another folder (--out DIR), then run the same command again"
                 )),
-                ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem | ErrorKind::NotADirectory => Failure::Usage(format!(
+                ErrorKind::PermissionDenied
+                | ErrorKind::ReadOnlyFilesystem
+                | ErrorKind::NotADirectory
+                | ErrorKind::IsADirectory
+                | ErrorKind::AlreadyExists => Failure::Usage(format!(
                     "{name}: cannot be written: {error}\n  expected: a folder this user may write to\n  remedy: set another one with --out DIR"
                 )),
-                _ => Failure::TryAgain(format!("{name}: writing failed: {error}\n  remedy: check the disk, then run the same command again")),
+                _ => {
+                    Failure::TryAgain(format!("{name}: writing failed: {error}\n  remedy: check the disk, then run the same command again"))
+                }
             }
         }
     }

@@ -83,10 +83,28 @@ impl Unit {
         }
     }
 
-    fn show(self, n: u64) -> String {
+    /// `1,000` or `1.00 MiB`
+    fn amount(self, n: u64) -> String {
         match self {
             Unit::Bytes => HumanBytes(n).to_string(),
-            _ => format!("{} {}", HumanCount(n), self.name()),
+            _ => HumanCount(n).to_string(),
+        }
+    }
+
+    /// `1,000 stories` or `1.00 MiB`
+    fn show(self, n: u64) -> String {
+        match self {
+            Unit::Bytes => self.amount(n),
+            _ => format!("{} {}", self.amount(n), self.name()),
+        }
+    }
+
+    /// Slow work needs a digit behind the point.
+    fn rate(self, per_second: f64) -> String {
+        match self {
+            Unit::Bytes => self.amount(per_second as u64),
+            _ if per_second < 10.0 => format!("{per_second:.1} {}", self.name()),
+            _ => self.show(per_second as u64),
         }
     }
 }
@@ -191,15 +209,11 @@ impl Progress {
         let total = self.total.lock().map_or(None, |total| *total);
         let left = total.map(|total| Duration::from_secs_f64(total.saturating_sub(done) as f64 / rate.max(1e-9)));
         let text = match (total, left) {
-            (Some(total), Some(left)) => format!(
-                "{} {} of {}, {}/s, {} left",
-                self.what,
-                self.unit.show(done),
-                self.unit.show(total),
-                self.unit.show(rate as u64),
-                HumanDuration(left)
-            ),
-            _ => format!("{} {}, {}/s", self.what, self.unit.show(done), self.unit.show(rate as u64)),
+            (Some(total), Some(left)) => {
+                let (done, total, left) = (self.unit.amount(done), self.unit.show(total), HumanDuration(left));
+                format!("{} {done} of {total}, {}/s, {left} left", self.what, self.unit.rate(rate))
+            }
+            _ => format!("{} {}, {}/s", self.what, self.unit.show(done), self.unit.rate(rate)),
         };
         let fields = json!({ "what": self.what, "unit": self.unit.name(), "done": done, "total": total,
             "per_second": rate, "seconds_left": left.map(|l| l.as_secs_f64()) });

@@ -50,8 +50,8 @@ impl Manifest {
     pub fn read(path: &Path) -> Result<Self> {
         let text = std::fs::read(path).map_err(Failure::reading(path))?;
         let remedy = "run the stage that makes it again with --force";
-        let manifest: Manifest = serde_json::from_slice(&text)
-            .map_err(|error| Failure::input(path, error, "a manifest of this program", remedy))?;
+        let manifest: Manifest =
+            serde_json::from_slice(&text).map_err(|error| Failure::input(path, error, "a manifest of this program", remedy))?;
         if manifest.format != FORMAT {
             let found = format!("manifest format {}", manifest.format);
             return Err(Failure::input(path, found, format_args!("format {FORMAT}"), remedy));
@@ -60,6 +60,15 @@ impl Manifest {
             return Err(Failure::input(path, "its config does not fit its config_sha256", "an undamaged manifest", remedy));
         }
         Ok(manifest)
+    }
+
+    /// Whether the stories behind it were made up by a grammar. The label goes from stage to stage.
+    pub fn is_synthetic(&self) -> bool {
+        self.facts.get("synthetic") == Some(&Value::Bool(true))
+    }
+
+    pub fn label_synthetic(&mut self) {
+        self.facts.insert("synthetic".to_owned(), true.into());
     }
 
     pub fn count(&self, name: &str) -> u64 {
@@ -193,7 +202,8 @@ impl Work {
     }
 
     fn write_stamp(&self, manifest: &Manifest) -> Result<()> {
-        let touches: Vec<Touch> = self.files(manifest).filter_map(|(r, path, kind)| Touch::of(&format!("{kind} {}", r.name), &path)).collect();
+        let touches: Vec<Touch> =
+            self.files(manifest).filter_map(|(r, path, kind)| Touch::of(&format!("{kind} {}", r.name), &path)).collect();
         let text = serde_json::to_vec(&touches).map_err(|e| Failure::usage(format!("stamp: {e}")))?;
         AtomicFile::write(&self.stamp_path(), &text).map(drop)
     }
@@ -229,7 +239,12 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let at = |name: &str| folder.path().join(name);
         std::fs::write(at("in"), "input").unwrap();
-        let work = |lr: f64| Work { stage: "test", manifest: at("manifest.json"), inputs: vec![("in".into(), at("in"))], config: json!({ "lr": lr }) };
+        let work = |lr: f64| Work {
+            stage: "test",
+            manifest: at("manifest.json"),
+            inputs: vec![("in".into(), at("in"))],
+            config: json!({ "lr": lr }),
+        };
         let stale = |work: &Work| match work.state(false).unwrap() {
             State::Stale(why) => why,
             State::UpToDate(_) => "up to date".into(),

@@ -353,8 +353,10 @@ impl Run {
 
     /// A label for runs on stories that nobody wrote.
     fn synthetic(&self) -> Option<&'static str> {
-        let synthetic = self.train.manifest().facts.get("synthetic") == Some(&Value::Bool(true));
-        synthetic.then_some("The stories of this run are synthetic, made by the program's own grammar (`stories:`).")
+        self.train
+            .manifest()
+            .is_synthetic()
+            .then_some("The stories of this run are synthetic, made by the program's own grammar (`stories:`).")
     }
 
     fn say(&self, line: &Line) {

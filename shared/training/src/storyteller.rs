@@ -47,7 +47,12 @@ pub fn tell<K: Kernels>(decoder: &mut Decoder<K>, tokenizer: &Tokenizer, prompts
     let vocab = decoder.config().vocab_size;
     if tokenizer.vocab_size() as usize > vocab {
         let found = format!("a vocabulary of {}", tokenizer.vocab_size());
-        return Err(Failure::input(tokenizer.path(), found, format_args!("at most the model's {vocab}"), "use the tokenizer the model was trained with"));
+        return Err(Failure::input(
+            tokenizer.path(),
+            found,
+            format_args!("at most the model's {vocab}"),
+            "use the tokenizer the model was trained with",
+        ));
     }
     let mut stories = Vec::with_capacity(prompts.len());
     for (group, prompts) in prompts.chunks(manner.slots).enumerate() {

@@ -102,7 +102,15 @@ pub fn cache_append(shape: AttentionShape, context: usize, slots: &[u32], positi
     }
 }
 
-pub fn attention_decode(shape: AttentionShape, context: usize, slots: &[u32], positions: &[u32], qkv: &[f32], cache: &[f32], out: &mut [f32]) {
+pub fn attention_decode(
+    shape: AttentionShape,
+    context: usize,
+    slots: &[u32],
+    positions: &[u32],
+    qkv: &[f32],
+    cache: &[f32],
+    out: &mut [f32],
+) {
     let AttentionShape { heads, width, .. } = shape;
     let d = heads * width;
     out.par_chunks_mut(width).enumerate().for_each_init(Vec::new, |weights, (task, out)| {

@@ -132,11 +132,15 @@ pub fn matmul(work: &mut Workspace, m: usize, n: usize, k: usize, a: Strided, b:
     // All pieces of k are packed at once: the tasks then go through them without waiting for one another.
     let pieces: Vec<(usize, usize)> = (0..k).step_by(most).map(|start| (start, most.min(k - start))).collect();
     let columns = n.next_multiple_of(NR);
-    in_pieces(&mut work.b, &pieces, columns, NR, |start, depth, p, panel| pack_panel(depth, (n - p * NR).min(NR), b.from(start, p * NR), panel));
+    in_pieces(&mut work.b, &pieces, columns, NR, |start, depth, p, panel| {
+        pack_panel(depth, (n - p * NR).min(NR), b.from(start, p * NR), panel)
+    });
     let rows = m.next_multiple_of(MR);
     let a_packed = a.column_stride != 1;
     if a_packed {
-        in_pieces(&mut work.a, &pieces, rows, MR, |start, depth, p, panel| pack_rows(depth, (m - p * MR).min(MR), a.from(p * MR, start), panel));
+        in_pieces(&mut work.a, &pieces, rows, MR, |start, depth, p, panel| {
+            pack_rows(depth, (m - p * MR).min(MR), a.from(p * MR, start), panel)
+        });
     }
     let tile_rows = balanced(m, MC, MR);
     let tile_columns = balanced(n, NC, NR);
@@ -158,7 +162,13 @@ pub fn matmul(work: &mut Workspace, m: usize, n: usize, k: usize, a: Strided, b:
 }
 
 /// Fills `space` piece after piece, each in panels of `unit` of the `width` rows or columns: `fill(start, depth, panel number, panel)`.
-fn in_pieces(space: &mut Vec<f32>, pieces: &[(usize, usize)], width: usize, unit: usize, fill: impl Fn(usize, usize, usize, &mut [f32]) + Sync) {
+fn in_pieces(
+    space: &mut Vec<f32>,
+    pieces: &[(usize, usize)],
+    width: usize,
+    unit: usize,
+    fill: impl Fn(usize, usize, usize, &mut [f32]) + Sync,
+) {
     let total: usize = pieces.iter().map(|(_, depth)| depth * width).sum();
     // Every value is written by `fill`, so what was there before may stay.
     space.resize(total, 0.0);
@@ -286,7 +296,16 @@ pub fn has_avx2() -> bool {
 /// R x NR sums in registers, two per row of b.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,fma")]
-unsafe fn kernel_avx2<const R: usize>(depth: usize, a: *const f32, row: usize, column: usize, b: *const f32, c: *mut f32, stride: usize, accumulate: bool) {
+unsafe fn kernel_avx2<const R: usize>(
+    depth: usize,
+    a: *const f32,
+    row: usize,
+    column: usize,
+    b: *const f32,
+    c: *mut f32,
+    stride: usize,
+    accumulate: bool,
+) {
     use std::arch::x86_64::*;
     // SAFETY: the promise of `Microkernel`.
     unsafe {
@@ -316,7 +335,16 @@ unsafe fn kernel_avx2<const R: usize>(depth: usize, a: *const f32, row: usize, c
 }
 
 /// The same in plain Rust, for other processors: compilers turn the inner loop into vector instructions.
-unsafe fn kernel_portable<const R: usize>(depth: usize, a: *const f32, row: usize, column: usize, b: *const f32, c: *mut f32, stride: usize, accumulate: bool) {
+unsafe fn kernel_portable<const R: usize>(
+    depth: usize,
+    a: *const f32,
+    row: usize,
+    column: usize,
+    b: *const f32,
+    c: *mut f32,
+    stride: usize,
+    accumulate: bool,
+) {
     // SAFETY: the promise of `Microkernel`.
     unsafe {
         let mut sums = [[0.0f32; NR]; R];
@@ -400,7 +428,10 @@ mod tests {
                             let sum: f64 = (0..k).map(|l| at(a, i, l) * at(b, l, j)).sum();
                             let expected = sum + if accumulate { f64::from(c0[i * n + j]) } else { 0.0 };
                             let found = f64::from(c[i * n + j]);
-                            assert!((found - expected).abs() <= 2e-6 * (1.0 + k as f64).sqrt(), "{form} {m} x {n} x {k} at {i}, {j}: {found} for {expected}");
+                            assert!(
+                                (found - expected).abs() <= 2e-6 * (1.0 + k as f64).sqrt(),
+                                "{form} {m} x {n} x {k} at {i}, {j}: {found} for {expected}"
+                            );
                         }
                     }
                 }

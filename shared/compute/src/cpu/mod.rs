@@ -203,7 +203,16 @@ impl Kernels for Cpu {
         });
     }
 
-    fn attention_decode(&mut self, shape: AttentionShape, context: usize, slots: Tokens, positions: Tokens, qkv: View, cache: View, out: View) {
+    fn attention_decode(
+        &mut self,
+        shape: AttentionShape,
+        context: usize,
+        slots: Tokens,
+        positions: Tokens,
+        qkv: View,
+        cache: View,
+        out: View,
+    ) {
         self.write([out], |cpu, [out]| {
             elementwise::attention_decode(shape, context, cpu.ids(slots), cpu.ids(positions), cpu.get(qkv), cpu.get(cache), out);
         });

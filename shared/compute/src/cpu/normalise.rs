@@ -21,11 +21,25 @@ fn forward_row(eps: f32, x: &[f32], gain: &[f32], out: &mut [f32]) -> f32 {
 }
 
 /// The gain's gradient is summed per part of ROWS rows, then over the parts in order.
-pub fn rmsnorm_backward(width: usize, x: &[f32], gain: &[f32], rstd: &[f32], dout: &[f32], dx: &mut [f32], dgain: &mut [f32], partial: &mut Vec<f32>) {
+pub fn rmsnorm_backward(
+    width: usize,
+    x: &[f32],
+    gain: &[f32],
+    rstd: &[f32],
+    dout: &[f32],
+    dx: &mut [f32],
+    dgain: &mut [f32],
+    partial: &mut Vec<f32>,
+) {
     let part = ROWS * width;
     partial.clear();
     partial.resize(rstd.len().div_ceil(ROWS) * width, 0.0);
-    let parts = partial.par_chunks_mut(width).zip(dx.par_chunks_mut(part)).zip(x.par_chunks(part)).zip(dout.par_chunks(part)).zip(rstd.par_chunks(ROWS));
+    let parts = partial
+        .par_chunks_mut(width)
+        .zip(dx.par_chunks_mut(part))
+        .zip(x.par_chunks(part))
+        .zip(dout.par_chunks(part))
+        .zip(rstd.par_chunks(ROWS));
     parts.for_each(|((((dgain, dx), x), dout), rstd)| {
         let rows = dx.chunks_exact_mut(width).zip(x.chunks_exact(width)).zip(dout.chunks_exact(width)).zip(rstd);
         for (((dx, x), dout), &rstd) in rows {

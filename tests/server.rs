@@ -1,0 +1,147 @@
+//! An HTTP server on loopback with faults on demand: what it is asked is written down, what it answers is scripted.
+use std::collections::HashMap;
+use std::io::{BufRead, BufReader, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
+
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// Path and query, or the whole address where this server is asked as a proxy.
+    pub target: String,
+    headers: HashMap<String, String>,
+    /// How often this target was asked for before.
+    pub earlier: usize,
+}
+
+impl Request {
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(String::as_str)
+    }
+}
+
+/// An answer, with what goes wrong in it.
+#[derive(Clone, Debug)]
+pub struct Reply {
+    status: u16,
+    headers: Vec<(String, String)>,
+    body: Vec<u8>,
+    cut: Option<usize>,
+    pause: Option<Duration>,
+}
+
+impl Reply {
+    pub fn new(status: u16, body: impl Into<Vec<u8>>) -> Self {
+        Reply { status, headers: Vec::new(), body: body.into(), cut: None, pause: None }
+    }
+
+    pub fn redirect(to: String) -> Self {
+        Reply::new(302, "").header("Location", to)
+    }
+
+    /// The file, or the range of it that is asked for; `If-Range` decides as RFC 9110 says.
+    pub fn file(request: &Request, bytes: &[u8], etag: &str) -> Self {
+        let same = request.header("if-range").is_none_or(|condition| condition == etag);
+        let range = request.header("range").filter(|_| same).and_then(|range| range.strip_prefix("bytes=")?.split_once('-'));
+        let reply = match range {
+            None => Reply::new(200, bytes),
+            Some((from, to)) => {
+                let from: usize = from.parse().expect("a range from a number");
+                let to = to.parse().map_or(bytes.len(), |last: usize| (last + 1).min(bytes.len()));
+                if from >= bytes.len() {
+                    return Reply::new(416, "");
+                }
+                Reply::new(206, &bytes[from..to]).header("Content-Range", format!("bytes {from}-{}/{}", to - 1, bytes.len()))
+            }
+        };
+        reply.header("ETag", etag)
+    }
+
+    pub fn header(mut self, name: &str, value: impl Into<String>) -> Self {
+        self.headers.push((name.into(), value.into()));
+        self
+    }
+
+    /// Announces the whole body and ends the connection after so many bytes.
+    pub fn cut(mut self, after: usize) -> Self {
+        self.cut = Some(after);
+        self
+    }
+
+    /// Pauses after every 4 KiB.
+    pub fn slowly(mut self, pause: Duration) -> Self {
+        self.pause = Some(pause);
+        self
+    }
+}
+
+pub struct Server {
+    pub address: String,
+    seen: Arc<Mutex<Vec<Request>>>,
+    served: Arc<AtomicU64>,
+}
+
+impl Server {
+    pub fn start(answer: impl Fn(&Request) -> Reply + Send + Sync + 'static) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
+        let address = format!("http://{}", listener.local_addr().expect("a bound listener has an address"));
+        let (seen, served) = (Arc::new(Mutex::new(Vec::<Request>::new())), Arc::new(AtomicU64::new(0)));
+        let (log, count, answer) = (seen.clone(), served.clone(), Arc::new(answer));
+        thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let (log, count, answer) = (log.clone(), count.clone(), answer.clone());
+                thread::spawn(move || {
+                    let Some(mut request) = read(&stream) else { return };
+                    {
+                        let mut log = log.lock().unwrap();
+                        request.earlier = log.iter().filter(|other| other.target == request.target).count();
+                        log.push(request.clone());
+                    }
+                    let _ = write(&stream, &answer(&request), &count); // the client may hang up
+                });
+            }
+        });
+        Server { address, seen, served }
+    }
+
+    pub fn url(&self, path: &str) -> String {
+        format!("{}{path}", self.address)
+    }
+
+    /// What was asked for so far whose target contains the text.
+    pub fn seen(&self, target: &str) -> Vec<Request> {
+        self.seen.lock().unwrap().iter().filter(|request| request.target.contains(target)).cloned().collect()
+    }
+
+    /// Bytes of bodies sent so far.
+    pub fn served(&self) -> u64 {
+        self.served.load(Ordering::Relaxed)
+    }
+}
+
+fn read(stream: &TcpStream) -> Option<Request> {
+    let mut lines = BufReader::new(stream).lines();
+    let target = lines.next()?.ok()?.split(' ').nth(1)?.to_owned();
+    let headers = lines.map_while(|line| line.ok().filter(|line| !line.is_empty()));
+    let headers = headers.filter_map(|line| line.split_once(':').map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned())));
+    Some(Request { target, headers: headers.collect(), earlier: 0 })
+}
+
+fn write(mut stream: &TcpStream, reply: &Reply, served: &AtomicU64) -> std::io::Result<()> {
+    let mut head = format!("HTTP/1.1 {} Scripted\r\nConnection: close\r\nContent-Length: {}\r\n", reply.status, reply.body.len());
+    for (name, value) in &reply.headers {
+        head.push_str(&format!("{name}: {value}\r\n"));
+    }
+    stream.write_all(format!("{head}\r\n").as_bytes())?;
+    for piece in reply.body[..reply.cut.unwrap_or(reply.body.len())].chunks(4096) {
+        stream.write_all(piece)?;
+        stream.flush()?;
+        served.fetch_add(piece.len() as u64, Ordering::Relaxed);
+        if let Some(pause) = reply.pause {
+            thread::sleep(pause);
+        }
+    }
+    Ok(())
+}

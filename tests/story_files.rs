@@ -1,0 +1,121 @@
+//! Files of stories for the tests of fetching: good ones and bad ones.
+#![allow(dead_code)] // each test binary uses its share
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, DictionaryArray, Int64Array, LargeStringArray, RecordBatch, StringArray, StringViewArray};
+use arrow::datatypes::Int32Type;
+use corpus::rewrite::StoryWriter;
+use corpus::stories::{ParquetStories, raw_files};
+use parquet::arrow::ArrowWriter;
+use parquet::file::properties::WriterProperties;
+use tests::Run;
+
+/// A run whose pipeline file says nothing: no limit, no fraction.
+pub fn plain() -> Run {
+    let run = Run::new();
+    fs::write(run.input("tiny.toml"), "").unwrap();
+    run
+}
+
+/// Text that does not compress to nothing and differs from story to story.
+pub fn story(i: u64) -> String {
+    let words = (0..20).map(|k| format!("{:x}", (i + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(k * 7) ^ u64::from(k)));
+    format!("Story {i}. {}", words.collect::<Vec<_>>().join(" "))
+}
+
+/// A parquet file of stories `from..to` in row groups of 100, and its bytes.
+pub fn parquet(path: &Path, from: u64, to: u64) -> Vec<u8> {
+    let texts: Vec<String> = (from..to).map(story).collect();
+    write_column(path, "text", Arc::new(StringArray::from(texts)))
+}
+
+pub fn write_column(path: &Path, name: &str, column: ArrayRef) -> Vec<u8> {
+    let batch = RecordBatch::try_from_iter_with_nullable([(name, column, true)]).unwrap();
+    let properties = WriterProperties::builder().set_max_row_group_row_count(Some(100)).set_dictionary_enabled(false).build();
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    let mut writer = ArrowWriter::try_new(fs::File::create(path).unwrap(), batch.schema(), Some(properties)).unwrap();
+    writer.write(&batch).unwrap();
+    writer.close().unwrap();
+    fs::read(path).unwrap()
+}
+
+pub fn strings(kind: &str) -> ArrayRef {
+    let texts = ["A", "B", "A"];
+    match kind {
+        "large" => Arc::new(LargeStringArray::from(texts.to_vec())),
+        "view" => Arc::new(StringViewArray::from(texts.to_vec())),
+        "dictionary" => Arc::new(DictionaryArray::<Int32Type>::from_iter(texts)),
+        "nulls" => Arc::new(StringArray::from(vec![Some("A"), Some("B"), None])),
+        "numbers" => Arc::new(Int64Array::from(vec![1, 2, 3])),
+        other => panic!("no strings of kind {other}"),
+    }
+}
+
+/// What the next stage would read.
+pub fn stories(run: &Run, split: &str) -> Vec<String> {
+    stories_in(&raw_files(&run.path("raw"), split).unwrap())
+}
+
+pub fn stories_in(files: &[PathBuf]) -> Vec<String> {
+    let mut texts = Vec::new();
+    for file in files {
+        let stories = ParquetStories::open(file, "text").unwrap();
+        for row_group in 0..stories.row_groups() {
+            stories.read(row_group, |text| Ok(texts.push(text.to_owned()))).unwrap();
+        }
+    }
+    texts
+}
+
+/// The files under their final names in `raw`, with their bytes.
+pub fn final_files(run: &Run) -> Vec<(String, Vec<u8>)> {
+    let files = tests::files_below(&run.path("raw")).into_iter().filter(|path| path.extension().is_some_and(|e| e == "parquet"));
+    files.map(|path| (path.file_name().unwrap().to_string_lossy().into_owned(), fs::read(&path).unwrap())).collect()
+}
+
+/// Writes through the project's own writer; for files that only have to be large.
+pub fn many(path: &Path, n: u64) {
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    let mut writer = StoryWriter::create(path, "text").unwrap();
+    (0..n).for_each(|i| writer.push(&story(i)).unwrap());
+    writer.finish().unwrap();
+}
+
+/// SIGINT, as Ctrl-C sends it.
+pub fn interrupt(child: &std::process::Child) {
+    let status = std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    assert!(status.success());
+}
+
+/// Waits for something that another process does, for at most 20 s.
+pub fn wait_until(what: &str, mut there: impl FnMut() -> bool) {
+    let start = std::time::Instant::now();
+    while !there() {
+        assert!(start.elapsed().as_secs() < 20, "waited in vain for {what}");
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+}
+
+/// A small disk mounted at a folder, gone when dropped. None where this user or this system cannot mount: the test then says so.
+pub struct SmallDisk(PathBuf);
+
+impl SmallDisk {
+    pub fn mount(folder: &Path, kib: u32) -> Option<Self> {
+        fs::create_dir_all(folder).unwrap();
+        let size = format!("size={kib}k");
+        let mounted = std::process::Command::new("mount").args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(folder).output();
+        let ok = mounted.is_ok_and(|output| output.status.success());
+        if !ok {
+            eprintln!("SKIPPED: a small disk cannot be mounted here");
+        }
+        ok.then(|| SmallDisk(folder.to_owned()))
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = std::process::Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
