@@ -349,7 +349,8 @@ impl<K: Kernels> Trainer<K> {
         let (window, at_once) = (self.model.sequence + 1, self.model.sequences_at_once());
         let (mut inputs, mut targets) = (Vec::new(), Vec::new());
         for windows in windows.chunks(at_once * window) {
-            (inputs.clear(), targets.clear());
+            inputs.clear();
+            targets.clear();
             for window in windows.chunks_exact(window) {
                 inputs.extend_from_slice(&window[..window.len() - 1]);
                 targets.extend_from_slice(&window[1..]);

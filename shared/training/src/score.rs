@@ -73,7 +73,8 @@ pub fn score<K: Kernels>(
     let (mut inputs, mut targets) = (Vec::new(), Vec::new());
     let mut window = vec![0; sequence as usize + 1];
     for starts in starts.chunks(model.sequences_at_once()) {
-        (inputs.clear(), targets.clear());
+        inputs.clear();
+        targets.clear();
         let before = scored;
         for &start in starts {
             bin.copy(start, &mut window);

@@ -227,7 +227,7 @@ pub fn multiply(rows: usize, depth: usize, a: Strided, b: &Packed, columns: Rang
     if rows == 0 || columns.is_empty() {
         return;
     }
-    assert!(depth <= b.depth && columns.end <= b.columns && columns.start % NR == 0);
+    assert!(depth <= b.depth && columns.end <= b.columns && columns.start.is_multiple_of(NR));
     assert!((rows - 1) * stride + columns.len() <= c.len());
     a.check(rows, depth.max(1));
     // The output's column 0 is b's column `columns.start`.

@@ -56,7 +56,7 @@ pub(crate) fn causes(error: &dyn std::error::Error) -> String {
     text
 }
 
-fn header<'a>(headers: &'a HeaderMap, name: impl reqwest::header::AsHeaderName) -> Option<&'a str> {
+fn header(headers: &HeaderMap, name: impl reqwest::header::AsHeaderName) -> Option<&str> {
     headers.get(name)?.to_str().ok()
 }
 
