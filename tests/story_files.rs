@@ -63,7 +63,11 @@ pub fn stories_in(files: &[PathBuf]) -> Vec<String> {
     for file in files {
         let stories = ParquetStories::open(file, "text").unwrap();
         for row_group in 0..stories.row_groups() {
-            stories.read(row_group, |text| Ok(texts.push(text.to_owned()))).unwrap();
+            let keep = |text: &str| {
+                texts.push(text.to_owned());
+                Ok(())
+            };
+            stories.read(row_group, keep).unwrap();
         }
     }
     texts

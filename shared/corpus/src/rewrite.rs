@@ -113,7 +113,11 @@ mod tests {
             let stories = ParquetStories::open(&folder.path().join("a.parquet"), column).unwrap();
             assert_eq!((stories.row_groups(), stories.stories_in(2), stories.stories()), (3, 500, 2500));
             let mut read = Vec::new();
-            stories.read(1, |text| Ok(read.push(text.to_owned()))).unwrap();
+            let keep = |text: &str| {
+                read.push(text.to_owned());
+                Ok(())
+            };
+            stories.read(1, keep).unwrap();
             assert_eq!((read.len(), read[0].as_str()), (1000, "Story 1000 \u{1f600}"));
         }
         let error = ParquetStories::open(&folder.path().join("a.parquet"), "body").err().unwrap();

@@ -101,7 +101,11 @@ mod tests {
     fn text_is_cut_at_the_separator_and_nowhere_else() {
         let file = file(b"One > two.\n<|endoftext|>\n<|endoftext|>Two\n\nlines <b>.<|endoftext|>\n\nLast\n");
         let mut stories = Vec::new();
-        separated_text(file.path(), |text| Ok(stories.push(text.to_owned()))).unwrap();
+        let keep = |text: &str| {
+            stories.push(text.to_owned());
+            Ok(())
+        };
+        separated_text(file.path(), keep).unwrap();
         assert_eq!(stories, ["One > two.", "Two\n\nlines <b>.", "Last"]);
     }
 
