@@ -106,19 +106,21 @@ fn edit_json(path: &Path, change: impl Fn(&mut Value)) {
 
 #[test]
 fn ids_are_those_of_crate_tokenizers_and_the_bin_is_these_with_eos() {
-    let run = Run::new().set("pack.order=as-published");
-    run.through(&DATA_STAGES);
-    let tokenizer = tokenizers::Tokenizer::from_file(run.path("tokenizer.json")).unwrap();
-    for (split, bin) in [("train", "train.bin"), ("validation", "val.bin")] {
-        let texts = stories(&run, split);
-        let expected: Vec<Vec<u32>> = texts.iter().map(|text| tokenizer.encode(text.as_str(), false).unwrap().get_ids().to_vec()).collect();
-        assert_eq!(rows(&run, split), expected);
-        let (unpacked, sidecar) = (unpacked(&run.read(bin)), run.json(&format!("{bin}.json")));
-        assert_eq!(unpacked, expected);
-        assert!(unpacked.iter().zip(&texts).all(|(ids, text)| tokenizer.decode(ids, true).unwrap() == *text));
-        let bytes: usize = texts.iter().map(String::len).sum();
-        let tokens = expected.iter().map(|ids| ids.len() + 1).sum::<usize>();
-        assert_eq!(sidecar["counts"], serde_json::json!({ "bytes": bytes, "stories": texts.len(), "tokens": tokens }));
+    let synthetic = Run::new(); // one row group, so shards without a story
+    for run in [synthetic, with_stories(1000)].map(|run| run.set("pack.order=as-published")) {
+        run.through(&DATA_STAGES);
+        let tokenizer = tokenizers::Tokenizer::from_file(run.path("tokenizer.json")).unwrap();
+        for (split, bin) in [("train", "train.bin"), ("validation", "val.bin")] {
+            let texts = stories(&run, split);
+            let expected: Vec<Vec<u32>> =
+                texts.iter().map(|text| tokenizer.encode(text.as_str(), false).unwrap().get_ids().to_vec()).collect();
+            assert!(rows(&run, split) == expected && unpacked(&run.read(bin)) == expected, "{split}");
+            assert!(expected.iter().zip(&texts).all(|(ids, text)| tokenizer.decode(ids, true).unwrap() == *text));
+            let bytes: usize = texts.iter().map(String::len).sum();
+            let tokens = expected.iter().map(|ids| ids.len() + 1).sum::<usize>();
+            let counts = serde_json::json!({ "bytes": bytes, "stories": texts.len(), "tokens": tokens });
+            assert_eq!(run.json(&format!("{bin}.json"))["counts"], counts);
+        }
     }
 }
 

@@ -180,6 +180,8 @@ fn wrong_settings_are_told_before_anything_is_done() {
         assert!(!run.path("raw").exists());
     }
     let run = with_folder();
+    run.through(&["fetch-parquet"]);
+    run.run("fetch-parquet", &["--source", "out/raw"]).code(2).says(&["the folder that this stage writes to"]);
     run.run("fetch-parquet", &["--validation-split", "test"]).code(3).says(&["\"test\"", "train-a.parquet", "fetch.validation_fraction"]);
 }
 

@@ -92,6 +92,11 @@ fn run() -> anyhow::Result<()> {
     }
     let source = Source::parse(&settings.source)?;
     let raw = RawFolder::new(stage.path("raw"), args.shard);
+    if source.lies_in(&stage.path("raw")) {
+        let message =
+            format!("fetch.source {:?} is the folder that this stage writes to\n  remedy: set another --out DIR", settings.source);
+        return Err(Failure::usage(message).into());
+    }
     let synthetic = source == Source::Synthetic;
     let work = Work { stage: "fetch-parquet", manifest: raw.manifest(), inputs: source.inputs(), config: config(&source, settings) };
     let why = match work.state(stage.force)? {

@@ -79,6 +79,13 @@ impl Source {
         if matches!(self, Source::Local(_)) { "local" } else { text }
     }
 
+    /// Whether one of its files is in this folder.
+    pub fn lies_in(&self, folder: &Path) -> bool {
+        let real = |path: &Path| path.canonicalize().ok();
+        let folder = real(folder);
+        folder.is_some() && self.inputs().iter().any(|(_, path)| real(path).as_deref().and_then(Path::parent) == folder.as_deref())
+    }
+
     /// The files whose content decides the result, by name. Of a remote source there are none: what was fetched stays
     /// until a setting changes or `--force`.
     pub fn inputs(&self) -> Vec<(String, PathBuf)> {

@@ -1,6 +1,6 @@
 //! What a stage says while it works: one progress bar on a terminal, a plain line every few seconds elsewhere,
 //! JSON lines with `--log json`. All of it on stderr; results go to stdout.
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -55,10 +55,15 @@ fn emit(stage: &str, event: &str, fields: Value, text: &str) {
         if let Value::Object(fields) = fields {
             line.extend(fields);
         }
-        eprintln!("{}", Value::Object(line));
+        say(&Value::Object(line).to_string());
     } else {
-        eprintln!("{stage}: {text}");
+        say(&format!("{stage}: {text}"));
     }
+}
+
+/// A line on stderr. Nobody reading it any more is no reason to stop working.
+fn say(line: &str) {
+    let _ = writeln!(std::io::stderr(), "{line}");
 }
 
 pub(crate) fn report_error(stage: &str, code: u8, text: &str) {

@@ -3,15 +3,22 @@
 //! A task takes a strip of queries at a time, so the scores held are a strip by the keys before its end, never the
 //! whole square, and what lies above the diagonal is hardly computed. Forward keeps the logarithm of each row's sum;
 //! backward recomputes the weights from it (Dao, arXiv 2307.08691).
+use std::cell::RefCell;
+
 use multiversion::multiversion;
 use rayon::prelude::*;
 
 use super::math::{dot, exp, max_of, sum_of};
-use super::matmul::{Packed, Strided, multiply};
+use super::matmul::{Packed, Strided, multiply, room};
 use crate::AttentionShape;
 
 /// Queries per strip: a multiple of the microkernel's rows.
 const STRIP: usize = 48;
+
+thread_local! {
+    /// Kept from task to task: allocating it anew would cost more than some kernels.
+    static WORKSPACE: RefCell<Workspace> = RefCell::default();
+}
 
 /// Work space of one task: a few strips and one head's matrices, whatever the batch.
 #[derive(Default)]
@@ -34,22 +41,23 @@ pub fn forward(shape: AttentionShape, qkv: &[f32], out: &mut [f32], lse: &mut [f
     let d = heads * width;
     let out = HeadColumns::new(out, shape, d);
     let scale = 1.0 / (width as f32).sqrt();
-    lse.par_chunks_mut(sequence).enumerate().for_each_init(Workspace::default, |work, (task, lse)| {
-        let (b, h) = (task / heads, task % heads);
-        let [queries, keys, values] = head(shape, qkv, b, h);
-        work.keys_t.pack(width, sequence, Strided { row_stride: 1, column_stride: 3 * d, data: keys });
-        work.values.pack(sequence, width, Strided::rows(values, 3 * d));
-        for start in (0..sequence).step_by(STRIP) {
-            let rows = STRIP.min(sequence - start);
-            let columns = start + rows;
-            work.weights.resize(STRIP * sequence, 0.0);
-            let weights = &mut work.weights[..rows * columns];
-            multiply(rows, width, Strided::rows(&queries[start * 3 * d..], 3 * d), &work.keys_t, 0..columns, weights, columns, false);
-            softmax_strip(start, columns, scale, weights, &mut lse[start..columns]);
-            // SAFETY: this task is the only one that writes head h of sequence b.
-            let out = unsafe { out.rows(b, h, start) };
-            multiply(rows, columns, Strided::rows(weights, columns), &work.values, 0..width, out, d, false);
-        }
+    lse.par_chunks_mut(sequence).enumerate().for_each(|(task, lse)| {
+        WORKSPACE.with_borrow_mut(|work| {
+            let (b, h) = (task / heads, task % heads);
+            let [queries, keys, values] = head(shape, qkv, b, h);
+            work.keys_t.pack(width, sequence, Strided { row_stride: 1, column_stride: 3 * d, data: keys });
+            work.values.pack(sequence, width, Strided::rows(values, 3 * d));
+            for start in (0..sequence).step_by(STRIP) {
+                let rows = STRIP.min(sequence - start);
+                let columns = start + rows;
+                let weights = room(&mut work.weights, rows * columns);
+                multiply(rows, width, Strided::rows(&queries[start * 3 * d..], 3 * d), &work.keys_t, 0..columns, weights, columns, false);
+                softmax_strip(start, columns, scale, weights, &mut lse[start..columns]);
+                // SAFETY: this task is the only one that writes head h of sequence b.
+                let out = unsafe { out.rows(b, h, start) };
+                multiply(rows, columns, Strided::rows(weights, columns), &work.values, 0..width, out, d, false);
+            }
+        })
     });
 }
 
@@ -59,50 +67,50 @@ pub fn backward(shape: AttentionShape, qkv: &[f32], out: &[f32], lse: &[f32], do
     let d = heads * width;
     let dqkv = HeadColumns::new(dqkv, shape, 3 * d);
     let scale = 1.0 / (width as f32).sqrt();
-    lse.par_chunks(sequence).enumerate().for_each_init(Workspace::default, |work, (task, lse)| {
-        let (b, h) = (task / heads, task % heads);
-        let [queries, keys, values] = head(shape, qkv, b, h);
-        let at = b * sequence * d + h * width;
-        let (out, dout) = (&out[at..], &dout[at..]);
-        work.keys_t.pack(width, sequence, Strided { row_stride: 1, column_stride: 3 * d, data: keys });
-        work.keys.pack(sequence, width, Strided::rows(keys, 3 * d));
-        work.values_t.pack(width, sequence, Strided { row_stride: 1, column_stride: 3 * d, data: values });
-        for gradient in [&mut work.dkeys, &mut work.dvalues] {
-            gradient.clear();
-            gradient.resize(sequence * width, 0.0);
-        }
-        work.delta.resize(sequence, 0.0);
-        for (i, delta) in work.delta.iter_mut().enumerate() {
-            *delta = row_dot(&out[i * d..][..width], &dout[i * d..][..width]);
-        }
-        for start in (0..sequence).step_by(STRIP) {
-            let rows = STRIP.min(sequence - start);
-            let columns = start + rows;
-            work.weights.resize(STRIP * sequence, 0.0);
-            work.dweights.resize(STRIP * sequence, 0.0);
-            let weights = &mut work.weights[..rows * columns];
-            let dweights = &mut work.dweights[..rows * columns];
-            let queries = Strided::rows(&queries[start * 3 * d..], 3 * d);
-            let dout = Strided::rows(&dout[start * d..], d);
-            multiply(rows, width, queries, &work.keys_t, 0..columns, weights, columns, false);
-            multiply(rows, width, dout, &work.values_t, 0..columns, dweights, columns, false);
-            softmax_backward_strip(start, columns, scale, &lse[start..columns], &work.delta[start..columns], weights, dweights);
-            // dv += weightsᵀ dout, dk += dscoresᵀ q
-            work.strip.pack(rows, width, dout);
-            multiply(columns, rows, Strided::transposed(weights, columns), &work.strip, 0..width, &mut work.dvalues, width, true);
-            work.strip.pack(rows, width, queries);
-            multiply(columns, rows, Strided::transposed(dweights, columns), &work.strip, 0..width, &mut work.dkeys, width, true);
-            // SAFETY: this task is the only one that writes head h of sequence b.
-            let dqueries = unsafe { dqkv.rows(b, h, start) };
-            multiply(rows, columns, Strided::rows(dweights, columns), &work.keys, 0..width, dqueries, 3 * d, false);
-        }
-        for (part, gradient) in [(1, &work.dkeys), (2, &work.dvalues)] {
-            // SAFETY: as above; keys and values of head h.
-            let target = unsafe { dqkv.rows(b, part * heads + h, 0) };
-            for (i, row) in gradient.chunks_exact(width).enumerate() {
-                target[i * 3 * d..][..width].copy_from_slice(row);
+    lse.par_chunks(sequence).enumerate().for_each(|(task, lse)| {
+        WORKSPACE.with_borrow_mut(|work| {
+            let (b, h) = (task / heads, task % heads);
+            let [queries, keys, values] = head(shape, qkv, b, h);
+            let at = b * sequence * d + h * width;
+            let (out, dout) = (&out[at..], &dout[at..]);
+            work.keys_t.pack(width, sequence, Strided { row_stride: 1, column_stride: 3 * d, data: keys });
+            work.keys.pack(sequence, width, Strided::rows(keys, 3 * d));
+            work.values_t.pack(width, sequence, Strided { row_stride: 1, column_stride: 3 * d, data: values });
+            for gradient in [&mut work.dkeys, &mut work.dvalues] {
+                gradient.clear();
+                gradient.resize(sequence * width, 0.0);
             }
-        }
+            work.delta.resize(sequence, 0.0);
+            for (i, delta) in work.delta.iter_mut().enumerate() {
+                *delta = row_dot(&out[i * d..][..width], &dout[i * d..][..width]);
+            }
+            for start in (0..sequence).step_by(STRIP) {
+                let rows = STRIP.min(sequence - start);
+                let columns = start + rows;
+                let weights = room(&mut work.weights, rows * columns);
+                let dweights = room(&mut work.dweights, rows * columns);
+                let queries = Strided::rows(&queries[start * 3 * d..], 3 * d);
+                let dout = Strided::rows(&dout[start * d..], d);
+                multiply(rows, width, queries, &work.keys_t, 0..columns, weights, columns, false);
+                multiply(rows, width, dout, &work.values_t, 0..columns, dweights, columns, false);
+                softmax_backward_strip(start, columns, scale, &lse[start..columns], &work.delta[start..columns], weights, dweights);
+                // dv += weightsᵀ dout, dk += dscoresᵀ q
+                work.strip.pack(rows, width, dout);
+                multiply(columns, rows, Strided::transposed(weights, columns), &work.strip, 0..width, &mut work.dvalues, width, true);
+                work.strip.pack(rows, width, queries);
+                multiply(columns, rows, Strided::transposed(dweights, columns), &work.strip, 0..width, &mut work.dkeys, width, true);
+                // SAFETY: this task is the only one that writes head h of sequence b.
+                let dqueries = unsafe { dqkv.rows(b, h, start) };
+                multiply(rows, columns, Strided::rows(dweights, columns), &work.keys, 0..width, dqueries, 3 * d, false);
+            }
+            for (part, gradient) in [(1, &work.dkeys), (2, &work.dvalues)] {
+                // SAFETY: as above; keys and values of head h.
+                let target = unsafe { dqkv.rows(b, part * heads + h, 0) };
+                for (i, row) in gradient.chunks_exact(width).enumerate() {
+                    target[i * 3 * d..][..width].copy_from_slice(row);
+                }
+            }
+        })
     });
 }
 

@@ -66,10 +66,8 @@ impl Packed {
     /// Packs `b` [k, n], on the calling thread.
     pub fn pack(&mut self, k: usize, n: usize, b: Strided) {
         b.check(k, n);
-        // Every value is written by pack_panel, so what was there before may stay.
-        self.data.resize(n.next_multiple_of(NR) * k, 0.0);
         (self.depth, self.columns) = (k, n);
-        for (p, panel) in self.data.chunks_exact_mut(k * NR).enumerate() {
+        for (p, panel) in room(&mut self.data, n.next_multiple_of(NR) * k).chunks_exact_mut(k * NR).enumerate() {
             pack_panel(k, (n - p * NR).min(NR), b.from(0, p * NR), panel);
         }
     }
@@ -79,7 +77,21 @@ impl Packed {
     }
 }
 
+/// The first `len` values of a space that only grows. What was there before stays: the caller writes all of it.
+pub fn room(space: &mut Vec<f32>, len: usize) -> &mut [f32] {
+    if space.len() < len {
+        space.resize(len, 0.0);
+    }
+    &mut space[..len]
+}
+
 fn pack_panel(k: usize, columns: usize, b: Strided, panel: &mut [f32]) {
+    if columns == NR && b.column_stride == 1 {
+        for (l, row) in panel.as_chunks_mut::<NR>().0.iter_mut().enumerate() {
+            row.copy_from_slice(&b.data[l * b.row_stride..][..NR]);
+        }
+        return;
+    }
     if columns < NR {
         panel.fill(0.0);
     }
@@ -170,9 +182,7 @@ fn in_pieces(
     fill: impl Fn(usize, usize, usize, &mut [f32]) + Sync,
 ) {
     let total: usize = pieces.iter().map(|(_, depth)| depth * width).sum();
-    // Every value is written by `fill`, so what was there before may stay.
-    space.resize(total, 0.0);
-    let mut rest = space.as_mut_slice();
+    let mut rest = room(space, total);
     let mut panels = Vec::with_capacity(pieces.len() * width / unit);
     for &(start, depth) in pieces {
         let (piece, behind) = rest.split_at_mut(depth * width);

@@ -108,7 +108,7 @@ fn transfer(network: &Network, file: &dyn RemoteFile, partial: &Path, meter: &Me
         note = Note::default();
     }
     let mut patience = network.patience();
-    let (mut joined, mut counted) = (false, false);
+    let (mut joined, mut counted, mut furthest) = (false, false, 0);
     loop {
         network.cancel.check()?;
         let have = if note.can_resume() { fs::metadata(partial).map_or(0, |metadata| metadata.len()) } else { 0 };
@@ -164,9 +164,16 @@ fn transfer(network: &Network, file: &dyn RemoteFile, partial: &Path, meter: &Me
             remove_if_present(partial)?; // before the note: old bytes must not look like this file's
         }
         AtomicFile::write(&note_path(partial), &text)?;
-        match append(network, partial, &mut body, meter, &mut patience) {
-            Ok(length) if note.bytes.is_none_or(|bytes| bytes <= length) => return Ok((note, joined)),
-            Ok(length) => {
+        let arrived = append(network, partial, &mut body, meter);
+        // Patience starts anew only where the download got further: a server that always breaks at the same byte ends it.
+        let length = fs::metadata(partial).map_or(0, |metadata| metadata.len());
+        if length > furthest {
+            furthest = length;
+            patience.renew();
+        }
+        match arrived {
+            Ok(()) if note.bytes.is_none_or(|bytes| bytes <= length) => return Ok((note, joined)),
+            Ok(()) => {
                 patience.after(address, Trouble::Again(format!("the body ended at {length} of {} bytes", note.bytes.unwrap_or(0)), None))?
             }
             Err(trouble) => patience.after(address, trouble)?,
@@ -174,17 +181,14 @@ fn transfer(network: &Network, file: &dyn RemoteFile, partial: &Path, meter: &Me
     }
 }
 
-/// Writes what arrives; the length of the file afterwards.
-fn append(network: &Network, partial: &Path, body: &mut Body, meter: &Meter, patience: &mut super::Patience) -> Result<u64, Trouble> {
+/// Writes what arrives.
+fn append(network: &Network, partial: &Path, body: &mut Body, meter: &Meter) -> Result<(), Trouble> {
     let stop = |error: std::io::Error| Trouble::Stop(Failure::writing(partial)(error));
     let mut file: File = OpenOptions::new().create(true).append(true).open(partial).map_err(stop)?;
-    let mut length = body.from;
     while let Some(bytes) = (body.next)()? {
         file.write_all(&bytes).map_err(stop)?;
-        length += bytes.len() as u64;
         meter.progress.add(bytes.len() as u64);
-        patience.renew();
         network.cancel.check().map_err(Trouble::Stop)?;
     }
-    Ok(length)
+    Ok(())
 }
