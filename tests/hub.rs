@@ -261,7 +261,10 @@ fn a_body_shorter_than_announced_is_never_published() {
     let server = hub(move |_| Reply::new(200, content.clone()).cut(content.len() - 1)); // no tag: nothing to resume by
     let run = plain();
     fetch(&run, &server, &["--source", HUB]).code(4).says(&["the connection broke", "(5 tries)"]);
-    assert_eq!(server.seen("/files/train").len(), 6, "one that got somewhere, five that got no further");
+    // What a client gets of the last bytes before a connection breaks is up to the network: a try that got a little further
+    // than all before it renews the patience, so there may be a few more than five.
+    let tries = server.seen("/files/train").len();
+    assert!((5..=9).contains(&tries), "{tries} tries, expected five that got no further after at most a few that did");
     nothing_is_published(&run);
 }
 

@@ -8,7 +8,7 @@ use corpus::bin::Bin;
 use serde::Serialize;
 use serde_json::json;
 use stage::{AtomicFile, Failure, State, Unit, Work, interrupt};
-use training::{engine, open_model, print, score};
+use training::{Engine, Wanted, failed, open_model, print, score};
 
 /// Measure loss, perplexity and bits per byte on the validation stories.
 #[derive(Parser)]
@@ -38,9 +38,12 @@ struct Args {
 /// Each flag is short for the key of the same name in [eval].
 #[derive(clap::Args, Serialize)]
 struct Flags {
-    /// auto or cpu
+    /// auto, cpu, gpu or gpu:N (see train --list-devices)
     #[arg(long)]
     device: Option<String>,
+    /// What a GPU keeps values in: f32, f16, bf16 or auto
+    #[arg(long)]
+    precision: Option<String>,
     /// Tokens each window advances: smaller gives every token more context, and takes longer
     #[arg(long)]
     stride: Option<u32>,
@@ -61,7 +64,15 @@ fn run() -> anyhow::Result<()> {
     let section = &stage.pipeline.eval;
     let bin = Bin::open(&stage.path("val.bin"), &stage.log)?;
     let (config, weights) = open_model(&stage.pipeline, &folder)?;
-    let engine = engine("eval", &section.device, "f32")?;
+    let wanted = Wanted {
+        section: "eval",
+        device: &section.device,
+        precision: &section.precision,
+        shaders: None,
+        profile: false,
+        head_width: config.head_width(),
+    };
+    let engine = Engine::open(&wanted, &stage.log)?;
     if config.vocab_size != bin.vocab_size() as usize {
         let found = format!("ids of a vocabulary of {}", bin.vocab_size());
         let expected = format!("the model's {} ({})", config.vocab_size, folder.display());
@@ -77,7 +88,7 @@ fn run() -> anyhow::Result<()> {
         stage: "eval-ppl",
         manifest: stage.path("eval.manifest.json"),
         inputs: inputs.map(|(name, path)| (name.to_owned(), path)).into(),
-        config: json!({ "stride": stride }),
+        config: json!({ "stride": stride, "precision": engine.precision().name() }),
     };
     if let State::UpToDate(_) = work.state(stage.force)? {
         stage.log.say("up to date");
@@ -87,7 +98,7 @@ fn run() -> anyhow::Result<()> {
     bin.verify()?;
 
     let sequence = config.context.min(usize::try_from(bin.len())?.saturating_sub(1)).max(1);
-    let mut model = Model::new(engine, config, &weights, BATCH, sequence);
+    let mut model = Model::new(engine.kernels()?, config, &weights, BATCH, sequence).map_err(failed)?;
     let progress = stage.log.progress("evaluate", Unit::Tokens, Some(bin.len() - 1));
     let score = score(&mut model, &bin, stride as usize, 0, |tokens| {
         progress.add(tokens);
@@ -105,6 +116,7 @@ fn run() -> anyhow::Result<()> {
         "stories": bin.manifest().count("stories"),
         "context": sequence,
         "stride": stride,
+        "precision": engine.precision().name(),
     });
     let text = format!("{result:#}\n");
     let record = AtomicFile::write(&stage.path("eval.json"), text.as_bytes())?;

@@ -7,7 +7,7 @@ use compute::Decoder;
 use corpus::tokenizer::Tokenizer;
 use serde::Serialize;
 use stage::interrupt;
-use training::{Manner, engine, open_model, print, tell};
+use training::{Engine, Manner, Wanted, failed, open_model, print, tell};
 
 /// Tell stories.
 #[derive(Parser)]
@@ -38,9 +38,12 @@ struct Args {
 /// Each flag is short for the key of the same name in [sample].
 #[derive(clap::Args, Serialize)]
 struct Flags {
-    /// auto or cpu
+    /// auto, cpu, gpu or gpu:N (see train --list-devices)
     #[arg(long)]
     device: Option<String>,
+    /// What a GPU keeps values in: f32, f16, bf16 or auto
+    #[arg(long)]
+    precision: Option<String>,
     /// How a story begins (repeatable)
     #[arg(long = "prompt", value_name = "TEXT")]
     prompts: Option<Vec<String>>,
@@ -78,7 +81,16 @@ fn run() -> anyhow::Result<()> {
     let section = &stage.pipeline.sample;
     let manner = Manner::new(section);
     let prompts: Vec<String> = section.prompts.iter().flat_map(|prompt| vec![prompt.clone(); section.n as usize]).collect();
-    let mut decoder = Decoder::new(engine("sample", &section.device, "f32")?, config, &weights, manner.slots);
+    let wanted = Wanted {
+        section: "sample",
+        device: &section.device,
+        precision: &section.precision,
+        shaders: None,
+        profile: false,
+        head_width: config.head_width(),
+    };
+    let engine = Engine::open(&wanted, &stage.log)?;
+    let mut decoder = Decoder::new(engine.kernels()?, config, &weights, manner.slots).map_err(failed)?;
     let stories = tell(&mut decoder, &tokenizer, &prompts, manner)?;
     interrupt::check("no story was printed")?;
 

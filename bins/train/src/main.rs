@@ -6,7 +6,7 @@ use clap::Parser;
 use serde::Serialize;
 use serde_json::Value;
 use stage::{FileRecord, State, Work, hash_file};
-use training::Run;
+use training::{Manual, Run, list_devices, print, profile_table};
 
 /// Train the model on packed tokens, from the newest checkpoint if there is one.
 #[derive(Parser)]
@@ -21,6 +21,7 @@ A run whose settings changed is kept as run.N and a new one begins.
 
 Example:
   train --config pipelines/tinystories-3m.toml --steps 200 --lr 1e-3
+  train --config pipelines/tinystories-10m.toml --device gpu --precision f16
 
 Exit codes: 0 done, 2 wrong usage or settings, 3 bad input, 4 may work if tried again, 130 interrupted"
 )]
@@ -29,15 +30,24 @@ struct Args {
     common: stage::Common,
     #[command(flatten)]
     flags: Flags,
+    /// Print every GPU, its driver, features and limits, and what auto would do with it; then end
+    #[arg(long)]
+    list_devices: bool,
+    /// Print where the GPU's time went, kernel by kernel; slows the run down
+    #[arg(long)]
+    profile: bool,
+    /// Read the shaders from a copy of this project's shaders/, for editing them
+    #[arg(long, value_name = "DIR")]
+    shaders: Option<PathBuf>,
 }
 
 /// Each flag is short for the key of the same name in [train].
 #[derive(clap::Args, Serialize)]
 struct Flags {
-    /// auto or cpu
+    /// auto, cpu, gpu or gpu:N (see --list-devices)
     #[arg(long)]
     device: Option<String>,
-    /// auto or f32
+    /// What a GPU keeps values in: auto, f32, f16 or bf16
     #[arg(long)]
     precision: Option<String>,
     /// Updates of the weights
@@ -88,10 +98,14 @@ fn main() -> ExitCode {
 }
 
 fn run() -> anyhow::Result<()> {
-    let Args { common, flags } = Args::parse();
+    let Args { common, flags, list_devices: list, profile, shaders } = Args::parse();
+    if list {
+        print(&list_devices())?;
+        return Ok(());
+    }
     let stage = common.open("train", "train", &flags)?;
     stage.use_threads()?;
-    let run = Run::open(&stage)?;
+    let run = Run::open(&stage, &Manual { shaders, profile })?;
     let inputs = ["train.bin", "val.bin", "tokenizer.json"].map(|name| (name.to_owned(), stage.path(name)));
     let work = Work { stage: "train", manifest: run.folder().join("manifest.json"), inputs: inputs.into(), config: run.settings().clone() };
     if let State::UpToDate(manifest) = work.state(stage.force)? {
@@ -114,6 +128,9 @@ fn run() -> anyhow::Result<()> {
     ];
     manifest.facts.extend(facts.map(|(name, value)| (name.to_owned(), Value::from(value))));
     work.publish(&manifest)?;
+    if profile {
+        print(&profile_table(&ended.profile, ended.profiled_steps))?;
+    }
     stage.log.say(format!(
         "{} steps in {:.0} s: loss {:.4}, validation {:.4} (perplexity {:.2}, {:.4} bits per byte)",
         ended.steps,

@@ -4,7 +4,7 @@
 //! depend on its own story only, not on which others are decoded beside it.
 use model::{Config, TensorTable};
 
-use crate::kernels::{AttentionShape, Kernels, Tokens, View};
+use crate::kernels::{AttentionShape, Kernels, Result, Tokens, View};
 use crate::step::{LayerWeights, rope_table};
 
 /// A token to be read: the story's slot in the cache and the position in it.
@@ -15,11 +15,13 @@ pub struct Row {
     pub position: u32,
 }
 
-pub struct Decoder<K> {
-    kernels: K,
+pub struct Decoder {
+    kernels: Box<dyn Kernels>,
     config: Config,
     table: TensorTable,
+    /// f32, and the copy that products read
     weights: View,
+    low: View,
     rope_table: View,
     /// [slots, context, 2 d] per layer
     caches: Vec<View>,
@@ -39,30 +41,32 @@ pub struct Decoder<K> {
     rows: usize,
 }
 
-impl<K: Kernels> Decoder<K> {
+impl Decoder {
     /// Rows read in one pass; a longer prompt takes several.
     const PROMPT_ROWS: usize = 64;
 
     /// A decoder of up to `slots` stories at once.
-    pub fn new(mut kernels: K, config: Config, weights: &[f32], slots: usize) -> Self {
+    pub fn new(mut kernels: Box<dyn Kernels>, config: Config, weights: &[f32], slots: usize) -> Result<Self> {
         let Config { d_model: d, d_mlp: f, vocab_size: vocab, n_layer, context, .. } = config;
         let table = TensorTable::new(&config);
         let rows = slots.max(Self::PROMPT_ROWS);
-        let mut k = |label, len| kernels.allocate(label, len);
+        let k = &mut kernels;
+        let flat = k.allocate("weights", table.len);
         let mut decoder = Decoder {
-            caches: (0..n_layer).map(|_| k("cache", slots * context * 2 * d)).collect(),
-            weights: k("weights", table.len),
-            rope_table: k("rope_table", context * config.head_width()),
-            x: k("x", rows * d),
-            norm: k("norm", rows * d),
-            rstd: k("rstd", rows),
-            qkv: k("qkv", rows * 3 * d),
-            attention: k("attention", rows * d),
-            branch: k("branch", rows * d),
-            mid: k("mid", rows * d),
-            gate_up: k("gate_up", rows * 2 * f),
-            swiglu: k("swiglu", rows * f),
-            logits: k("logits", slots * vocab),
+            caches: (0..n_layer).map(|_| k.allocate_stored("cache", slots * context * 2 * d)).collect(),
+            weights: flat,
+            low: k.shadow("low", flat),
+            rope_table: k.allocate("rope_table", context * config.head_width()),
+            x: k.allocate("x", rows * d),
+            norm: k.allocate_stored("norm", rows * d),
+            rstd: k.allocate("rstd", rows),
+            qkv: k.allocate_stored("qkv", rows * 3 * d),
+            attention: k.allocate_stored("attention", rows * d),
+            branch: k.allocate_stored("branch", rows * d),
+            mid: k.allocate("mid", rows * d),
+            gate_up: k.allocate_stored("gate_up", rows * 2 * f),
+            swiglu: k.allocate_stored("swiglu", rows * f),
+            logits: k.allocate_stored("logits", slots * vocab),
             tokens: kernels.allocate_tokens("tokens", rows),
             slots: kernels.allocate_tokens("slots", rows),
             positions: kernels.allocate_tokens("positions", rows),
@@ -71,9 +75,11 @@ impl<K: Kernels> Decoder<K> {
             config,
             table,
         };
+        decoder.kernels.allocated()?;
         decoder.kernels.upload(decoder.rope_table, &rope_table(&config));
         decoder.kernels.upload(decoder.weights, weights);
-        decoder
+        decoder.kernels.round(decoder.weights, decoder.low);
+        Ok(decoder)
     }
 
     pub fn config(&self) -> &Config {
@@ -88,14 +94,14 @@ impl<K: Kernels> Decoder<K> {
     }
 
     /// Reads one row per story and gives the logits of what comes next, [rows, V].
-    pub fn next(&mut self, rows: &[Row]) -> Vec<f32> {
+    pub fn next(&mut self, rows: &[Row]) -> Result<Vec<f32>> {
         let Config { d_model: d, vocab_size: vocab, rms_eps: eps, .. } = self.config;
         self.forward(rows);
         let r = rows.len();
         let (x, norm, logits) = (self.x.slice(0, r * d), self.norm.slice(0, r * d), self.logits.slice(0, r * vocab));
         let k = &mut self.kernels;
         k.rmsnorm_forward(d, eps, x, self.weights.range(&self.table.final_norm), norm, self.rstd.slice(0, r));
-        k.matvec_nt(r, vocab, d, norm, self.weights.range(&self.table.embedding), logits);
+        k.matvec_nt(r, vocab, d, norm, self.low.range(&self.table.embedding), logits);
         k.download(logits)
     }
 
@@ -114,18 +120,18 @@ impl<K: Kernels> Decoder<K> {
 
         k.embedding_forward(d, tokens, self.weights.range(&self.table.embedding), x);
         for (layer, &cache) in self.table.layers.iter().zip(&self.caches) {
-            let w = LayerWeights::of(self.weights, layer);
+            let (w, low) = (LayerWeights::of(self.weights, layer), LayerWeights::of(self.low, layer));
             k.rmsnorm_forward(d, eps, x, w.attention_norm, norm, rstd);
-            k.matvec_nt(r, 3 * d, d, norm, w.qkv, qkv);
+            k.matvec_nt(r, 3 * d, d, norm, low.qkv, qkv);
             k.rope_forward(shape, positions, self.rope_table, qkv);
             k.cache_append(shape, context, slots, positions, qkv, cache);
             k.attention_decode(shape, context, slots, positions, qkv, cache, attention);
-            k.matvec_nt(r, d, d, attention, w.attention_out, branch);
+            k.matvec_nt(r, d, d, attention, low.attention_out, branch);
             k.residual_forward(x, branch, mid);
             k.rmsnorm_forward(d, eps, mid, w.mlp_norm, norm, rstd);
-            k.matvec_nt(r, 2 * f, d, norm, w.gate_up, gate_up);
+            k.matvec_nt(r, 2 * f, d, norm, low.gate_up, gate_up);
             k.swiglu_forward(f, gate_up, swiglu);
-            k.matvec_nt(r, d, f, swiglu, w.down, branch);
+            k.matvec_nt(r, d, f, swiglu, low.down, branch);
             k.residual_forward(mid, branch, x);
         }
     }

@@ -3,8 +3,15 @@
 //! Operands are [`View`]s: names for parts of buffers that live on the device. A kernel may be recorded and run
 //! later; [`Kernels::download`] is what waits. Matrices are row-major. `=` and `+=` in the formulas mean what they say:
 //! outputs with `+=` are added to.
+//!
+//! An engine computes in f32 and keeps what the step saves for later, operands of products above all, in a storage
+//! precision of its own ([`Kernels::allocate_stored`]): f32, or two bytes. Weights, gradients, moments and the
+//! residual stream are f32 everywhere; products read a rounded copy of what they need of these ([`Kernels::shadow`]).
+use crate::EngineError;
 
-/// `len` f32 values from `offset` on in a buffer of the engine.
+pub type Result<T, E = EngineError> = std::result::Result<T, E>;
+
+/// `len` values from `offset` on in a buffer of the engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct View {
     pub buffer: usize,
@@ -60,6 +67,35 @@ impl AttentionShape {
     }
 }
 
+/// Where the state of a step is: its report, and what moves from update to update. All f32, in a view of [`state::LEN`].
+///
+/// It lives on the device, so that no update waits for the host to look at a loss.
+pub mod state {
+    /// Sum of the losses of the step's tokens, nats.
+    pub const LOSS: usize = 0;
+    /// Norm of the gradient, unscaled, before clipping. Not finite: the update was skipped.
+    pub const GRAD_NORM: usize = 1;
+    /// What gradients are multiplied by until the update, so that small ones survive in f16.
+    pub const LOSS_SCALE: usize = 2;
+    /// Updates since the scale last changed.
+    pub const GOOD_STEPS: usize = 3;
+    /// Updates skipped since the run began.
+    pub const SKIPPED: usize = 4;
+    /// beta1 and beta2 to the power of the updates done.
+    pub const BETA1_POWER: usize = 5;
+    pub const BETA2_POWER: usize = 6;
+    /// What the update multiplies gradients by: clipping over loss scale; 0 skips it.
+    pub const FACTOR: usize = 7;
+    pub const LEN: usize = 8;
+}
+
+/// A report that [`Kernels::submit`] promised.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ticket(pub u64);
+
+/// Reports that may be outstanding: how far the host runs ahead of the device.
+pub const STEPS_IN_FLIGHT: usize = 3;
+
 /// Constants of one AdamW update (Loshchilov and Hutter, arXiv 1711.05101).
 #[derive(Clone, Copy, Debug)]
 pub struct AdamW {
@@ -72,26 +108,114 @@ pub struct AdamW {
     pub decay_len: usize,
     /// Largest norm of the gradient; a larger one is scaled down to it.
     pub clip: f32,
-    /// Number of this update, from 1.
-    pub step: u64,
+}
+
+/// What values are stored as; arithmetic is f32 with all of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Precision {
+    F32,
+    /// 5 bits of exponent, 10 of fraction: needs a loss scale.
+    F16,
+    /// 8 bits of exponent, 7 of fraction: the range of f32.
+    Bf16,
+}
+
+impl Precision {
+    pub fn name(self) -> &'static str {
+        match self {
+            Precision::F32 => "f32",
+            Precision::F16 => "f16",
+            Precision::Bf16 => "bf16",
+        }
+    }
+
+    pub fn bytes(self) -> usize {
+        if self == Precision::F32 { 4 } else { 2 }
+    }
+
+    /// The loss scale that a run begins with; only f16 moves it.
+    pub fn initial_loss_scale(self) -> f32 {
+        if self == Precision::F16 { 65_536.0 } else { 1.0 }
+    }
+}
+
+impl std::fmt::Display for Precision {
+    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// Good steps after which the loss scale doubles.
+pub const GROWTH_INTERVAL: u32 = 2000;
+
+/// What was made and handed to a device so far: tests hold the loop to its budget by these.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    pub buffers: u64,
+    pub bind_groups: u64,
+    pub dispatches: u64,
+    /// Command buffers.
+    pub submits: u64,
+}
+
+/// A row of the profile.
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+pub struct KernelTime {
+    pub kernel: String,
+    pub calls: u64,
+    pub seconds: f64,
+    /// Multiplications and additions of the products in it.
+    pub flop: f64,
+    /// Bytes of its operands, each counted once.
+    pub bytes: f64,
 }
 
 /// What an engine computes. Each method is one kernel, and has a shader or a CPU function of the same name.
 pub trait Kernels {
-    /// What computes, for people and checkpoints.
+    /// What computes, for people and checkpoints: other devices and drivers give other bits.
     fn device(&self) -> String;
+    /// The storage precision.
+    fn precision(&self) -> Precision;
 
-    /// A buffer of `len` zeros. All are allocated before the first step.
+    /// A buffer of `len` f32 zeros. All are allocated before the first step.
     fn allocate(&mut self, label: &'static str, len: usize) -> View;
+    /// A buffer of `len` zeros in the storage precision.
+    fn allocate_stored(&mut self, label: &'static str, len: usize) -> View;
     fn allocate_tokens(&mut self, label: &'static str, len: usize) -> Tokens;
+    /// A place for the rounded copy of an f32 view, in the storage precision; `of` itself where that is f32.
+    fn shadow(&mut self, label: &'static str, of: View) -> View {
+        if self.precision() == Precision::F32 { of } else { self.allocate_stored(label, of.len) }
+    }
+    /// Whether all buffers asked for could be had.
+    fn allocated(&mut self) -> Result<()>;
+    /// Bytes of all buffers asked for.
+    fn bytes(&self) -> u64;
     fn upload(&mut self, to: View, values: &[f32]);
     fn upload_tokens(&mut self, to: Tokens, values: &[u32]);
     /// Waits for all that was asked before, then copies out.
-    fn download(&mut self, from: View) -> Vec<f32>;
+    fn download(&mut self, from: View) -> Result<Vec<f32>>;
+    /// Hands all that was asked before to the device, with a copy of `report`, at most [`state::LEN`] values, to be
+    /// collected later. At most [`STEPS_IN_FLIGHT`] may be outstanding.
+    fn submit(&mut self, report: View) -> Ticket;
+    /// The report of the oldest ticket: None while the device is not there yet, unless `wait`.
+    fn collect(&mut self, ticket: Ticket, wait: bool) -> Result<Option<Vec<f32>>>;
     /// `out = value`
     fn fill(&mut self, out: View, value: f32);
-    /// Rows that one pass through the step should have at most: more are split into passes whose gradients add up.
-    fn rows_at_once(&self) -> usize;
+    /// `shadow = of`, rounded; nothing where both are the same.
+    fn round(&mut self, of: View, shadow: View);
+    /// Rows that one pass through the step should have at most, its widest matrix having `widest` columns: more are split
+    /// into passes whose gradients add up.
+    fn rows_at_once(&self, widest: usize) -> usize;
+    /// Values of logits that should be held at once.
+    fn logits_at_once(&self) -> usize;
+    fn counts(&self) -> Counts {
+        Counts::default()
+    }
+    /// Where the time went since it was asked last, kernel by kernel; empty unless the engine was made to keep it.
+    fn profile(&mut self) -> Result<Vec<KernelTime>> {
+        Ok(Vec::new())
+    }
 
     /// `out[r, :] = table[tokens[r], :]`, out [rows, width]
     fn embedding_forward(&mut self, width: usize, tokens: Tokens, table: View, out: View);
@@ -135,15 +259,20 @@ pub trait Kernels {
 
     /// `losses[r] = logsumexp(logits[r]) - logits[r, targets[r]]`
     fn cross_entropy_forward(&mut self, vocab: usize, logits: View, targets: Tokens, losses: View);
-    /// The losses, and in place of the logits their gradients: `logits[r] = scale * (softmax(logits[r]) - onehot)`
-    fn cross_entropy_backward(&mut self, vocab: usize, scale: f32, logits: View, targets: Tokens, losses: View);
+    /// The losses, and in place of the logits their gradients, multiplied by the loss scale of `state`:
+    /// `logits[r] = scale * loss_scale * (softmax(logits[r]) - onehot)`
+    fn cross_entropy_backward(&mut self, vocab: usize, scale: f32, state: View, logits: View, targets: Tokens, losses: View);
 
     /// `total[0] += sum(values)`
     fn sum(&mut self, values: View, total: View);
     /// `norm[0] = sqrt(sum(gradients²))`
     fn grad_norm(&mut self, gradients: View, norm: View);
-    /// One update of all weights and moments, the gradient scaled by `min(1, clip / (norm + 1e-6))`
-    fn adamw(&mut self, constants: AdamW, weights: View, gradients: View, m: View, v: View, norm: View);
+    /// Decides over the update from the norm in `state`, which it unscales: `factor = min(1, clip / (norm + 1e-6)) /
+    /// loss_scale`, or 0 where the norm is not finite. In f16 the scale is halved then, and doubled after
+    /// [`GROWTH_INTERVAL`] good steps (Micikevicius et al., arXiv 1710.03740).
+    fn loss_scale_update(&mut self, constants: AdamW, state: View);
+    /// One update of all weights and moments by gradients times the factor of `state`, and of the weights' shadow.
+    fn adamw(&mut self, constants: AdamW, state: View, weights: View, shadow: View, gradients: View, m: View, v: View);
 
     /// Copies keys and values of `qkv` [rows, 3 d] to `cache` [slots, context, 2 d] at each row's slot and position.
     fn cache_append(&mut self, shape: AttentionShape, context: usize, slots: Tokens, positions: Tokens, qkv: View, cache: View);

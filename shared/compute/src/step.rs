@@ -2,17 +2,16 @@
 //!
 //! Shapes: R rows (sequences x tokens) of a pass, d = d_model, f = d_mlp, V = vocabulary. A batch with more rows than
 //! the engine wants at once is split into passes whose gradients add up, so memory does not grow with the batch.
+//! The residual stream and its gradient are f32, as are weights, their gradients and moments; all else is kept in the
+//! engine's storage precision, and products read the rounded copies `low` of weights and `dx_low` of dx.
 use model::{Config, TensorTable};
 
-use crate::kernels::{AdamW, AttentionShape, Kernels, Tokens, View};
-
-/// Values of logits held at once: the loss goes by chunks of rows and never holds R x V.
-const LOGITS_AT_ONCE: usize = 1 << 22;
+use crate::kernels::{AdamW, AttentionShape, Kernels, Result, Ticket, Tokens, View, state};
 
 /// What a layer's backward needs of its forward.
 #[derive(Clone, Copy)]
 struct Layer {
-    /// [R, d] what comes in
+    /// [R, d] what comes in, f32
     x: View,
     /// [R, d] that, normalised, and [R] 1 / its root mean square
     norm: View,
@@ -22,7 +21,7 @@ struct Layer {
     /// [R, d], and [batch, heads, sequence]
     attention: View,
     lse: View,
-    /// [R, d] after attention, and that normalised
+    /// [R, d] after attention, f32, and that normalised
     mid: View,
     mid_norm: View,
     mid_rstd: View,
@@ -63,11 +62,13 @@ struct Pass {
 }
 
 /// A model on an engine: weights and the forward pass.
-pub struct Model<K> {
-    pub kernels: K,
+pub struct Model {
+    pub kernels: Box<dyn Kernels>,
     pub config: Config,
     pub table: TensorTable,
+    /// f32, and the copy that products read
     weights: View,
+    low: View,
     rope_table: View,
     /// One for each layer when backward follows, else one for all.
     layers: Vec<Layer>,
@@ -76,7 +77,7 @@ pub struct Model<K> {
     out_norm: View,
     out_rstd: View,
     branch: View,
-    /// [rows of a chunk, V]
+    /// [rows of a chunk, V]: the loss goes by chunks of rows and never holds R x V
     logits: View,
     losses: View,
     inputs: Tokens,
@@ -99,41 +100,46 @@ pub(crate) fn rope_table(config: &Config) -> Vec<f32> {
     table
 }
 
-impl<K: Kernels> Model<K> {
+impl Model {
     /// A model that is only evaluated, `batch` sequences of `sequence` tokens at a time.
-    pub fn new(kernels: K, config: Config, weights: &[f32], batch: usize, sequence: usize) -> Self {
-        Self::build(kernels, config, weights, batch, sequence, 1)
+    pub fn new(kernels: Box<dyn Kernels>, config: Config, weights: &[f32], batch: usize, sequence: usize) -> Result<Self> {
+        let mut model = Self::build(kernels, config, batch, sequence, 1);
+        model.begin(weights)?;
+        Ok(model)
     }
 
-    fn build(mut kernels: K, config: Config, weights: &[f32], batch: usize, sequence: usize, layers: usize) -> Self {
+    fn build(mut kernels: Box<dyn Kernels>, config: Config, batch: usize, sequence: usize, layers: usize) -> Self {
         assert!(batch > 0 && (1..=config.context).contains(&sequence), "{batch} sequences of {sequence} tokens");
         let Config { d_model: d, d_mlp: f, vocab_size: vocab, n_head, .. } = config;
         let table = TensorTable::new(&config);
-        let rows = (kernels.rows_at_once() / sequence).clamp(1, batch) * sequence;
-        let mut k = |label, len| kernels.allocate(label, len);
+        let rows = (kernels.rows_at_once((2 * f).max(3 * d)) / sequence).clamp(1, batch) * sequence;
+        let k = &mut kernels;
         let layers = (0..layers).map(|_| Layer {
-            x: k("x", rows * d),
-            norm: k("norm", rows * d),
-            rstd: k("rstd", rows),
-            qkv: k("qkv", rows * 3 * d),
-            attention: k("attention", rows * d),
-            lse: k("lse", rows * n_head),
-            mid: k("mid", rows * d),
-            mid_norm: k("mid_norm", rows * d),
-            mid_rstd: k("mid_rstd", rows),
-            gate_up: k("gate_up", rows * 2 * f),
-            swiglu: k("swiglu", rows * f),
+            x: k.allocate("x", rows * d),
+            norm: k.allocate_stored("norm", rows * d),
+            rstd: k.allocate("rstd", rows),
+            qkv: k.allocate_stored("qkv", rows * 3 * d),
+            attention: k.allocate_stored("attention", rows * d),
+            lse: k.allocate("lse", rows * n_head),
+            mid: k.allocate("mid", rows * d),
+            mid_norm: k.allocate_stored("mid_norm", rows * d),
+            mid_rstd: k.allocate("mid_rstd", rows),
+            gate_up: k.allocate_stored("gate_up", rows * 2 * f),
+            swiglu: k.allocate_stored("swiglu", rows * f),
         });
-        let mut model = Model {
-            layers: layers.collect(),
-            weights: k("weights", table.len),
-            rope_table: k("rope_table", config.context * config.head_width()),
-            out: k("out", rows * d),
-            out_norm: k("out_norm", rows * d),
-            out_rstd: k("out_rstd", rows),
-            branch: k("branch", rows * d),
-            logits: k("logits", (LOGITS_AT_ONCE / vocab).clamp(1, rows) * vocab),
-            losses: k("losses", rows),
+        let layers = layers.collect();
+        let weights = k.allocate("weights", table.len);
+        Model {
+            layers,
+            weights,
+            low: k.shadow("low", weights),
+            rope_table: k.allocate("rope_table", config.context * config.head_width()),
+            out: k.allocate("out", rows * d),
+            out_norm: k.allocate_stored("out_norm", rows * d),
+            out_rstd: k.allocate("out_rstd", rows),
+            branch: k.allocate_stored("branch", rows * d),
+            logits: k.allocate_stored("logits", (k.logits_at_once() / vocab).clamp(1, rows) * vocab),
+            losses: k.allocate("losses", rows),
             inputs: kernels.allocate_tokens("inputs", rows),
             targets: kernels.allocate_tokens("targets", rows),
             positions: kernels.allocate_tokens("positions", rows),
@@ -142,19 +148,25 @@ impl<K: Kernels> Model<K> {
             kernels,
             config,
             table,
-        };
-        model.kernels.upload(model.rope_table, &rope_table(&config));
-        let positions: Vec<u32> = (0..rows).map(|row| (row % sequence) as u32).collect();
-        model.kernels.upload_tokens(model.positions, &positions);
-        model.set_weights(weights);
-        model
+        }
+    }
+
+    /// Fills what never changes, and the weights.
+    fn begin(&mut self, weights: &[f32]) -> Result<()> {
+        self.kernels.allocated()?;
+        self.kernels.upload(self.rope_table, &rope_table(&self.config));
+        let positions: Vec<u32> = (0..self.rows).map(|row| (row % self.sequence) as u32).collect();
+        self.kernels.upload_tokens(self.positions, &positions);
+        self.set_weights(weights);
+        Ok(())
     }
 
     pub fn set_weights(&mut self, weights: &[f32]) {
         self.kernels.upload(self.weights, weights);
+        self.kernels.round(self.weights, self.low);
     }
 
-    pub fn weights(&mut self) -> Vec<f32> {
+    pub fn weights(&mut self) -> Result<Vec<f32>> {
         self.kernels.download(self.weights)
     }
 
@@ -169,7 +181,7 @@ impl<K: Kernels> Model<K> {
     }
 
     /// The loss of each row. `inputs` and `targets` [rows]; rows with [`NO_TARGET`](crate::NO_TARGET) count 0.
-    pub fn losses(&mut self, inputs: &[u32], targets: &[u32]) -> Vec<f32> {
+    pub fn losses(&mut self, inputs: &[u32], targets: &[u32]) -> Result<Vec<f32>> {
         let mut losses = Vec::with_capacity(inputs.len());
         for (inputs, targets) in inputs.chunks(self.rows).zip(targets.chunks(self.rows)) {
             let pass = self.upload(inputs, targets);
@@ -183,23 +195,23 @@ impl<K: Kernels> Model<K> {
                     self.losses.slice(start, rows),
                 );
             }
-            losses.extend(self.kernels.download(self.losses.slice(0, pass.rows)));
+            losses.extend(self.kernels.download(self.losses.slice(0, pass.rows))?);
         }
-        losses
+        Ok(losses)
     }
 
     /// The logits of each row, [rows, V]: for tests and tools that can hold them.
-    pub fn logits(&mut self, inputs: &[u32]) -> Vec<f32> {
+    pub fn logits(&mut self, inputs: &[u32]) -> Result<Vec<f32>> {
         let mut all = Vec::with_capacity(inputs.len() * self.config.vocab_size);
         for inputs in inputs.chunks(self.rows) {
             let pass = self.upload(inputs, inputs);
             let normed = self.forward(pass);
             for (start, rows) in self.chunks(pass) {
                 let logits = self.logits_of(normed, start, rows);
-                all.extend(self.kernels.download(logits));
+                all.extend(self.kernels.download(logits)?);
             }
         }
-        all
+        Ok(all)
     }
 
     fn upload(&mut self, inputs: &[u32], targets: &[u32]) -> Pass {
@@ -215,14 +227,14 @@ impl<K: Kernels> Model<K> {
     }
 
     /// Chunks of rows whose logits are held at once: first row and number.
-    fn chunks(&self, pass: Pass) -> impl Iterator<Item = (usize, usize)> + use<K> {
+    fn chunks(&self, pass: Pass) -> impl Iterator<Item = (usize, usize)> + use<> {
         let most = self.logits.len / self.config.vocab_size;
         (0..pass.rows).step_by(most).map(move |start| (start, most.min(pass.rows - start)))
     }
 
     fn logits_of(&mut self, normed: View, start: usize, rows: usize) -> View {
         let Config { d_model: d, vocab_size: vocab, .. } = self.config;
-        let (logits, embedding) = (self.logits.slice(0, rows * vocab), self.weights.range(&self.table.embedding));
+        let (logits, embedding) = (self.logits.slice(0, rows * vocab), self.low.range(&self.table.embedding));
         self.kernels.matmul_nt(rows, vocab, d, normed.slice(start * d, rows * d), embedding, logits);
         logits
     }
@@ -249,6 +261,10 @@ impl<K: Kernels> Model<K> {
         (layer, next.slice(0, rows * d))
     }
 
+    fn layer_weights(&self, flat: View, l: usize) -> LayerWeights {
+        LayerWeights::of(flat, &self.table.layers[l])
+    }
+
     /// Tokens to the normalised output of the last layer, [R, d].
     fn forward(&mut self, pass: Pass) -> View {
         let Config { d_model: d, d_mlp: f, rms_eps: eps, .. } = self.config;
@@ -259,19 +275,19 @@ impl<K: Kernels> Model<K> {
 
         self.kernels.embedding_forward(d, inputs, self.weights.range(&self.table.embedding), self.layer(0, pass).0.x);
         for l in 0..self.config.n_layer {
-            let w = LayerWeights::of(self.weights, &self.table.layers[l]);
+            let (w, low) = (self.layer_weights(self.weights, l), self.layer_weights(self.low, l));
             let (a, next) = self.layer(l, pass);
             let k = &mut self.kernels;
             k.rmsnorm_forward(d, eps, a.x, w.attention_norm, a.norm, a.rstd);
-            k.matmul_nt(rows, 3 * d, d, a.norm, w.qkv, a.qkv);
+            k.matmul_nt(rows, 3 * d, d, a.norm, low.qkv, a.qkv);
             k.rope_forward(shape, positions, rope, a.qkv);
             k.attention_forward(shape, a.qkv, a.attention, a.lse);
-            k.matmul_nt(rows, d, d, a.attention, w.attention_out, branch);
+            k.matmul_nt(rows, d, d, a.attention, low.attention_out, branch);
             k.residual_forward(a.x, branch, a.mid);
             k.rmsnorm_forward(d, eps, a.mid, w.mlp_norm, a.mid_norm, a.mid_rstd);
-            k.matmul_nt(rows, 2 * f, d, a.mid_norm, w.gate_up, a.gate_up);
+            k.matmul_nt(rows, 2 * f, d, a.mid_norm, low.gate_up, a.gate_up);
             k.swiglu_forward(f, a.gate_up, a.swiglu);
-            k.matmul_nt(rows, d, f, a.swiglu, w.down, branch);
+            k.matmul_nt(rows, d, f, a.swiglu, low.down, branch);
             k.residual_forward(a.mid, branch, next);
         }
         self.kernels.rmsnorm_forward(d, eps, out, self.weights.range(&self.table.final_norm), out_norm, out_rstd);
@@ -280,16 +296,17 @@ impl<K: Kernels> Model<K> {
 }
 
 /// A model in training: gradients and moments beside the weights, all flat and of one layout.
-pub struct Trainer<K> {
-    pub model: Model<K>,
+pub struct Trainer {
+    pub model: Model,
     gradients: View,
     adam_m: View,
     adam_v: View,
-    /// [sum of losses, norm of the gradient] of the step
-    metrics: View,
-    /// Gradients of the residual stream [R, d], of a normalised or attention output [R, d], of qkv [R, 3 d],
+    /// See [`state`]
+    state: View,
+    /// Gradients of the residual stream [R, d], f32 and as products read it, of a normalised or attention output [R, d], of qkv [R, 3 d],
     /// of gate and up [R, 2 f], of SwiGLU [R, f]
     dx: View,
+    dx_low: View,
     dbranch: View,
     dqkv: View,
     dgate_up: View,
@@ -301,31 +318,52 @@ pub struct Trainer<K> {
 pub struct Metrics {
     /// Mean cross entropy over the tokens of the step, nats.
     pub loss: f32,
-    /// Norm of the gradient before clipping.
+    /// Norm of the gradient before clipping. Where it is not finite, the update was skipped.
     pub grad_norm: f32,
+    /// Loss scale after the step, and updates skipped so far.
+    pub loss_scale: f32,
+    pub skipped: u64,
 }
 
-impl<K: Kernels> Trainer<K> {
-    pub fn new(kernels: K, config: Config, weights: &[f32], batch: usize, sequence: usize) -> Self {
-        let mut model = Model::build(kernels, config, weights, batch, sequence, config.n_layer);
+impl Trainer {
+    pub fn new(kernels: Box<dyn Kernels>, config: Config, weights: &[f32], batch: usize, sequence: usize) -> Result<Self> {
+        let mut model = Model::build(kernels, config, batch, sequence, config.n_layer);
         let (rows, len, Config { d_model: d, d_mlp: f, .. }) = (model.rows, model.table.len, config);
-        let mut k = |label, len| model.kernels.allocate(label, len);
-        Trainer {
-            gradients: k("gradients", len),
-            adam_m: k("adam_m", len),
-            adam_v: k("adam_v", len),
-            metrics: k("metrics", 2),
-            dx: k("dx", rows * d),
-            dbranch: k("dbranch", rows * d),
-            dqkv: k("dqkv", rows * 3 * d),
-            dgate_up: k("dgate_up", rows * 2 * f),
-            dswiglu: k("dswiglu", rows * f),
+        let k = &mut model.kernels;
+        let dx = k.allocate("dx", rows * d);
+        let mut trainer = Trainer {
+            gradients: k.allocate("gradients", len),
+            adam_m: k.allocate("adam_m", len),
+            adam_v: k.allocate("adam_v", len),
+            state: k.allocate("state", state::LEN),
+            dx,
+            dx_low: k.shadow("dx_low", dx),
+            dbranch: k.allocate_stored("dbranch", rows * d),
+            dqkv: k.allocate_stored("dqkv", rows * 3 * d),
+            dgate_up: k.allocate_stored("dgate_up", rows * 2 * f),
+            dswiglu: k.allocate_stored("dswiglu", rows * f),
             model,
-        }
+        };
+        trainer.model.begin(weights)?;
+        let mut first = [0.0; state::LEN];
+        first[state::LOSS_SCALE] = trainer.model.kernels.precision().initial_loss_scale();
+        (first[state::BETA1_POWER], first[state::BETA2_POWER]) = (1.0, 1.0);
+        trainer.set_state(&first);
+        Ok(trainer)
     }
 
-    pub fn moments(&mut self) -> (Vec<f32>, Vec<f32>) {
-        (self.model.kernels.download(self.adam_m), self.model.kernels.download(self.adam_v))
+    /// Adam's first and second moments, in the layout of the weights.
+    pub fn moments(&mut self) -> Result<(Vec<f32>, Vec<f32>)> {
+        Ok((self.model.kernels.download(self.adam_m)?, self.model.kernels.download(self.adam_v)?))
+    }
+
+    /// What else moves from update to update: see [`state`].
+    pub fn state(&mut self) -> Result<Vec<f32>> {
+        self.model.kernels.download(self.state)
+    }
+
+    pub fn set_state(&mut self, state: &[f32]) {
+        self.model.kernels.upload(self.state, state);
     }
 
     pub fn set_moments(&mut self, m: &[f32], v: &[f32]) {
@@ -333,14 +371,19 @@ impl<K: Kernels> Trainer<K> {
         self.model.kernels.upload(self.adam_v, v);
     }
 
-    pub fn gradients(&mut self) -> Vec<f32> {
+    /// The sum so far, multiplied by the loss scale.
+    pub fn gradients(&mut self) -> Result<Vec<f32>> {
         self.model.kernels.download(self.gradients)
+    }
+
+    pub fn set_gradients(&mut self, gradients: &[f32]) {
+        self.model.kernels.upload(self.gradients, gradients);
     }
 
     /// Starts a step: nothing summed yet.
     pub fn begin(&mut self) {
         self.model.kernels.fill(self.gradients, 0.0);
-        self.model.kernels.fill(self.metrics, 0.0);
+        self.model.kernels.fill(self.state.slice(state::LOSS, 1), 0.0);
     }
 
     /// Adds a micro-batch: `windows` [sequences, sequence + 1], each token the target of the one before it.
@@ -361,17 +404,25 @@ impl<K: Kernels> Trainer<K> {
         }
     }
 
-    /// Ends a step: the norm of the gradient and one update of all weights. Needs no wait for the device.
-    pub fn update(&mut self, constants: AdamW) {
-        let (k, norm) = (&mut self.model.kernels, self.metrics.slice(1, 1));
+    /// Ends a step: the norm of the gradient and one update of all weights. Does not wait for the device.
+    pub fn update(&mut self, constants: AdamW) -> Ticket {
+        let (k, norm) = (&mut self.model.kernels, self.state.slice(state::GRAD_NORM, 1));
         k.grad_norm(self.gradients, norm);
-        k.adamw(constants, self.model.weights, self.gradients, self.adam_m, self.adam_v, norm);
+        k.loss_scale_update(constants, self.state);
+        k.adamw(constants, self.state, self.model.weights, self.model.low, self.gradients, self.adam_m, self.adam_v);
+        k.submit(self.state)
     }
 
-    /// Waits for the step and reads what it says. `scale` as in [`accumulate`](Self::accumulate).
-    pub fn metrics(&mut self, scale: f32) -> Metrics {
-        let metrics = self.model.kernels.download(self.metrics);
-        Metrics { loss: metrics[0] * scale, grad_norm: metrics[1] }
+    /// What the oldest step that was not asked for says of itself: None while the device is not there yet, unless `wait`.
+    /// `scale` as in [`accumulate`](Self::accumulate).
+    pub fn metrics(&mut self, ticket: Ticket, scale: f32, wait: bool) -> Result<Option<Metrics>> {
+        let report = self.model.kernels.collect(ticket, wait)?;
+        Ok(report.map(|report| Metrics {
+            loss: report[state::LOSS] * scale,
+            grad_norm: report[state::GRAD_NORM],
+            loss_scale: report[state::LOSS_SCALE],
+            skipped: report[state::SKIPPED] as u64,
+        }))
     }
 
     /// The mirror of `Model::forward`, from the loss up to the embedding.
@@ -381,38 +432,40 @@ impl<K: Kernels> Trainer<K> {
         let m = &mut self.model;
         let (inputs, positions, rope) = (m.inputs.slice(0, rows), m.positions.slice(0, rows), m.rope_table);
         let (embedding, final_norm) = (m.table.embedding.clone(), m.table.final_norm.clone());
-        let (w_embedding, g_embedding) = (m.weights.range(&embedding), self.gradients.range(&embedding));
+        let (low_embedding, g_embedding) = (m.low.range(&embedding), self.gradients.range(&embedding));
         let (out, out_norm, out_rstd) = (m.out.slice(0, rows * d), m.out_norm.slice(0, rows * d), m.out_rstd.slice(0, rows));
-        let (dx, dbranch) = (self.dx.slice(0, rows * d), self.dbranch.slice(0, rows * d));
+        let [dx, dx_low, dbranch] = [self.dx, self.dx_low, self.dbranch].map(|view| view.slice(0, rows * d));
         let (dqkv, dgate_up, dswiglu) =
             (self.dqkv.slice(0, rows * 3 * d), self.dgate_up.slice(0, rows * 2 * f), self.dswiglu.slice(0, rows * f));
 
         for (start, rows) in m.chunks(pass) {
             let (normed, dnormed) = (out_norm.slice(start * d, rows * d), dbranch.slice(start * d, rows * d));
             let logits = m.logits_of(out_norm, start, rows);
-            m.kernels.cross_entropy_backward(vocab, scale, logits, m.targets.slice(start, rows), m.losses.slice(start, rows));
-            m.kernels.matmul_nn(rows, d, vocab, logits, w_embedding, dnormed);
+            let (targets, losses) = (m.targets.slice(start, rows), m.losses.slice(start, rows));
+            m.kernels.cross_entropy_backward(vocab, scale, self.state, logits, targets, losses);
+            m.kernels.matmul_nn(rows, d, vocab, logits, low_embedding, dnormed);
             m.kernels.matmul_tn(vocab, d, rows, logits, normed, g_embedding);
         }
-        m.kernels.sum(m.losses.slice(0, rows), self.metrics.slice(0, 1));
+        m.kernels.sum(m.losses.slice(0, rows), self.state.slice(state::LOSS, 1));
         m.kernels.fill(dx, 0.0);
         m.kernels.rmsnorm_backward(d, out, m.weights.range(&final_norm), out_rstd, dbranch, dx, self.gradients.range(&final_norm));
         for l in (0..m.config.n_layer).rev() {
-            let w = LayerWeights::of(m.weights, &m.table.layers[l]);
-            let g = LayerWeights::of(self.gradients, &m.table.layers[l]);
+            let (w, low, g) = (m.layer_weights(m.weights, l), m.layer_weights(m.low, l), m.layer_weights(self.gradients, l));
             let (a, _) = m.layer(l, pass);
             let k = &mut m.kernels;
-            k.matmul_nn(rows, f, d, dx, w.down, dswiglu);
-            k.matmul_tn(d, f, rows, dx, a.swiglu, g.down);
+            k.round(dx, dx_low);
+            k.matmul_nn(rows, f, d, dx_low, low.down, dswiglu);
+            k.matmul_tn(d, f, rows, dx_low, a.swiglu, g.down);
             k.swiglu_backward(f, a.gate_up, dswiglu, dgate_up);
-            k.matmul_nn(rows, d, 2 * f, dgate_up, w.gate_up, dbranch);
+            k.matmul_nn(rows, d, 2 * f, dgate_up, low.gate_up, dbranch);
             k.matmul_tn(2 * f, d, rows, dgate_up, a.mid_norm, g.gate_up);
             k.rmsnorm_backward(d, a.mid, w.mlp_norm, a.mid_rstd, dbranch, dx, g.mlp_norm);
-            k.matmul_nn(rows, d, d, dx, w.attention_out, dbranch);
-            k.matmul_tn(d, d, rows, dx, a.attention, g.attention_out);
+            k.round(dx, dx_low);
+            k.matmul_nn(rows, d, d, dx_low, low.attention_out, dbranch);
+            k.matmul_tn(d, d, rows, dx_low, a.attention, g.attention_out);
             k.attention_backward(shape, a.qkv, a.attention, a.lse, dbranch, dqkv);
             k.rope_backward(shape, positions, rope, dqkv);
-            k.matmul_nn(rows, d, 3 * d, dqkv, w.qkv, dbranch);
+            k.matmul_nn(rows, d, 3 * d, dqkv, low.qkv, dbranch);
             k.matmul_tn(3 * d, d, rows, dqkv, a.norm, g.qkv);
             k.rmsnorm_backward(d, a.x, w.attention_norm, a.rstd, dbranch, dx, g.attention_norm);
         }

@@ -34,8 +34,11 @@ pub struct State {
     /// The settings that decide the weights.
     pub settings: serde_json::Value,
     pub tokenizer_sha256: String,
-    /// What computed it; other devices give other bits.
+    /// What computed it, and what it keeps values in; others give other bits.
     pub device: String,
+    pub precision: String,
+    /// What moves from update to update beside the tensors: loss scale, skipped updates, powers of Adam's betas.
+    pub update: Vec<f32>,
 }
 
 /// Everything needed to go on.
@@ -153,8 +156,15 @@ mod tests {
         let config = Config::new(&section, 260);
         let table = TensorTable::new(&config);
         let weights = crate::initial_weights(&table, 1);
-        let state =
-            State { step: 7, config, settings: serde_json::json!({"lr": 6e-4}), tokenizer_sha256: "ab".into(), device: "cpu".into() };
+        let state = State {
+            step: 7,
+            config,
+            settings: serde_json::json!({"lr": 6e-4}),
+            tokenizer_sha256: "ab".into(),
+            device: "cpu".into(),
+            precision: "f32".into(),
+            update: vec![0.1, 65_536.0, 0.9f32.powi(7)],
+        };
         Checkpoint { state, adam_m: weights.iter().map(|w| w * 0.1).collect(), adam_v: weights.iter().map(|w| w * w).collect(), weights }
     }
 

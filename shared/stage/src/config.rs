@@ -89,9 +89,9 @@ sections! {
     }
     /// The training run.
     train Train {
-        /// auto, cpu
+        /// auto, cpu, gpu, gpu:N (`train --list-devices`)
         device: String = "auto".into(),
-        /// auto, f32
+        /// What a GPU keeps values in: auto, f32, f16, bf16. Arithmetic is f32 with all of them.
         precision: String = "auto".into(),
         steps: u64 = 12_000,
         /// Sequences per micro-batch.
@@ -119,12 +119,16 @@ sections! {
     /// Perplexity of the validation stories.
     eval Eval {
         device: String = "auto".into(),
+        /// f32, f16, bf16, auto
+        precision: String = "f32".into(),
         /// Tokens each window advances; the rest of the window is context only.
         stride: u32 = 256,
     }
     /// Telling stories.
     sample Sample {
         device: String = "auto".into(),
+        /// f32, f16, bf16, auto
+        precision: String = "f32".into(),
         prompts: Vec<String> = ["Once upon a time", "Lily found a big", "The little dog wanted", "On a sunny day,", "There was a kind"]
             .map(String::from).into(),
         /// Stories per prompt.

@@ -1,22 +1,173 @@
 //! What the stages with a model share: the engine, the model of a folder, results on stdout.
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use compute::Cpu;
+use compute::gpu::{self, Adapter, Device, adapters};
+use compute::{Cpu, EngineError, Gpu, Kernels, Precision, wgsl};
 use model::{Config, load_folder};
-use stage::{Failure, Pipeline, Result};
+use stage::{Failure, Log, Pipeline, Result};
 
-/// The engine that `device` and `precision` name. `key` is the section they come from, for the error.
-pub fn engine(section: &str, device: &str, precision: &str) -> Result<Cpu> {
-    if !["auto", "cpu"].contains(&device) {
-        return Err(Failure::usage(format!("{section}.device = {device:?}: expected \"auto\" or \"cpu\", the engines there are")));
+/// What computes: the CPU engine, or an opened GPU and the precision it keeps values in.
+#[derive(Clone)]
+pub enum Engine {
+    Cpu,
+    Gpu { device: Arc<Device>, precision: Precision, head_width: usize },
+}
+
+/// What is asked of [`Engine::open`].
+pub struct Wanted<'a> {
+    /// The section that `device` and `precision` come from, for errors.
+    pub section: &'a str,
+    pub device: &'a str,
+    pub precision: &'a str,
+    /// `--shaders`: a folder to read shaders from.
+    pub shaders: Option<&'a Path>,
+    /// `--profile`: keep the time of every kernel.
+    pub profile: bool,
+    /// Elements of a head, for which kernels are compiled.
+    pub head_width: usize,
+}
+
+/// For `map_err`: an engine's error with the exit code it has.
+pub fn failed(error: EngineError) -> Failure {
+    match error {
+        EngineError::NoDevice(_) | EngineError::Unsupported(_) => Failure::usage(error.to_string()),
+        EngineError::Shader(message) => Failure::BadInput(message),
+        EngineError::Probe(_) | EngineError::OutOfMemory { .. } | EngineError::DeviceLost(_) => Failure::try_again(error.to_string()),
     }
-    if !["auto", "f32"].contains(&precision) {
-        return Err(Failure::usage(format!(
-            "{section}.precision = {precision:?}: expected \"auto\" or \"f32\", what the CPU engine computes in"
-        )));
+}
+
+impl Engine {
+    /// Opens the engine that is asked for and says in one line why it is this one.
+    pub fn open(wanted: &Wanted, log: &Log) -> Result<Self> {
+        let Wanted { section, device, precision, .. } = *wanted;
+        let asked = match precision {
+            "auto" => None,
+            "f32" => Some(Precision::F32),
+            "f16" => Some(Precision::F16),
+            "bf16" => Some(Precision::Bf16),
+            _ => {
+                return Err(Failure::usage(format!("{section}.precision = {precision:?}: expected \"auto\", \"f32\", \"f16\" or \"bf16\"")));
+            }
+        };
+        let choice = match device.split_once(':') {
+            None if device == "auto" || device == "gpu" => adapters::Choice::Best,
+            Some(("gpu", number)) if number.parse::<usize>().is_ok() => adapters::Choice::Number(number.parse().unwrap_or_default()),
+            None if device == "cpu" => return Self::cpu(wanted, asked),
+            _ => return Err(Failure::usage(format!("{section}.device = {device:?}: expected \"auto\", \"cpu\", \"gpu\" or \"gpu:N\""))),
+        };
+        let opened = Self::gpu(wanted, choice, asked, log);
+        match opened {
+            // A shader that does not compile is the user's own, whatever the device.
+            Err(error) if device == "auto" && !matches!(error, EngineError::Shader(_)) => {
+                if wanted.profile {
+                    return Err(Failure::usage(format!("--profile times the kernels of a GPU\n{error}")));
+                }
+                let reason = error.to_string();
+                match error {
+                    EngineError::NoDevice(_) => {
+                        log.say(format!("device auto: the CPU engine, since {}", reason.lines().next().unwrap_or_default()))
+                    }
+                    _ => log.warn(format!("device auto: the CPU engine, since the GPU cannot be used: {reason}")),
+                }
+                Self::cpu(wanted, asked)
+            }
+            opened => opened.map_err(failed),
+        }
     }
-    Ok(Cpu::new())
+
+    fn cpu(wanted: &Wanted, asked: Option<Precision>) -> Result<Self> {
+        if let Some(precision) = asked.filter(|&precision| precision != Precision::F32) {
+            return Err(Failure::usage(format!(
+                "{}.precision = \"{precision}\": the CPU engine computes in f32\n  remedy: --precision auto, or a GPU (--list-devices)",
+                wanted.section
+            )));
+        }
+        if wanted.profile {
+            return Err(Failure::usage("--profile times the kernels of a GPU: expected --device gpu"));
+        }
+        Ok(Engine::Cpu)
+    }
+
+    fn gpu(wanted: &Wanted, choice: adapters::Choice, asked: Option<Precision>, log: &Log) -> compute::kernels::Result<Self> {
+        let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
+        let options = gpu::Options {
+            library: wanted.shaders.map_or(Ok(wgsl::Library::Embedded), wgsl::folder)?,
+            profile: wanted.profile,
+            memory_limit: number("BEDTIME_GPU_MEMORY_MIB").map(|mib| mib << 20),
+            cache: cache_folder(),
+            ..Default::default()
+        };
+        let adapter = adapters::choose(choice)?;
+        let (best, why) = adapter.best_precision();
+        let name = adapter.name();
+        let device = Device::open(adapter, options)?;
+        let head_width = wanted.head_width;
+        // What fails its probe is dropped for the next one.
+        let tries: Vec<(Precision, &str)> = match asked {
+            Some(precision) => vec![(precision, "as asked")],
+            None if best == Precision::F32 => vec![(best, why)],
+            None => vec![(best, why), (Precision::F32, "the faster one failed its probe")],
+        };
+        let mut last = None;
+        for (precision, why) in tries {
+            match Gpu::open(&device, precision, head_width) {
+                Ok(_) => {
+                    log.say(format!("device {}: {name}, {precision}: {why}", wanted.device));
+                    return Ok(Engine::Gpu { device, precision, head_width });
+                }
+                Err(error @ EngineError::Probe(_)) => {
+                    log.warn(format!("{error}"));
+                    last = Some(error);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Err(last.unwrap_or_else(|| EngineError::NoDevice("no precision could be tried".into())))
+    }
+
+    /// A fresh engine.
+    pub fn kernels(&self) -> Result<Box<dyn Kernels>> {
+        match self {
+            Engine::Cpu => Ok(Cpu::boxed()),
+            Engine::Gpu { device, precision, head_width } => Gpu::open(device, *precision, *head_width).map_err(failed),
+        }
+    }
+
+    pub fn precision(&self) -> Precision {
+        match self {
+            Engine::Cpu => Precision::F32,
+            Engine::Gpu { precision, .. } => *precision,
+        }
+    }
+
+    pub fn is_gpu(&self) -> bool {
+        matches!(self, Engine::Gpu { .. })
+    }
+}
+
+/// Where compiled shaders are kept: `BEDTIME_CACHE`, or the user's folder for such things.
+fn cache_folder() -> Option<PathBuf> {
+    let folder = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    folder("BEDTIME_CACHE")
+        .or_else(|| folder("XDG_CACHE_HOME").map(|cache| cache.join("bedtime")))
+        .or_else(|| folder("LOCALAPPDATA").map(|cache| cache.join("bedtime")))
+        .or_else(|| folder("HOME").map(|home| home.join(".cache/bedtime")))
+}
+
+/// Every device there is, and what `auto` would do with it.
+pub fn list_devices() -> String {
+    let adapters = adapters::list();
+    let chosen = adapters.iter().position(|adapter| !adapter.is_software());
+    let mut text: String =
+        adapters.iter().enumerate().map(|(i, adapter): (usize, &Adapter)| adapter.describe(i, chosen == Some(i))).collect();
+    let auto = if chosen.is_some() { "would take a GPU" } else { "would take it: there is no GPU that is hardware" };
+    text.push_str(&format!("cpu    {}\n  f32\n  auto {auto}\n", Cpu::boxed().device()));
+    if chosen.is_none() {
+        text.push_str(&format!("\n{}\n", adapters::why_no_gpu(&adapters)));
+    }
+    text
 }
 
 /// Reads the trained model of `folder`. Refuses a pipeline whose context is larger than the model's.

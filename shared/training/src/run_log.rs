@@ -23,6 +23,9 @@ pub struct Line {
     pub elapsed_s: f64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub val_loss: Option<f64>,
+    /// Where the precision needs one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub loss_scale: Option<f32>,
 }
 
 pub struct RunLog {
@@ -71,8 +74,16 @@ mod tests {
     fn going_on_leaves_no_gap_and_no_double_line() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("loss.jsonl");
-        let line =
-            |step| Line { step, loss: 2.5, lr: 1e-3, grad_norm: 1.0, tokens_per_second: 10.0, elapsed_s: step as f64, val_loss: None };
+        let line = |step| Line {
+            step,
+            loss: 2.5,
+            lr: 1e-3,
+            grad_norm: 1.0,
+            tokens_per_second: 10.0,
+            elapsed_s: step as f64,
+            val_loss: None,
+            loss_scale: None,
+        };
         let mut log = RunLog::open(&path, 0).unwrap();
         for step in [0, 10, 20, 30] {
             log.append(line(step)).unwrap();

@@ -1,7 +1,9 @@
 //! The loss of a model on packed tokens, every token counted once.
-use compute::{Kernels, Model, NO_TARGET};
+use compute::{Model, NO_TARGET};
 use corpus::bin::Bin;
 use stage::{Failure, Result};
+
+use crate::engine::failed;
 
 /// Sums over the tokens that were scored.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -43,13 +45,7 @@ pub(crate) fn check_ids(bin: &Bin, ids: &[u32], vocab_size: usize) -> Result<()>
 /// Scores the first `windows` windows of the bin (0: all of it). A window has the `sequence` tokens that the model was
 /// built for and advances by `stride`; tokens that an earlier window scored are context only. The first token of the bin
 /// follows nothing and is not scored. `advance` hears of each batch's tokens.
-pub fn score<K: Kernels>(
-    model: &mut Model<K>,
-    bin: &Bin,
-    stride: usize,
-    windows: u64,
-    mut advance: impl FnMut(u64) -> Result<()>,
-) -> Result<Score> {
+pub fn score(model: &mut Model, bin: &Bin, stride: usize, windows: u64, mut advance: impl FnMut(u64) -> Result<()>) -> Result<Score> {
     let sequence = model.sequence() as u64;
     let stride = (stride as u64).min(sequence);
     if bin.len() < sequence + 1 {
@@ -84,7 +80,7 @@ pub fn score<K: Kernels>(
             targets.extend(window.iter().enumerate().skip(1).map(target));
             scored = start + sequence + 1;
         }
-        score.nats += model.losses(&inputs, &targets).iter().map(|&loss| f64::from(loss)).sum::<f64>();
+        score.nats += model.losses(&inputs, &targets).map_err(failed)?.iter().map(|&loss| f64::from(loss)).sum::<f64>();
         score.tokens += scored - before;
         advance(scored - before)?;
     }

@@ -1,8 +1,10 @@
 //! Prompts to stories.
-use compute::{Choice, Decoder, Kernels, Row};
+use compute::{Choice, Decoder, Row};
 use corpus::tokenizer::Tokenizer;
 use serde::Serialize;
 use stage::{Failure, Random, Result};
+
+use crate::engine::failed;
 
 /// How stories are told.
 #[derive(Clone, Copy, Debug)]
@@ -43,7 +45,7 @@ struct Teller {
 }
 
 /// One story per prompt. A story's randomness depends on the seed and its index alone.
-pub fn tell<K: Kernels>(decoder: &mut Decoder<K>, tokenizer: &Tokenizer, prompts: &[String], manner: Manner) -> Result<Vec<Story>> {
+pub fn tell(decoder: &mut Decoder, tokenizer: &Tokenizer, prompts: &[String], manner: Manner) -> Result<Vec<Story>> {
     let vocab = decoder.config().vocab_size;
     if tokenizer.vocab_size() as usize > vocab {
         let found = format!("a vocabulary of {}", tokenizer.vocab_size());
@@ -65,7 +67,7 @@ pub fn tell<K: Kernels>(decoder: &mut Decoder<K>, tokenizer: &Tokenizer, prompts
             let random = Random::new(manner.seed, "sample", (group * manner.slots + i) as u64);
             tellers.push(Teller { prompt: ids, told: Vec::new(), random, position: 0, ended: false });
         }
-        tell_group(decoder, tokenizer.eos(), &mut tellers, manner);
+        tell_group(decoder, tokenizer.eos(), &mut tellers, manner)?;
         for (prompt, teller) in prompts.iter().zip(tellers) {
             let text = tokenizer.decode(&[teller.prompt, teller.told.clone()].concat());
             stories.push(Story { prompt: prompt.clone(), text, tokens: teller.told, ended: teller.ended });
@@ -74,7 +76,7 @@ pub fn tell<K: Kernels>(decoder: &mut Decoder<K>, tokenizer: &Tokenizer, prompts
     Ok(stories)
 }
 
-fn tell_group<K: Kernels>(decoder: &mut Decoder<K>, eos: u32, tellers: &mut [Teller], manner: Manner) {
+fn tell_group(decoder: &mut Decoder, eos: u32, tellers: &mut [Teller], manner: Manner) -> Result<()> {
     let (context, vocab) = (decoder.config().context, decoder.config().vocab_size);
     for (slot, teller) in tellers.iter_mut().enumerate() {
         read_all_but_last(decoder, slot, teller, context);
@@ -91,7 +93,7 @@ fn tell_group<K: Kernels>(decoder: &mut Decoder<K>, eos: u32, tellers: &mut [Tel
             }
         }
         let rows: Vec<Row> = slots.iter().map(|&slot| tellers[slot].row(slot)).collect();
-        let logits = decoder.next(&rows);
+        let logits = decoder.next(&rows).map_err(failed)?;
         for (slot, logits) in slots.drain(..).zip(logits.chunks_exact(vocab)) {
             let teller = &mut tellers[slot];
             teller.position += 1;
@@ -103,10 +105,11 @@ fn tell_group<K: Kernels>(decoder: &mut Decoder<K>, eos: u32, tellers: &mut [Tel
             }
         }
     }
+    Ok(())
 }
 
 /// Puts the last `most` tokens into the cache from position 0 on, but for the very last, which asks what comes next.
-fn read_all_but_last<K: Kernels>(decoder: &mut Decoder<K>, slot: usize, teller: &mut Teller, most: usize) {
+fn read_all_but_last(decoder: &mut Decoder, slot: usize, teller: &mut Teller, most: usize) {
     let ids = [teller.prompt.as_slice(), &teller.told].concat();
     let kept = &ids[ids.len() - ids.len().min(most.max(1))..];
     let before = &kept[..kept.len() - 1];

@@ -3,7 +3,7 @@ use multiversion::multiversion;
 use rayon::prelude::*;
 
 use super::math::{exp, max_of, sum_of};
-use crate::kernels::{AdamW, NO_TARGET};
+use crate::kernels::{AdamW, NO_TARGET, state};
 
 /// Elements per task over flat buffers.
 const PART: usize = 1 << 14;
@@ -74,14 +74,32 @@ struct Factors {
     eps: f32,
 }
 
-pub fn adamw(constants: AdamW, weights: &mut [f32], gradients: &[f32], m: &mut [f32], v: &mut [f32], norm: f32) {
-    let AdamW { learning_rate, beta1, beta2, eps, weight_decay, decay_len, clip, step } = constants;
-    let correction = |beta: f32| 1.0 - f64::from(beta).powi(i32::try_from(step).unwrap_or(i32::MAX));
+/// The scale stays what it is: f32 needs none.
+pub fn loss_scale_update(constants: AdamW, s: &mut [f32]) {
+    let scale = s[state::LOSS_SCALE];
+    s[state::GRAD_NORM] /= scale;
+    if !s[state::GRAD_NORM].is_finite() {
+        s[state::SKIPPED] += 1.0;
+        s[state::GOOD_STEPS] = 0.0;
+        s[state::FACTOR] = 0.0;
+        return;
+    }
+    s[state::GOOD_STEPS] += 1.0;
+    s[state::BETA1_POWER] *= constants.beta1;
+    s[state::BETA2_POWER] *= constants.beta2;
+    s[state::FACTOR] = (constants.clip / (s[state::GRAD_NORM] + 1e-6)).min(1.0) / scale;
+}
+
+pub fn adamw(constants: AdamW, state: &[f32], weights: &mut [f32], gradients: &[f32], m: &mut [f32], v: &mut [f32]) {
+    let AdamW { learning_rate, beta1, beta2, eps, weight_decay, decay_len, .. } = constants;
+    if state[state::FACTOR] == 0.0 {
+        return;
+    }
     let factors = Factors {
-        gradient: (clip / (norm + 1e-6)).min(1.0),
+        gradient: state[state::FACTOR],
         keep: 1.0,
-        rate: (f64::from(learning_rate) / correction(beta1)) as f32,
-        correction2: (1.0 / correction(beta2)) as f32,
+        rate: learning_rate / (1.0 - state[state::BETA1_POWER]),
+        correction2: 1.0 / (1.0 - state[state::BETA2_POWER]),
         beta1,
         beta2,
         eps,

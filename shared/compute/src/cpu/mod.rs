@@ -9,7 +9,7 @@ mod normalise;
 
 use rayon::prelude::*;
 
-use crate::kernels::{AdamW, AttentionShape, Kernels, Tokens, View};
+use crate::kernels::{AdamW, AttentionShape, Kernels, Precision, Result, Ticket, Tokens, View};
 use matmul::Strided;
 
 /// Buffers in memory. A kernel takes its output buffer out while it runs, so an input in the same buffer is a panic,
@@ -20,14 +20,18 @@ pub struct Cpu {
     tokens: Vec<Vec<u32>>,
     workspace: matmul::Workspace,
     partial: Vec<f32>,
+    /// Reports that were not collected yet, and how many ever were asked for.
+    reports: std::collections::VecDeque<Vec<f32>>,
+    submitted: u64,
 }
 
 /// Rows per task of kernels that work row by row.
 const ROWS: usize = 32;
 
 impl Cpu {
-    pub fn new() -> Self {
-        Self::default()
+    /// The engine, for [`Trainer`](crate::Trainer), [`Model`](crate::Model) or [`Decoder`](crate::Decoder).
+    pub fn boxed() -> Box<dyn Kernels> {
+        Box::<Self>::default()
     }
 
     fn get(&self, view: View) -> &[f32] {
@@ -80,14 +84,30 @@ impl Kernels for Cpu {
         format!("cpu {}{features}", std::env::consts::ARCH)
     }
 
+    fn precision(&self) -> Precision {
+        Precision::F32
+    }
+
     fn allocate(&mut self, _label: &'static str, len: usize) -> View {
         self.buffers.push(vec![0.0; len]);
         View { buffer: self.buffers.len() - 1, offset: 0, len }
     }
 
+    fn allocate_stored(&mut self, label: &'static str, len: usize) -> View {
+        self.allocate(label, len)
+    }
+
     fn allocate_tokens(&mut self, _label: &'static str, len: usize) -> Tokens {
         self.tokens.push(vec![0; len]);
         Tokens { buffer: self.tokens.len() - 1, offset: 0, len }
+    }
+
+    fn allocated(&mut self) -> Result<()> {
+        Ok(()) // without memory the process has ended by now
+    }
+
+    fn bytes(&self) -> u64 {
+        self.buffers.iter().map(|buffer| 4 * buffer.len() as u64).chain(self.tokens.iter().map(|ids| 4 * ids.len() as u64)).sum()
     }
 
     fn upload(&mut self, to: View, values: &[f32]) {
@@ -98,17 +118,36 @@ impl Kernels for Cpu {
         self.tokens[to.buffer][to.offset..to.offset + to.len].copy_from_slice(values);
     }
 
-    fn download(&mut self, from: View) -> Vec<f32> {
-        self.get(from).to_vec()
+    fn download(&mut self, from: View) -> Result<Vec<f32>> {
+        Ok(self.get(from).to_vec())
+    }
+
+    fn submit(&mut self, report: View) -> Ticket {
+        self.reports.push_back(self.get(report).to_vec());
+        self.submitted += 1;
+        Ticket(self.submitted - 1)
+    }
+
+    fn collect(&mut self, ticket: Ticket, _wait: bool) -> Result<Option<Vec<f32>>> {
+        assert_eq!(ticket.0, self.submitted - self.reports.len() as u64, "reports are collected in order");
+        Ok(self.reports.pop_front())
     }
 
     fn fill(&mut self, out: View, value: f32) {
         self.write([out], |_, [out]| out.par_chunks_mut(1 << 16).for_each(|part| part.fill(value)));
     }
 
-    fn rows_at_once(&self) -> usize {
+    fn round(&mut self, of: View, shadow: View) {
+        assert_eq!(of, shadow, "a shadow in f32 is the view itself");
+    }
+
+    fn rows_at_once(&self, _widest: usize) -> usize {
         // What one layer touches then stays near the last cache, and memory does not grow with the batch.
         2048
+    }
+
+    fn logits_at_once(&self) -> usize {
+        1 << 22
     }
 
     fn embedding_forward(&mut self, width: usize, tokens: Tokens, table: View, out: View) {
@@ -179,7 +218,8 @@ impl Kernels for Cpu {
         self.write([losses], |cpu, [losses]| loss::cross_entropy_forward(vocab, cpu.get(logits), cpu.ids(targets), losses));
     }
 
-    fn cross_entropy_backward(&mut self, vocab: usize, scale: f32, logits: View, targets: Tokens, losses: View) {
+    fn cross_entropy_backward(&mut self, vocab: usize, scale: f32, state: View, logits: View, targets: Tokens, losses: View) {
+        let scale = scale * self.get(state)[crate::state::LOSS_SCALE];
         self.write([logits, losses], |cpu, [logits, losses]| loss::cross_entropy_backward(vocab, scale, logits, cpu.ids(targets), losses));
     }
 
@@ -191,9 +231,14 @@ impl Kernels for Cpu {
         self.write([norm], |cpu, [norm]| norm[0] = loss::grad_norm(cpu.get(gradients)));
     }
 
-    fn adamw(&mut self, constants: AdamW, weights: View, gradients: View, m: View, v: View, norm: View) {
+    fn loss_scale_update(&mut self, constants: AdamW, state: View) {
+        self.write([state], |_, [state]| loss::loss_scale_update(constants, state));
+    }
+
+    fn adamw(&mut self, constants: AdamW, state: View, weights: View, shadow: View, gradients: View, m: View, v: View) {
+        self.round(weights, shadow);
         self.write([weights, m, v], |cpu, [weights, m, v]| {
-            loss::adamw(constants, weights, cpu.get(gradients), m, v, cpu.get(norm)[0]);
+            loss::adamw(constants, cpu.get(state), weights, cpu.get(gradients), m, v);
         });
     }
 

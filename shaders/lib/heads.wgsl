@@ -1,0 +1,8 @@
+// Heads of HEAD_WIDTH elements as vectors of four, what lies beyond the width being 0, and tiles of them in workgroup memory.
+//
+// HEAD_WIDTH and TILE_ROWS come from the prelude: two tiles fill at most 16 KiB, the least a device has.
+const VECTORS: u32 = (HEAD_WIDTH + 3u) / 4u;
+const LOWEST: f32 = -3.4028234e38;
+
+var<workgroup> first_tile: array<vec4<f32>, TILE_ROWS * VECTORS>;
+var<workgroup> second_tile: array<vec4<f32>, TILE_ROWS * VECTORS>;

@@ -1,0 +1,226 @@
+//! An opened GPU: its features and limits, its compiled kernels, and what it has to say when something is wrong.
+use std::collections::{HashMap, HashSet};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::adapters::{self, Adapter};
+use super::pipeline::{self, KERNELS, Pipeline};
+use crate::EngineError;
+use crate::kernels::{Precision, Result};
+use crate::wgsl::{Library, Variant};
+
+/// How a GPU is opened.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// The shaders in the program, or those of a folder.
+    pub library: Library,
+    /// Keeps bounds checks in the shaders.
+    pub checks: bool,
+    /// Keeps the time of every kernel; slows the step down.
+    pub profile: bool,
+    /// Asks for WebGPU's default limits only, whatever the adapter has.
+    pub default_limits: bool,
+    /// Takes it that there is no more memory than so many bytes, to see what happens then.
+    pub memory_limit: Option<u64>,
+    /// Takes the kernels without a probe: for tests of whether their tests find faults.
+    pub unprobed: bool,
+    /// Where compiled pipelines are kept from run to run.
+    pub cache: Option<PathBuf>,
+}
+
+/// A GPU with its kernels, shared by all engines on it.
+pub struct Device {
+    pub(super) device: wgpu::Device,
+    pub(super) queue: wgpu::Queue,
+    pub adapter: Adapter,
+    pub options: Options,
+    /// What the device was granted.
+    pub limits: wgpu::Limits,
+    troubles: Arc<Troubles>,
+    pipelines: Mutex<HashMap<(&'static str, Variant), Arc<Pipeline>>>,
+    cache: Option<(wgpu::PipelineCache, PathBuf)>,
+    /// Precisions and head widths whose probe was passed.
+    probed: Mutex<HashSet<(Precision, u32)>>,
+}
+
+/// What the driver reported on its own threads.
+#[derive(Default)]
+struct Troubles {
+    lost: Mutex<Option<String>>,
+    error: Mutex<Option<String>>,
+}
+
+fn note(place: &Mutex<Option<String>>, text: String) {
+    place.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(text);
+}
+
+fn noted(place: &Mutex<Option<String>>) -> Option<String> {
+    place.lock().unwrap_or_else(PoisonError::into_inner).clone()
+}
+
+impl Device {
+    pub fn open(adapter: Adapter, options: Options) -> Result<Arc<Self>> {
+        let optional = [Precision::F16, Precision::Bf16].map(adapters::needed).into_iter().fold(
+            wgpu::Features::PIPELINE_CACHE | if options.profile { wgpu::Features::TIMESTAMP_QUERY } else { wgpu::Features::empty() },
+            |all, one| all | one,
+        );
+        let features = adapter.features & optional;
+        if options.profile && !features.contains(wgpu::Features::TIMESTAMP_QUERY) {
+            return Err(EngineError::Unsupported(format!(
+                "{}: no timestamps\n  expected: a driver that can tell when a kernel began and ended\n  remedy: leave --profile away",
+                adapter.name()
+            )));
+        }
+        let mut limits = wgpu::Limits::defaults();
+        if !options.default_limits {
+            limits.max_buffer_size = adapter.limits.max_buffer_size;
+            limits.max_storage_buffer_binding_size = adapter.limits.max_storage_buffer_binding_size;
+            limits.min_storage_buffer_offset_alignment = adapter.limits.min_storage_buffer_offset_alignment;
+        }
+        let mut small = Vec::new();
+        limits
+            .check_limits_with_fail_fn(&adapter.limits, false, |name, needed, has| small.push(format!("{name} is {has}, needed {needed}")));
+        // What a compute shader never touches (textures, vertices) may be as small as it likes.
+        small.retain(|text| ["compute", "storage_buffer", "buffer_size", "uniform"].iter().any(|part| text.contains(part)));
+        if !small.is_empty() {
+            return Err(EngineError::Unsupported(format!(
+                "{}: {}\n  expected: the limits of WebGPU\n  remedy: another GPU (--list-devices), or --device cpu",
+                adapter.name(),
+                small.join(", ")
+            )));
+        }
+        let descriptor = wgpu::DeviceDescriptor {
+            label: Some("bedtime"),
+            required_features: features,
+            required_limits: limits.or_worse_values_from(&adapter.limits),
+            memory_hints: wgpu::MemoryHints::Performance,
+            ..Default::default()
+        };
+        let (device, queue) = pollster::block_on(adapter.adapter.request_device(&descriptor)).map_err(|error| {
+            EngineError::NoDevice(format!(
+                "{}: it cannot be opened: {error}\n  remedy: see that no other program holds it and the driver is whole; or --device cpu",
+                adapter.name()
+            ))
+        })?;
+        let troubles = Arc::<Troubles>::default();
+        let (lost, errors) = (troubles.clone(), troubles.clone());
+        device.set_device_lost_callback(move |reason, message| note(&lost.lost, format!("{reason:?} {message}")));
+        device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| note(&errors.error, error.to_string())));
+        let cache = pipeline_cache(&device, &adapter, &options);
+        let limits = device.limits();
+        Ok(Arc::new(Device {
+            device,
+            queue,
+            adapter,
+            options,
+            limits,
+            troubles,
+            pipelines: Mutex::default(),
+            cache,
+            probed: Mutex::default(),
+        }))
+    }
+
+    /// Loss of the device, or whatever else the driver complained about.
+    pub fn check(&self) -> Result<()> {
+        if let Some(reason) = noted(&self.troubles.lost) {
+            return Err(EngineError::DeviceLost(format!(
+                "{}: the GPU was lost: {}\n  kept: the last checkpoint\n  remedy: run the same command again; if it comes back, look at the driver's log and the card's power and temperature",
+                self.adapter.name(),
+                reason.trim()
+            )));
+        }
+        match noted(&self.troubles.error) {
+            Some(error) => Err(EngineError::DeviceLost(format!(
+                "{}: the driver reported: {error}\n  kept: the last checkpoint\n  remedy: run the same command again; if it comes back, try --device cpu and report it",
+                self.adapter.name()
+            ))),
+            None => Ok(()),
+        }
+    }
+
+    /// Waits until the device has done what was submitted.
+    pub(super) fn wait(&self, submission: Option<wgpu::SubmissionIndex>) -> Result<()> {
+        let waited = self.device.poll(wgpu::PollType::Wait { submission_index: submission, timeout: None });
+        self.check()?;
+        waited.map(drop).map_err(|error| {
+            EngineError::DeviceLost(format!(
+                "{}: waiting for the GPU failed: {error}\n  kept: the last checkpoint\n  remedy: run the same command again",
+                self.adapter.name()
+            ))
+        })
+    }
+
+    /// Runs the probe unless it was passed before.
+    pub(super) fn probed(&self, precision: Precision, head_width: u32, probe: impl FnOnce() -> Result<()>) -> Result<()> {
+        if self.options.unprobed {
+            return Ok(());
+        }
+        let mut probed = self.probed.lock().unwrap_or_else(PoisonError::into_inner);
+        if !probed.contains(&(precision, head_width)) {
+            probe()?;
+            probed.insert((precision, head_width));
+        }
+        Ok(())
+    }
+
+    /// Makes the GPU unusable, as a driver's reset does: for tests of what happens then.
+    pub fn lose(&self) {
+        self.device.destroy();
+        let _ = self.device.poll(wgpu::PollType::Poll);
+    }
+
+    /// The compiled kernel.
+    pub(super) fn pipeline(&self, kernel: &'static str, variant: &Variant) -> Result<Arc<Pipeline>> {
+        let key = (kernel, *variant);
+        if let Some(pipeline) = self.pipelines.lock().unwrap_or_else(PoisonError::into_inner).get(&key) {
+            return Ok(pipeline.clone());
+        }
+        let Options { library, checks, .. } = &self.options;
+        let compiled = pipeline::compile(&self.device, self.cache.as_ref().map(|(cache, _)| cache), library, kernel, variant, *checks)?;
+        self.check()?;
+        let compiled = Arc::new(compiled);
+        self.pipelines.lock().unwrap_or_else(PoisonError::into_inner).insert(key, compiled.clone());
+        Ok(compiled)
+    }
+
+    /// Compiles all kernels, on all threads, and keeps what the driver made of them for the next start.
+    pub(super) fn prepare(&self, precision: Precision, head_width: u32) -> Result<()> {
+        use rayon::prelude::*;
+        let variant = |kernel: &str| variant_of(kernel, precision, head_width);
+        let before = self.pipelines.lock().unwrap_or_else(PoisonError::into_inner).len();
+        KERNELS.par_iter().try_for_each(|(kernel, ..)| self.pipeline(kernel, &variant(kernel)).map(drop))?;
+        let after = self.pipelines.lock().unwrap_or_else(PoisonError::into_inner).len();
+        if after > before
+            && let Some((cache, path)) = &self.cache
+            && let Some(data) = cache.get_data()
+        {
+            // A cache that cannot be kept costs time at the next start and nothing else.
+            let partial = path.with_extension(format!("{}.partial", std::process::id()));
+            if std::fs::write(&partial, data).and_then(|()| std::fs::rename(&partial, path)).is_err() {
+                let _ = std::fs::remove_file(&partial);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Kernels without heads are the same for all head widths.
+pub(super) fn variant_of(kernel: &str, precision: Precision, head_width: u32) -> Variant {
+    let head_width = if kernel.starts_with("attention") { head_width } else { 4 };
+    Variant { precision, lanes: 0, head_width }
+}
+
+fn pipeline_cache(device: &wgpu::Device, adapter: &Adapter, options: &Options) -> Option<(wgpu::PipelineCache, PathBuf)> {
+    if !device.features().contains(wgpu::Features::PIPELINE_CACHE) {
+        return None;
+    }
+    let folder = options.cache.as_ref()?;
+    std::fs::create_dir_all(folder).ok()?;
+    let path = folder.join(wgpu::util::pipeline_cache_key(&adapter.info)?);
+    let data = std::fs::read(&path).ok();
+    let descriptor = wgpu::PipelineCacheDescriptor { label: None, data: data.as_deref(), fallback: true };
+    // SAFETY: the file was written by `prepare` from the same call's data; the driver checks its header for device and
+    // version, and falls back to an empty cache.
+    Some((unsafe { device.create_pipeline_cache(&descriptor) }, path))
+}

@@ -1,0 +1,463 @@
+//! The kernels of the trait, each a dispatch of the shader of its name, or a few.
+use super::device::variant_of;
+use super::pipeline::Element;
+use super::record::{Bound, Cost, Reading};
+use super::{Gpu, Report, TokenBuffer, View, decode, encode};
+use crate::kernels::{AdamW, AttentionShape, Counts, GROWTH_INTERVAL, KernelTime, Kernels, Precision, Result, Ticket, Tokens};
+use crate::wgsl::PART_ROWS;
+
+/// `Params` as Rust knows them: the fields before those that say where operands begin. A kernel's first call compares
+/// them with what naga read from the shader.
+trait Params: bytemuck::Pod {
+    /// Names, and whether the value is f32 (else u32).
+    const FIELDS: &'static [(&'static str, bool)];
+}
+
+macro_rules! params {
+    ($($name:ident { $($field:ident: $type:ident),* })*) => {$(
+        #[repr(C)]
+        #[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+        struct $name { $($field: $type,)* }
+        impl Params for $name {
+            const FIELDS: &'static [(&'static str, bool)] = &[$((stringify!($field), params!(@float $type)),)*];
+        }
+    )*};
+    (@float f32) => { true };
+    (@float u32) => { false };
+}
+
+params! {
+    Product { m: u32, n: u32, k: u32 }
+    SplitProduct { m: u32, n: u32, k: u32, part: u32, accumulate: u32 }
+    Parts { parts: u32, len: u32 }
+    Rows { len: u32, width: u32 }
+    Segments { segments: u32, width: u32 }
+    Norm { rows: u32, width: u32, eps: f32 }
+    NormBackward { rows: u32, width: u32 }
+    Rope { pairs: u32, heads: u32, width: u32 }
+    Attention { sequence: u32, heads: u32, scale: f32 }
+    Loss { rows: u32, vocab: u32, scale: f32 }
+    Length { len: u32 }
+    Fill { len: u32, value: f32 }
+    LossScale { clip: f32, beta1: f32, beta2: f32, dynamic_scale: u32, growth_interval: f32 }
+    Adam { len: u32, decay_len: u32, learning_rate: f32, beta1: f32, beta2: f32, eps: f32, weight_decay: f32 }
+    Append { len: u32, d: u32, context: u32 }
+    Decode { rows: u32, heads: u32, context: u32, scale: f32 }
+}
+
+/// Workgroups that take squares for the norm of the gradient.
+const NORM_PARTS: u32 = 512;
+/// Tiles of a product side by side below which its contraction is split, and the fewest rows of a part.
+const BUSY_TILES: u32 = 256;
+const LEAST_PART: u32 = 256;
+/// Side of the tile of a product, as in lib/tile.wgsl.
+const TILE: usize = 64;
+
+fn n(value: usize) -> u32 {
+    u32::try_from(value).expect("sizes of a kernel fit 32 bits")
+}
+
+/// Workgroups of 256 that stride over so many values.
+fn striding(len: usize) -> [u32; 3] {
+    [n(len.div_ceil(256)).clamp(1, 65_535), 1, 1]
+}
+
+/// So many workgroups over two dimensions: lib/groups.wgsl counts them.
+fn counted(groups: usize) -> [u32; 3] {
+    let rows = groups.div_ceil(65_535).max(1);
+    [n(groups.div_ceil(rows)), n(rows), 1]
+}
+
+impl Gpu {
+    /// Records a kernel. `operands` in binding order: inputs, then outputs.
+    fn run<P: Params>(&mut self, kernel: &'static str, params: P, operands: &[View], groups: [u32; 3], flop: f64) {
+        if let Err(error) = self.try_run(kernel, params, operands, groups, flop) {
+            self.trouble.get_or_insert(error);
+        }
+    }
+
+    fn try_run<P: Params>(&mut self, kernel: &'static str, params: P, operands: &[View], groups: [u32; 3], flop: f64) -> Result<()> {
+        if groups.contains(&0) || self.refused.is_some() {
+            return Ok(());
+        }
+        let pipeline = self.device.pipeline(kernel, &variant_of(kernel, self.precision, self.head_width))?;
+        let interface = &pipeline.interface;
+        assert_eq!(interface.bindings.len(), operands.len(), "{kernel}: operands");
+        if self.called.insert(kernel) {
+            for ((name, float), field) in P::FIELDS.iter().zip(&interface.fields) {
+                assert_eq!((*name, *float), (field.name.as_str(), field.float), "{kernel}: Params in Rust and in WGSL");
+            }
+            assert!(interface.fields[P::FIELDS.len()..].iter().all(|field| field.name.ends_with("_at")), "{kernel}: Params misses a field");
+        }
+        let mut bytes = vec![0; interface.params_bytes];
+        bytes[..size_of::<P>()].copy_from_slice(bytemuck::bytes_of(&params));
+        let alignment = self.device.limits.min_storage_buffer_offset_alignment as usize;
+        let mut bound = Vec::with_capacity(operands.len());
+        let mut touched = 0;
+        for (binding, view) in interface.bindings.iter().zip(operands) {
+            let buffer = &self.buffers[view.buffer];
+            assert_eq!(buffer.element, binding.element, "{kernel}: {} is {}", binding.name, buffer.label);
+            assert!(view.offset + view.len <= buffer.len, "{kernel}: {} lies beyond {}", binding.name, buffer.label);
+            let size = buffer.element.bytes();
+            // A binding begins at a multiple of the alignment; what remains is told to the shader.
+            let start = view.offset * size;
+            let first = start / alignment * alignment;
+            let end = ((view.offset + view.len) * size).next_multiple_of(4);
+            bytes[binding.at..binding.at + 4].copy_from_slice(&n((start - first) / size).to_ne_bytes());
+            bound.push(Bound { buffer: view.buffer, offset: first as u64, size: (end - first).max(4) as u64 });
+            touched += view.len * size;
+        }
+        let buffers = &self.buffers;
+        let cost = Cost { flop, bytes: touched as f64 };
+        self.recorder.dispatch(kernel, &pipeline, &bytes, &bound, |b| buffers[b].buffer.clone(), groups, cost)
+    }
+
+    fn product(&mut self, kernel: &'static str, m: usize, n_: usize, k: usize, a: View, b: View, c: View) {
+        assert_eq!((a.len, b.len, c.len), (m * k, n_ * k, m * n_), "{kernel} {m} x {n_} x {k}");
+        let groups = [n(n_.div_ceil(TILE)), n(m.div_ceil(TILE)), 1];
+        self.run(kernel, Product { m: n(m), n: n(n_), k: n(k) }, &[a, b, c], groups, 2.0 * (m * n_ * k) as f64);
+    }
+
+    fn ids(&self, tokens: Tokens) -> View {
+        View { buffer: self.tokens[tokens.buffer].buffer, offset: tokens.offset, len: tokens.len }
+    }
+
+    /// The rows of `tokens` sorted by token, and the segments of equal ones; see embedding_backward.wgsl.
+    fn sort_rows(&mut self, tokens: Tokens) -> (View, View, usize) {
+        let ids = &self.tokens[tokens.buffer].ids[tokens.offset..tokens.offset + tokens.len];
+        // By counting: stable, and linear in rows and vocabulary.
+        let largest = ids.iter().copied().max().unwrap_or(0) as usize;
+        let mut ends = vec![0u32; largest + 2];
+        ids.iter().for_each(|&id| ends[id as usize + 1] += 1);
+        let mut segments = Vec::new();
+        for token in 0..=largest {
+            if ends[token + 1] > 0 {
+                segments.extend([token as u32, ends[token]]);
+            }
+            ends[token + 1] += ends[token];
+        }
+        let count = segments.len() / 2;
+        segments.extend([0, n(ids.len())]);
+        let mut order = vec![0u32; ids.len()];
+        for (row, &id) in ids.iter().enumerate() {
+            order[ends[id as usize] as usize] = row as u32;
+            ends[id as usize] += 1;
+        }
+        let all = self.tokens[tokens.buffer].ids.len();
+        let (order_view, segment_view) = match self.tokens[tokens.buffer].sorted {
+            Some(views) => views,
+            None => (self.create("order", Element::U32, all), self.create("segments", Element::U32, 2 * all + 2)),
+        };
+        self.tokens[tokens.buffer].sorted = Some((order_view, segment_view));
+        let (order_view, segment_view) = (order_view.slice(0, order.len()), segment_view.slice(0, segments.len()));
+        self.write(order_view, bytemuck::cast_slice(&order));
+        self.write(segment_view, bytemuck::cast_slice(&segments));
+        (order_view, segment_view, count)
+    }
+}
+
+impl Kernels for Gpu {
+    fn device(&self) -> String {
+        format!("gpu {}", self.device.adapter.name())
+    }
+
+    fn precision(&self) -> Precision {
+        self.precision
+    }
+
+    fn allocate(&mut self, label: &'static str, len: usize) -> View {
+        self.create(label, Element::Value(Precision::F32), len)
+    }
+
+    fn allocate_stored(&mut self, label: &'static str, len: usize) -> View {
+        self.create(label, Element::Value(self.precision), len)
+    }
+
+    fn allocate_tokens(&mut self, label: &'static str, len: usize) -> Tokens {
+        let view = self.create(label, Element::U32, len);
+        self.tokens.push(TokenBuffer { buffer: view.buffer, ids: vec![0; len], sorted: None });
+        Tokens { buffer: self.tokens.len() - 1, offset: 0, len }
+    }
+
+    fn allocated(&mut self) -> Result<()> {
+        self.check()?;
+        match &self.refused {
+            None => Ok(()),
+            Some((what, available)) => Err(crate::EngineError::OutOfMemory {
+                message: format!("{}: {what}; {} MiB were asked for in all", self.device.adapter.name(), self.bytes >> 20),
+                needed: self.bytes,
+                available: *available,
+            }),
+        }
+    }
+
+    fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    fn upload(&mut self, to: View, values: &[f32]) {
+        assert_eq!(to.len, values.len(), "upload to {}", self.buffers[to.buffer].label);
+        let bytes = encode(self.buffers[to.buffer].element, values);
+        self.write(to, &bytes);
+    }
+
+    fn upload_tokens(&mut self, to: Tokens, values: &[u32]) {
+        self.tokens[to.buffer].ids[to.offset..to.offset + to.len].copy_from_slice(values);
+        let view = self.ids(to);
+        self.write(view, bytemuck::cast_slice(values));
+    }
+
+    fn download(&mut self, from: View) -> Result<Vec<f32>> {
+        let bytes = self.read(from)?;
+        self.check()?;
+        Ok(decode(self.buffers[from.buffer].element, &bytes))
+    }
+
+    fn submit(&mut self, report: View) -> Ticket {
+        let ticket = Ticket(self.submitted);
+        let place = (self.submitted % self.reports.len() as u64) as usize;
+        assert!(self.submitted - self.collected < self.reports.len() as u64, "more steps in flight than the ring holds");
+        self.submitted += 1;
+        let bytes = 4 * report.len as u64;
+        let from = &self.buffers[report.buffer].buffer;
+        self.recorder.encoder().copy_buffer_to_buffer(from, 4 * report.offset as u64, &self.reports[place].buffer, 0, bytes);
+        match self.recorder.flush() {
+            Ok(Some(submission)) => {
+                let report_place = &mut self.reports[place];
+                report_place.len = report.len;
+                report_place.reading = Some(Reading::start(&report_place.buffer, bytes, submission));
+            }
+            Ok(None) => {}
+            Err(error) => self.trouble = Some(error),
+        }
+        ticket
+    }
+
+    fn collect(&mut self, ticket: Ticket, wait: bool) -> Result<Option<Vec<f32>>> {
+        assert_eq!(ticket.0, self.collected, "reports are collected in order");
+        self.check()?;
+        let place = (ticket.0 % self.reports.len() as u64) as usize;
+        let Report { reading, buffer, len } = &mut self.reports[place];
+        let Some(mut under_way) = reading.take() else { return Ok(None) };
+        if wait {
+            under_way.wait(&self.device)?;
+        } else if !under_way.is_there(&self.device) {
+            *reading = Some(under_way);
+            return Ok(None);
+        }
+        let mut report = Vec::with_capacity(*len);
+        under_way.take(&self.device, buffer, |bytes| report.extend(bytes.as_chunks::<4>().0.iter().map(|&b| f32::from_le_bytes(b))))?;
+        self.collected += 1;
+        Ok(Some(report))
+    }
+
+    fn counts(&self) -> Counts {
+        Counts {
+            buffers: self.buffers.len() as u64,
+            bind_groups: self.recorder.bind_groups(),
+            dispatches: self.recorder.dispatches,
+            submits: self.recorder.submits,
+        }
+    }
+
+    fn profile(&mut self) -> Result<Vec<KernelTime>> {
+        self.flush();
+        self.check()?;
+        Ok(self.recorder.take_times())
+    }
+
+    fn rows_at_once(&self, widest: usize) -> usize {
+        let largest = self.device.limits.max_buffer_size.min(u64::from(self.device.limits.max_storage_buffer_binding_size));
+        largest as usize / (widest * self.precision.bytes()).max(1)
+    }
+
+    fn logits_at_once(&self) -> usize {
+        // Large enough to fill the GPU, small enough for its cache to hold what the next kernel reads.
+        1 << 25
+    }
+
+    fn fill(&mut self, out: View, value: f32) {
+        self.run("fill", Fill { len: n(out.len), value }, &[out], striding(out.len), 0.0);
+    }
+
+    fn round(&mut self, of: View, shadow: View) {
+        if of != shadow {
+            self.run("round_stored", Length { len: n(of.len) }, &[of, shadow], striding(of.len), 0.0);
+        }
+    }
+
+    fn embedding_forward(&mut self, width: usize, tokens: Tokens, table: View, out: View) {
+        let params = Rows { len: n(out.len), width: n(width) };
+        self.run("embedding_forward", params, &[self.ids(tokens), table, out], striding(out.len), 0.0);
+    }
+
+    fn embedding_backward(&mut self, width: usize, tokens: Tokens, dout: View, dtable: View) {
+        let (order, segments, count) = self.sort_rows(tokens);
+        let params = Segments { segments: n(count), width: n(width) };
+        self.run("embedding_backward", params, &[order, segments, dout, dtable], counted(count), 0.0);
+    }
+
+    fn rmsnorm_forward(&mut self, width: usize, eps: f32, x: View, gain: View, out: View, rstd: View) {
+        let params = Norm { rows: n(rstd.len), width: n(width), eps };
+        self.run("rmsnorm_forward", params, &[x, gain, out, rstd], counted(rstd.len), 0.0);
+    }
+
+    fn rmsnorm_backward(&mut self, width: usize, x: View, gain: View, rstd: View, dout: View, dx: View, dgain: View) {
+        let rows = rstd.len;
+        let params = NormBackward { rows: n(rows), width: n(width) };
+        self.run("rmsnorm_backward", params, &[x, gain, rstd, dout, dx], counted(rows), 0.0);
+        // As many rows at a time as the work space holds parts for.
+        let at_once = (self.parts.len / width).max(1) * PART_ROWS as usize;
+        for start in (0..rows).step_by(at_once) {
+            let rows = at_once.min(rows - start);
+            let parts = rows.div_ceil(PART_ROWS as usize);
+            let part = self.parts.slice(0, parts * width);
+            let [x, dout] = [x, dout].map(|view| view.slice(start * width, rows * width));
+            let params = NormBackward { rows: n(rows), width: n(width) };
+            let groups = [n(width.div_ceil(64)), n(parts), 1];
+            self.run("rmsnorm_backward_gain", params, &[x, rstd.slice(start, rows), dout, part], groups, 0.0);
+            let params = Parts { parts: n(parts), len: n(width) };
+            self.run("add_parts", params, &[part, dgain], striding(width), 0.0);
+        }
+    }
+
+    fn matmul_nt(&mut self, m: usize, n: usize, k: usize, a: View, b: View, c: View) {
+        self.product("matmul_nt", m, n, k, a, b, c);
+    }
+
+    fn matmul_nn(&mut self, m: usize, n: usize, k: usize, a: View, b: View, c: View) {
+        self.product("matmul_nn", m, n, k, a, b, c);
+    }
+
+    fn matmul_tn(&mut self, m: usize, columns: usize, k: usize, a: View, b: View, c: View) {
+        assert_eq!((a.len, b.len, c.len), (m * k, columns * k, m * columns), "matmul_tn {m} x {columns} x {k}");
+        let tiles = [n(columns.div_ceil(TILE)), n(m.div_ceil(TILE))];
+        let wanted = BUSY_TILES.div_ceil(tiles[0] * tiles[1]).min(n(k) / LEAST_PART).min(n(self.parts.len / c.len)).max(1);
+        let part = n(k).div_ceil(wanted).next_multiple_of(16);
+        let parts = n(k).div_ceil(part);
+        let out = if parts == 1 { c } else { self.parts.slice(0, parts as usize * c.len) };
+        let params = SplitProduct { m: n(m), n: n(columns), k: n(k), part, accumulate: u32::from(parts == 1) };
+        self.run("matmul_tn", params, &[a, b, out], [tiles[0], tiles[1], parts], 2.0 * (m * columns * k) as f64);
+        if parts > 1 {
+            self.run("add_parts", Parts { parts, len: n(c.len) }, &[out, c], striding(c.len), 0.0);
+        }
+    }
+
+    fn matvec_nt(&mut self, m: usize, columns: usize, k: usize, a: View, b: View, c: View) {
+        let params = Product { m: n(m), n: n(columns), k: n(k) };
+        self.run("matvec_nt", params, &[a, b, c], counted(m * columns), 2.0 * (m * columns * k) as f64);
+    }
+
+    fn rope_forward(&mut self, shape: AttentionShape, positions: Tokens, table: View, qkv: View) {
+        self.rope("rope_forward", shape, positions, table, qkv);
+    }
+
+    fn rope_backward(&mut self, shape: AttentionShape, positions: Tokens, table: View, dqkv: View) {
+        self.rope("rope_backward", shape, positions, table, dqkv);
+    }
+
+    fn attention_forward(&mut self, shape: AttentionShape, qkv: View, out: View, lse: View) {
+        let (params, groups, flop) = self.attention(shape);
+        self.run("attention_forward", params, &[qkv, out, lse], groups, 2.0 * flop);
+    }
+
+    fn attention_backward(&mut self, shape: AttentionShape, qkv: View, out: View, lse: View, dout: View, dqkv: View) {
+        let (params, groups, flop) = self.attention(shape);
+        let operands = [qkv, out, lse, dout, dqkv];
+        self.run("attention_backward_queries", params, &operands, groups, 3.0 * flop);
+        self.run("attention_backward_keys", params, &operands, groups, 4.0 * flop);
+    }
+
+    fn swiglu_forward(&mut self, width: usize, gate_up: View, out: View) {
+        let params = Rows { len: n(out.len), width: n(width) };
+        self.run("swiglu_forward", params, &[gate_up, out], striding(out.len), 0.0);
+    }
+
+    fn swiglu_backward(&mut self, width: usize, gate_up: View, dout: View, dgate_up: View) {
+        let params = Rows { len: n(dout.len), width: n(width) };
+        self.run("swiglu_backward", params, &[gate_up, dout, dgate_up], striding(dout.len), 0.0);
+    }
+
+    fn residual_forward(&mut self, x: View, branch: View, out: View) {
+        self.run("residual_forward", Length { len: n(out.len) }, &[x, branch, out], striding(out.len), 0.0);
+    }
+
+    fn cross_entropy_forward(&mut self, vocab: usize, logits: View, targets: Tokens, losses: View) {
+        let params = Loss { rows: n(losses.len), vocab: n(vocab), scale: 0.0 };
+        self.run("cross_entropy_forward", params, &[self.ids(targets), logits, losses], counted(losses.len), 0.0);
+    }
+
+    fn cross_entropy_backward(&mut self, vocab: usize, scale: f32, state: View, logits: View, targets: Tokens, losses: View) {
+        let params = Loss { rows: n(losses.len), vocab: n(vocab), scale };
+        self.run("cross_entropy_backward", params, &[state, self.ids(targets), logits, losses], counted(losses.len), 0.0);
+    }
+
+    fn sum(&mut self, values: View, total: View) {
+        self.run("sum", Length { len: n(values.len) }, &[values, total], [1, 1, 1], 0.0);
+    }
+
+    fn grad_norm(&mut self, gradients: View, norm: View) {
+        let parts = self.parts.slice(0, NORM_PARTS as usize);
+        self.run("grad_norm_parts", Length { len: n(gradients.len) }, &[gradients, parts], [NORM_PARTS, 1, 1], 0.0);
+        self.run("grad_norm", Length { len: NORM_PARTS }, &[parts, norm], [1, 1, 1], 0.0);
+    }
+
+    fn loss_scale_update(&mut self, constants: AdamW, state: View) {
+        let AdamW { clip, beta1, beta2, .. } = constants;
+        let dynamic_scale = u32::from(self.precision == Precision::F16);
+        let params = LossScale { clip, beta1, beta2, dynamic_scale, growth_interval: GROWTH_INTERVAL as f32 };
+        self.run("loss_scale_update", params, &[state], [1, 1, 1], 0.0);
+    }
+
+    fn adamw(&mut self, constants: AdamW, state: View, weights: View, shadow: View, gradients: View, m: View, v: View) {
+        let AdamW { learning_rate, beta1, beta2, eps, weight_decay, decay_len, .. } = constants;
+        let params = Adam { len: n(weights.len), decay_len: n(decay_len), learning_rate, beta1, beta2, eps, weight_decay };
+        self.run("adamw", params, &[state, gradients, weights, m, v], striding(weights.len), 0.0);
+        self.round(weights, shadow);
+    }
+
+    fn cache_append(&mut self, shape: AttentionShape, context: usize, slots: Tokens, positions: Tokens, qkv: View, cache: View) {
+        let d = shape.heads * shape.width;
+        let len = shape.rows() * 2 * d;
+        let params = Append { len: n(len), d: n(d), context: n(context) };
+        self.run("cache_append", params, &[self.ids(slots), self.ids(positions), qkv, cache], striding(len), 0.0);
+    }
+
+    fn attention_decode(
+        &mut self,
+        shape: AttentionShape,
+        context: usize,
+        slots: Tokens,
+        positions: Tokens,
+        qkv: View,
+        cache: View,
+        out: View,
+    ) {
+        self.head_width_is(shape);
+        let (rows, heads) = (shape.rows(), shape.heads);
+        let params = Decode { rows: n(rows), heads: n(heads), context: n(context), scale: 1.0 / (shape.width as f32).sqrt() };
+        let operands = [self.ids(slots), self.ids(positions), qkv, cache, out];
+        self.run("attention_decode", params, &operands, counted(rows * heads), 0.0);
+    }
+}
+
+impl Gpu {
+    fn rope(&mut self, kernel: &'static str, shape: AttentionShape, positions: Tokens, table: View, qkv: View) {
+        let pairs = shape.rows() * shape.heads * shape.width;
+        let params = Rope { pairs: n(pairs), heads: n(shape.heads), width: n(shape.width) };
+        self.run(kernel, params, &[self.ids(positions), table, qkv], striding(pairs), 0.0);
+    }
+
+    fn head_width_is(&self, shape: AttentionShape) {
+        assert_eq!(shape.width, self.head_width as usize, "the engine was opened for heads of another width");
+    }
+
+    /// Parameters, workgroups, and the multiplications and additions of one product of the causal half.
+    fn attention(&self, shape: AttentionShape) -> (Attention, [u32; 3], f64) {
+        self.head_width_is(shape);
+        let AttentionShape { batch, sequence, heads, width } = shape;
+        let params = Attention { sequence: n(sequence), heads: n(heads), scale: 1.0 / (width as f32).sqrt() };
+        let pairs = sequence as f64 * (sequence as f64 + 1.0) / 2.0;
+        (params, [n(sequence.div_ceil(64)), n(batch * heads), 1], 2.0 * (batch * heads * width) as f64 * pairs)
+    }
+}

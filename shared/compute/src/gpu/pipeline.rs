@@ -1,0 +1,231 @@
+//! Shaders to pipelines: each kernel's file put together, read by naga, checked, and compiled.
+//!
+//! What a kernel takes is read off the shader itself: its `Params` and its bindings, so that a call with the wrong
+//! buffers, types or fields is a panic on the host, not a wrong number on the device.
+use wgpu::naga;
+
+use crate::EngineError;
+use crate::kernels::{Precision, Result};
+use crate::wgsl::{Expanded, Library, Variant, expand};
+
+/// What the values of a buffer are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Element {
+    Value(Precision),
+    U32,
+}
+
+impl Element {
+    pub fn bytes(self) -> usize {
+        match self {
+            Element::Value(precision) => precision.bytes(),
+            Element::U32 => 4,
+        }
+    }
+}
+
+/// A storage buffer of a kernel.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Binding {
+    pub name: String,
+    pub index: u32,
+    pub writes: bool,
+    pub element: Element,
+    /// Where in `Params` the field `<name>_at` is: the buffer's first element that counts.
+    pub at: usize,
+}
+
+/// A field of `Params`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Field {
+    pub name: String,
+    pub offset: usize,
+    /// Else u32.
+    pub float: bool,
+}
+
+/// What a kernel takes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Interface {
+    pub fields: Vec<Field>,
+    pub params_bytes: usize,
+    /// In the order of their numbers: inputs, then outputs.
+    pub bindings: Vec<Binding>,
+}
+
+/// Kernel name, file, and invocations of a workgroup that reduces (`LANES`).
+pub const KERNELS: &[(&str, &str, u32)] = &[
+    ("adamw", "adamw", 256),
+    ("add_parts", "add_parts", 256),
+    ("attention_forward", "attention", 64),
+    ("attention_backward_queries", "attention_backward", 64),
+    ("attention_backward_keys", "attention_backward", 64),
+    ("attention_decode", "attention_decode", 64),
+    ("cache_append", "cache_append", 256),
+    ("cross_entropy_forward", "cross_entropy", 256),
+    ("cross_entropy_backward", "cross_entropy", 256),
+    ("embedding_forward", "embedding", 256),
+    ("embedding_backward", "embedding_backward", 256),
+    ("fill", "fill", 256),
+    ("grad_norm_parts", "grad_norm", 256),
+    ("grad_norm", "grad_norm", 256),
+    ("loss_scale_update", "loss_scale", 1),
+    ("matmul_nt", "matmul", 256),
+    ("matmul_nn", "matmul", 256),
+    ("matmul_tn", "matmul_tn", 256),
+    ("matvec_nt", "matvec", 64),
+    ("residual_forward", "residual", 256),
+    ("rmsnorm_forward", "rmsnorm", 64),
+    ("rmsnorm_backward", "rmsnorm_backward", 64),
+    ("rmsnorm_backward_gain", "rmsnorm_backward_gain", 64),
+    ("rope_forward", "rope", 256),
+    ("rope_backward", "rope", 256),
+    ("round_stored", "round", 256),
+    ("sum", "sum", 256),
+    ("swiglu_forward", "swiglu", 256),
+    ("swiglu_backward", "swiglu_backward", 256),
+];
+
+/// A shader read and validated by naga.
+pub struct Parsed {
+    pub source: Expanded,
+    pub module: naga::Module,
+    pub info: naga::valid::ModuleInfo,
+}
+
+/// Reads and validates a kernel's file. The error has naga's message with file, line and column of the original.
+pub fn parse(library: &Library, file: &str, variant: &Variant) -> Result<Parsed> {
+    let source = expand(library, file, variant)?;
+    let broken = |location: Option<naga::SourceLocation>, message: String| {
+        let (line, column) = location.map_or((1, 1), |l| (l.line_number as usize, l.line_position as usize));
+        let text = source.text.lines().nth(line - 1).unwrap_or_default().trim();
+        EngineError::Shader(format!(
+            "{}: {message}\n  in: {text}\n  expected: WGSL that naga accepts (shaders/README.md)\n  remedy: mend the shader, or leave --shaders away",
+            source.place(line, column)
+        ))
+    };
+    let module =
+        naga::front::wgsl::parse_str(&source.text).map_err(|error| broken(error.location(&source.text), error.message().to_owned()))?;
+    let mut validator = naga::valid::Validator::new(naga::valid::ValidationFlags::all(), capabilities());
+    let info = validator.validate(&module).map_err(|error| {
+        let mut message = error.as_inner().to_string();
+        let mut cause = std::error::Error::source(error.as_inner());
+        while let Some(inner) = cause {
+            message.push_str(&format!(": {inner}"));
+            cause = inner.source();
+        }
+        broken(error.location(&source.text), message)
+    })?;
+    Ok(Parsed { source, module, info })
+}
+
+fn capabilities() -> naga::valid::Capabilities {
+    naga::valid::Capabilities::SHADER_FLOAT16 | naga::valid::Capabilities::SHADER_INT16
+}
+
+impl Parsed {
+    /// What an entry point of it takes.
+    pub fn interface(&self, kernel: &str) -> Result<Interface> {
+        let module = &self.module;
+        let wrong = |what: String| EngineError::Shader(format!("{}: {what}", self.source.place(1, 1)));
+        let entry = module
+            .entry_points
+            .iter()
+            .position(|entry| entry.name == kernel)
+            .ok_or_else(|| wrong(format!("it has no entry point {kernel}")))?;
+        let used = self.info.get_entry_point(entry);
+        let mut interface = Interface { fields: Vec::new(), params_bytes: 0, bindings: Vec::new() };
+        for (handle, variable) in module.global_variables.iter() {
+            let (Some(resource), name) = (variable.binding, variable.name.clone().unwrap_or_default()) else { continue };
+            let inner = &module.types[variable.ty].inner;
+            match (variable.space, inner) {
+                (naga::AddressSpace::Uniform, naga::TypeInner::Struct { members, span }) => {
+                    interface.params_bytes = *span as usize;
+                    for member in members {
+                        let naga::TypeInner::Scalar(scalar) = module.types[member.ty].inner else {
+                            return Err(wrong("Params holds u32 and f32 alone".into()));
+                        };
+                        let float = scalar.kind == naga::ScalarKind::Float;
+                        let name = member.name.clone().unwrap_or_default();
+                        interface.fields.push(Field { name, offset: member.offset as usize, float });
+                    }
+                }
+                (naga::AddressSpace::Storage { access }, naga::TypeInner::Array { base, .. }) => {
+                    if used[handle].is_empty() {
+                        continue;
+                    }
+                    let element = match module.types[*base].inner {
+                        naga::TypeInner::Scalar(naga::Scalar { kind: naga::ScalarKind::Float, width: 4 }) => Element::Value(Precision::F32),
+                        naga::TypeInner::Scalar(naga::Scalar { kind: naga::ScalarKind::Float, width: 2 }) => Element::Value(Precision::F16),
+                        naga::TypeInner::Scalar(naga::Scalar { kind: naga::ScalarKind::Uint, width: 2 }) => Element::Value(Precision::Bf16),
+                        naga::TypeInner::Scalar(naga::Scalar { kind: naga::ScalarKind::Uint, width: 4 }) => Element::U32,
+                        _ => return Err(wrong(format!("{name} is no array of a storage type, f32 or u32"))),
+                    };
+                    let writes = access.contains(naga::StorageAccess::STORE);
+                    interface.bindings.push(Binding { name, index: resource.binding, writes, element, at: 0 });
+                }
+                _ => return Err(wrong(format!("{name} is neither Params nor a storage array"))),
+            }
+        }
+        interface.bindings.sort_by_key(|binding| binding.index);
+        for binding in &mut interface.bindings {
+            let field = interface.fields.iter().find(|field| field.name.strip_suffix("_at") == Some(&binding.name));
+            binding.at = field.ok_or_else(|| wrong(format!("Params has no {}_at", binding.name)))?.offset;
+        }
+        Ok(interface)
+    }
+}
+
+/// A compiled kernel.
+pub struct Pipeline {
+    pub interface: Interface,
+    pub layout: wgpu::BindGroupLayout,
+    pub pipeline: wgpu::ComputePipeline,
+}
+
+/// Compiles a kernel. `checks` keeps naga's bounds checks and loop bounds and zeroes workgroup memory.
+pub fn compile(
+    device: &wgpu::Device,
+    cache: Option<&wgpu::PipelineCache>,
+    library: &Library,
+    kernel: &str,
+    variant: &Variant,
+    checks: bool,
+) -> Result<Pipeline> {
+    let (_, file, lanes) = KERNELS.iter().find(|(name, ..)| *name == kernel).unwrap_or_else(|| panic!("no kernel {kernel}"));
+    let parsed = parse(library, file, &Variant { lanes: *lanes, ..*variant })?;
+    let interface = parsed.interface(kernel)?;
+    let descriptor =
+        wgpu::ShaderModuleDescriptor { label: Some(kernel), source: wgpu::ShaderSource::Naga(std::borrow::Cow::Owned(parsed.module)) };
+    // Embedded shaders are tested with and without checks; those that people edit keep them.
+    let module = if checks || matches!(library, Library::Folder(_)) {
+        device.create_shader_module(descriptor)
+    } else {
+        // SAFETY: every index is bounded by Params, which the kernels' tests run at awkward shapes with checks on; no
+        // loop is endless and no divisor zero.
+        unsafe { device.create_shader_module_trusted(descriptor, wgpu::ShaderRuntimeChecks::unchecked()) }
+    };
+    let entry = |binding: u32, ty: wgpu::BufferBindingType, dynamic: bool| wgpu::BindGroupLayoutEntry {
+        binding,
+        visibility: wgpu::ShaderStages::COMPUTE,
+        ty: wgpu::BindingType::Buffer { ty, has_dynamic_offset: dynamic, min_binding_size: None },
+        count: None,
+    };
+    let mut entries = vec![entry(0, wgpu::BufferBindingType::Uniform, true)];
+    entries.extend(interface.bindings.iter().map(|b| entry(b.index, wgpu::BufferBindingType::Storage { read_only: !b.writes }, false)));
+    let layout = device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label: Some(kernel), entries: &entries });
+    let pipeline_layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
+        label: Some(kernel),
+        bind_group_layouts: &[Some(&layout)],
+        immediate_size: 0,
+    });
+    let pipeline = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+        label: Some(kernel),
+        layout: Some(&pipeline_layout),
+        module: &module,
+        entry_point: Some(kernel),
+        compilation_options: wgpu::PipelineCompilationOptions { zero_initialize_workgroup_memory: checks, ..Default::default() },
+        cache,
+    });
+    Ok(Pipeline { interface, layout, pipeline })
+}

@@ -1,0 +1,49 @@
+//! A small product of each form with asymmetric data, on the very pipelines that will be used: a driver that gets it wrong is
+//! told so before a run of hours.
+use super::Gpu;
+use crate::EngineError;
+use crate::kernels::{Kernels, Result, View};
+
+/// Not a multiple of any tile, and no two alike.
+const SIZES: (usize, usize, usize) = (70, 45, 37);
+
+/// Integers from -3 to 3: exact in every precision, as are their sums of 37 products.
+fn values(len: usize, seed: u32) -> Vec<f32> {
+    (0..len as u32).map(|i| ((i.wrapping_mul(2_654_435_761).wrapping_add(seed.wrapping_mul(40_503)) >> 13) % 7) as f32 - 3.0).collect()
+}
+
+pub fn probe(gpu: &mut Gpu) -> Result<()> {
+    let (m, n, k) = SIZES;
+    let (a, b) = (values(m * k, 1), values(n * k, 2));
+    let mut put = |values: &[f32]| -> View {
+        let view = gpu.allocate_stored("probe", values.len());
+        gpu.upload(view, values);
+        view
+    };
+    // a [m, k] and b [n, k] serve all forms: transposed they are the other operands.
+    let transposed =
+        |rows: usize, columns: usize, x: &[f32]| -> Vec<f32> { (0..rows * columns).map(|i| x[i % rows * columns + i / rows]).collect() };
+    let (va, vb, va_t, vb_t) = (put(&a), put(&b), put(&transposed(m, k, &a)), put(&transposed(n, k, &b)));
+    let (nt, nn, tn) = (gpu.allocate_stored("probe", m * n), gpu.allocate_stored("probe", m * n), gpu.allocate("probe", m * n));
+    gpu.matmul_nt(m, n, k, va, vb, nt);
+    gpu.matmul_nn(m, n, k, va, vb_t, nn);
+    gpu.matmul_tn(m, n, k, va_t, vb_t, tn);
+    let expected: Vec<f32> = (0..m * n).map(|i| (0..k).map(|l| a[i / n * k + l] * b[i % n * k + l]).sum()).collect();
+    for (kernel, out) in [("matmul_nt", nt), ("matmul_nn", nn), ("matmul_tn", tn)] {
+        let found = gpu.download(out)?;
+        // Sums up to 333: beyond 256, bf16 keeps even numbers only.
+        let wrong = (0..m * n).find(|&i| (found[i] - expected[i]).abs() > 2.0 * (expected[i].abs() / 256.0).floor());
+        if let Some(i) = wrong {
+            return Err(EngineError::Probe(format!(
+                "{}: its {kernel} in {} gives {} for {} at row {}, column {} of a small product\n  expected: the exact integer\n  remedy: update the driver; until then another precision (--precision f32), another GPU (--list-devices) or --device cpu",
+                gpu.device(),
+                gpu.precision(),
+                found[i],
+                expected[i],
+                i / n,
+                i % n
+            )));
+        }
+    }
+    Ok(())
+}

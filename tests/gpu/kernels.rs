@@ -1,0 +1,283 @@
+//! Every kernel against the CPU engine at awkward shapes.
+use compute::{AdamW, AttentionShape, NO_TARGET, state};
+
+use crate::lab::{compare, normal, tokens};
+use crate::{Bench, Case};
+
+pub const CASES: &[Case] = &[
+    Case { name: "embedding", run: embedding },
+    Case { name: "rmsnorm", run: rmsnorm },
+    Case { name: "products", run: products },
+    Case { name: "split_products", run: split_products },
+    Case { name: "rope", run: rope },
+    Case { name: "attention", run: attention },
+    Case { name: "attention_over_a_cache", run: attention_over_a_cache },
+    Case { name: "swiglu", run: swiglu },
+    Case { name: "residual_fill_round_sum", run: residual_fill_round_sum },
+    Case { name: "cross_entropy", run: cross_entropy },
+    Case { name: "norm_and_adamw", run: norm_and_adamw },
+    Case { name: "loss_scale", run: loss_scale },
+];
+
+pub fn embedding(bench: &Bench) {
+    for (rows, width, vocab) in [(1, 2, 1), (97, 33, 257), (300, 40, 11), (513, 320, 8000)] {
+        let (ids, table, dout, before) =
+            (tokens(rows, vocab, 1), normal(vocab * width, 2), normal(rows * width, 3), normal(vocab * width, 4));
+        compare(bench, 2, &format!("embedding {rows} x {width} of {vocab}"), |lab| {
+            let (t, w, o, out, dtable) = (lab.ids(&ids), lab.put(&table), lab.put(&dout), lab.out(rows * width), lab.put(&before));
+            lab.k.embedding_forward(width, t, w, out);
+            lab.k.embedding_backward(width, t, o, dtable);
+            // And again from other tokens in the same place, with nothing in between that waits.
+            lab.k.upload_tokens(t, &ids.iter().rev().copied().collect::<Vec<u32>>());
+            lab.k.embedding_backward(width, t, o, dtable);
+            vec![lab.get("out", out), lab.get("dtable", dtable)]
+        });
+    }
+}
+
+fn rmsnorm(bench: &Bench) {
+    for (rows, width, eps) in [(1, 2, 1e-6), (1, 320, 1e-6), (67, 33, 0.3), (300, 40, 1e-6), (129, 768, 1e-6)] {
+        let (x, gain, dout, dx0, dgain0) =
+            (normal(rows * width, 1), normal(width, 2), normal(rows * width, 3), normal(rows * width, 4), normal(width, 5));
+        compare(bench, 2, &format!("rmsnorm {rows} x {width}"), |lab| {
+            let [x, gain, dx, dgain] = [&x, &gain, &dx0, &dgain0].map(|values| lab.put(values));
+            let (dout, out, rstd) = (lab.put_stored(&dout), lab.out_stored(rows * width), lab.out(rows));
+            lab.k.rmsnorm_forward(width, eps, x, gain, out, rstd);
+            lab.k.rmsnorm_backward(width, x, gain, rstd, dout, dx, dgain);
+            vec![lab.get("out", out), lab.get("rstd", rstd), lab.get("dx", dx), lab.get("dgain", dgain)]
+        });
+    }
+}
+
+/// All forms, and the product for few rows.
+pub fn products(bench: &Bench) {
+    let shapes =
+        [(1, 1, 1), (1, 257, 40), (50, 96, 33), (97, 257, 40), (130, 8000, 8), (7, 31, 856), (49, 17, 1), (64, 64, 64), (65, 129, 320)];
+    for (rows, outputs, inputs) in shapes {
+        let (a, b, dc, db0) =
+            (normal(rows * inputs, 1), normal(outputs * inputs, 2), normal(rows * outputs, 3), normal(outputs * inputs, 4));
+        compare(bench, 2, &format!("product {rows} x {outputs} x {inputs}"), |lab| {
+            let [a, b, dc] = [&a, &b, &dc].map(|values| lab.put_stored(values));
+            let (db, c, few, da) =
+                (lab.put(&db0), lab.out_stored(rows * outputs), lab.out_stored(rows * outputs), lab.out_stored(rows * inputs));
+            lab.k.matmul_nt(rows, outputs, inputs, a, b, c);
+            lab.k.matvec_nt(rows, outputs, inputs, a, b, few);
+            lab.k.matmul_nn(rows, inputs, outputs, dc, b, da);
+            lab.k.matmul_tn(outputs, inputs, rows, dc, a, db);
+            vec![lab.get("nt", c), lab.get("matvec", few), lab.get("nn", da), lab.get("tn", db)]
+        });
+    }
+}
+
+/// Contractions long enough to be split, into parts that do not come out even.
+pub fn split_products(bench: &Bench) {
+    for (rows, outputs, inputs) in [(1031, 40, 40), (2048, 129, 33), (4099, 1, 3)] {
+        let (a, dc, db0) = (normal(rows * inputs, 1), normal(rows * outputs, 3), normal(outputs * inputs, 4));
+        compare(bench, 2, &format!("tn over {rows} rows"), |lab| {
+            let (a, dc, db) = (lab.put_stored(&a), lab.put_stored(&dc), lab.put(&db0));
+            lab.k.matmul_tn(outputs, inputs, rows, dc, a, db);
+            lab.k.matmul_tn(outputs, inputs, rows, dc, a, db);
+            vec![lab.get("tn", db)]
+        });
+    }
+}
+
+/// Head widths and sequences below, at and beyond tiles.
+fn attention_shapes() -> Vec<AttentionShape> {
+    let shape = |batch, sequence, heads, width| AttentionShape { batch, sequence, heads, width };
+    let mut shapes = vec![shape(1, 1, 1, 2), shape(3, 48, 3, 10)];
+    for width in [40, 64] {
+        shapes.extend([1, 33, 64, 130].map(|sequence| shape(2, sequence, 2, width)));
+    }
+    shapes.push(shape(1, 70, 1, 128));
+    shapes
+}
+
+fn rope_table(context: usize, width: usize) -> Vec<f32> {
+    let angle = |position: usize, i: usize| position as f64 * 10_000f64.powf(-2.0 * i as f64 / width as f64);
+    let row = |p: usize| (0..width / 2).map(move |i| angle(p, i).cos()).chain((0..width / 2).map(move |i| angle(p, i).sin()));
+    (0..context).flat_map(row).map(|v| v as f32).collect()
+}
+
+fn rope(bench: &Bench) {
+    for shape in attention_shapes() {
+        let (rows, len) = (shape.rows(), shape.rows() * 3 * shape.heads * shape.width);
+        let positions: Vec<u32> = (0..rows).map(|row| (row % shape.sequence) as u32 + 5).collect();
+        let (qkv, dqkv, table) = (normal(len, 1), normal(len, 2), rope_table(160, shape.width));
+        compare(bench, shape.width, &format!("{shape:?}"), |lab| {
+            let (p, table, x, dx) = (lab.ids(&positions), lab.put(&table), lab.put_stored(&qkv), lab.put_stored(&dqkv));
+            lab.k.rope_forward(shape, p, table, x);
+            lab.k.rope_backward(shape, p, table, dx);
+            vec![lab.get("qkv", x), lab.get("dqkv", dx)]
+        });
+    }
+}
+
+pub fn attention(bench: &Bench) {
+    for shape in attention_shapes() {
+        let (rows, d) = (shape.rows(), shape.heads * shape.width);
+        let (qkv, dout) = (normal(rows * 3 * d, 1), normal(rows * d, 2));
+        compare(bench, shape.width, &format!("{shape:?}"), |lab| {
+            let (x, o) = (lab.put_stored(&qkv), lab.put_stored(&dout));
+            let (out, lse, dqkv) = (lab.out_stored(rows * d), lab.out(rows * shape.heads), lab.out_stored(rows * 3 * d));
+            lab.k.attention_forward(shape, x, out, lse);
+            lab.k.attention_backward(shape, x, out, lse, o, dqkv);
+            let (name, dqkv) = lab.get("dqkv", dqkv);
+            // Queries, keys and values apart: a fault in one must not drown in the others.
+            let part = |part: usize| -> Vec<f32> { dqkv.chunks_exact(3 * d).flat_map(|row| row[part * d..][..d].to_vec()).collect() };
+            // With one token there is nothing to choose: both gradients of the scores are zero but for rounding.
+            let mut outputs = vec![lab.get("out", out), lab.get("lse", lse), (format!("dv of {name}"), part(2))];
+            if shape.sequence > 1 {
+                outputs.extend([(format!("dq of {name}"), part(0)), (format!("dk of {name}"), part(1))]);
+            }
+            outputs
+        });
+    }
+}
+
+fn attention_over_a_cache(bench: &Bench) {
+    for (sequence, heads, width) in [(13, 3, 10), (97, 2, 40), (70, 1, 64)] {
+        let (shape, context) = (AttentionShape { batch: 3, sequence, heads, width }, sequence + 4);
+        let (rows, d) = (shape.rows(), heads * width);
+        let qkv = normal(rows * 3 * d, 1);
+        let slots: Vec<u32> = (0..rows).map(|row| [2, 0, 3][row / sequence]).collect();
+        let positions: Vec<u32> = (0..rows).map(|row| (row % sequence) as u32).collect();
+        compare(bench, width, &format!("cache of {shape:?}"), |lab| {
+            let (s, p, x, out) = (lab.ids(&slots), lab.ids(&positions), lab.put_stored(&qkv), lab.out_stored(rows * d));
+            let cache = lab.put_stored(&vec![0.5; 4 * context * 2 * d]);
+            let shape_of_rows = AttentionShape { batch: rows, sequence: 1, ..shape };
+            lab.k.cache_append(shape_of_rows, context, s, p, x, cache);
+            lab.k.attention_decode(shape_of_rows, context, s, p, x, cache, out);
+            vec![lab.get("out", out), lab.get("cache", cache)]
+        });
+    }
+}
+
+fn swiglu(bench: &Bench) {
+    for (rows, width) in [(1, 1), (67, 33), (40, 856)] {
+        let gate_up: Vec<f32> = normal(rows * 2 * width, 1).into_iter().map(|v| v * 3.0).collect();
+        let dout = normal(rows * width, 2);
+        compare(bench, 2, &format!("swiglu {rows} x {width}"), |lab| {
+            let (x, o) = (lab.put_stored(&gate_up), lab.put_stored(&dout));
+            let (out, dx) = (lab.out_stored(rows * width), lab.out_stored(rows * 2 * width));
+            lab.k.swiglu_forward(width, x, out);
+            lab.k.swiglu_backward(width, x, o, dx);
+            vec![lab.get("out", out), lab.get("dgate_up", dx)]
+        });
+    }
+}
+
+fn residual_fill_round_sum(bench: &Bench) {
+    for len in [1, 33, 40_001] {
+        let (a, b) = (normal(len, 1), normal(len, 2));
+        compare(bench, 2, &format!("{len} values"), |lab| {
+            let (x, branch, out, filled, total) = (lab.put(&a), lab.put_stored(&b), lab.out(len), lab.out(len), lab.put(&[2.5]));
+            lab.k.residual_forward(x, branch, out);
+            lab.k.fill(filled, -3.5);
+            lab.k.sum(x, total);
+            let shadow = lab.k.shadow("shadow", x);
+            lab.k.round(x, shadow);
+            let rounded = lab.k.download(shadow).unwrap();
+            vec![lab.get("residual", out), lab.get("fill", filled), lab.get("sum", total), ("round".into(), rounded)]
+        });
+    }
+}
+
+/// The state before the first update.
+pub fn fresh_state(loss_scale: f32) -> [f32; state::LEN] {
+    let mut fresh = [0.0; state::LEN];
+    fresh[state::LOSS_SCALE] = loss_scale;
+    (fresh[state::BETA1_POWER], fresh[state::BETA2_POWER]) = (1.0, 1.0);
+    fresh
+}
+
+pub fn cross_entropy(bench: &Bench) {
+    for (rows, vocab) in [(1, 1), (1, 257), (67, 257), (5, 8000)] {
+        let logits: Vec<f32> = normal(rows * vocab, 1).into_iter().map(|v| v * 3.0).collect();
+        let mut targets = tokens(rows, vocab, 2);
+        targets[rows / 2] = vocab as u32 - 1;
+        if rows > 2 {
+            targets[1] = NO_TARGET;
+        }
+        compare(bench, 2, &format!("cross entropy {rows} x {vocab}"), |lab| {
+            let (x, t, forward, backward) = (lab.put_stored(&logits), lab.ids(&targets), lab.out(rows), lab.out(rows));
+            let state = lab.put(&fresh_state(64.0));
+            lab.k.cross_entropy_forward(vocab, x, t, forward);
+            lab.k.cross_entropy_backward(vocab, 0.125, state, x, t, backward);
+            let (name, mut dlogits) = lab.get("dlogits", x);
+            // The target's does not hide the others.
+            let own: Vec<f32> =
+                targets.iter().enumerate().filter(|(_, t)| **t != NO_TARGET).map(|(r, &t)| dlogits[r * vocab + t as usize]).collect();
+            targets.iter().enumerate().filter(|(_, t)| **t != NO_TARGET).for_each(|(r, &t)| dlogits[r * vocab + t as usize] = 0.0);
+            let mut outputs = vec![lab.get("forward", forward), lab.get("backward", backward), (name, dlogits)];
+            if vocab > 1 {
+                outputs.push(("dlogits of the targets".into(), own));
+            }
+            outputs
+        });
+    }
+}
+
+const CONSTANTS: AdamW = AdamW { learning_rate: 0.05, beta1: 0.9, beta2: 0.95, eps: 1e-8, weight_decay: 0.3, decay_len: 0, clip: 1.0 };
+
+pub fn norm_and_adamw(bench: &Bench) {
+    for (len, decay_len, clip) in [(1, 0, 1e9), (40_001, 17_003, 1.0), (262_147, 262_147, 1e9)] {
+        compare(bench, 2, &format!("adamw of {len}"), |lab| {
+            let (w, m, v) = (lab.put(&normal(len, 1)), lab.put(&vec![0.0; len]), lab.put(&vec![0.0; len]));
+            let (s, low) = (lab.put(&fresh_state(8.0)), lab.k.shadow("low", w));
+            let mut outputs = Vec::new();
+            for step in 1..=3 {
+                let g = lab.put(&normal(len, 10 + step));
+                let constants = AdamW { decay_len, clip, ..CONSTANTS };
+                lab.k.grad_norm(g, s.slice(state::GRAD_NORM, 1));
+                lab.k.loss_scale_update(constants, s);
+                lab.k.adamw(constants, s, w, low, g, m, v);
+                let (_, state) = lab.get("state", s);
+                outputs.push((format!("norm {step}"), vec![state[state::GRAD_NORM]]));
+                outputs.push((format!("factor {step}"), vec![state[state::FACTOR]]));
+                outputs.push((format!("powers {step}"), state[state::BETA1_POWER..=state::BETA2_POWER].to_vec()));
+            }
+            let rounded = lab.k.download(low).unwrap();
+            outputs.extend([lab.get("weights", w), lab.get("m", m), lab.get("v", v), ("shadow".into(), rounded)]);
+            outputs
+        });
+    }
+}
+
+/// An overflow skips the update and halves the scale in f16; the scale doubles after so many good steps.
+fn loss_scale(bench: &Bench) {
+    use compute::{GROWTH_INTERVAL, Gpu, Kernels, Precision};
+    let mut k: Box<dyn Kernels> = Gpu::open(&bench.device, bench.precision, 2).unwrap();
+    let dynamic = bench.precision == Precision::F16;
+    let [w, m, v, g, s] = [100, 100, 100, 100, state::LEN].map(|len| k.allocate("test", len));
+    let low = k.shadow("low", w);
+    for (view, seed) in [(w, 1), (m, 2)] {
+        k.upload(view, &normal(100, seed));
+    }
+    k.upload(v, &[1.0; 100]);
+    let mut fresh = fresh_state(1024.0);
+    fresh[state::GOOD_STEPS] = GROWTH_INTERVAL as f32 - 2.0;
+    k.upload(s, &fresh);
+    let mut update = |value: f32| {
+        let mut gradients = normal(100, 3);
+        gradients[17] = value;
+        k.upload(g, &gradients);
+        k.grad_norm(g, s.slice(state::GRAD_NORM, 1));
+        k.loss_scale_update(CONSTANTS, s);
+        k.adamw(CONSTANTS, s, w, low, g, m, v);
+        (k.download(s).unwrap(), [w, m, v, low].map(|view| k.download(view).unwrap()))
+    };
+    let (_, first) = update(1.0);
+    let (state_after, grown) = update(1.0);
+    assert_eq!(state_after[state::LOSS_SCALE], if dynamic { 2048.0 } else { 1024.0 }, "doubled after {GROWTH_INTERVAL} good steps");
+    assert!(first != grown, "a good step updates");
+    for (i, value) in [f32::INFINITY, f32::NAN, f32::NEG_INFINITY].into_iter().enumerate() {
+        let (state_after, kept) = update(value);
+        assert!(kept == grown, "{value}: weights, moments and shadow stay");
+        assert_eq!(state_after[state::SKIPPED], i as f32 + 1.0);
+        assert_eq!(state_after[state::LOSS_SCALE], if dynamic { 2048.0 / 2f32.powi(i as i32 + 1) } else { 1024.0 });
+        assert!(!state_after[state::GRAD_NORM].is_finite());
+    }
+    let (state_after, after) = update(1.0);
+    assert!(after != grown && state_after[state::SKIPPED] == 3.0, "and it goes on");
+}

@@ -1,0 +1,183 @@
+//! The shaders as text: every one in every variant reads, validates and translates; planted faults are found.
+use std::path::Path;
+use std::process::Command;
+
+use compute::Precision;
+use compute::gpu::pipeline::{KERNELS, Parsed, parse};
+use compute::gpu::{Device, Options};
+use compute::wgsl::{FILES, Library, Variant};
+use libtest_mimic::{Failed, Trial};
+
+use crate::{Bench, PRECISIONS, kernels, step};
+
+/// Every kernel's file in every precision and at several head widths.
+fn each(mut f: impl FnMut(&str, Variant, Parsed) -> Result<(), String>) -> Result<(), Failed> {
+    for (kernel, file, lanes) in KERNELS {
+        for precision in PRECISIONS {
+            for head_width in [2, 40, 64, 128] {
+                let variant = Variant { precision, lanes: *lanes, head_width };
+                let parsed = parse(&Library::Embedded, file, &variant).map_err(|error| error.to_string())?;
+                f(kernel, variant, parsed).map_err(|error| format!("{kernel} in {precision}, heads of {head_width}: {error}"))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+pub fn trials(bench: Option<&Bench>) -> Vec<Trial> {
+    let mut trials = vec![
+        Trial::test("shaders::interfaces", || each(|kernel, _, parsed| parsed.interface(kernel).map(drop).map_err(|e| e.to_string()))),
+        Trial::test("shaders::spirv", || {
+            each(|_, _, Parsed { module, info, .. }| {
+                naga::back::spv::write_vec(&module, &info, &naga::back::spv::Options::default(), None).map(drop).map_err(|e| e.to_string())
+            })
+        }),
+        Trial::test("shaders::metal", || {
+            let options = naga::back::msl::Options { lang_version: (3, 0), fake_missing_bindings: true, ..Default::default() };
+            each(|_, _, Parsed { module, info, .. }| {
+                naga::back::msl::write_string(&module, &info, &options, &Default::default()).map(drop).map_err(|e| e.to_string())
+            })
+        }),
+        Trial::test("shaders::hlsl", || {
+            let options = naga::back::hlsl::Options {
+                shader_model: naga::back::hlsl::ShaderModel::V6_2,
+                fake_missing_bindings: true,
+                ..Default::default()
+            };
+            each(|_, _, Parsed { module, info, .. }| {
+                let mut text = String::new();
+                let mut writer = naga::back::hlsl::Writer::new(&mut text, &options, &Default::default());
+                writer.write(&module, &info, None).map(drop).map_err(|e| e.to_string())
+            })
+        }),
+    ];
+    let tint = Command::new("tint").arg("--version").output().is_ok();
+    let kind = if tint { "" } else { "tint is not installed" };
+    trials.push(Trial::test("shaders::tint", tint_accepts).with_ignored_flag(!tint).with_kind(kind));
+    for fault in FAULTS {
+        let bench = bench.cloned();
+        let lacks = if bench.is_none() { "no adapter" } else { "" };
+        let test = move || is_found(fault, &bench.expect("ignored without one"));
+        trials.push(Trial::test(format!("faults::{}", fault.name), test).with_ignored_flag(!lacks.is_empty()).with_kind(lacks));
+    }
+    trials
+}
+
+/// bf16 needs an extension of naga's; the others are standard WGSL.
+fn tint_accepts() -> Result<(), Failed> {
+    let folder = tempfile::tempdir().map_err(|e| e.to_string())?;
+    each(|kernel, variant, parsed| {
+        if variant.precision == Precision::Bf16 {
+            return Ok(());
+        }
+        let path = folder.path().join(format!("{kernel}.wgsl"));
+        std::fs::write(&path, &parsed.source.text).map_err(|e| e.to_string())?;
+        let output = Command::new("tint").args(["--format", "wgsl"]).arg(&path).output().map_err(|e| e.to_string())?;
+        if output.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&output.stderr).into_owned()) }
+    })
+}
+
+/// A mistake in a shader, and a test that has to find it.
+struct Fault {
+    name: &'static str,
+    file: &'static str,
+    right: &'static str,
+    wrong: &'static str,
+    test: fn(&Bench),
+}
+
+const FAULTS: &[Fault] = &[
+    Fault {
+        name: "mask_off_by_one",
+        file: "attention",
+        right: "if start + j <= row {",
+        wrong: "if start + j <= row + 1u {",
+        test: kernels::attention,
+    },
+    Fault {
+        name: "backward_mask_off_by_one",
+        file: "attention_backward",
+        right: "if row <= start + i && start + i < p.sequence {",
+        wrong: "if row < start + i && start + i < p.sequence {",
+        test: kernels::attention,
+    },
+    Fault {
+        name: "dropped_slice_of_k",
+        file: "matmul",
+        right: "start < p.k; start += TILE_K",
+        wrong: "start + TILE_K < p.k + 1u; start += TILE_K",
+        test: kernels::products,
+    },
+    Fault {
+        name: "dropped_part_of_a_split_sum",
+        file: "add_parts",
+        right: "z < p.parts;",
+        wrong: "z + 1u < p.parts;",
+        test: kernels::split_products,
+    },
+    Fault {
+        name: "missing_scale",
+        file: "attention",
+        right: "p.scale * qkv_vector(query",
+        wrong: "qkv_vector(query",
+        test: kernels::attention,
+    },
+    Fault {
+        name: "missing_loss_scale",
+        file: "cross_entropy",
+        right: "p.scale * state[p.state_at + LOSS_SCALE]",
+        wrong: "p.scale",
+        test: kernels::cross_entropy,
+    },
+    Fault {
+        name: "accumulator_not_cleared",
+        file: "matmul_tn",
+        right: "                    out[at] = sums[i][j];",
+        wrong: "                    out[at] += sums[i][j];",
+        test: kernels::split_products,
+    },
+    Fault {
+        name: "transposed_operand",
+        file: "matmul",
+        right: "select(l * p.n + j, j * p.k + l, transposed)",
+        wrong: "select(j * p.k + l, l * p.n + j, transposed)",
+        test: kernels::products,
+    },
+    Fault {
+        name: "token_of_the_row_before",
+        file: "embedding_backward",
+        right: "order[p.order_at + at]",
+        wrong: "order[p.order_at + max(at, 1u) - 1u]",
+        test: kernels::embedding,
+    },
+    Fault { name: "decay_on_everything", file: "adamw", right: "i < p.decay_len", wrong: "i < p.len", test: kernels::norm_and_adamw },
+    Fault {
+        name: "overflow_not_skipped",
+        file: "loss_scale",
+        right: "state[s + FACTOR] = 0.0;",
+        wrong: "state[s + FACTOR] = 1.0;",
+        test: step::overflow,
+    },
+];
+
+fn is_found(fault: &Fault, bench: &Bench) -> Result<(), Failed> {
+    let folder = tempfile::tempdir().map_err(|e| e.to_string())?;
+    copy_shaders(folder.path());
+    let path = folder.path().join(format!("{}.wgsl", fault.file));
+    let text = std::fs::read_to_string(&path).map_err(|e| e.to_string())?;
+    assert_eq!(text.matches(fault.right).count(), 1, "{}: {} is to be there once", fault.file, fault.right);
+    std::fs::write(&path, text.replace(fault.right, fault.wrong)).map_err(|e| e.to_string())?;
+    let options = Options { library: Library::Folder(folder.path().to_owned()), unprobed: true, ..Options::default() };
+    let device = Device::open(bench.device.adapter.clone(), options).map_err(|e| e.to_string())?;
+    let faulty = Bench { device, ..bench.clone() };
+    let found = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| (fault.test)(&faulty)));
+    if found.is_err() { Ok(()) } else { Err(format!("no test noticed {} in {}", fault.name, fault.file).into()) }
+}
+
+/// The embedded shaders as files.
+pub fn copy_shaders(folder: &Path) {
+    std::fs::create_dir_all(folder.join("lib")).expect("a folder can be made");
+    for (name, text) in FILES {
+        std::fs::write(folder.join(format!("{name}.wgsl")), text).expect("a file can be written");
+    }
+}

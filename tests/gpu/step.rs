@@ -1,0 +1,272 @@
+//! The whole step on the GPU: golden values of PyTorch, a run beside the CPU engine's, overflow, repetition, decoding.
+use compute::{AdamW, Cpu, Decoder, Gpu, Kernels, Metrics, Model, Precision, Row, Trainer, state};
+use model::{Config, TensorTable, initial_weights};
+use tests::golden::Golden;
+use tests::windows::Windows;
+
+use crate::lab::{assert_close, tokens};
+use crate::{Bench, Case};
+
+pub const CASES: &[Case] = &[
+    Case { name: "golden", run: golden },
+    Case { name: "training", run: training },
+    Case { name: "overflow", run: overflow },
+    Case { name: "same_bits", run: same_bits },
+    Case { name: "passes", run: passes },
+    Case { name: "decoding", run: decoding },
+    Case { name: "budget", run: budget },
+];
+
+fn gpu(bench: &Bench, config: &Config) -> Box<dyn Kernels> {
+    Gpu::open(&bench.device, bench.precision, config.head_width()).unwrap()
+}
+
+fn constants(trainer: &Trainer, learning_rate: f32) -> AdamW {
+    let decay_len = trainer.model.table.decay_len;
+    AdamW { learning_rate, beta1: 0.9, beta2: 0.95, eps: 1e-8, weight_decay: 0.1, decay_len, clip: 1.0 }
+}
+
+fn step(trainer: &mut Trainer, windows: &[u32], learning_rate: f32) -> Metrics {
+    let sequence = trainer.model.sequence();
+    let scale = 1.0 / (windows.len() / (sequence + 1) * sequence) as f32;
+    trainer.begin();
+    trainer.accumulate(windows, scale);
+    let ticket = trainer.update(constants(trainer, learning_rate));
+    trainer.metrics(ticket, scale, true).unwrap().unwrap()
+}
+
+/// Gradients, three updates and ten losses of PyTorch.
+fn golden(bench: &Bench) {
+    let precision = bench.precision;
+    // What a precision of two bytes rounds on the way adds up over the layers of a model with large weights.
+    let (of_gradients, of_losses) = match precision {
+        Precision::F32 => (1e-5, 1e-5),
+        Precision::F16 => (1e-2, 1e-3),
+        Precision::Bf16 => (5e-2, 5e-3),
+    };
+    let golden = Golden::open("small.safetensors");
+    let (sequence, windows) = (16, golden.tokens("tokens"));
+    let mut trainer = Trainer::new(gpu(bench, &golden.config), golden.config, &golden.flat("weight."), 3, sequence).unwrap();
+    let scale = 1.0 / 48.0;
+    trainer.begin();
+    trainer.accumulate(&windows, scale);
+    let loss_scale = trainer.state().unwrap()[state::LOSS_SCALE];
+    assert_eq!(loss_scale, precision.initial_loss_scale());
+    let gradients: Vec<f32> = trainer.gradients().unwrap().iter().map(|g| g / loss_scale).collect();
+    golden.assert_close("gradient", &gradients, &golden.flat("grad."), of_gradients);
+    for (i, learning_rate) in [1e-2, 2e-2, 5e-3].into_iter().enumerate() {
+        let metrics = step(&mut trainer, &windows, learning_rate);
+        let error = (metrics.loss / golden.floats("losses")[i] - 1.0).abs();
+        assert!(error <= of_losses, "{precision}, step {i}: loss {} for {}", metrics.loss, golden.floats("losses")[i]);
+        if precision == Precision::F32 {
+            let expected = golden.flat(&format!("step{}.", i + 1));
+            golden.assert_close(&format!("weights after update {}", i + 1), &trainer.model.weights().unwrap(), &expected, 1e-5);
+        }
+    }
+
+    let golden = Golden::open("ten_losses.safetensors");
+    let (all, losses) = (golden.tokens("tokens"), golden.floats("losses"));
+    let (sequence, per_step) = (golden.config.context, all.len() / losses.len());
+    let batch = per_step / (sequence + 1);
+    let mut trainer = Trainer::new(gpu(bench, &golden.config), golden.config, &golden.flat("weight."), batch, sequence).unwrap();
+    for (i, windows) in all.chunks_exact(per_step).enumerate() {
+        let metrics = step(&mut trainer, windows, 3e-3);
+        let error = (metrics.loss / losses[i] - 1.0).abs();
+        assert!(error <= of_losses, "{precision}, step {i}: loss {} for {}", metrics.loss, losses[i]);
+    }
+}
+
+/// The small model of the issue: 2 layers, width 80, 2 heads of 40, context 64, vocabulary 512.
+fn small() -> Config {
+    Config {
+        vocab_size: 512,
+        n_layer: 2,
+        n_head: 2,
+        d_model: 80,
+        d_mlp: 216,
+        context: 64,
+        rms_eps: Config::RMS_EPS,
+        rope_base: Config::ROPE_BASE,
+    }
+}
+
+/// 100 steps on stories beside the CPU engine's: in f32 the same curve, in two bytes the same validation.
+fn training(bench: &Bench) {
+    let (config, batch, steps) = (small(), 8, 100);
+    let stories = Windows::new(config.vocab_size);
+    let weights = initial_weights(&TensorTable::new(&config), 1);
+    let run = |kernels: Box<dyn Kernels>| {
+        let mut trainer = Trainer::new(kernels, config, &weights, batch, config.context).unwrap();
+        let curve: Vec<f32> = (0..steps)
+            .map(|i| {
+                let lr = 3e-3 * (0.1 + 0.9 * (1.0 - i as f32 / steps as f32));
+                step(&mut trainer, &stories.batch(i as u64, batch, config.context), lr).loss
+            })
+            .collect();
+        let (inputs, targets) = stories.held_out(16, config.context);
+        let losses = inputs
+            .chunks(batch * config.context)
+            .zip(targets.chunks(batch * config.context))
+            .flat_map(|(inputs, targets)| trainer.model.losses(inputs, targets).unwrap())
+            .collect::<Vec<f32>>();
+        (curve, losses.iter().sum::<f32>() / losses.len() as f32)
+    };
+    let (expected, expected_validation) = run(Cpu::boxed());
+    let (found, validation) = run(gpu(bench, &config));
+    assert!(expected[steps - 1] < 0.75 * expected[0], "it learns: {} to {}", expected[0], expected[steps - 1]);
+    if bench.precision == Precision::F32 {
+        for (i, (found, expected)) in found.iter().zip(&expected).enumerate() {
+            assert!((found / expected - 1.0).abs() <= 1e-3, "step {i}: {found} for {expected}");
+        }
+    }
+    let most = if bench.precision == Precision::F32 { 1e-3 } else { 1e-2 };
+    assert!((validation / expected_validation - 1.0).abs() <= most, "validation {validation} for {expected_validation}");
+}
+
+/// An overflow skips exactly one update, and the run recovers.
+pub fn overflow(bench: &Bench) {
+    let config = small();
+    let stories = Windows::new(config.vocab_size);
+    let weights = initial_weights(&TensorTable::new(&config), 1);
+    let mut trainer = Trainer::new(gpu(bench, &config), config, &weights, 2, config.context).unwrap();
+    let before = step(&mut trainer, &stories.batch(0, 2, config.context), 1e-3);
+    assert_eq!((before.skipped, before.loss_scale), (0, bench.precision.initial_loss_scale()));
+    let (kept, moments) = (trainer.model.weights().unwrap(), trainer.moments().unwrap());
+
+    let windows = stories.batch(1, 2, config.context);
+    trainer.begin();
+    trainer.accumulate(&windows, 1.0 / 128.0);
+    let mut gradients = trainer.gradients().unwrap();
+    gradients[1234] = f32::INFINITY;
+    trainer.set_gradients(&gradients);
+    let ticket = trainer.update(constants(&trainer, 1e-3));
+    let metrics = trainer.metrics(ticket, 1.0 / 128.0, true).unwrap().unwrap();
+    assert!(!metrics.grad_norm.is_finite() && metrics.loss.is_finite());
+    let halved = if bench.precision == Precision::F16 { 0.5 } else { 1.0 };
+    assert_eq!((metrics.skipped, metrics.loss_scale), (1, before.loss_scale * halved));
+    assert!(trainer.model.weights().unwrap() == kept && trainer.moments().unwrap() == moments, "nothing moved");
+
+    let after = step(&mut trainer, &windows, 1e-3);
+    assert_eq!(after.skipped, 1);
+    assert!(after.grad_norm.is_finite() && trainer.model.weights().unwrap() != kept, "and it goes on");
+}
+
+/// The same seed gives the same bits twice, and so does a run that was put down and taken up.
+fn same_bits(bench: &Bench) {
+    let config = small();
+    let stories = Windows::new(config.vocab_size);
+    let weights = initial_weights(&TensorTable::new(&config), 1);
+    let fresh = || Trainer::new(gpu(bench, &config), config, &weights, 4, config.context).unwrap();
+    let steps = |trainer: &mut Trainer, range: std::ops::Range<u64>| -> Vec<u32> {
+        range.map(|i| step(trainer, &stories.batch(i, 4, config.context), 1e-3).loss.to_bits()).collect()
+    };
+    let bits = |trainer: &mut Trainer| -> Vec<u32> {
+        let (m, v) = trainer.moments().unwrap();
+        [trainer.model.weights().unwrap(), m, v].concat().iter().map(|value| value.to_bits()).collect()
+    };
+    let (mut one, mut two, mut resumed) = (fresh(), fresh(), fresh());
+    let losses = steps(&mut one, 0..6);
+    assert_eq!(losses, steps(&mut two, 0..6));
+    let expected = bits(&mut one);
+    assert!(expected == bits(&mut two), "the same run gives other bits");
+
+    let mut half = fresh();
+    steps(&mut half, 0..3);
+    let (m, v) = half.moments().unwrap();
+    resumed.model.set_weights(&half.model.weights().unwrap());
+    resumed.set_moments(&m, &v);
+    resumed.set_state(&half.state().unwrap());
+    assert_eq!(losses[3..], steps(&mut resumed, 3..6), "losses after resuming");
+    assert!(expected == bits(&mut resumed), "a resumed run gives other bits");
+}
+
+/// Micro-batches add up to the batch.
+pub fn passes(bench: &Bench) {
+    let config = small();
+    let stories = Windows::new(config.vocab_size);
+    let weights = initial_weights(&TensorTable::new(&config), 1);
+    let windows = stories.batch(0, 6, config.context);
+    let gradient = |batch: usize| {
+        let mut trainer = Trainer::new(gpu(bench, &config), config, &weights, batch, config.context).unwrap();
+        trainer.begin();
+        for windows in windows.chunks(batch * (config.context + 1)) {
+            trainer.accumulate(windows, 1.0 / 384.0);
+        }
+        let loss_scale = trainer.state().unwrap()[state::LOSS_SCALE];
+        trainer.gradients().unwrap().iter().map(|g| g / loss_scale).collect::<Vec<f32>>()
+    };
+    let whole = gradient(6);
+    for batch in [1, 4] {
+        assert_close(bench.precision, &format!("gradient of micro-batches of {batch}"), &gradient(batch), &whole);
+    }
+}
+
+/// Greedy text equals the CPU engine's in f32 for 128 tokens, and stories do not touch each other.
+fn decoding(bench: &Bench) {
+    let config = Config { context: 160, ..small() };
+    let stories = Windows::new(config.vocab_size);
+    // A model that has learned something: the likeliest token stands out.
+    let mut trainer = Trainer::new(Cpu::boxed(), config, &initial_weights(&TensorTable::new(&config), 1), 8, 64).unwrap();
+    for i in 0..60 {
+        step(&mut trainer, &stories.batch(i, 8, 64), 3e-3);
+    }
+    let weights = trainer.model.weights().unwrap();
+    let greedy = |kernels: Box<dyn Kernels>| {
+        let mut decoder = Decoder::new(kernels, config, &weights, 3).unwrap();
+        let prompts: Vec<Vec<u32>> = (0..3).map(|seed| tokens(5 + seed as usize, config.vocab_size, seed)).collect();
+        let mut texts = Vec::new();
+        let mut first_logits = Vec::new();
+        for (slot, prompt) in prompts.iter().enumerate() {
+            let row = |(position, &token): (usize, &u32)| Row { token, slot: slot as u32, position: position as u32 };
+            let rows: Vec<Row> = prompt.iter().enumerate().map(row).collect();
+            decoder.read(&rows[..rows.len() - 1]);
+            let mut last = rows[rows.len() - 1];
+            let mut text = Vec::new();
+            for _ in 0..128 {
+                let logits = decoder.next(&[last]).unwrap();
+                if text.is_empty() {
+                    first_logits.extend_from_slice(&logits);
+                }
+                let likeliest = (0..logits.len()).max_by(|&a, &b| logits[a].total_cmp(&logits[b])).unwrap() as u32;
+                text.push(likeliest);
+                last = Row { token: likeliest, position: last.position + 1, ..last };
+            }
+            texts.push(text);
+        }
+        (texts, first_logits)
+    };
+    let (expected, expected_logits) = greedy(Cpu::boxed());
+    let (found, logits) = greedy(gpu(bench, &config));
+    assert_close(bench.precision, "logits", &logits, &expected_logits);
+    if bench.precision == Precision::F32 {
+        assert_eq!(found, expected);
+        let mut model = Model::new(gpu(bench, &config), config, &weights, 1, 64).unwrap();
+        let (inputs, targets) = stories.held_out(1, 64);
+        let mut on_cpu = Model::new(Cpu::boxed(), config, &weights, 1, 64).unwrap();
+        let expected = on_cpu.losses(&inputs, &targets).unwrap();
+        assert_close(bench.precision, "losses", &model.losses(&inputs, &targets).unwrap(), &expected);
+    }
+}
+
+/// One submit a step, dispatches within their budget, no buffer after the first step, and reports that need no wait.
+fn budget(bench: &Bench) {
+    let config = small();
+    let stories = Windows::new(config.vocab_size);
+    let weights = initial_weights(&TensorTable::new(&config), 1);
+    let mut trainer = Trainer::new(gpu(bench, &config), config, &weights, 4, config.context).unwrap();
+    let mut windows = stories.batch(0, 4, config.context);
+    step(&mut trainer, &windows, 1e-3);
+    let before = trainer.model.kernels.counts();
+    for i in 1..=5 {
+        windows = stories.batch(i, 4, config.context);
+        step(&mut trainer, &windows, 1e-3);
+    }
+    let after = trainer.model.kernels.counts();
+    assert_eq!(after.buffers, before.buffers, "buffers are allocated before the second step");
+    assert_eq!(after.bind_groups, before.bind_groups, "bind groups are made in the first step");
+    assert_eq!(after.submits - before.submits, 5, "one submit a step");
+    // Per layer 11 forward and 22 backward with their second passes, and what stands around the layers.
+    let most = 5 * (36 * config.n_layer as u64 + 24);
+    let dispatches = after.dispatches - before.dispatches;
+    assert!(dispatches <= most, "{dispatches} dispatches in 5 steps, at most {most}");
+}
