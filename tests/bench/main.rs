@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use compute::{AdamW, Cpu, Kernels, Trainer};
+use compute::{AdamW, Cpu, Trainer};
 use model::{Config, TensorTable, initial_weights};
 use serde_json::Value;
 use tests::Run;

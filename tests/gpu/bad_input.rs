@@ -160,7 +160,7 @@ fn lacking(bench: &Bench) {
         }
     };
     let mut plain = adapter();
-    plain.features -= wgpu::Features::SHADER_F16 | wgpu::Features::SHADER_I16;
+    plain.features.remove(wgpu::Features::SHADER_F16 | wgpu::Features::SHADER_I16);
     assert_eq!(plain.best_precision().0, Precision::F32);
     let text = refused(plain, Precision::F16);
     assert!(text.contains("f16") && text.contains("expected: one of f32") && text.contains("remedy"), "{text}");

@@ -46,7 +46,8 @@ pub fn trials(bench: Option<&Bench>) -> Vec<Trial> {
             };
             each(|_, _, Parsed { module, info, .. }| {
                 let mut text = String::new();
-                let mut writer = naga::back::hlsl::Writer::new(&mut text, &options, &Default::default());
+                let pipeline = naga::back::hlsl::PipelineOptions::default();
+                let mut writer = naga::back::hlsl::Writer::new(&mut text, &options, &pipeline);
                 writer.write(&module, &info, None).map(drop).map_err(|e| e.to_string())
             })
         }),

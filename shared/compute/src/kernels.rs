@@ -183,9 +183,9 @@ pub trait Kernels {
     /// A buffer of `len` zeros in the storage precision.
     fn allocate_stored(&mut self, label: &'static str, len: usize) -> View;
     fn allocate_tokens(&mut self, label: &'static str, len: usize) -> Tokens;
-    /// A place for the rounded copy of an f32 view, in the storage precision; `of` itself where that is f32.
-    fn shadow(&mut self, label: &'static str, of: View) -> View {
-        if self.precision() == Precision::F32 { of } else { self.allocate_stored(label, of.len) }
+    /// A place for the rounded copy of an f32 view, in the storage precision; `x` itself where that is f32.
+    fn shadow(&mut self, label: &'static str, x: View) -> View {
+        if self.precision() == Precision::F32 { x } else { self.allocate_stored(label, x.len) }
     }
     /// Whether all buffers asked for could be had.
     fn allocated(&mut self) -> Result<()>;
@@ -202,8 +202,8 @@ pub trait Kernels {
     fn collect(&mut self, ticket: Ticket, wait: bool) -> Result<Option<Vec<f32>>>;
     /// `out = value`
     fn fill(&mut self, out: View, value: f32);
-    /// `shadow = of`, rounded; nothing where both are the same.
-    fn round(&mut self, of: View, shadow: View);
+    /// `shadow = x`, rounded; nothing where both are the same.
+    fn round(&mut self, x: View, shadow: View);
     /// Rows that one pass through the step should have at most, its widest matrix having `widest` columns: more are split
     /// into passes whose gradients add up.
     fn rows_at_once(&self, widest: usize) -> usize;

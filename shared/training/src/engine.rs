@@ -48,7 +48,9 @@ impl Engine {
             "f16" => Some(Precision::F16),
             "bf16" => Some(Precision::Bf16),
             _ => {
-                return Err(Failure::usage(format!("{section}.precision = {precision:?}: expected \"auto\", \"f32\", \"f16\" or \"bf16\"")));
+                return Err(Failure::usage(format!(
+                    "{section}.precision = {precision:?}: expected \"auto\", \"f32\", \"f16\" or \"bf16\""
+                )));
             }
         };
         let choice = match device.split_once(':') {

@@ -137,8 +137,8 @@ impl Kernels for Cpu {
         self.write([out], |_, [out]| out.par_chunks_mut(1 << 16).for_each(|part| part.fill(value)));
     }
 
-    fn round(&mut self, of: View, shadow: View) {
-        assert_eq!(of, shadow, "a shadow in f32 is the view itself");
+    fn round(&mut self, x: View, shadow: View) {
+        assert_eq!(x, shadow, "a shadow in f32 is the view itself");
     }
 
     fn rows_at_once(&self, _widest: usize) -> usize {

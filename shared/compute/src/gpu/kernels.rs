@@ -149,9 +149,9 @@ impl Gpu {
             None => (self.create("order", Element::U32, all), self.create("segments", Element::U32, 2 * all + 2)),
         };
         self.tokens[tokens.buffer].sorted = Some((order_view, segment_view));
-        let (order_view, segment_view) = (order_view.slice(0, order.len()), segment_view.slice(0, segments.len()));
-        self.write(order_view, bytemuck::cast_slice(&order));
-        self.write(segment_view, bytemuck::cast_slice(&segments));
+        self.write(order_view.slice(0, order.len()), bytemuck::cast_slice(&order));
+        self.write(segment_view.slice(0, segments.len()), bytemuck::cast_slice(&segments));
+        // Bound whole, whatever this batch's number of segments: the bind group is the same in every step.
         (order_view, segment_view, count)
     }
 }
@@ -280,9 +280,9 @@ impl Kernels for Gpu {
         self.run("fill", Fill { len: n(out.len), value }, &[out], striding(out.len), 0.0);
     }
 
-    fn round(&mut self, of: View, shadow: View) {
-        if of != shadow {
-            self.run("round_stored", Length { len: n(of.len) }, &[of, shadow], striding(of.len), 0.0);
+    fn round(&mut self, x: View, shadow: View) {
+        if x != shadow {
+            self.run("round_stored", Length { len: n(x.len) }, &[x, shadow], striding(x.len), 0.0);
         }
     }
 

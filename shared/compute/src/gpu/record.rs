@@ -254,7 +254,15 @@ impl Reading {
     }
 
     pub fn wait(&mut self, device: &Device) -> Result<()> {
-        if self.is_there(device) { device.check() } else { device.wait(Some(self.submission.clone())) }
+        if !self.is_there(device) {
+            device.wait(Some(self.submission.clone()))?;
+        }
+        // The submission is done, but another thread that polls the device may be about to tell us.
+        while !self.is_there(device) {
+            device.check()?;
+            std::thread::yield_now();
+        }
+        device.check()
     }
 
     /// Copies out and gives the buffer back to the device.
