@@ -55,9 +55,12 @@ pub fn trials(bench: Option<&Bench>) -> Vec<Trial> {
     let tint = Command::new("tint").arg("--version").output().is_ok();
     let kind = if tint { "" } else { "tint is not installed" };
     trials.push(Trial::test("shaders::tint", tint_accepts).with_ignored_flag(!tint).with_kind(kind));
+    let lacks = if bench.is_none() { "no adapter" } else { "" };
+    let own = bench.cloned();
+    let none = move || Ok(nothing_is_found(&own.expect("ignored without one")));
+    trials.push(Trial::test("faults::none", none).with_ignored_flag(!lacks.is_empty()).with_kind(lacks));
     for fault in FAULTS {
         let bench = bench.cloned();
-        let lacks = if bench.is_none() { "no adapter" } else { "" };
         let test = move || is_found(fault, &bench.expect("ignored without one"));
         trials.push(Trial::test(format!("faults::{}", fault.name), test).with_ignored_flag(!lacks.is_empty()).with_kind(lacks));
     }
@@ -160,6 +163,18 @@ const FAULTS: &[Fault] = &[
         test: step::overflow,
     },
 ];
+
+/// The tests that find faults find none in a faultless copy.
+fn nothing_is_found(bench: &Bench) {
+    let folder = tempfile::tempdir().expect("a temporary folder can be made");
+    copy_shaders(folder.path());
+    let options = Options { library: Library::Folder(folder.path().to_owned()), unprobed: true, ..Options::default() };
+    let device = Device::open(bench.device.adapter.clone(), options).expect("the adapter opened before");
+    let bench = Bench { device, ..bench.clone() };
+    for fault in FAULTS {
+        (fault.test)(&bench);
+    }
+}
 
 fn is_found(fault: &Fault, bench: &Bench) -> Result<(), Failed> {
     let folder = tempfile::tempdir().map_err(|e| e.to_string())?;

@@ -112,8 +112,7 @@ fn run() -> anyhow::Result<()> {
         stage.log.say(format!("up to date: {} steps, {}", manifest.count("steps"), run.folder().join("final").display()));
         return Ok(());
     }
-    run.set_aside_if_other(stage.force)?;
-    let ended = run.train()?;
+    let ended = run.train(stage.force)?;
 
     let record = |name: &str| -> stage::Result<FileRecord> {
         let name = PathBuf::from("final").join(name);

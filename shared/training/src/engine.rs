@@ -93,11 +93,12 @@ impl Engine {
     }
 
     fn gpu(wanted: &Wanted, choice: adapters::Choice, asked: Option<Precision>, log: &Log) -> compute::kernels::Result<Self> {
-        let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
+        // Takes it that the GPU has no more: for tests, and for a GPU that is shared.
+        let memory = std::env::var("BEDTIME_GPU_MEMORY_MIB").ok().and_then(|text| text.parse::<f64>().ok());
         let options = gpu::Options {
             library: wanted.shaders.map_or(Ok(wgsl::Library::Embedded), wgsl::folder)?,
             profile: wanted.profile,
-            memory_limit: number("BEDTIME_GPU_MEMORY_MIB").map(|mib| mib << 20),
+            memory_limit: memory.map(|mib| (mib * 1_048_576.0) as u64),
             cache: cache_folder(),
             ..Default::default()
         };

@@ -194,7 +194,7 @@ impl Run {
     }
 
     /// An old run made with other settings moves to `run.N`; so does any old run with `force`.
-    pub fn set_aside_if_other(&self, force: bool) -> Result<()> {
+    fn set_aside_if_other(&self, force: bool) -> Result<()> {
         let path = self.folder.join("settings.json");
         let old: Option<Value> = std::fs::read(&path).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
         let why = match old {
@@ -211,19 +211,21 @@ impl Run {
         Ok(())
     }
 
-    /// Trains from the newest checkpoint, or from the start, to the end.
-    pub fn train(&self) -> Result<Ended> {
+    /// Trains from the newest checkpoint, or from the start, to the end. With `anew`, or where settings changed, an old run
+    /// is set aside first, once it is sure that the new one can begin.
+    pub fn train(&self, anew: bool) -> Result<Ended> {
         let t = &self.pipeline.train;
         let checkpoints = Checkpoints::new(&self.folder, t.keep_last);
         let sampler = Sampler::new(&self.train, t.seed, t.batch as usize, self.config.context)?;
+        let before = initial_weights(&TensorTable::new(&self.config), t.seed);
+        let mut trainer = self.trainer(&before)?;
+        self.set_aside_if_other(anew)?;
         stage::create_dir(&self.folder)?;
         self.write_settings()?;
         // The whole content is hashed beside the first steps; nothing is published before it is known to fit.
         let (train, validation) = (self.train.clone(), self.validation.clone());
         let mut verified = Some(std::thread::spawn(move || train.verify().and_then(|()| validation.verify())));
 
-        let before = initial_weights(&TensorTable::new(&self.config), t.seed);
-        let mut trainer = self.trainer(&before)?;
         let first = self.resume(&checkpoints, &mut trainer)?;
         let run_log = RunLog::open(&self.folder.join("loss.jsonl"), first)?;
         self.announce(first, &trainer);
@@ -284,6 +286,7 @@ impl Run {
             Err(Ok(error)) => error,
         };
         let EngineError::OutOfMemory { message, needed, available } = &error else { return Err(failed(error)) };
+        let what = message.lines().next().unwrap_or_default();
         // Memory is a part that stays and a part per sequence: two sizes tell both.
         let one = match with(1) {
             Ok(trainer) => trainer.model.kernels.bytes(),
@@ -301,7 +304,7 @@ impl Run {
             format!("train.batch={batch} train.accumulate={} does the same step in parts", t.accumulate * (t.batch / batch))
         };
         Err(Failure::try_again(format!(
-            "the GPU's memory does not suffice: {message}\n  needed: {} MiB for train.batch = {} of {} tokens ({} MiB, and {:.0} MiB per sequence)\n  fits: {}\n  remedy: {remedy}",
+            "the GPU's memory does not suffice: {what}\n  needed: {} MiB for train.batch = {} of {} tokens ({} MiB, and {:.1} MiB per sequence)\n  fits: {}\n  remedy: {remedy}",
             needed >> 20,
             t.batch,
             self.config.context,

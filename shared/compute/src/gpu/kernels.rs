@@ -184,7 +184,11 @@ impl Kernels for Gpu {
         match &self.refused {
             None => Ok(()),
             Some((what, available)) => Err(crate::EngineError::OutOfMemory {
-                message: format!("{}: {what}; {} MiB were asked for in all", self.device.adapter.name(), self.bytes >> 20),
+                message: format!(
+                    "{}: {what}; {} MiB were asked for in all\n  remedy: end what else uses the GPU, or --device cpu",
+                    self.device.adapter.name(),
+                    self.bytes >> 20
+                ),
                 needed: self.bytes,
                 available: *available,
             }),

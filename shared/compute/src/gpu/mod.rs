@@ -156,6 +156,9 @@ impl Gpu {
 
     /// Writes bytes of a view, in what the buffer keeps. Commands recorded before see what was there before.
     fn write(&mut self, view: View, bytes: &[u8]) {
+        if self.refused.is_some() {
+            return; // `allocated` tells
+        }
         if self.recorder.uses(view.buffer) {
             self.flush();
         }

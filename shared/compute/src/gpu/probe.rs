@@ -28,6 +28,7 @@ pub fn probe(gpu: &mut Gpu) -> Result<()> {
     gpu.matmul_nt(m, n, k, va, vb, nt);
     gpu.matmul_nn(m, n, k, va, vb_t, nn);
     gpu.matmul_tn(m, n, k, va_t, vb_t, tn);
+    gpu.allocated()?;
     let expected: Vec<f32> = (0..m * n).map(|i| (0..k).map(|l| a[i / n * k + l] * b[i % n * k + l]).sum()).collect();
     for (kernel, out) in [("matmul_nt", nt), ("matmul_nn", nn), ("matmul_tn", tn)] {
         let found = gpu.download(out)?;
