@@ -1,9 +1,9 @@
 //! The f32 matrix product: `c[m, n] (+)= a[m, k] b[k, n]` for any strides of a and b.
 //!
 //! As in GotoBLAS (Goto and van de Geijn 2008): b is packed into panels as wide as the microkernel's tile, which stay in
-//! the second cache while the rows of a pass by; registers hold a tile of sums. a is read where
-//! it is. Every sum runs over k in the same order whatever the threads do, so the result does not depend
-//! on their number.
+//! the second cache while the rows of a pass by; registers hold a tile of sums. a is read where it is: the processor
+//! fetches its next lines while the tile is computed. Every sum runs over k in the same order whatever the threads do, so
+//! the result does not depend on their number.
 use std::ops::Range;
 
 use rayon::prelude::*;
@@ -14,8 +14,9 @@ use super::microkernel::{self, Set, Tile};
 /// stay in the first cache.
 const KC: usize = 384;
 const KC_TRANSPOSED: usize = 256;
-/// Rows of a and columns of b per task: 384 x 384 values of b take half the second cache.
-const MC: usize = 96;
+/// Rows of a and columns of b per task: 384 x 384 values of b take half the second cache, and few rows make the tasks many
+/// enough to share out evenly.
+const MC: usize = 48;
 const NC: usize = 384;
 
 /// A matrix in place: element (i, j) is `data[i * rows + j * columns]`.
@@ -78,6 +79,9 @@ impl Packed {
         Panels { data: aligned(&self.data), depth: self.depth, columns: self.columns }
     }
 }
+
+/// Values of 4 KiB: addresses that far apart share a set of the first cache.
+const PAGE: usize = 1024;
 
 /// Values of a cache line: work space starts at one, so that no vector of it lies across two.
 const LINE: usize = 16;
@@ -267,6 +271,14 @@ pub fn multiply(
     unsafe { multiply_tile(set, 0..rows, columns, depth, a, b.panels(), out, accumulate) }
 }
 
+/// `rows` rows of a transposed a, `unit` values from step to step of k.
+fn copy_transposed<'a>(unit: usize, rows: usize, depth: usize, a: Strided, space: &'a mut [f32]) -> Strided<'a> {
+    for (l, values) in space.chunks_exact_mut(unit).take(depth).enumerate() {
+        values[..rows].copy_from_slice(&a.data[l * a.column_stride..][..rows]);
+    }
+    Strided::transposed(space, unit)
+}
+
 /// SAFETY: `rows` and `columns` of `out` are inside its memory and nobody else's, and a and b have them.
 unsafe fn multiply_tile(
     set: &Set,
@@ -279,9 +291,15 @@ unsafe fn multiply_tile(
     accumulate: bool,
 ) {
     debug_assert!(columns.end <= b.columns);
+    // Steps of k whole pages apart would share a few sets of the first cache. Where they are read often, a copy pays.
+    let conflicts = a.row_stride == 1 && a.column_stride.is_multiple_of(PAGE) && columns.len() > set.columns;
+    let mut copy = conflicts.then(|| vec![0.0; set.rows * depth.len()]);
     for i in rows.clone().step_by(set.rows) {
         let kernel = set.kernels[set.rows.min(rows.end - i) - 1];
-        let rows = &a.data[i * a.row_stride..];
+        let mut a = a.from(i, 0);
+        if let Some(space) = &mut copy {
+            a = copy_transposed(set.rows, set.rows.min(rows.end - i), depth.len(), a, space);
+        }
         for column in columns.clone().step_by(set.columns) {
             let b = &b.data[column * b.depth..][depth.start * set.columns..depth.end * set.columns];
             let columns = set.columns.min(columns.end - column);
@@ -290,7 +308,7 @@ unsafe fn multiply_tile(
                 let c = out.data.add(i * out.stride + column);
                 kernel(&Tile {
                     depth: depth.len(),
-                    a: rows.as_ptr(),
+                    a: a.data.as_ptr(),
                     row_stride: a.row_stride,
                     column_stride: a.column_stride,
                     b: b.as_ptr(),
@@ -338,8 +356,18 @@ mod tests {
     }
 
     /// Awkward sizes: below, at and beyond every blocking constant.
-    const SIZES: [(usize, usize, usize); 9] =
-        [(1, 1, 1), (5, 17, 3), (6, 16, 384), (7, 31, 385), (97, 257, 40), (193, 40, 800), (2, 856, 320), (101, 15, 1), (320, 960, 65)];
+    const SIZES: [(usize, usize, usize); 10] = [
+        (1, 1, 1),
+        (5, 17, 3),
+        (6, 16, 384),
+        (7, 31, 385),
+        (97, 257, 40),
+        (193, 40, 800),
+        (2, 856, 320),
+        (101, 15, 1),
+        (320, 960, 65),
+        (1024, 40, 300),
+    ];
 
     #[test]
     fn all_forms_equal_the_triple_loop_for_any_number_of_threads() {
