@@ -1,19 +1,20 @@
 //! Causal self-attention for training, one head of one sequence per task.
 //!
 //! A task takes a strip of queries at a time, so the scores held are a strip by the keys before its end, never the
-//! whole square, and what lies above the diagonal is hardly computed. Forward keeps the logarithm of each row's sum;
-//! backward recomputes the weights from it (Dao, arXiv 2307.08691).
+//! whole square, and goes through it by groups of rows, so that what lies above the diagonal is hardly computed. Forward
+//! keeps the logarithm of each row's sum; backward recomputes the weights from it (Dao, arXiv 2307.08691).
 use std::cell::RefCell;
 
 use multiversion::multiversion;
 use rayon::prelude::*;
 
-use super::math::{dot, exp, max_of, sum_of};
+use super::math::{CHUNK, dot, exp, map_sum, max_of};
 use super::matmul::{Packed, Strided, multiply, room};
 use crate::AttentionShape;
 
-/// Queries per strip: a multiple of the microkernel's rows.
+/// Queries per strip, and per group within it: a multiple of each microkernel's rows.
 const STRIP: usize = 48;
+const GROUP: usize = 12;
 
 thread_local! {
     /// Kept from task to task: allocating it anew would cost more than some kernels.
@@ -49,13 +50,21 @@ pub fn forward(shape: AttentionShape, qkv: &[f32], out: &mut [f32], lse: &mut [f
             work.values.pack(sequence, width, Strided::rows(values, 3 * d));
             for start in (0..sequence).step_by(STRIP) {
                 let rows = STRIP.min(sequence - start);
-                let columns = start + rows;
-                let weights = room(&mut work.weights, rows * columns);
-                multiply(rows, width, Strided::rows(&queries[start * 3 * d..], 3 * d), &work.keys_t, 0..columns, weights, columns, false);
-                softmax_strip(start, columns, scale, weights, &mut lse[start..columns]);
+                let stride = stride_of(start + rows);
+                let weights = room(&mut work.weights, rows * stride);
+                for Group { first, count, seen } in groups(start, rows) {
+                    let queries = Strided::rows(&queries[(start + first) * 3 * d..], 3 * d);
+                    multiply(count, 0..width, queries, &work.keys_t, 0..seen, &mut weights[first * stride..], stride, false);
+                }
+                let mut inverse = [0.0; STRIP];
+                softmax_strip(start, stride, scale, weights, &mut lse[start..start + rows], &mut inverse);
                 // SAFETY: this task is the only one that writes head h of sequence b.
                 let out = unsafe { out.rows(b, h, start) };
-                multiply(rows, columns, Strided::rows(weights, columns), &work.values, 0..width, out, d, false);
+                for Group { first, count, seen } in groups(start, rows) {
+                    let weights = Strided::rows(&weights[first * stride..], stride);
+                    multiply(count, 0..seen, weights, &work.values, 0..width, &mut out[first * d..], d, false);
+                }
+                scale_rows(&inverse[..rows], out, d, width);
             }
         })
     });
@@ -76,34 +85,38 @@ pub fn backward(shape: AttentionShape, qkv: &[f32], out: &[f32], lse: &[f32], do
             work.keys_t.pack(width, sequence, Strided { row_stride: 1, column_stride: 3 * d, data: keys });
             work.keys.pack(sequence, width, Strided::rows(keys, 3 * d));
             work.values_t.pack(width, sequence, Strided { row_stride: 1, column_stride: 3 * d, data: values });
-            for gradient in [&mut work.dkeys, &mut work.dvalues] {
-                gradient.clear();
-                gradient.resize(sequence * width, 0.0);
-            }
+            let [dkeys, dvalues] = [&mut work.dkeys, &mut work.dvalues].map(|space| room(space, sequence * width));
             work.delta.resize(sequence, 0.0);
             for (i, delta) in work.delta.iter_mut().enumerate() {
                 *delta = row_dot(&out[i * d..][..width], &dout[i * d..][..width]);
             }
             for start in (0..sequence).step_by(STRIP) {
                 let rows = STRIP.min(sequence - start);
-                let columns = start + rows;
-                let weights = room(&mut work.weights, rows * columns);
-                let dweights = room(&mut work.dweights, rows * columns);
-                let queries = Strided::rows(&queries[start * 3 * d..], 3 * d);
-                let dout = Strided::rows(&dout[start * d..], d);
-                multiply(rows, width, queries, &work.keys_t, 0..columns, weights, columns, false);
-                multiply(rows, width, dout, &work.values_t, 0..columns, dweights, columns, false);
-                softmax_backward_strip(start, columns, scale, &lse[start..columns], &work.delta[start..columns], weights, dweights);
+                let stride = stride_of(start + rows);
+                let weights = room(&mut work.weights, rows * stride);
+                let dweights = room(&mut work.dweights, rows * stride);
+                let (queries, dout) = (&queries[start * 3 * d..], &dout[start * d..]);
+                for Group { first, count, seen } in groups(start, rows) {
+                    let at = first * stride;
+                    let (queries, dout) = (Strided::rows(&queries[first * 3 * d..], 3 * d), Strided::rows(&dout[first * d..], d));
+                    multiply(count, 0..width, queries, &work.keys_t, 0..seen, &mut weights[at..], stride, false);
+                    multiply(count, 0..width, dout, &work.values_t, 0..seen, &mut dweights[at..], stride, false);
+                }
+                let (lse, delta) = (&lse[start..start + rows], &work.delta[start..start + rows]);
+                softmax_backward_strip(start, stride, scale, lse, delta, weights, dweights);
                 // dv += weightsᵀ dout, dk += dscoresᵀ q
-                work.strip.pack(rows, width, dout);
-                multiply(columns, rows, Strided::transposed(weights, columns), &work.strip, 0..width, &mut work.dvalues, width, true);
-                work.strip.pack(rows, width, queries);
-                multiply(columns, rows, Strided::transposed(dweights, columns), &work.strip, 0..width, &mut work.dkeys, width, true);
+                work.strip.pack(rows, width, Strided::rows(dout, d));
+                add_transposed(start, rows, width, weights, &work.strip, dvalues);
+                work.strip.pack(rows, width, Strided::rows(queries, 3 * d));
+                add_transposed(start, rows, width, dweights, &work.strip, dkeys);
                 // SAFETY: this task is the only one that writes head h of sequence b.
                 let dqueries = unsafe { dqkv.rows(b, h, start) };
-                multiply(rows, columns, Strided::rows(dweights, columns), &work.keys, 0..width, dqueries, 3 * d, false);
+                for Group { first, count, seen } in groups(start, rows) {
+                    let dscores = Strided::rows(&dweights[first * stride..], stride);
+                    multiply(count, 0..seen, dscores, &work.keys, 0..width, &mut dqueries[first * 3 * d..], 3 * d, false);
+                }
             }
-            for (part, gradient) in [(1, &work.dkeys), (2, &work.dvalues)] {
+            for (part, gradient) in [(1, dkeys), (2, dvalues)] {
                 // SAFETY: as above; keys and values of head h.
                 let target = unsafe { dqkv.rows(b, part * heads + h, 0) };
                 for (i, row) in gradient.chunks_exact(width).enumerate() {
@@ -121,42 +134,82 @@ fn head(shape: AttentionShape, qkv: &[f32], b: usize, h: usize) -> [&[f32]; 3] {
     [0, 1, 2].map(|part| &qkv[first + part * d..])
 }
 
-/// Scores of a strip of rows from `start` on to weights, in place; keys after the row get weight 0.
-#[multiversion(targets("x86_64+avx2+fma"))]
-fn softmax_strip(start: usize, columns: usize, scale: f32, weights: &mut [f32], lse: &mut [f32]) {
-    for (i, (row, lse)) in weights.chunks_exact_mut(columns).zip(lse).enumerate() {
-        let (seen, unseen) = row.split_at_mut(start + i + 1);
-        let max = max_of(seen) * scale;
-        for weight in &mut *seen {
-            *weight = exp(*weight * scale - max);
-        }
-        let sum = sum_of(seen.len(), |j| seen[j]);
-        let inverse = 1.0 / sum;
-        for weight in &mut *seen {
-            *weight *= inverse;
-        }
+/// Rows of a strip that are multiplied together, and the keys that the last of them sees.
+struct Group {
+    first: usize,
+    count: usize,
+    seen: usize,
+}
+
+fn groups(start: usize, rows: usize) -> impl Iterator<Item = Group> {
+    (0..rows).step_by(GROUP).map(move |first| {
+        let count = GROUP.min(rows - first);
+        Group { first, count, seen: start + first + count }
+    })
+}
+
+/// Values from row to row of a strip of `columns` scores: whole chunks of the loops over a row, and an odd number of
+/// cache lines, so that a column's values lie in different sets of the cache.
+fn stride_of(columns: usize) -> usize {
+    columns.next_multiple_of(CHUNK) + CHUNK / 2
+}
+
+/// `gradient[..start + rows, width] += weightsᵀ strip`, weights [rows, start + rows] being 0 above the diagonal. The last
+/// `rows` rows of the gradient are written for the first time.
+fn add_transposed(start: usize, rows: usize, width: usize, weights: &[f32], strip: &Packed, gradient: &mut [f32]) {
+    let stride = stride_of(start + rows);
+    multiply(start, 0..rows, Strided::transposed(weights, stride), strip, 0..width, gradient, width, true);
+    for Group { first, count, .. } in groups(start, rows) {
+        let weights = Strided::transposed(&weights[first * stride + start + first..], stride);
+        multiply(count, first..rows, weights, strip, 0..width, &mut gradient[(start + first) * width..], width, false);
+    }
+}
+
+/// Scores of a strip of rows from `start` on to the numerators of weights, in place, and 1 / their sums; keys after the
+/// row get weight 0.
+#[multiversion(targets("x86_64+avx512f", "x86_64+avx2+fma"))]
+fn softmax_strip(start: usize, stride: usize, scale: f32, weights: &mut [f32], lse: &mut [f32], inverse: &mut [f32]) {
+    for (i, ((row, lse), inverse)) in weights.chunks_exact_mut(stride).zip(lse).zip(inverse).enumerate() {
+        let seen = start + i + 1;
+        let (row, unseen) = row.split_at_mut(seen.next_multiple_of(CHUNK));
+        row[seen..].fill(f32::NEG_INFINITY);
         unseen.fill(0.0);
+        let max = max_of(row) * scale;
+        let sum = map_sum(row, |weight| exp(weight * scale - max));
+        *inverse = 1.0 / sum;
         *lse = max + sum.ln();
     }
 }
 
 /// Scores to weights, and gradients of weights to gradients of scores: `weights * (dweights - delta) * scale`.
-#[multiversion(targets("x86_64+avx2+fma"))]
-fn softmax_backward_strip(start: usize, columns: usize, scale: f32, lse: &[f32], delta: &[f32], weights: &mut [f32], dweights: &mut [f32]) {
-    let rows = weights.chunks_exact_mut(columns).zip(dweights.chunks_exact_mut(columns));
+#[multiversion(targets("x86_64+avx512f", "x86_64+avx2+fma"))]
+fn softmax_backward_strip(start: usize, stride: usize, scale: f32, lse: &[f32], delta: &[f32], weights: &mut [f32], dweights: &mut [f32]) {
+    let rows = weights.chunks_exact_mut(stride).zip(dweights.chunks_exact_mut(stride));
     for (i, (weights, dweights)) in rows.enumerate() {
-        let seen = start + i + 1;
         let (lse, delta) = (lse[i], delta[i]);
-        for (weight, dweight) in weights[..seen].iter_mut().zip(&mut dweights[..seen]) {
-            *weight = exp(*weight * scale - lse);
-            *dweight = *weight * (*dweight - delta) * scale;
-        }
-        weights[seen..].fill(0.0);
+        let seen = start + i + 1;
+        weights[seen..].fill(f32::NEG_INFINITY);
         dweights[seen..].fill(0.0);
+        let chunks = weights.as_chunks_mut::<CHUNK>().0.iter_mut().zip(dweights.as_chunks_mut::<CHUNK>().0);
+        for (weights, dweights) in chunks.take(seen.div_ceil(CHUNK)) {
+            for (weight, dweight) in weights.iter_mut().zip(dweights) {
+                *weight = exp(*weight * scale - lse);
+                *dweight = *weight * (*dweight - delta) * scale;
+            }
+        }
+        weights[seen.next_multiple_of(CHUNK)..].fill(0.0);
     }
 }
 
-#[multiversion(targets("x86_64+avx2+fma"))]
+/// `matrix[i, ..width] *= factors[i]`, rows `stride` apart.
+#[multiversion(targets("x86_64+avx512f", "x86_64+avx2+fma"))]
+fn scale_rows(factors: &[f32], matrix: &mut [f32], stride: usize, width: usize) {
+    for (row, factor) in matrix.chunks_mut(stride).zip(factors) {
+        row[..width].iter_mut().for_each(|value| *value *= factor);
+    }
+}
+
+#[multiversion(targets("x86_64+avx512f", "x86_64+avx2+fma"))]
 fn row_dot(a: &[f32], b: &[f32]) -> f32 {
     dot(a, b)
 }

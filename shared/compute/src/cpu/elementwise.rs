@@ -3,7 +3,7 @@ use multiversion::multiversion;
 use rayon::prelude::*;
 
 use super::ROWS;
-use super::math::{dot, exp, max_of, sigmoid, sum_of};
+use super::math::{dot, exp, map_sum, max_of, sigmoid};
 use crate::AttentionShape;
 
 pub fn embedding_forward(width: usize, tokens: &[u32], table: &[f32], out: &mut [f32]) {
@@ -39,7 +39,7 @@ pub fn rope(shape: AttentionShape, positions: &[u32], table: &[f32], qkv: &mut [
     });
 }
 
-#[multiversion(targets("x86_64+avx2+fma"))]
+#[multiversion(targets("x86_64+avx512f", "x86_64+avx2+fma"))]
 fn rotate(head: &mut [f32], cos: &[f32], sin: &[f32], direction: f32) {
     let (first, second) = head.split_at_mut(cos.len());
     for (((a, b), &cos), &sin) in first.iter_mut().zip(second).zip(cos).zip(sin) {
@@ -56,7 +56,7 @@ pub fn swiglu_forward(width: usize, gate_up: &[f32], out: &mut [f32]) {
     });
 }
 
-#[multiversion(targets("x86_64+avx2+fma"))]
+#[multiversion(targets("x86_64+avx512f", "x86_64+avx2+fma"))]
 fn swiglu_row(gate: &[f32], up: &[f32], out: &mut [f32]) {
     for ((out, &g), &u) in out.iter_mut().zip(gate).zip(up) {
         *out = g * sigmoid(g) * u;
@@ -73,7 +73,7 @@ pub fn swiglu_backward(width: usize, gate_up: &[f32], dout: &[f32], dgate_up: &m
     });
 }
 
-#[multiversion(targets("x86_64+avx2+fma"))]
+#[multiversion(targets("x86_64+avx512f", "x86_64+avx2+fma"))]
 fn swiglu_backward_row(gate: &[f32], up: &[f32], dout: &[f32], dgate: &mut [f32], dup: &mut [f32]) {
     let n = gate.len();
     let (up, dout, dgate, dup) = (&up[..n], &dout[..n], &mut dgate[..n], &mut dup[..n]);
@@ -124,7 +124,7 @@ pub fn attention_decode(
 }
 
 /// One query over the first `weights.len()` keys and values, `stride` apart.
-#[multiversion(targets("x86_64+avx2+fma"))]
+#[multiversion(targets("x86_64+avx512f", "x86_64+avx2+fma"))]
 fn decode_head(query: &[f32], keys: &[f32], values: &[f32], stride: usize, weights: &mut [f32], out: &mut [f32]) {
     let width = query.len();
     let scale = 1.0 / (width as f32).sqrt();
@@ -132,10 +132,7 @@ fn decode_head(query: &[f32], keys: &[f32], values: &[f32], stride: usize, weigh
         *weight = dot(query, &keys[j * stride..][..width]) * scale;
     }
     let max = max_of(weights);
-    for weight in &mut *weights {
-        *weight = exp(*weight - max);
-    }
-    let inverse = 1.0 / sum_of(weights.len(), |j| weights[j]);
+    let inverse = 1.0 / map_sum(weights, |weight| exp(weight - max));
     out.fill(0.0);
     for (j, weight) in weights.iter().enumerate() {
         let value = &values[j * stride..][..width];

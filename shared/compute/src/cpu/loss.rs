@@ -2,7 +2,7 @@
 use multiversion::multiversion;
 use rayon::prelude::*;
 
-use super::math::{exp, max_of, sum_of};
+use super::math::{exp, map_sum, max_of, sum_of};
 use crate::kernels::{AdamW, NO_TARGET, state};
 
 /// Elements per task over flat buffers.
@@ -14,10 +14,10 @@ pub fn cross_entropy_forward(vocab: usize, logits: &[f32], targets: &[u32], loss
     });
 }
 
-#[multiversion(targets("x86_64+avx2+fma"))]
+#[multiversion(targets("x86_64+avx512f", "x86_64+avx2+fma"))]
 fn log_sum_exp(logits: &[f32]) -> f32 {
     let max = max_of(logits);
-    max + sum_of(logits.len(), |i| exp(logits[i] - max)).ln()
+    max + sum_of([logits], |[logit]| exp(logit - max)).ln()
 }
 
 pub fn cross_entropy_backward(vocab: usize, scale: f32, logits: &mut [f32], targets: &[u32], losses: &mut [f32]) {
@@ -34,13 +34,10 @@ pub fn cross_entropy_backward(vocab: usize, scale: f32, logits: &mut [f32], targ
 }
 
 /// `logits = scale * softmax(logits)`; returns the logarithm of the sum of their exponentials.
-#[multiversion(targets("x86_64+avx2+fma"))]
+#[multiversion(targets("x86_64+avx512f", "x86_64+avx2+fma"))]
 fn softmax_scaled(scale: f32, logits: &mut [f32]) -> f32 {
     let max = max_of(logits);
-    for logit in &mut *logits {
-        *logit = exp(*logit - max);
-    }
-    let sum = sum_of(logits.len(), |i| logits[i]);
+    let sum = map_sum(logits, |logit| exp(logit - max));
     let factor = scale / sum;
     for logit in &mut *logits {
         *logit *= factor;
@@ -54,9 +51,9 @@ pub fn grad_norm(gradients: &[f32]) -> f32 {
     sums.iter().sum::<f64>().sqrt() as f32
 }
 
-#[multiversion(targets("x86_64+avx2+fma"))]
+#[multiversion(targets("x86_64+avx512f", "x86_64+avx2+fma"))]
 fn sum_of_squares(values: &[f32]) -> f32 {
-    sum_of(values.len(), |i| values[i] * values[i])
+    sum_of([values], |[value]| value * value)
 }
 
 /// The factors of one update, the same for every weight of a part.
@@ -116,7 +113,7 @@ pub fn adamw(constants: AdamW, state: &[f32], weights: &mut [f32], gradients: &[
     update(factors, others, &gradients[decay_len..], m_others, v_others);
 }
 
-#[multiversion(targets("x86_64+avx2+fma"))]
+#[multiversion(targets("x86_64+avx512f", "x86_64+avx2+fma"))]
 fn update_part(f: Factors, weights: &mut [f32], gradients: &[f32], m: &mut [f32], v: &mut [f32]) {
     let n = weights.len();
     let (gradients, m, v) = (&gradients[..n], &mut m[..n], &mut v[..n]);

@@ -1,20 +1,50 @@
 //! Small functions that compilers turn into vector instructions when they are inlined into a loop.
 //!
-//! Loops over rows are compiled twice, plain and for AVX2 with FMA (`multiversion`), and chosen when they run.
+//! Loops over rows are compiled three times, plain, for AVX2 and for AVX-512 (`multiversion`), and chosen when they run:
+//! their bits are the same, since nothing is fused or reordered.
 
-/// Sums of eight interleaved parts, then of the eight: a fixed order that vector registers can keep.
+/// Values that loops take at once: arrays of this length become vector registers, without checks of bounds.
+pub const CHUNK: usize = 32;
+
+/// The sum of `term` over the elements of N slices of one length, in interleaved parts, then over those: a fixed order
+/// that vector registers can keep.
 #[inline(always)]
-pub fn sum_of(n: usize, term: impl Fn(usize) -> f32) -> f32 {
-    let mut parts = [0.0f32; 32];
-    let whole = n / 32 * 32;
-    for start in (0..whole).step_by(32) {
+pub fn sum_of<const N: usize>(values: [&[f32]; N], term: impl Fn([f32; N]) -> f32) -> f32 {
+    let n = values.iter().map(|values| values.len()).min().unwrap_or(0);
+    let values = values.map(|values| values[..n].as_chunks::<CHUNK>());
+    let mut parts = [0.0f32; CHUNK];
+    for c in 0..n / CHUNK {
+        let chunk = values.map(|(chunks, _)| &chunks[c]);
         for (j, part) in parts.iter_mut().enumerate() {
-            *part += term(start + j);
+            *part += term(chunk.map(|chunk| chunk[j]));
         }
     }
-    for i in whole..n {
-        parts[i - whole] += term(i);
+    for (j, part) in parts[..n % CHUNK].iter_mut().enumerate() {
+        *part += term(values.map(|(_, rest)| rest[j]));
     }
+    sum_of_parts(parts)
+}
+
+/// `values = f(values)`, and their sum in the order of [`sum_of`].
+#[inline(always)]
+pub fn map_sum(values: &mut [f32], f: impl Fn(f32) -> f32) -> f32 {
+    let mut parts = [0.0f32; CHUNK];
+    let (chunks, rest) = values.as_chunks_mut::<CHUNK>();
+    for chunk in chunks {
+        for (part, value) in parts.iter_mut().zip(chunk) {
+            *value = f(*value);
+            *part += *value;
+        }
+    }
+    for (part, value) in parts.iter_mut().zip(rest) {
+        *value = f(*value);
+        *part += *value;
+    }
+    sum_of_parts(parts)
+}
+
+#[inline(always)]
+fn sum_of_parts(mut parts: [f32; CHUNK]) -> f32 {
     for half in [16, 8, 4, 2, 1] {
         for j in 0..half {
             parts[j] += parts[j + half];
@@ -26,16 +56,14 @@ pub fn sum_of(n: usize, term: impl Fn(usize) -> f32) -> f32 {
 /// `dot(a, b)`
 #[inline(always)]
 pub fn dot(a: &[f32], b: &[f32]) -> f32 {
-    let n = a.len().min(b.len());
-    let (a, b) = (&a[..n], &b[..n]);
-    sum_of(n, |i| a[i] * b[i])
+    sum_of([a, b], |[a, b]| a * b)
 }
 
 /// Largest value; -infinity of none.
 #[inline(always)]
 pub fn max_of(values: &[f32]) -> f32 {
-    let mut parts = [f32::NEG_INFINITY; 32];
-    let (chunks, rest) = values.as_chunks::<32>();
+    let mut parts = [f32::NEG_INFINITY; CHUNK];
+    let (chunks, rest) = values.as_chunks::<CHUNK>();
     for chunk in chunks {
         for (part, &value) in parts.iter_mut().zip(chunk) {
             *part = if value > *part { value } else { *part };
@@ -98,7 +126,10 @@ mod tests {
     fn sums_and_largest_of_any_length() {
         for n in [0, 1, 31, 32, 33, 100] {
             let values: Vec<f32> = (0..n).map(|i| (i * 7 % 13) as f32).collect();
-            assert_eq!(sum_of(n, |i| values[i]), values.iter().sum::<f32>());
+            assert_eq!(sum_of([&values], |[v]| v), values.iter().sum::<f32>());
+            let mut doubled = values.clone();
+            assert_eq!(map_sum(&mut doubled, |v| 2.0 * v), 2.0 * values.iter().sum::<f32>());
+            assert!(doubled.iter().zip(&values).all(|(d, v)| *d == 2.0 * v));
             assert_eq!(max_of(&values), values.iter().copied().fold(f32::NEG_INFINITY, f32::max));
             assert_eq!(dot(&values, &values), values.iter().map(|v| v * v).sum::<f32>());
         }

@@ -5,6 +5,7 @@ mod elementwise;
 mod loss;
 mod math;
 mod matmul;
+mod microkernel;
 mod normalise;
 
 use rayon::prelude::*;
@@ -80,8 +81,7 @@ impl Cpu {
 
 impl Kernels for Cpu {
     fn device(&self) -> String {
-        let features = if cfg!(target_arch = "x86_64") && matmul::has_avx2() { " avx2 fma" } else { "" };
-        format!("cpu {}{features}", std::env::consts::ARCH)
+        format!("cpu {} {}", std::env::consts::ARCH, microkernel::best().name).trim_end().to_owned()
     }
 
     fn precision(&self) -> Precision {

@@ -10,9 +10,9 @@ pub fn rmsnorm_forward(width: usize, eps: f32, x: &[f32], gain: &[f32], out: &mu
     rows.with_min_len(ROWS).for_each(|((out, x), rstd)| *rstd = forward_row(eps, x, gain, out));
 }
 
-#[multiversion(targets("x86_64+avx2+fma"))]
+#[multiversion(targets("x86_64+avx512f", "x86_64+avx2+fma"))]
 fn forward_row(eps: f32, x: &[f32], gain: &[f32], out: &mut [f32]) -> f32 {
-    let mean = sum_of(x.len(), |i| x[i] * x[i]) / x.len() as f32;
+    let mean = sum_of([x], |[x]| x * x) / x.len() as f32;
     let rstd = 1.0 / (mean + eps).sqrt();
     for ((out, x), gain) in out.iter_mut().zip(x).zip(gain) {
         *out = x * rstd * gain;
@@ -51,11 +51,11 @@ pub fn rmsnorm_backward(
     }
 }
 
-#[multiversion(targets("x86_64+avx2+fma"))]
+#[multiversion(targets("x86_64+avx512f", "x86_64+avx2+fma"))]
 fn backward_row(x: &[f32], gain: &[f32], rstd: f32, dout: &[f32], dx: &mut [f32], dgain: &mut [f32]) {
     let n = x.len();
     let (gain, dout, dx, dgain) = (&gain[..n], &dout[..n], &mut dx[..n], &mut dgain[..n]);
-    let mean = sum_of(n, |i| dout[i] * gain[i] * x[i]) / n as f32;
+    let mean = sum_of([dout, gain, x], |[dout, gain, x]| dout * gain * x) / n as f32;
     let factor = rstd * rstd * mean;
     for i in 0..n {
         dx[i] += rstd * (dout[i] * gain[i] - x[i] * factor);
