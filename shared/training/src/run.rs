@@ -230,14 +230,11 @@ impl Run {
         let run_log = RunLog::open(&self.folder.join("loss.jsonl"), first)?;
         self.announce(first, &trainer);
         // The CPU tells the stories; where a GPU trains, beside it.
-        let mut stories_before = Told::default();
-        match self.engine.is_gpu() {
-            false => stories_before.stories = Some(self.stories(&before)?),
-            true => {
-                let teller = self.teller();
-                stories_before.thread = Some(std::thread::spawn(move || teller.tell(&before)));
-            }
-        }
+        let teller = self.teller();
+        let stories_before = match self.engine.is_gpu() {
+            false => Told::Now(teller.tell(&before)?),
+            true => Told::Beside(std::thread::spawn(move || teller.tell(&before))),
+        };
 
         let clock = Clock { started: Instant::now(), earlier_s: run_log.elapsed_s(), training: Duration::ZERO, tokens: 0 };
         let mut at = Progressed {
@@ -385,7 +382,7 @@ impl Run {
                     step,
                     loss: metrics.loss,
                     lr,
-                    grad_norm: if metrics.grad_norm.is_finite() { metrics.grad_norm } else { f32::MAX },
+                    grad_norm: Some(metrics.grad_norm).filter(|norm| norm.is_finite()),
                     tokens_per_second: at.clock.tokens_per_second(),
                     elapsed_s: at.clock.elapsed_s(),
                     val_loss,
@@ -416,7 +413,7 @@ impl Run {
         self.say(&line);
         at.run_log.append(line.clone())?;
         let weights = at.trainer.model.weights().map_err(failed)?;
-        let after = self.stories(&weights)?;
+        let after = self.teller().tell(&weights)?;
         interrupt::check(kept)?; // a story that was cut short is not shown
         samples::write(&self.folder.join("samples.md"), t.steps, self.synthetic(), before, &after)?;
         let tokenizer = std::fs::read(self.tokenizer.path()).map_err(Failure::reading(self.tokenizer.path()))?;
@@ -439,11 +436,7 @@ impl Run {
         score(&mut trainer.model, &self.validation, stride, windows, |_| Ok(()))
     }
 
-    /// Two stories for each prompt, told by these weights.
-    fn stories(&self, weights: &[f32]) -> Result<Vec<Story>> {
-        self.teller().tell(weights)
-    }
-
+    /// Tells two stories for each prompt.
     fn teller(&self) -> Teller {
         let section = &self.pipeline.sample;
         let prompts = section.prompts.iter().flat_map(|p| [p.clone(), p.clone()]).collect();
@@ -538,7 +531,11 @@ impl Run {
         let validation = line.val_loss.map_or(String::new(), |loss| format!(", validation {loss:.4}"));
         let text = format!(
             "step {}: loss {:.4}{validation}, lr {:.2e}, norm {:.2}, {:.0} tokens/s",
-            line.step, line.loss, line.lr, line.grad_norm, line.tokens_per_second
+            line.step,
+            line.loss,
+            line.lr,
+            line.grad_norm.unwrap_or(f32::INFINITY),
+            line.tokens_per_second
         );
         self.log.event("step", json!(line), &text);
     }
@@ -560,18 +557,18 @@ impl Teller {
 }
 
 /// Stories that are there, or being told on another thread.
-#[derive(Default)]
-struct Told {
-    stories: Option<Vec<Story>>,
-    thread: Option<JoinHandle<Result<Vec<Story>>>>,
+enum Told {
+    Now(Vec<Story>),
+    Beside(JoinHandle<Result<Vec<Story>>>),
 }
 
 impl Told {
     fn wait(self) -> Result<Vec<Story>> {
-        match (self.stories, self.thread.map(JoinHandle::join)) {
-            (Some(stories), _) => Ok(stories),
-            (None, Some(Ok(told))) => told,
-            (None, _) => Err(Failure::try_again("the thread that tells the first stories failed")),
+        match self {
+            Told::Now(stories) => Ok(stories),
+            Told::Beside(thread) => {
+                thread.join().unwrap_or_else(|_| Err(Failure::try_again("the thread that tells the first stories failed")))
+            }
         }
     }
 }

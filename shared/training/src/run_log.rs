@@ -15,8 +15,9 @@ pub struct Line {
     /// Nats per token.
     pub loss: f32,
     pub lr: f64,
-    /// Before clipping.
-    pub grad_norm: f32,
+    /// Before clipping; none where it overflowed and the update was skipped.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grad_norm: Option<f32>,
     /// Of training alone, since the line before.
     pub tokens_per_second: f64,
     /// Seconds of the run so far, those before an interruption included.
@@ -78,7 +79,7 @@ mod tests {
             step,
             loss: 2.5,
             lr: 1e-3,
-            grad_norm: 1.0,
+            grad_norm: Some(1.0),
             tokens_per_second: 10.0,
             elapsed_s: step as f64,
             val_loss: None,

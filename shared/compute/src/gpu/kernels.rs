@@ -53,19 +53,20 @@ const LEAST_PART: u32 = 256;
 /// Side of the tile of a product, as in lib/tile.wgsl.
 const TILE: usize = 64;
 
-fn n(value: usize) -> u32 {
+/// A size as shaders take it.
+fn word(value: usize) -> u32 {
     u32::try_from(value).expect("sizes of a kernel fit 32 bits")
 }
 
 /// Workgroups of 256 that stride over so many values.
 fn striding(len: usize) -> [u32; 3] {
-    [n(len.div_ceil(256)).clamp(1, 65_535), 1, 1]
+    [word(len.div_ceil(256)).clamp(1, 65_535), 1, 1]
 }
 
 /// So many workgroups over two dimensions: lib/groups.wgsl counts them.
 fn counted(groups: usize) -> [u32; 3] {
     let rows = groups.div_ceil(65_535).max(1);
-    [n(groups.div_ceil(rows)), n(rows), 1]
+    [word(groups.div_ceil(rows)), word(rows), 1]
 }
 
 impl Gpu {
@@ -103,7 +104,7 @@ impl Gpu {
             let start = view.offset * size;
             let first = start / alignment * alignment;
             let end = ((view.offset + view.len) * size).next_multiple_of(4);
-            bytes[binding.at..binding.at + 4].copy_from_slice(&n((start - first) / size).to_ne_bytes());
+            bytes[binding.at..binding.at + 4].copy_from_slice(&word((start - first) / size).to_ne_bytes());
             bound.push(Bound { buffer: view.buffer, offset: first as u64, size: (end - first).max(4) as u64 });
             touched += view.len * size;
         }
@@ -112,10 +113,10 @@ impl Gpu {
         self.recorder.dispatch(kernel, &pipeline, &bytes, &bound, |b| buffers[b].buffer.clone(), groups, cost)
     }
 
-    fn product(&mut self, kernel: &'static str, m: usize, n_: usize, k: usize, a: View, b: View, c: View) {
-        assert_eq!((a.len, b.len, c.len), (m * k, n_ * k, m * n_), "{kernel} {m} x {n_} x {k}");
-        let groups = [n(n_.div_ceil(TILE)), n(m.div_ceil(TILE)), 1];
-        self.run(kernel, Product { m: n(m), n: n(n_), k: n(k) }, &[a, b, c], groups, 2.0 * (m * n_ * k) as f64);
+    fn product(&mut self, kernel: &'static str, m: usize, n: usize, k: usize, a: View, b: View, c: View) {
+        assert_eq!((a.len, b.len, c.len), (m * k, n * k, m * n), "{kernel} {m} x {n} x {k}");
+        let groups = [word(n.div_ceil(TILE)), word(m.div_ceil(TILE)), 1];
+        self.run(kernel, Product { m: word(m), n: word(n), k: word(k) }, &[a, b, c], groups, 2.0 * (m * n * k) as f64);
     }
 
     fn ids(&self, tokens: Tokens) -> View {
@@ -137,7 +138,7 @@ impl Gpu {
             ends[token + 1] += ends[token];
         }
         let count = segments.len() / 2;
-        segments.extend([0, n(ids.len())]);
+        segments.extend([0, word(ids.len())]);
         let mut order = vec![0u32; ids.len()];
         for (row, &id) in ids.iter().enumerate() {
             order[ends[id as usize] as usize] = row as u32;
@@ -281,34 +282,34 @@ impl Kernels for Gpu {
     }
 
     fn fill(&mut self, out: View, value: f32) {
-        self.run("fill", Fill { len: n(out.len), value }, &[out], striding(out.len), 0.0);
+        self.run("fill", Fill { len: word(out.len), value }, &[out], striding(out.len), 0.0);
     }
 
     fn round(&mut self, x: View, shadow: View) {
         if x != shadow {
-            self.run("round_stored", Length { len: n(x.len) }, &[x, shadow], striding(x.len), 0.0);
+            self.run("round_stored", Length { len: word(x.len) }, &[x, shadow], striding(x.len), 0.0);
         }
     }
 
     fn embedding_forward(&mut self, width: usize, tokens: Tokens, table: View, out: View) {
-        let params = Rows { len: n(out.len), width: n(width) };
+        let params = Rows { len: word(out.len), width: word(width) };
         self.run("embedding_forward", params, &[self.ids(tokens), table, out], striding(out.len), 0.0);
     }
 
     fn embedding_backward(&mut self, width: usize, tokens: Tokens, dout: View, dtable: View) {
         let (order, segments, count) = self.sort_rows(tokens);
-        let params = Segments { segments: n(count), width: n(width) };
+        let params = Segments { segments: word(count), width: word(width) };
         self.run("embedding_backward", params, &[order, segments, dout, dtable], counted(count), 0.0);
     }
 
     fn rmsnorm_forward(&mut self, width: usize, eps: f32, x: View, gain: View, out: View, rstd: View) {
-        let params = Norm { rows: n(rstd.len), width: n(width), eps };
+        let params = Norm { rows: word(rstd.len), width: word(width), eps };
         self.run("rmsnorm_forward", params, &[x, gain, out, rstd], counted(rstd.len), 0.0);
     }
 
     fn rmsnorm_backward(&mut self, width: usize, x: View, gain: View, rstd: View, dout: View, dx: View, dgain: View) {
         let rows = rstd.len;
-        let params = NormBackward { rows: n(rows), width: n(width) };
+        let params = NormBackward { rows: word(rows), width: word(width) };
         self.run("rmsnorm_backward", params, &[x, gain, rstd, dout, dx], counted(rows), 0.0);
         // As many rows at a time as the work space holds parts for.
         let at_once = (self.parts.len / width).max(1) * PART_ROWS as usize;
@@ -317,10 +318,10 @@ impl Kernels for Gpu {
             let parts = rows.div_ceil(PART_ROWS as usize);
             let part = self.parts.slice(0, parts * width);
             let [x, dout] = [x, dout].map(|view| view.slice(start * width, rows * width));
-            let params = NormBackward { rows: n(rows), width: n(width) };
-            let groups = [n(width.div_ceil(64)), n(parts), 1];
+            let params = NormBackward { rows: word(rows), width: word(width) };
+            let groups = [word(width.div_ceil(64)), word(parts), 1];
             self.run("rmsnorm_backward_gain", params, &[x, rstd.slice(start, rows), dout, part], groups, 0.0);
-            let params = Parts { parts: n(parts), len: n(width) };
+            let params = Parts { parts: word(parts), len: word(width) };
             self.run("add_parts", params, &[part, dgain], striding(width), 0.0);
         }
     }
@@ -333,23 +334,23 @@ impl Kernels for Gpu {
         self.product("matmul_nn", m, n, k, a, b, c);
     }
 
-    fn matmul_tn(&mut self, m: usize, columns: usize, k: usize, a: View, b: View, c: View) {
-        assert_eq!((a.len, b.len, c.len), (m * k, columns * k, m * columns), "matmul_tn {m} x {columns} x {k}");
-        let tiles = [n(columns.div_ceil(TILE)), n(m.div_ceil(TILE))];
-        let wanted = BUSY_TILES.div_ceil(tiles[0] * tiles[1]).min(n(k) / LEAST_PART).min(n(self.parts.len / c.len)).max(1);
-        let part = n(k).div_ceil(wanted).next_multiple_of(16);
-        let parts = n(k).div_ceil(part);
+    fn matmul_tn(&mut self, m: usize, n: usize, k: usize, a: View, b: View, c: View) {
+        assert_eq!((a.len, b.len, c.len), (m * k, n * k, m * n), "matmul_tn {m} x {n} x {k}");
+        let tiles = [word(n.div_ceil(TILE)), word(m.div_ceil(TILE))];
+        let wanted = BUSY_TILES.div_ceil(tiles[0] * tiles[1]).min(word(k) / LEAST_PART).min(word(self.parts.len / c.len)).max(1);
+        let part = word(k).div_ceil(wanted).next_multiple_of(16);
+        let parts = word(k).div_ceil(part);
         let out = if parts == 1 { c } else { self.parts.slice(0, parts as usize * c.len) };
-        let params = SplitProduct { m: n(m), n: n(columns), k: n(k), part, accumulate: u32::from(parts == 1) };
-        self.run("matmul_tn", params, &[a, b, out], [tiles[0], tiles[1], parts], 2.0 * (m * columns * k) as f64);
+        let params = SplitProduct { m: word(m), n: word(n), k: word(k), part, accumulate: u32::from(parts == 1) };
+        self.run("matmul_tn", params, &[a, b, out], [tiles[0], tiles[1], parts], 2.0 * (m * n * k) as f64);
         if parts > 1 {
-            self.run("add_parts", Parts { parts, len: n(c.len) }, &[out, c], striding(c.len), 0.0);
+            self.run("add_parts", Parts { parts, len: word(c.len) }, &[out, c], striding(c.len), 0.0);
         }
     }
 
-    fn matvec_nt(&mut self, m: usize, columns: usize, k: usize, a: View, b: View, c: View) {
-        let params = Product { m: n(m), n: n(columns), k: n(k) };
-        self.run("matvec_nt", params, &[a, b, c], counted(m * columns), 2.0 * (m * columns * k) as f64);
+    fn matvec_nt(&mut self, m: usize, n: usize, k: usize, a: View, b: View, c: View) {
+        let params = Product { m: word(m), n: word(n), k: word(k) };
+        self.run("matvec_nt", params, &[a, b, c], counted(m * n), 2.0 * (m * n * k) as f64);
     }
 
     fn rope_forward(&mut self, shape: AttentionShape, positions: Tokens, table: View, qkv: View) {
@@ -373,36 +374,36 @@ impl Kernels for Gpu {
     }
 
     fn swiglu_forward(&mut self, width: usize, gate_up: View, out: View) {
-        let params = Rows { len: n(out.len), width: n(width) };
+        let params = Rows { len: word(out.len), width: word(width) };
         self.run("swiglu_forward", params, &[gate_up, out], striding(out.len), 0.0);
     }
 
     fn swiglu_backward(&mut self, width: usize, gate_up: View, dout: View, dgate_up: View) {
-        let params = Rows { len: n(dout.len), width: n(width) };
+        let params = Rows { len: word(dout.len), width: word(width) };
         self.run("swiglu_backward", params, &[gate_up, dout, dgate_up], striding(dout.len), 0.0);
     }
 
     fn residual_forward(&mut self, x: View, branch: View, out: View) {
-        self.run("residual_forward", Length { len: n(out.len) }, &[x, branch, out], striding(out.len), 0.0);
+        self.run("residual_forward", Length { len: word(out.len) }, &[x, branch, out], striding(out.len), 0.0);
     }
 
     fn cross_entropy_forward(&mut self, vocab: usize, logits: View, targets: Tokens, losses: View) {
-        let params = Loss { rows: n(losses.len), vocab: n(vocab), scale: 0.0 };
+        let params = Loss { rows: word(losses.len), vocab: word(vocab), scale: 0.0 };
         self.run("cross_entropy_forward", params, &[self.ids(targets), logits, losses], counted(losses.len), 0.0);
     }
 
     fn cross_entropy_backward(&mut self, vocab: usize, scale: f32, state: View, logits: View, targets: Tokens, losses: View) {
-        let params = Loss { rows: n(losses.len), vocab: n(vocab), scale };
+        let params = Loss { rows: word(losses.len), vocab: word(vocab), scale };
         self.run("cross_entropy_backward", params, &[state, self.ids(targets), logits, losses], counted(losses.len), 0.0);
     }
 
     fn sum(&mut self, values: View, total: View) {
-        self.run("sum", Length { len: n(values.len) }, &[values, total], [1, 1, 1], 0.0);
+        self.run("sum", Length { len: word(values.len) }, &[values, total], [1, 1, 1], 0.0);
     }
 
     fn grad_norm(&mut self, gradients: View, norm: View) {
         let parts = self.parts.slice(0, NORM_PARTS as usize);
-        self.run("grad_norm_parts", Length { len: n(gradients.len) }, &[gradients, parts], [NORM_PARTS, 1, 1], 0.0);
+        self.run("grad_norm_parts", Length { len: word(gradients.len) }, &[gradients, parts], [NORM_PARTS, 1, 1], 0.0);
         self.run("grad_norm", Length { len: NORM_PARTS }, &[parts, norm], [1, 1, 1], 0.0);
     }
 
@@ -415,7 +416,7 @@ impl Kernels for Gpu {
 
     fn adamw(&mut self, constants: AdamW, state: View, weights: View, shadow: View, gradients: View, m: View, v: View) {
         let AdamW { learning_rate, beta1, beta2, eps, weight_decay, decay_len, .. } = constants;
-        let params = Adam { len: n(weights.len), decay_len: n(decay_len), learning_rate, beta1, beta2, eps, weight_decay };
+        let params = Adam { len: word(weights.len), decay_len: word(decay_len), learning_rate, beta1, beta2, eps, weight_decay };
         self.run("adamw", params, &[state, gradients, weights, m, v], striding(weights.len), 0.0);
         self.round(weights, shadow);
     }
@@ -423,7 +424,7 @@ impl Kernels for Gpu {
     fn cache_append(&mut self, shape: AttentionShape, context: usize, slots: Tokens, positions: Tokens, qkv: View, cache: View) {
         let d = shape.heads * shape.width;
         let len = shape.rows() * 2 * d;
-        let params = Append { len: n(len), d: n(d), context: n(context) };
+        let params = Append { len: word(len), d: word(d), context: word(context) };
         self.run("cache_append", params, &[self.ids(slots), self.ids(positions), qkv, cache], striding(len), 0.0);
     }
 
@@ -439,7 +440,7 @@ impl Kernels for Gpu {
     ) {
         self.head_width_is(shape);
         let (rows, heads) = (shape.rows(), shape.heads);
-        let params = Decode { rows: n(rows), heads: n(heads), context: n(context), scale: 1.0 / (shape.width as f32).sqrt() };
+        let params = Decode { rows: word(rows), heads: word(heads), context: word(context), scale: 1.0 / (shape.width as f32).sqrt() };
         let operands = [self.ids(slots), self.ids(positions), qkv, cache, out];
         self.run("attention_decode", params, &operands, counted(rows * heads), 0.0);
     }
@@ -448,7 +449,7 @@ impl Kernels for Gpu {
 impl Gpu {
     fn rope(&mut self, kernel: &'static str, shape: AttentionShape, positions: Tokens, table: View, qkv: View) {
         let pairs = shape.rows() * shape.heads * shape.width;
-        let params = Rope { pairs: n(pairs), heads: n(shape.heads), width: n(shape.width) };
+        let params = Rope { pairs: word(pairs), heads: word(shape.heads), width: word(shape.width) };
         self.run(kernel, params, &[self.ids(positions), table, qkv], striding(pairs), 0.0);
     }
 
@@ -460,8 +461,8 @@ impl Gpu {
     fn attention(&self, shape: AttentionShape) -> (Attention, [u32; 3], f64) {
         self.head_width_is(shape);
         let AttentionShape { batch, sequence, heads, width } = shape;
-        let params = Attention { sequence: n(sequence), heads: n(heads), scale: 1.0 / (width as f32).sqrt() };
+        let params = Attention { sequence: word(sequence), heads: word(heads), scale: 1.0 / (width as f32).sqrt() };
         let pairs = sequence as f64 * (sequence as f64 + 1.0) / 2.0;
-        (params, [n(sequence.div_ceil(64)), n(batch * heads), 1], 2.0 * (batch * heads * width) as f64 * pairs)
+        (params, [word(sequence.div_ceil(64)), word(batch * heads), 1], 2.0 * (batch * heads * width) as f64 * pairs)
     }
 }
