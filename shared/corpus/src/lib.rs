@@ -13,7 +13,11 @@ pub mod raw;
 pub mod remote;
 #[cfg(feature = "stories")]
 pub mod rewrite;
+#[cfg(feature = "stories")]
+pub mod reading;
 pub mod sampler;
+#[cfg(all(feature = "stories", feature = "shards"))]
+pub mod shard_line;
 #[cfg(feature = "shards")]
 pub mod shards;
 #[cfg(feature = "remote")]
