@@ -102,7 +102,7 @@ fn run() -> anyhow::Result<()> {
             bytes = stories.count(&words, &progress)?;
             count = stories.total();
             progress.finish();
-            tokenizer::train(settings.vocab_size, words)?.into_bytes()
+            tokenizer::train_on_words(settings.vocab_size, words)?.into_bytes()
         }
     };
     let tokenizer = Tokenizer::from_json(own.as_deref().unwrap_or(&path), &json)?;

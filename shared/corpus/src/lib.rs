@@ -9,12 +9,12 @@ pub mod pack;
 pub mod plan;
 #[cfg(feature = "remote")]
 pub mod raw;
+#[cfg(feature = "stories")]
+pub mod reading;
 #[cfg(feature = "remote")]
 pub mod remote;
 #[cfg(feature = "stories")]
 pub mod rewrite;
-#[cfg(feature = "stories")]
-pub mod reading;
 pub mod sampler;
 #[cfg(all(feature = "stories", feature = "shards"))]
 pub mod shard_line;

@@ -6,7 +6,6 @@
 //! know, [`added`] looks for special tokens. [`words`] and [`train`] make a tokenizer from stories.
 use std::path::{Path, PathBuf};
 
-use rayon::prelude::*;
 use stage::{Failure, Result, TokenizerRecord};
 use tokenizers::ModelWrapper;
 use tokenizers::models::bpe::BPE;
@@ -162,15 +161,6 @@ impl Tokenizer {
         self.try_encode(text).unwrap_or_default()
     }
 
-    /// Encodes many texts on the threads of the current rayon pool; the order stays.
-    pub fn encode_batch(&self, texts: &[impl AsRef<str> + Sync]) -> Result<Vec<Vec<u32>>> {
-        let encode = |scratch: &mut Scratch, text: &str| {
-            let mut ids = Vec::new();
-            self.append(text, scratch, &mut ids).map(|()| ids)
-        };
-        texts.par_iter().map_init(Scratch::default, |scratch, text| encode(scratch, text.as_ref())).collect()
-    }
-
     /// Text of ids, without special tokens. Bytes that are no UTF-8 become U+FFFD.
     pub fn decode(&self, ids: &[u32]) -> String {
         self.inner.decode(ids, true).unwrap_or_default()
@@ -183,9 +173,21 @@ impl Tokenizer {
 ///
 /// # Errors
 /// 130 when interrupted.
-pub fn train(vocab_size: u32, words: WordCounts) -> Result<String> {
+pub fn train_on_words(vocab_size: u32, words: WordCounts) -> Result<String> {
     let trained = train::merges(vocab_size as usize, &[EOS, PAD], words.into_sorted())?;
     trained.to_json(&[EOS, PAD]).map_err(|error| Failure::BadInput(format!("training the tokenizer failed: {error}")))
+}
+
+/// [`train_on_words`] of the words of texts: `feed` calls what it is given with every one.
+///
+/// # Errors
+/// Those of `feed`; 130 when interrupted.
+pub fn train(vocab_size: u32, feed: impl FnOnce(&mut dyn FnMut(&str) -> Result<()>) -> Result<()>) -> Result<String> {
+    let words = WordCounts::default();
+    let mut counter = words.counter();
+    feed(&mut |text| Ok(counter.add(text)))?;
+    drop(counter);
+    train_on_words(vocab_size, words)
 }
 
 #[cfg(test)]
@@ -197,16 +199,8 @@ mod tests {
         format!("Once upon a time, {} had {i} red balls.\n\"It's mine!\" said {}.", names[i % 5], names[i * 3 % 5])
     }
 
-    fn trained_on(vocab_size: u32, texts: impl IntoIterator<Item = String>) -> String {
-        let words = WordCounts::default();
-        let mut counter = words.counter();
-        texts.into_iter().for_each(|text| counter.add(&text));
-        drop(counter);
-        train(vocab_size, words).unwrap()
-    }
-
     fn trained(vocab_size: u32) -> String {
-        trained_on(vocab_size, (0..300).map(text))
+        train(vocab_size, |each| (0..300).try_for_each(|i| each(&text(i)))).unwrap()
     }
 
     fn load(json: &str) -> Result<Tokenizer> {
@@ -226,15 +220,14 @@ mod tests {
         }
         assert_eq!(tokenizer.encode("a<|endoftext|>b").iter().filter(|&&id| id == 0).count(), 1);
         assert_eq!(tokenizer.decode(&[0, tokenizer.encode("a")[0], 1]), "a");
-        assert_eq!(tokenizer.encode_batch(&[text(1), text(2)]).unwrap(), [tokenizer.encode(&text(1)), tokenizer.encode(&text(2))]);
     }
 
     #[test]
     fn a_text_too_small_gives_fewer_tokens_and_never_fewer_than_the_bytes() {
-        let tiny = trained_on(5000, ["to be or not to be".to_owned()]);
+        let tiny = train(5000, |each| each("to be or not to be")).unwrap();
         let size = load(&tiny).unwrap().vocab_size();
         assert!((259..300).contains(&size), "{size}");
-        assert_eq!(load(&trained_on(300, [])).unwrap().vocab_size(), 258);
+        assert_eq!(load(&train(300, |_| Ok(())).unwrap()).unwrap().vocab_size(), 258);
     }
 
     #[test]

@@ -52,6 +52,6 @@ fn any_number_of_threads_gives_the_same_file() {
                 });
             }
         });
-        assert!(corpus::tokenizer::train(3000, words).unwrap() == one, "{threads} threads");
+        assert!(corpus::tokenizer::train_on_words(3000, words).unwrap() == one, "{threads} threads");
     }
 }

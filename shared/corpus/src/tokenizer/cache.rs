@@ -5,6 +5,8 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
+use memmap2::MmapMut;
+
 /// Longest piece of the cache of short pieces: with its length it is a key of 16 bytes.
 pub const SHORT: usize = 15;
 /// Longest piece of the cache of long pieces.
@@ -79,7 +81,7 @@ pub const fn room(narrow: bool) -> usize {
 pub fn pack(ids: &[u32], narrow: bool) -> Option<Packed> {
     let bits = if narrow { 16 } else { 32 };
     let all = ids.iter().rev().fold(0u128, |all, &id| all << bits | u128::from(id));
-    (1..=room(narrow)).contains(&ids.len()).then(|| [all as u64, (all >> 64) as u64 | (ids.len() as u64) << 48])
+    (1..=room(narrow)).contains(&ids.len()).then_some([all as u64, (all >> 64) as u64 | (ids.len() as u64) << 48])
 }
 
 /// Claimed by a thread that is writing it: no ids yet.
@@ -95,24 +97,41 @@ struct Slot {
 
 /// Pieces of up to [`SHORT`] bytes.
 pub struct ShortCache {
-    /// Room for the slots and for their alignment.
-    words: Box<[AtomicU64]>,
+    /// Zeros that are only given memory once they are written, in large pages where there are such: a text looks at all
+    /// places in turn, and finding one among thousands of small pages takes longer than reading it.
+    memory: MmapMut,
     first: usize,
     taken: AtomicUsize,
 }
 
+const LARGE_PAGE: usize = 2 << 20;
+
 impl ShortCache {
     pub fn new() -> Self {
-        let words = zeros(SHORT_SLOTS * 4 + 8);
-        let first = words.as_ptr().align_offset(64);
-        assert!(first <= 8, "64 bytes are a whole number of words");
-        ShortCache { words, first, taken: AtomicUsize::new(0) }
+        let memory = MmapMut::map_anon(SHORT_SLOTS * size_of::<Slot>() + LARGE_PAGE).expect("memory for the cache of pieces");
+        #[cfg(target_os = "linux")]
+        let _ = memory.advise(memmap2::Advice::HugePage); // without it, it is only slower
+        let first = memory.as_ptr().align_offset(LARGE_PAGE);
+        assert!(first <= LARGE_PAGE);
+        ShortCache { memory, first, taken: AtomicUsize::new(0) }
     }
 
     #[inline(always)]
     fn slot(&self, at: usize) -> &Slot {
-        // SAFETY: `first` aligns the slots, all of which lie in `words`; atomics may be shared as they are.
-        unsafe { &*self.words.as_ptr().add(self.first + at % SHORT_SLOTS * 4).cast::<Slot>() }
+        // SAFETY: `first` aligns the slots, all of which lie in `memory`; zeros are a slot, and atomics may be shared.
+        unsafe { &*self.memory.as_ptr().add(self.first).cast::<Slot>().add(at % SHORT_SLOTS) }
+    }
+
+    /// Asks for the line of a piece that is looked up soon.
+    #[inline(always)]
+    pub fn prefetch(&self, hash: u64) {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: every processor of this kind has it, and it changes nothing.
+        unsafe {
+            use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+            _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(self.slot(hash as usize)).cast());
+        }
+        let _ = hash;
     }
 
     #[inline(always)]

@@ -71,10 +71,19 @@ pub struct Encoder {
 }
 
 /// What one thread needs to encode, kept from text to text.
-#[derive(Default)]
 pub struct Scratch {
     starts: Starts,
+    /// Key and hash of the pieces of a batch; the hash of a long one is [`LONG_PIECE`].
+    looked: Box<[(Key, u64)]>,
     room: Room,
+}
+
+const LONG_PIECE: u64 = u64::MAX;
+
+impl Default for Scratch {
+    fn default() -> Self {
+        Scratch { starts: Starts::default(), looked: vec![(Key(0, 0), 0); BATCH_BYTES + 2].into(), room: Room::default() }
+    }
 }
 
 /// The part of a `tokenizer.json` that crate `tokenizers` does not give out.
@@ -143,10 +152,10 @@ impl Encoder {
 
     /// Without a look for added tokens.
     fn encode_plain<T: Id>(&self, text: &str, scratch: &mut Scratch, ids: &mut Vec<T>) {
-        let Scratch { starts, room } = scratch;
+        let Scratch { starts, looked, room } = scratch;
         match self.narrow {
-            true => split(text, starts, &mut Pieces::<T, true> { encoder: self, room, ids }),
-            false => split(text, starts, &mut Pieces::<T, false> { encoder: self, room, ids }),
+            true => split(text, starts, &mut Pieces::<T, true> { encoder: self, looked, room, ids }),
+            false => split(text, starts, &mut Pieces::<T, false> { encoder: self, looked, room, ids }),
         }
     }
 
@@ -162,11 +171,10 @@ impl Encoder {
 
     #[cold]
     #[inline(never)]
-    fn merge_short<T: Id>(&self, piece: &[u8], room: &mut Room, ids: &mut Vec<T>) {
+    fn merge_short<T: Id>(&self, piece: &[u8], hash: u64, room: &mut Room, ids: &mut Vec<T>) {
         self.merge(piece, room);
         if let Some(packed) = pack(&room.ids, self.narrow) {
-            let key = Key::of(piece);
-            self.short.put(key, key.hash(), packed);
+            self.short.put(Key::of(piece), hash, packed);
         }
         ids.extend(room.ids.iter().map(|&id| T::from_u32(id)));
     }
@@ -188,6 +196,7 @@ impl Encoder {
 /// Takes pieces from the splitter.
 struct Pieces<'a, T, const NARROW: bool> {
     encoder: &'a Encoder,
+    looked: &'a mut [(Key, u64)],
     room: &'a mut Room,
     ids: &'a mut Vec<T>,
 }
@@ -195,30 +204,40 @@ struct Pieces<'a, T, const NARROW: bool> {
 impl<T: Id, const NARROW: bool> Sink for Pieces<'_, T, NARROW> {
     #[inline(always)]
     fn pieces(&mut self, text: &[u8], starts: &[usize]) {
+        // First all keys, so that the cache's lines are on their way long before they are looked at.
+        let pieces = starts.len() - 1;
+        for (piece, looked) in starts.windows(2).zip(self.looked.iter_mut()) {
+            let (start, length) = (piece[0], piece[1] - piece[0]);
+            if length > SHORT {
+                looked.1 = LONG_PIECE;
+                continue;
+            }
+            let key = match text.get(start..start + 16).and_then(|bytes| <[u8; 16]>::try_from(bytes).ok()) {
+                Some(sixteen) => Key::new(sixteen, length),
+                None => Key::of(&text[start..start + length]),
+            };
+            *looked = (key, key.hash() >> 1);
+            self.encoder.short.prefetch(looked.1);
+        }
         // A piece has no more ids than bytes.
         let all = BATCH_BYTES + SHORT + SPARE;
         self.ids.reserve(all);
         let mut length = self.ids.len();
-        for piece in starts.windows(2) {
-            let (start, end) = (piece[0], piece[1]);
-            if end - start <= SHORT {
-                let key = match text.get(start..start + 16).and_then(|bytes| <[u8; 16]>::try_from(bytes).ok()) {
-                    Some(sixteen) => Key::new(sixteen, end - start),
-                    None => Key::of(&text[start..end]),
-                };
-                if let Some(packed) = self.encoder.short.get(key, key.hash()) {
-                    // SAFETY: `reserve` made room for the ids of all short pieces of the batch and for SPARE more;
-                    // those that are packed are written, so the length may count them.
-                    unsafe { T::put(self.ids.as_mut_ptr().add(length), packed, NARROW) };
-                    length += (packed[1] >> 48) as usize;
-                    continue;
-                }
+        for (piece, &(key, hash)) in starts.windows(2).zip(&self.looked[..pieces]) {
+            if hash != LONG_PIECE
+                && let Some(packed) = self.encoder.short.get(key, hash)
+            {
+                // SAFETY: `reserve` made room for the ids of all short pieces of the batch and for SPARE more;
+                // those that are packed are written, so the length may count them.
+                unsafe { T::put(self.ids.as_mut_ptr().add(length), packed, NARROW) };
+                length += (packed[1] >> 48) as usize;
+                continue;
             }
             // SAFETY: as many ids as `length` counts have been written.
             unsafe { self.ids.set_len(length) };
-            match end - start <= SHORT {
-                true => self.encoder.merge_short(&text[start..end], self.room, self.ids),
-                false => self.encoder.long_piece(&text[start..end], self.room, self.ids),
+            match hash {
+                LONG_PIECE => self.encoder.long_piece(&text[piece[0]..piece[1]], self.room, self.ids),
+                hash => self.encoder.merge_short(&text[piece[0]..piece[1]], hash, self.room, self.ids),
             }
             self.ids.reserve(all);
             length = self.ids.len();

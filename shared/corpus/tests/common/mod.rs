@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use corpus::stories::ParquetStories;
-use corpus::tokenizer::{EOS, PAD, Tokenizer, WordCounts};
+use corpus::tokenizer::{EOS, PAD, Tokenizer};
 use stage::Random;
 use tokenizers::decoders::byte_level::ByteLevel as ByteLevelDecoder;
 use tokenizers::models::bpe::{BPE, BpeTrainer};
@@ -156,11 +156,7 @@ pub fn random_text(seed: u64, index: u64) -> String {
 
 /// Trains with this project.
 pub fn train(vocab_size: u32, texts: &[String]) -> String {
-    let words = WordCounts::default();
-    let mut counter = words.counter();
-    texts.iter().for_each(|text| counter.add(text));
-    drop(counter);
-    corpus::tokenizer::train(vocab_size, words).unwrap()
+    corpus::tokenizer::train(vocab_size, |each| texts.iter().try_for_each(|text| each(text))).unwrap()
 }
 
 /// Trains with crate `tokenizers`.
@@ -196,7 +192,12 @@ impl Pair {
         let mut ids = vec![7u32; 3];
         self.own.append(text, scratch, &mut ids).unwrap();
         let shown: String = text.chars().take(300).collect();
-        assert!(ids[..3] == [7; 3] && &ids[3..] == expected.get_ids(), "{shown:?}\n own   {:?}\n crate {:?}", &ids[3..], expected.get_ids());
+        assert!(
+            ids[..3] == [7; 3] && &ids[3..] == expected.get_ids(),
+            "{shown:?}\n own   {:?}\n crate {:?}",
+            &ids[3..],
+            expected.get_ids()
+        );
         assert_eq!(self.oracle.decode(&ids[3..], false).unwrap(), text, "it does not come back: {shown:?}");
         if self.own.vocab_size() <= 1 << 16 {
             let mut narrow: Vec<u16> = Vec::new();
