@@ -6,7 +6,7 @@
 //! on 1 GB and memory at 4 GB.
 use std::fs::{self, File};
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -23,8 +23,6 @@ use crate::server::{Reply, Server};
 
 /// Text that the encoders are raced on.
 const TEXT_BYTES: u64 = 210_000_000;
-/// Stories of about 13.5 MB, which the anchors name for training.
-const FEW_STORIES: &str = "16488";
 const ROUNDS: usize = 3;
 
 pub fn rows(table: &mut Table) {
@@ -39,8 +37,8 @@ pub fn rows(table: &mut Table) {
 
     encoder(table, &text, &tokenizer, bytes);
     tokenize(table, &run, &raw, &tokenizer, bytes);
-    train(table, &run, &raw, FEW_STORIES, "13.5 MB");
     pack(table, &run);
+    train(table, 13_500_000, "13.5 MB");
     fetch(table, &run, &raw);
     memory(table, &run, "210 MB");
     if std::env::var_os("BENCH_LONG").is_some() {
@@ -193,17 +191,27 @@ fn tokenize(table: &mut Table, run: &Run, raw: &Path, tokenizer: &Path, bytes: u
     race(table, "tokenize, parquet to shards", "Hugging Face encode_batch_fast", bytes as f64 / 1e6, own, peer);
 }
 
-/// Trains on the first `stories` of a parquet file, and sees whether both make the same tokenizer.
-fn train(table: &mut Table, run: &Run, raw: &Path, stories: &str, size: &str) {
+/// A run whose stories of so many bytes of text are fetched, and used for training the tokenizer all of them.
+fn sized(bytes: u64) -> Run {
+    let run = plain().set("fetch.source=in").set("fetch.validation_fraction=0.0001").set("tokenizer.vocab_size=8000");
+    let run = run.set("tokenizer.max_stories=1000000000");
+    write_stories(&run.input("in/train.parquet"), None, bytes);
+    run.run("fetch-parquet", &[]).ok();
+    run
+}
+
+/// Trains, and sees whether both make the same tokenizer.
+fn train(table: &mut Table, bytes: u64, size: &str) {
+    let run = sized(bytes);
     let (mut own, mut theirs) = (Vec::new(), Vec::new());
     let made = run.input("hf.json");
     let mut peer = peer("train_hf.py", "tokenizers, pyarrow");
+    if let Some(peer) = &mut peer {
+        peer.arg(run.path("raw/train-00000-of-00001.parquet")).arg("8000").arg(&made);
+    }
     for round in 0..ROUNDS {
-        own.push(seconds(run.command("train-tokenizer").args(["--force", "--max-stories", stories])).0);
-        if let Some(peer) = peer.as_mut().filter(|_| round == 0 || size == "13.5 MB") {
-            if round == 0 {
-                peer.arg(raw).args(["8000", stories]).arg(&made);
-            }
+        own.push(seconds(run.command("train-tokenizer").arg("--force")).0);
+        if let Some(peer) = peer.as_mut().filter(|_| round == 0 || bytes < 100_000_000) {
             theirs.push(seconds(peer).0);
             let model = |path: &Path| serde_json::from_slice::<Value>(&fs::read(path).expect("a tokenizer")).expect("JSON")["model"].take();
             assert!(model(&made) == model(&run.path("tokenizer.json")), "the peer trains another tokenizer");
@@ -281,19 +289,9 @@ fn memory(table: &mut Table, run: &Run, size: &str) {
     }
 }
 
-/// Training on 1 GB, and memory at 4 GB.
+/// Training on 1 GB, and memory at 100 MB and at 4 GB.
 fn large(table: &mut Table) {
-    let sized = |bytes: u64| {
-        let run = plain();
-        let parquet: PathBuf = run.input("in/train.parquet");
-        write_stories(&parquet, None, bytes);
-        let run = run.set("fetch.source=in").set("fetch.validation_fraction=0.0001").set("tokenizer.vocab_size=8000");
-        run.set("tokenizer.max_stories=1000000000")
-    };
-    let run = sized(1_000_000_000);
-    run.through(&["fetch-parquet"]);
-    train(table, &run, &run.path("raw/train-00000-of-00001.parquet"), "1000000000", "1 GB");
-    drop(run);
+    train(table, 1_000_000_000, "1 GB");
     for (bytes, size) in [(100_000_000, "100 MB"), (4_000_000_000, "4 GB")] {
         memory(table, &sized(bytes), size);
     }

@@ -1,6 +1,6 @@
 """Hugging Face tokenizers: ids of every story of a parquet file, as `tokenize` makes them.
 
-encode_hf.py tokenizer.json stories.parquet [stories]: prints how many stories, tokens and bytes of text.
+encode_hf.py tokenizer.json stories.parquet: prints how many stories and tokens.
 """
 import json
 import sys
@@ -9,13 +9,9 @@ import pyarrow.parquet as pq
 from tokenizers import Tokenizer
 
 tokenizer = Tokenizer.from_file(sys.argv[1])
-limit = int(sys.argv[3]) if len(sys.argv) > 3 else None
-stories = tokens = size = 0
+stories = tokens = 0
 for batch in pq.ParquetFile(sys.argv[2]).iter_batches(batch_size=10_000, columns=["text"]):
-    texts = batch.column(0).to_pylist()[: None if limit is None else limit - stories]
+    texts = batch.column(0).to_pylist()
     tokens += sum(len(encoding.ids) for encoding in tokenizer.encode_batch_fast(texts, add_special_tokens=False))
     stories += len(texts)
-    size += sum(len(text.encode()) for text in texts)
-    if stories == limit:
-        break
-print(json.dumps({"stories": stories, "tokens": tokens, "bytes": size}))
+print(json.dumps({"stories": stories, "tokens": tokens}))

@@ -1,22 +1,18 @@
 """Hugging Face tokenizers: trains the byte-level BPE that `train-tokenizer` trains.
 
-train_hf.py stories.parquet vocab_size stories out.json
+train_hf.py stories.parquet vocab_size out.json
 """
 import sys
 
 import pyarrow.parquet as pq
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
-parquet, vocab_size, limit, out = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
+parquet, vocab_size, out = sys.argv[1], int(sys.argv[2]), sys.argv[3]
 
 
 def texts():
-    left = limit
     for batch in pq.ParquetFile(parquet).iter_batches(batch_size=10_000, columns=["text"]):
-        yield batch.column(0).to_pylist()[:left]
-        left -= min(left, len(batch))
-        if left == 0:
-            return
+        yield batch.column(0).to_pylist()
 
 
 tokenizer = Tokenizer(models.BPE())
