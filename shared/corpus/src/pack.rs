@@ -6,10 +6,11 @@
 use std::fs::{self, File};
 use std::io::{BufReader, Write};
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Mutex, MutexGuard};
 use std::thread::JoinHandle;
 
+use memmap2::MmapOptions;
 use stage::{AtomicFile, Failure, FileRecord, Random, Result};
 
 use crate::bin::Dtype;
@@ -23,6 +24,8 @@ const LANE_BYTES: usize = 32 << 10;
 /// Bytes handed to the thread that hashes and writes, and how many such pieces may wait for it.
 const PIECE_BYTES: usize = 2 << 20;
 const PIECES: usize = 2;
+/// Bytes written between two syncs: the disk works while the processor does.
+const SYNC_BYTES: usize = 16 << 20;
 const KEPT: &str = "packed files from before are as they were";
 
 /// Writes one bin.
@@ -42,7 +45,7 @@ impl Packer {
     /// `seed` is that of the order of stories, None keeps them as they come. `bytes` is about what they will take;
     /// above `limit` bytes (usually [`BUCKET_BYTES`]) they go through bucket files in a hidden folder beside `path`.
     pub fn create(path: &Path, dtype: Dtype, eos: u32, seed: Option<u64>, bytes: u64, limit: u64) -> Result<Self> {
-        let output = Output::new(AtomicFile::create(path)?);
+        let output = Output::new(AtomicFile::create(path)?)?;
         let mut name = std::ffi::OsString::from(".");
         name.push(path.file_name().unwrap_or_default());
         name.push(".buckets");
@@ -101,9 +104,12 @@ impl Packer {
                     self.empty(inner)?;
                 }
                 Place::Disk(path, Some(_)) => {
-                    let stories = fs::read(&path).map_err(Failure::reading(&path))?;
-                    stage::remove_if_present(&path)?;
+                    let file = File::open(&path).map_err(Failure::reading(&path))?;
+                    // SAFETY: nobody else knows the hidden file, and nobody writes to it any more.
+                    let stories = unsafe { MmapOptions::new().populate().map(&file) }.map_err(Failure::reading(&path))?;
                     self.write_sorted(&stories)?;
+                    drop(stories);
+                    stage::remove_if_present(&path)?;
                 }
             }
         }
@@ -252,33 +258,52 @@ impl Drop for Buckets {
     }
 }
 
-/// The file, hashed and written by a thread of its own. Dropped before [`end`](Self::end), it leaves nothing.
+/// The file, hashed and written by a thread of its own, and synced by another while more is written. Dropped before
+/// [`end`](Self::end), it leaves nothing.
 struct Output {
     pieces: Option<SyncSender<Vec<u8>>>,
+    /// Pieces that have been written, to be filled again.
+    empty: Mutex<Receiver<Vec<u8>>>,
     writer: Option<JoinHandle<Result<AtomicFile>>>,
     piece: Vec<u8>,
 }
 
 impl Output {
-    fn new(mut file: AtomicFile) -> Self {
+    fn new(mut file: AtomicFile) -> Result<Self> {
         let (pieces, waiting) = sync_channel::<Vec<u8>>(PIECES);
+        let (done, empty) = sync_channel(PIECES + 1);
+        let (handle, path) = (file.handle()?, file.path().to_owned());
         let writer = std::thread::spawn(move || {
-            for piece in waiting {
+            let (written, to_sync) = sync_channel::<()>(1);
+            let syncer = std::thread::spawn(move || to_sync.iter().try_for_each(|()| handle.sync_data()));
+            let mut unsynced = 0;
+            for mut piece in waiting {
                 stage::interrupt::check(KEPT)?;
                 file.put(&piece)?;
+                unsynced += piece.len();
+                if unsynced >= SYNC_BYTES && written.try_send(()).is_ok() {
+                    unsynced = 0;
+                }
+                piece.clear();
+                let _ = done.try_send(piece);
             }
+            drop(written);
+            let synced = syncer.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            synced.map_err(Failure::writing(&path))?;
             Ok(file)
         });
-        Output { pieces: Some(pieces), writer: Some(writer), piece: Vec::with_capacity(PIECE_BYTES) }
+        Ok(Output { pieces: Some(pieces), empty: Mutex::new(empty), writer: Some(writer), piece: Vec::with_capacity(PIECE_BYTES) })
     }
 
     fn put(&mut self, ids: &[u8], eos: &[u8]) -> Result<()> {
+        if self.piece.len() + ids.len() + eos.len() > PIECE_BYTES && !self.piece.is_empty() {
+            let empty = self.empty.get_mut().unwrap_or_else(|e| e.into_inner());
+            let next = empty.try_recv().unwrap_or_else(|_| Vec::with_capacity(PIECE_BYTES));
+            self.hand_over(next)?;
+        }
         self.piece.extend_from_slice(ids);
         self.piece.extend_from_slice(eos);
-        if self.piece.len() < PIECE_BYTES {
-            return Ok(());
-        }
-        self.hand_over(Vec::with_capacity(PIECE_BYTES + PIECE_BYTES / 8))
+        Ok(())
     }
 
     fn hand_over(&mut self, next: Vec<u8>) -> Result<()> {
