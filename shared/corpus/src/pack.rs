@@ -15,8 +15,10 @@ use stage::{AtomicFile, Failure, FileRecord, Random, Result};
 
 use crate::bin::Dtype;
 
-/// Bytes of stories sorted in memory at once.
+/// Bytes of stories sorted in memory at once, at most; less than that needs no disk.
 pub const BUCKET_BYTES: u64 = 32 << 20;
+/// Buckets are meant to be that much smaller: sorting goes to and fro in them, and the next is read while one is written.
+const SMALLER: u64 = 8;
 /// Bits of the key that one level of buckets takes: at most 256 files are open.
 const LEVEL_BITS: u32 = 8;
 /// Bytes that one thread keeps of one bucket.
@@ -54,7 +56,7 @@ impl Packer {
         let limit = limit.max(1);
         let buckets = match seed {
             None => None,
-            Some(_) if bytes > limit => Some(Buckets::on_disk(folder, 0, bytes / limit)?),
+            Some(_) if bytes > limit => Some(Buckets::on_disk(folder, 0, bytes * SMALLER / limit)?),
             Some(_) => Some(Buckets::in_memory()),
         };
         let mut eos_bytes = Vec::new();
@@ -92,9 +94,8 @@ impl Packer {
             match bucket.place {
                 Place::Memory(stories) => self.write_sorted(&stories)?,
                 Place::Disk(_, None) => {}
-                // Buckets vary by chance; only those clearly over the limit are worth another pass.
-                Place::Disk(path, Some(_)) if bucket.bytes > 2 * self.limit && bucket.stories > 1 && deeper < 64 => {
-                    let inner = Buckets::on_disk(path.with_extension("inner"), deeper, bucket.bytes / self.limit)?;
+                Place::Disk(path, Some(_)) if bucket.bytes > self.limit && bucket.stories > 1 && deeper < 64 => {
+                    let inner = Buckets::on_disk(path.with_extension("inner"), deeper, bucket.bytes * SMALLER / self.limit)?;
                     let mut file = BufReader::with_capacity(1 << 20, File::open(&path).map_err(Failure::reading(&path))?);
                     let mut story = Vec::new();
                     while let Some(key) = read_story(&mut file, &mut story).map_err(Failure::reading(&path))? {

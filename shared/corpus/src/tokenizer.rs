@@ -5,6 +5,7 @@
 //! at the speed of memory: [`split`] finds the pieces, [`cache`] knows their ids, [`merges`] makes those it does not
 //! know, [`added`] looks for special tokens. [`words`] and [`train`] make a tokenizer from stories.
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use stage::{Failure, Result, TokenizerRecord};
 use tokenizers::ModelWrapper;
@@ -35,8 +36,9 @@ const PROBE: &str =
 /// A `tokenizer.json` that has an EOS and encodes any text.
 pub struct Tokenizer {
     inner: tokenizers::Tokenizer,
-    /// Of this project, where the tokenizer is one that it knows.
-    fast: Option<Encoder>,
+    /// Of this project, where the tokenizer is one that it knows. Made with the first text: many only ask for the EOS.
+    fast: OnceLock<Option<Encoder>>,
+    json: Box<[u8]>,
     path: PathBuf,
     record: TokenizerRecord,
     eos: u32,
@@ -90,9 +92,9 @@ impl Tokenizer {
         // Ids may have holes, so the highest one decides how many rows an embedding needs.
         let vocab_size = inner.get_vocab(true).into_values().max().map_or(0, |id| u64::from(id) + 1);
         let record = TokenizerRecord { sha256: stage::sha256(json), vocab_size };
-        let fast = Encoder::new(&inner, json);
-        let tokenizer = Tokenizer { inner, fast, path: path.to_owned(), record, eos };
-        tokenizer.try_encode(PROBE)?;
+        let (path, json) = (path.to_owned(), json.into());
+        let tokenizer = Tokenizer { inner, fast: OnceLock::new(), json, path, record, eos };
+        tokenizer.encode_by_crate(PROBE)?;
         Ok(tokenizer)
     }
 
@@ -122,7 +124,11 @@ impl Tokenizer {
 
     /// Whether the encoder of this project encodes for it; if not, crate `tokenizers` does, with the same ids.
     pub fn is_fast(&self) -> bool {
-        self.fast.is_some()
+        self.fast().is_some()
+    }
+
+    fn fast(&self) -> Option<&Encoder> {
+        self.fast.get_or_init(|| Encoder::new(&self.inner, &self.json)).as_ref()
     }
 
     /// Ids of a text: those of crate `tokenizers`, without special tokens around them.
@@ -141,7 +147,7 @@ impl Tokenizer {
     /// # Errors
     /// Those of [`try_encode`](Self::try_encode).
     pub fn append<T: Id>(&self, text: &str, scratch: &mut Scratch, ids: &mut Vec<T>) -> Result<()> {
-        match &self.fast {
+        match self.fast() {
             Some(fast) if fast.encode(text, scratch, ids) => Ok(()),
             _ => Ok(ids.extend(self.encode_by_crate(text)?.into_iter().map(T::from_u32))),
         }
