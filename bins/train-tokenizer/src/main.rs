@@ -10,7 +10,8 @@ use stage::{AtomicFile, Failure, FileRecord, Manifest, Progress, Stage, State, U
 
 const AFTER_HELP: &str = "\
 The tokenizer is a byte-level BPE with <|endoftext|> (id 0), <|pad|> (id 1) and all 256 bytes, in the tokenizer.json that
-every Hugging Face tool reads. The same stories give the same file, on any machine and with any number of threads.
+every Hugging Face tool reads. The same stories give the same file, on any machine and with any number of threads: that
+of the trainer of crate tokenizers, byte for byte. Memory grows with the different words, not with the text.
 A tokenizer.json of your own needs a token <|endoftext|> and has to encode any text; it is checked and copied.
 
 Reads OUT/raw (make fetch); writes OUT/tokenizer.json and OUT/tokenizer.manifest.json (bytes per token among its facts).
