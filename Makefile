@@ -15,7 +15,7 @@ MODEL    := train eval-ppl sample
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: all build build-data build-model data fetch tokenizer tokenize pack train eval sample test test-mesa bench lint clean help
+.PHONY: all build build-data build-model data fetch tokenizer tokenize pack train eval sample test test-long test-mesa bench lint clean help
 
 all: data train eval sample ## From stories to a model that tells them
 	@echo
@@ -52,6 +52,10 @@ sample: build-model ## Stories on stdout
 test: ## Build what the tests need and run all of them
 	$(CARGO) build --release --workspace --bins
 	$(CARGO) test --release --workspace --no-fail-fast
+
+test-long: ## What takes minutes: 10 million random strings against crate tokenizers, a story of 300 MB
+	$(CARGO) build --release --workspace --bins
+	BEDTIME_LONG=1 $(CARGO) test --release --workspace --test exactness --test trainer --test data_stages
 
 # The GPU's tests once more, in release folders of make test: on Mesa's newer lavapipe, and with bounds checks in the shaders.
 test-mesa: ## The GPU tests on a second software Vulkan (Debian, x86-64; unpacks 590 MB once)

@@ -10,7 +10,7 @@ use corpus::bin::Dtype;
 use corpus::shards::{Origin, ShardReader, ShardWriter};
 use serde_json::Value;
 use stage::FileRecord;
-use story_files::{SmallDisk, interrupt, parquet, plain, stories, wait_until};
+use story_files::{SmallDisk, interrupt, many, not_utf8, parquet, plain, stories, story, wait_until, write_row_group};
 use tests::{DATA_STAGES, Ended, Run};
 
 const BEFORE_TOKENIZE: [&str; 2] = ["fetch-parquet", "train-tokenizer"];
@@ -211,16 +211,18 @@ fn bytes_depend_neither_on_threads_nor_on_jobs_nor_on_shards() {
     };
     let (files, packed) = make("1");
     assert_eq!(files.len(), 7);
-    assert!(make("2") == (files.clone(), packed.clone()) && make("4") == (files.clone(), packed.clone()));
+    assert!(make("2") == (files.clone(), packed.clone()) && make("8") == (files.clone(), packed.clone()));
     let tokenizer = run.read("tokenizer.json");
-    run.run("train-tokenizer", &["--force", "--threads", "1"]).ok();
-    assert!(run.read("tokenizer.json") == tokenizer);
+    for threads in ["1", "8"] {
+        run.run("train-tokenizer", &["--force", "--threads", threads]).ok();
+        assert!(run.read("tokenizer.json") == tokenizer);
+    }
 
     fs::remove_dir_all(run.path("tokens")).unwrap();
-    run.run("tokenize", &["--shard", "1/2"]).ok();
-    run.run("pack-bin", &[]).code(3).says(&["manifest-2-of-2.json", "not found", "--shard 2/2"]);
-    run.run("tokenize", &["--shard", "2/2"]).ok();
-    run.run("tokenize", &["--shard", "2/2"]).ok().says(&["up to date"]);
+    ["1/4", "2/4", "4/4"].iter().for_each(|job| drop(run.run("tokenize", &["--shard", job, "--threads", "2"]).ok()));
+    run.run("pack-bin", &[]).code(3).says(&["manifest-3-of-4.json", "not found", "--shard 3/4"]);
+    run.run("tokenize", &["--shard", "3/4"]).ok();
+    run.run("tokenize", &["--shard", "3/4"]).ok().says(&["up to date"]);
     run.run("pack-bin", &["--force"]).ok();
     assert!(bins(&run) == packed);
     let arrow = |files: &[(String, Vec<u8>)]| files.iter().filter(|(name, _)| name.ends_with(".arrow")).cloned().collect::<Vec<_>>();
@@ -230,6 +232,25 @@ fn bytes_depend_neither_on_threads_nor_on_jobs_nor_on_shards() {
     assert_eq!(shards(&run).len(), 14, "those of another number are gone");
     run.run("pack-bin", &["--set", "tokenize.shards=7"]).ok();
     assert!(bins(&run) == packed);
+}
+
+#[test]
+fn a_file_of_one_large_row_group_gives_the_same_bytes_for_any_number_of_threads() {
+    let run = plain().set("fetch.source=in").set("tokenizer.vocab_size=600").set("tokenize.shards=2").set("pack.order=as-published");
+    many(&run.input("in/validation-a.parquet"), 100);
+    let texts: Vec<String> = (0..30_000).map(story).collect();
+    write_row_group(&run.input("in/train-a.parquet"), &texts);
+    run.through(&BEFORE_TOKENIZE);
+    let make = |threads: &str| {
+        run.run("tokenize", &["--force", "--threads", threads]).ok();
+        token_files(&run)
+    };
+    let one = make("1");
+    assert!(make("2") == one && make("8") == one);
+    run.through(&["pack-bin"]);
+    let tokenizer = corpus::tokenizer::Tokenizer::load(&run.path("tokenizer.json")).unwrap();
+    let stories = unpacked(&run.read("train.bin"));
+    assert!(stories.len() == texts.len() && stories.iter().zip(&texts).all(|(ids, text)| tokenizer.decode(ids) == *text));
 }
 
 #[test]
@@ -471,6 +492,52 @@ fn missing_foreign_and_damaged_shards_are_refused_and_made_again() {
     assert_eq!(modified(&run.path("tokens/train-00000-of-00003.arrow")), other);
     run.run("pack-bin", &[]).ok();
     assert!(bins(&run) == packed && fs::read(&shard).unwrap() == good);
+}
+
+/// `BEDTIME_LONG=1` makes it 300 MB.
+#[test]
+fn a_story_of_many_megabytes_goes_through_all_stages() {
+    let run = plain().set("fetch.source=in").set("tokenizer.vocab_size=500").set("tokenize.shards=2");
+    let bytes = if std::env::var_os("BEDTIME_LONG").is_some() { 300_000_000 } else { 10_000_000 };
+    let mut long = String::with_capacity(bytes + 1000);
+    for i in 0.. {
+        long.push_str(&story(i));
+        if long.len() >= bytes {
+            break;
+        }
+    }
+    write_row_group(&run.input("in/train-a.parquet"), &["Before.".to_owned(), long.clone(), "After.".to_owned()]);
+    parquet(&run.input("in/validation-a.parquet"), 0, 100);
+    run.through(&DATA_STAGES);
+    let tokenizer = corpus::tokenizer::Tokenizer::load(&run.path("tokenizer.json")).unwrap();
+    let mut stories = unpacked(&run.read("train.bin"));
+    stories.sort_by_key(Vec::len);
+    assert_eq!(stories.len(), 3);
+    assert!(tokenizer.decode(&stories[2]) == long);
+}
+
+#[test]
+fn text_that_is_no_utf8_is_refused_with_file_and_row() {
+    let run = with_stories(300);
+    not_utf8(&run.input("in/train-b.parquet"), 250, 217);
+    run.run("fetch-parquet", &[]).code(3).says(&["train-b.parquet", "row group 2", "UTF-8"]);
+    // The same behind fetch's back: the bytes of a stage before are checked by hash, and its rows are still looked at.
+    let run = with_stories(300);
+    run.through(&BEFORE_TOKENIZE);
+    let raw = run.path("raw/train-00000-of-00001.parquet");
+    not_utf8(&raw, 300, 217);
+    let record = stage::hash_file(&raw).unwrap();
+    edit_json(&run.path("raw/manifest.json"), |manifest| {
+        let outputs = manifest["outputs"].as_array_mut().unwrap();
+        *outputs.iter_mut().find(|output| output["name"] == record.name).unwrap() = serde_json::to_value(&record).unwrap();
+    });
+    for stage in ["train-tokenizer", "tokenize"] {
+        let args = ["--force", "--set", "tokenizer.max_stories=300"];
+        run.run(stage, &args).code(3).says(&["train-00000-of-00001.parquet", "row group 2", "UTF-8"]);
+        assert!(run.partials().is_empty());
+    }
+    // Shards that were whole by then are kept.
+    assert!(shards(&run).iter().any(|path| name(path).starts_with("train-00000")));
 }
 
 #[test]

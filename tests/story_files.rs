@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, DictionaryArray, Int64Array, LargeStringArray, RecordBatch, StringArray, StringViewArray};
+use arrow::array::{ArrayRef, BinaryArray, DictionaryArray, Int64Array, LargeStringArray, RecordBatch, StringArray, StringViewArray};
 use arrow::datatypes::Int32Type;
 use corpus::rewrite::StoryWriter;
 use corpus::stories::{ParquetStories, raw_files};
@@ -39,6 +39,28 @@ pub fn write_column(path: &Path, name: &str, column: ArrayRef) -> Vec<u8> {
     writer.write(&batch).unwrap();
     writer.close().unwrap();
     fs::read(path).unwrap()
+}
+
+/// A parquet file of these texts in a single row group.
+pub fn write_row_group(path: &Path, texts: &[String]) {
+    let column: ArrayRef = Arc::new(StringArray::from_iter_values(texts));
+    let batch = RecordBatch::try_from_iter([("text", column)]).unwrap();
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    let properties = WriterProperties::builder().set_max_row_group_row_count(None).build();
+    let mut writer = ArrowWriter::try_new(fs::File::create(path).unwrap(), batch.schema(), Some(properties)).unwrap();
+    writer.write(&batch).unwrap();
+    writer.close().unwrap();
+}
+
+/// A parquet file of strings in row groups of 100, one of which is no UTF-8.
+pub fn not_utf8(path: &Path, n: u64, bad: u64) {
+    let bytes = |i| if i == bad { b"Once \xff\xfe upon".to_vec() } else { story(i).into_bytes() };
+    let texts: Vec<Vec<u8>> = (0..n).map(bytes).collect();
+    let binary = BinaryArray::from_iter_values(&texts);
+    let (offsets, values, nulls) = binary.into_parts();
+    // SAFETY: not UTF-8 on purpose; the writer copies the bytes and looks at none of them.
+    let column = unsafe { StringArray::new_unchecked(offsets, values, nulls) };
+    write_column(path, "text", Arc::new(column));
 }
 
 pub fn strings(kind: &str) -> ArrayRef {

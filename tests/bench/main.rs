@@ -1,7 +1,12 @@
 //! `make bench`: what the kernels and stages reach on this machine, one table on stdout.
 //!
 //! With `PYTHON` naming an interpreter that has PyTorch, and `TORCH_STEP` the script of a peer that prints
-//! `{"tok_per_s": ...}`, the training step is timed against it in alternation.
+//! `{"tok_per_s": ...}`, the training step is timed against it in alternation. The rows of the data stages are in `data.rs`.
+mod data;
+#[allow(dead_code)] // its faults are for tests
+#[path = "../server.rs"]
+mod server;
+
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -30,12 +35,23 @@ impl Table {
 }
 
 fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if let [command, file, tokenizer] = &arguments[..]
+        && command == "encode"
+    {
+        return data::encode_file(Path::new(file), Path::new(tokenizer));
+    }
     let mut table = Table(Vec::new());
+    if std::env::var_os("BENCH_DATA").is_some() {
+        data::rows(&mut table);
+        return table.print();
+    }
     products(&mut table);
     let config = Config::new(&stage::config::Model::default(), 8000);
     steps(&mut table, config);
     memory(&mut table);
     stages(&mut table);
+    data::rows(&mut table);
     table.print();
 }
 

@@ -112,6 +112,7 @@ fn run() -> anyhow::Result<()> {
         stage.log.say("synthetic stories: a grammar makes them up, they are no text by people");
     }
 
+    stage.use_threads()?;
     let label = source.label(&settings.source).to_owned();
     let local = matches!(source, Source::Local(_));
     let cancel = Cancel::default();

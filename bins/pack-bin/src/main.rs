@@ -1,20 +1,21 @@
 //! Token shards to `train.bin` and `val.bin`: what training maps into memory.
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 
 use clap::Parser;
 use corpus::bin::{Dtype, sidecar};
 use corpus::pack::{BUCKET_BYTES, Packer};
-use corpus::shards::{self, ShardReader, TRAIN, VALIDATION};
+use corpus::shards::{self, ShardReader, TRAIN, Totals, VALIDATION};
 use corpus::tokenizer::Tokenizer;
 use serde_json::{Value, json};
 use stage::config::Order;
-use stage::{Failure, FileRecord, Manifest, Shard, Stage, State, Unit, Work};
+use stage::{Failure, FileRecord, Manifest, Progress, Shard, Stage, State, Unit, Work};
 
 const AFTER_HELP: &str = "\
 The bins are little-endian ids, uint16 (uint32 above 65,536 vocabulary), with <|endoftext|> after every story and nothing
 else: numpy.memmap reads them. train.bin.json and val.bin.json say what is in them. The bins, these two and tokenizer.json
 are all that train, eval-ppl and sample need on another machine. Whole stories are shuffled by --seed; the order depends
-neither on the number of shards nor on memory, of which packing takes about 100 MB however much there is to pack.
+neither on shards, threads nor memory, of which packing takes less than 100 MB however much there is to pack.
 
 Reads OUT/tokens (make tokenize) and OUT/tokenizer.json; writes OUT/train.bin, OUT/val.bin and their .json.
 
@@ -26,6 +27,8 @@ Examples:
 Exit codes: 0 done; 2 wrong usage or settings; 3 bad input (a missing, foreign or damaged shard, another tokenizer, an id
 outside the vocabulary); 4 may work if tried again (disk full); 130 interrupted, bins from before are kept.";
 const REMAKE: &str = "run `make tokenize`, then `make pack`";
+/// Threads that read shards: more would only wait for the one that writes.
+const DEALERS: usize = 8;
 const BINS: [(&str, &str); 2] = [(TRAIN, "train.bin"), (VALIDATION, "val.bin")];
 
 /// Packs the token shards of OUT/tokens into OUT/train.bin and OUT/val.bin.
@@ -122,30 +125,37 @@ fn pack(
     let expected = (count("tokens") + count("stories")) * dtype.width() as u64;
     let mut packer = Packer::create(path, dtype, tokenizer.eos(), seed, expected, BUCKET_BYTES)?;
     let progress = stage.log.progress(&format!("packing {split}"), Unit::Stories, Some(count("stories")));
-    let (mut stories, mut bytes) = (0, 0);
-    for shard in tokens.shards.iter().filter(|shard| shard.name.starts_with(split)) {
-        let shard = tokens.folder.join(&shard.name);
-        let reader = ShardReader::open(&shard)?;
-        if reader.origin().tokenizer != *tokenizer.record() {
-            let found = format!("made with the tokenizer {}", reader.origin().tokenizer.sha256);
-            return Err(Failure::input(&shard, found, format_args!("one tokenizer: {}", tokenizer.sha256()), REMAKE));
+    let names = tokens.shards.iter().filter(|shard| shard.name.starts_with(split));
+    let mut sum = Totals::default();
+    let shards: Vec<(u64, ShardReader)> = names
+        .map(|shard| {
+            let reader = open(&tokens.folder.join(&shard.name), tokenizer)?;
+            let first = sum.stories;
+            sum += reader.totals();
+            Ok((first, reader))
+        })
+        .collect::<stage::Result<_>>()?;
+    let length = sum.tokens + sum.stories;
+    if seed.is_none() {
+        for (_, reader) in shards {
+            read(reader, tokenizer, &progress, |_, ids| packer.append(ids))?;
         }
-        stories += reader.totals().stories;
-        bytes += reader.totals().bytes;
-        reader.read(|row, ids| {
-            if let Some(id) = ids.iter().find(|&&id| id >= tokenizer.vocab_size()) {
-                let expected = format!("ids below the vocabulary of {}", tokenizer.vocab_size());
-                return Err(Failure::input(&shard, format_args!("row {row} (from 0) holds the id {id}"), expected, REMAKE));
+    } else {
+        let next = Mutex::new(shards.into_iter());
+        let deal = |thread: usize| {
+            let Some(mut dealer) = packer.dealer().filter(|_| thread < DEALERS) else { return Ok(()) };
+            loop {
+                let shard = next.lock().unwrap_or_else(|e| e.into_inner()).next();
+                let Some((first, reader)) = shard else { return dealer.end() };
+                read(reader, tokenizer, &progress, |row, ids| dealer.push(first + row, ids))?;
             }
-            progress.add(1);
-            packer.push(ids)
-        })?;
+        };
+        rayon::broadcast(|thread| deal(thread.index())).into_iter().collect::<stage::Result<()>>()?;
     }
     progress.finish();
-    let length = packer.tokens();
     stage::remove_if_present(&sidecar(path))?;
     let mut manifest = work.manifest(vec![packer.finish()?])?;
-    let counts = [("stories", stories), ("tokens", length), ("bytes", bytes)];
+    let counts = [("stories", sum.stories), ("tokens", length), ("bytes", sum.bytes)];
     manifest.counts = counts.into_iter().map(|(name, count)| (name.to_owned(), count)).collect();
     manifest.tokenizer = Some(tokenizer.record().clone());
     let facts: [(&str, Value); 3] = [("dtype", dtype.name().into()), ("eos", tokenizer.eos().into()), ("split", split.into())];
@@ -155,6 +165,35 @@ fn pack(
     }
     work.publish(&manifest)?;
     Ok(manifest)
+}
+
+/// A shard of this tokenizer's ids.
+fn open(shard: &Path, tokenizer: &Tokenizer) -> stage::Result<ShardReader> {
+    let reader = ShardReader::open(shard)?;
+    if reader.origin().tokenizer != *tokenizer.record() {
+        let found = format!("made with the tokenizer {}", reader.origin().tokenizer.sha256);
+        return Err(Failure::input(shard, found, format_args!("one tokenizer: {}", tokenizer.sha256()), REMAKE));
+    }
+    Ok(reader)
+}
+
+/// Calls `each` with the row of every story and its ids as they lie in a bin, once all have been checked.
+fn read(
+    reader: ShardReader,
+    tokenizer: &Tokenizer,
+    progress: &Progress,
+    mut each: impl FnMut(u64, &[u8]) -> stage::Result<()>,
+) -> stage::Result<()> {
+    let shard = reader.path().to_owned();
+    reader.read_batches(|stories| {
+        if let Some((row, id)) = stories.above(tokenizer.vocab_size()) {
+            let expected = format!("ids below the vocabulary of {}", tokenizer.vocab_size());
+            return Err(Failure::input(&shard, format_args!("row {row} (from 0) holds the id {id}"), expected, REMAKE));
+        }
+        progress.add(stories.len() as u64);
+        let (bytes, width) = (stories.ids.to_bytes(), stories.ids.width());
+        (stories.row..).zip(stories.bounds()).try_for_each(|(row, (start, end))| each(row, &bytes[start * width..end * width]))
+    })
 }
 
 fn summary(stage: &Stage, manifest: &Manifest) -> String {

@@ -3,12 +3,13 @@ use std::path::PathBuf;
 
 use clap::Parser;
 use corpus::bin::Dtype;
-use corpus::shards::{self, Origin, ShardWriter, TRAIN, Totals, VALIDATION};
+use corpus::shard_line::{self, Task};
+use corpus::shards::{self, Origin, TRAIN, Totals, VALIDATION};
 use corpus::stories::{ParquetStories, check_raw, raw_files, raw_manifests};
 use corpus::tokenizer::Tokenizer;
 use rayon::prelude::*;
 use serde_json::json;
-use stage::{FileRecord, Manifest, Progress, Shard, Stage, State, Unit, Work};
+use stage::{FileRecord, Manifest, Shard, Stage, State, Unit, Work};
 
 const AFTER_HELP: &str = "\
 Every shard is an Arrow IPC file (zstd) with one row of ids per story, made of a contiguous range of the split's row
@@ -24,9 +25,6 @@ Examples:
 
 Exit codes: 0 done; 2 wrong usage or settings; 3 bad input (missing or damaged stories or tokenizer);
 4 may work if tried again (disk full); 130 interrupted, finished shards are kept.";
-const KEPT: &str = "finished shards are kept; the same command makes the rest";
-/// Stories are encoded in pieces of about this many bytes of text.
-const PIECE_BYTES: usize = 1 << 20;
 
 /// Turns the stories of OUT/raw into shards of token ids in OUT/tokens.
 #[derive(Parser)]
@@ -85,40 +83,43 @@ fn run() -> anyhow::Result<()> {
     let raw_records: Vec<FileRecord> = records.iter().filter_map(raw_record).collect();
     check_raw(&raw, &raw_records)?;
 
-    let mut tasks = Vec::new();
-    let mut sources = Vec::new();
+    let mut opened = Vec::new();
     for (split, files) in &splits {
         let records: Vec<FileRecord> = raw_records.iter().filter(|record| record.name.starts_with(split)).cloned().collect();
-        let opened = files.iter().map(|path| ParquetStories::open(path, column)).collect::<stage::Result<Vec<_>>>()?;
-        let row_groups = opened.iter().map(ParquetStories::row_groups).sum::<usize>();
-        let bound = |shard: u32| (u64::from(shard) * row_groups as u64 / u64::from(shards)) as usize;
-        for shard in (0..shards).filter(|&shard| args.shard.is_none_or(|job| job.makes(shard))) {
-            let origin = Origin::new(tokenizer.record(), split, (shard, shards), &records, column);
-            tasks.push(Task {
-                path: tokens.join(shards::file_name(split, shard, shards)),
-                origin,
-                source: sources.len(),
-                rows: bound(shard)..bound(shard + 1),
-            });
-        }
-        sources.push(opened);
+        let files = files.iter().map(|path| ParquetStories::open(path, column)).collect::<stage::Result<Vec<_>>>()?;
+        opened.push((*split, records, files));
     }
-    let total = tasks.iter().map(|task| task.stories(&sources[task.source])).sum();
+    let mut tasks = Vec::new();
+    for (split, records, files) in &opened {
+        let row_groups: Vec<_> = files.iter().flat_map(|file| (0..file.row_groups()).map(move |row_group| (file, row_group))).collect();
+        let bound = |shard: u32| (u64::from(shard) * row_groups.len() as u64 / u64::from(shards)) as usize;
+        for shard in (0..shards).filter(|&shard| args.shard.is_none_or(|job| job.makes(shard))) {
+            let origin = Origin::new(tokenizer.record(), split, (shard, shards), records, column);
+            let path = tokens.join(shards::file_name(split, shard, shards));
+            tasks.push(Task { path, origin, row_groups: row_groups[bound(shard)..bound(shard + 1)].to_vec() });
+        }
+    }
+    let total = tasks.iter().map(Task::stories).sum();
     stage.log.say(format!("tokenizing {} stories into {} shards ({why})", stage::count(total), tasks.len()));
+    if !tokenizer.is_fast() {
+        stage.log.say("not a byte-level BPE with the GPT-2 pattern: encoding with crate tokenizers, which is slower");
+    }
     stage::create_dir(&tokens)?;
     let recorded = if stage.force { Vec::new() } else { shards::recorded(&tokens) };
     let progress = stage.log.progress("tokenizing", Unit::Stories, Some(total));
-    let made: Vec<Made> = tasks
-        .par_iter()
-        .with_max_len(1)
-        .map(|task| match shards::finished(&task.path, &task.origin, &recorded) {
-            Some((record, totals)) => {
-                progress.skip(totals.stories);
-                Ok(Made { record, totals, kept: true })
-            }
-            None => task.make(&sources[task.source], &tokenizer, &progress),
+    let kept: Vec<_> = tasks.par_iter().map(|task| shards::finished(&task.path, &task.origin, &recorded)).collect();
+    progress.skip(kept.iter().flatten().map(|(_, totals)| totals.stories).sum());
+    let splits_of_tasks: Vec<String> = tasks.iter().map(|task| task.origin.split.clone()).collect();
+    let missing: Vec<Task> = tasks.into_iter().zip(&kept).filter(|(_, kept)| kept.is_none()).map(|(task, _)| task).collect();
+    let mut new = shard_line::make(&missing, &tokenizer, rayon::current_num_threads(), &progress)?.into_iter();
+    let made: Vec<Made> = kept
+        .into_iter()
+        .zip(splits_of_tasks)
+        .filter_map(|(kept, split)| {
+            let (is_kept, (record, totals)) = (kept.is_some(), kept.or_else(|| new.next())?);
+            Some(Made { record, totals, split, kept: is_kept })
         })
-        .collect::<stage::Result<_>>()?;
+        .collect();
     let seconds = progress.elapsed().as_secs_f64();
     progress.finish();
 
@@ -126,7 +127,7 @@ fn run() -> anyhow::Result<()> {
     let mut new = Totals::default();
     for (split, _) in &splits {
         let mut sum = Totals::default();
-        for (made, _) in made.iter().zip(&tasks).filter(|(_, task)| task.origin.split == *split) {
+        for made in made.iter().filter(|made| made.split == *split) {
             sum += made.totals;
             new += if made.kept { Totals::default() } else { made.totals };
         }
@@ -155,56 +156,10 @@ fn summary(stage: &Stage, manifest: &Manifest) -> String {
     format!("{stories} stories, {tokens} tokens, {:.1} MB of text in {shards} shards in {}", sum("bytes") as f64 / 1e6, folder.display())
 }
 
-/// One shard to make: a range of the row groups of a split, counted through all its files.
-struct Task {
-    path: PathBuf,
-    origin: Origin,
-    source: usize,
-    rows: std::ops::Range<usize>,
-}
-
+/// One shard, made now or kept.
 struct Made {
     record: FileRecord,
     totals: Totals,
+    split: String,
     kept: bool,
-}
-
-impl Task {
-    fn row_groups<'a>(&self, files: &'a [ParquetStories]) -> impl Iterator<Item = (&'a ParquetStories, usize)> {
-        let all = files.iter().flat_map(|file| (0..file.row_groups()).map(move |row_group| (file, row_group)));
-        all.skip(self.rows.start).take(self.rows.len())
-    }
-
-    fn stories(&self, files: &[ParquetStories]) -> u64 {
-        self.row_groups(files).map(|(file, row_group)| file.stories_in(row_group)).sum()
-    }
-
-    fn make(&self, files: &[ParquetStories], tokenizer: &Tokenizer, progress: &Progress) -> stage::Result<Made> {
-        stage::interrupt::check(KEPT)?;
-        let mut writer = ShardWriter::create(&self.path, &self.origin)?;
-        let (mut texts, mut bytes) = (Vec::new(), 0);
-        let mut write = |texts: &mut Vec<String>| {
-            stage::interrupt::check(KEPT)?;
-            for (text, ids) in texts.iter().zip(tokenizer.encode_batch(texts)?) {
-                writer.push(&ids, text.len() as u64)?;
-            }
-            progress.add(texts.len() as u64);
-            texts.clear();
-            Ok(())
-        };
-        for (file, row_group) in self.row_groups(files) {
-            file.read(row_group, |text| {
-                bytes += text.len();
-                texts.push(text.to_owned());
-                if bytes < PIECE_BYTES {
-                    return Ok(());
-                }
-                bytes = 0;
-                write(&mut texts)
-            })?;
-        }
-        write(&mut texts)?;
-        let (record, totals) = writer.finish()?;
-        Ok(Made { record, totals, kept: false })
-    }
 }

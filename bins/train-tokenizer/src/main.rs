@@ -2,14 +2,16 @@
 use std::path::{Path, PathBuf};
 
 use clap::Parser;
+use corpus::reading::{Batch, Reading};
 use corpus::stories::{ParquetStories, check_raw, raw_files};
-use corpus::tokenizer::{self, EOS, PAD, Tokenizer};
+use corpus::tokenizer::{self, EOS, PAD, Tokenizer, WordCounts};
 use serde_json::json;
-use stage::{AtomicFile, Failure, FileRecord, Manifest, Stage, State, Unit, Work};
+use stage::{AtomicFile, Failure, FileRecord, Manifest, Progress, Stage, State, Unit, Work};
 
 const AFTER_HELP: &str = "\
 The tokenizer is a byte-level BPE with <|endoftext|> (id 0), <|pad|> (id 1) and all 256 bytes, in the tokenizer.json that
-every Hugging Face tool reads. The same stories give the same file, on any machine and with any number of threads.
+every Hugging Face tool reads. The same stories give the same file, on any machine and with any number of threads: that
+of the trainer of crate tokenizers, byte for byte. Memory grows with the different words, not with the text.
 A tokenizer.json of your own needs a token <|endoftext|> and has to encode any text; it is checked and copied.
 
 Reads OUT/raw (make fetch); writes OUT/tokenizer.json and OUT/tokenizer.manifest.json (bytes per token among its facts).
@@ -97,15 +99,11 @@ fn run() -> anyhow::Result<()> {
         None => {
             stage.log.say(format!("training {} tokens on {} stories ({why})", settings.vocab_size, stage::count(stories.total())));
             let progress = stage.log.progress("reading", Unit::Stories, Some(stories.total()));
-            let json = tokenizer::train(settings.vocab_size, |each| {
-                stories.read(|text| {
-                    (count, bytes) = (count + 1, bytes + text.len() as u64);
-                    progress.add(1);
-                    each(text)
-                })
-            })?;
+            let words = WordCounts::default();
+            bytes = stories.count(&words, &progress)?;
+            count = stories.total();
             progress.finish();
-            json.into_bytes()
+            tokenizer::train_on_words(settings.vocab_size, words)?.into_bytes()
         }
     };
     let tokenizer = Tokenizer::from_json(own.as_deref().unwrap_or(&path), &json)?;
@@ -133,16 +131,13 @@ fn run() -> anyhow::Result<()> {
 
 /// Encodes the sample and looks whether it comes back. Returns its bytes and tokens.
 fn check_sample(stage: &Stage, stories: &Stories, tokenizer: &Tokenizer, own: bool) -> stage::Result<(u64, u64)> {
-    let (mut bytes, mut tokens, mut left, mut changed) = (0, 0, SAMPLE, None);
-    stories.read(|text| {
-        if left > 0 {
-            left -= 1;
-            let ids = tokenizer.try_encode(text)?;
-            (bytes, tokens) = (bytes + text.len() as u64, tokens + ids.len() as u64);
-            let special = [EOS, PAD].iter().any(|token| text.contains(token)); // decoding leaves these out
-            if changed.is_none() && !special && tokenizer.decode(&ids) != text {
-                changed = Some(text.chars().take(60).collect::<String>());
-            }
+    let (mut bytes, mut tokens, mut changed) = (0, 0, None);
+    stories.sample(|text| {
+        let ids = tokenizer.try_encode(text)?;
+        (bytes, tokens) = (bytes + text.len() as u64, tokens + ids.len() as u64);
+        let special = [EOS, PAD].iter().any(|token| text.contains(token)); // decoding leaves these out
+        if changed.is_none() && !special && tokenizer.decode(&ids) != text {
+            changed = Some(text.chars().take(60).collect::<String>());
         }
         Ok(())
     })?;
@@ -203,21 +198,48 @@ impl Stories {
         self.files.iter().map(|(path, _)| (name(path), path.clone())).collect()
     }
 
-    fn read(&self, mut each: impl FnMut(&str) -> stage::Result<()>) -> stage::Result<()> {
-        let mut left = self.wanted;
-        for (_, file) in &self.files {
-            for row_group in 0..file.row_groups() {
-                if left == 0 {
-                    return Ok(());
-                }
-                file.read(row_group, |text| {
-                    stage::interrupt::check("the tokenizer from before is kept")?;
-                    if left == 0 {
-                        return Ok(());
-                    }
-                    left -= 1;
-                    each(text)
-                })?;
+    /// Row groups that hold them, and how many of each are wanted.
+    fn row_groups(&self, wanted: u64) -> (Vec<(&ParquetStories, usize)>, Vec<u64>) {
+        let mut left = wanted;
+        let all = self.files.iter().flat_map(|(_, file)| (0..file.row_groups()).map(move |row_group| (file, row_group)));
+        let taken = all.map_while(|(file, row_group)| {
+            let take = file.stories_in(row_group).min(left);
+            left -= take;
+            (take > 0 || left > 0).then_some(((file, row_group), take))
+        });
+        taken.unzip()
+    }
+
+    /// Counts the words of all, with all threads. Returns the bytes of text.
+    fn count(&self, words: &WordCounts, progress: &Progress) -> stage::Result<u64> {
+        let (row_groups, wanted) = self.row_groups(self.wanted);
+        let reading = Reading::new(row_groups, rayon::current_num_threads());
+        let one = || {
+            let (mut counter, mut bytes) = (words.counter(), 0);
+            while let Some(Batch { place: (row_group, _), before, texts, .. }) = reading.next(true)? {
+                stage::interrupt::check("the tokenizer from before is kept")?;
+                let texts = texts.iter().take(wanted[row_group].saturating_sub(before) as usize);
+                progress.add(texts.fold(0, |count, text| {
+                    counter.add(text);
+                    bytes += text.len() as u64;
+                    count + 1
+                }));
+            }
+            Ok(bytes)
+        };
+        rayon::broadcast(|_| one().inspect_err(|_| reading.stop())).into_iter().sum()
+    }
+
+    /// The first few of them, in order.
+    fn sample(&self, mut each: impl FnMut(&str) -> stage::Result<()>) -> stage::Result<()> {
+        let (row_groups, wanted) = self.row_groups(self.wanted.min(SAMPLE));
+        for ((file, row_group), mut left) in row_groups.into_iter().zip(wanted) {
+            let mut batches = file.batches(row_group)?;
+            while left > 0
+                && let Some(texts) = batches.next_batch()?
+            {
+                texts.iter().take(left as usize).try_for_each(&mut each)?;
+                left = left.saturating_sub(texts.len() as u64);
             }
         }
         Ok(())

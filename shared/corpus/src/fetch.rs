@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use rayon::prelude::*;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use stage::{AtomicFile, Failure, FileRecord, Log, Result, create_dir, publish_file};
@@ -145,19 +146,22 @@ impl Fetcher<'_> {
     /// Reads every story of a parquet file that is kept as it is: what cannot be read is found here, not two stages later.
     fn verify(&self, path: &Path, name: &Path, meter: Option<&Meter>) -> Result<Count> {
         let stories = ParquetStories::open_named(path, name, self.column)?;
-        let mut count = Count::default();
-        for row_group in 0..stories.row_groups() {
+        let read = |row_group: usize| {
             self.cancel.check()?;
+            let mut count = Count { stories: stories.stories_in(row_group), bytes: 0 };
             stories.read(row_group, |text| {
                 count.bytes += text.len() as u64;
                 Ok(())
             })?;
-            count.stories += stories.stories_in(row_group);
             if let Some(meter) = meter {
-                meter.progress.add(stories.stories_in(row_group));
+                meter.progress.add(count.stories);
             }
-        }
-        Ok(count)
+            Ok(count)
+        };
+        let counts: Vec<Result<Count>> = (0..stories.row_groups()).into_par_iter().map(read).collect();
+        let mut sum = Count::default();
+        counts.into_iter().try_for_each(|count| Ok(sum.add(count?)))?; // of several failures the first in the file
+        Ok(sum)
     }
 
     fn made_whole(&self, part: &Part, record: FileRecord, count: Count) -> Made {

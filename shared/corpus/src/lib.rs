@@ -9,11 +9,15 @@ pub mod pack;
 pub mod plan;
 #[cfg(feature = "remote")]
 pub mod raw;
+#[cfg(feature = "stories")]
+pub mod reading;
 #[cfg(feature = "remote")]
 pub mod remote;
 #[cfg(feature = "stories")]
 pub mod rewrite;
 pub mod sampler;
+#[cfg(all(feature = "stories", feature = "shards"))]
+pub mod shard_line;
 #[cfg(feature = "shards")]
 pub mod shards;
 #[cfg(feature = "remote")]

@@ -3,6 +3,7 @@
 //! Arrow IPC files compressed with zstd, column `ids: list<uint16>` (uint32 above 65,536 vocabulary): story borders
 //! stay, and pyarrow, polars and datasets open them. The schema's metadata says what a shard was made from, the
 //! footer's what is in it, so that after a kill a finished shard is known without any manifest.
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::BufReader;
@@ -14,9 +15,11 @@ use arrow::array::{Array, ArrayRef, AsArray, ListArray, RecordBatch, UInt16Array
 use arrow::buffer::OffsetBuffer;
 use arrow::datatypes::{DataType, Field, Schema, UInt16Type, UInt32Type};
 use arrow::error::ArrowError;
-use arrow::ipc::CompressionType;
+use arrow::ipc::convert::{IpcSchemaEncoder, metadata_to_fb};
 use arrow::ipc::reader::FileReader;
-use arrow::ipc::writer::{FileWriter, IpcWriteOptions};
+use arrow::ipc::writer::{DictionaryTracker, EncodedData, IpcDataGenerator, IpcWriteContext, IpcWriteOptions, write_message};
+use arrow::ipc::{Block, CompressionType, FooterBuilder, MetadataVersion};
+use flatbuffers::FlatBufferBuilder;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use stage::{AtomicFile, Failure, FileRecord, Manifest, Result, Shard, TokenizerRecord};
@@ -31,6 +34,9 @@ const TOTALS: &str = "bedtime.totals";
 /// A record batch ends with the story that reaches one of these: what a reader holds in memory is bounded.
 const BATCH_STORIES: usize = 1024;
 const BATCH_TOKENS: usize = 1 << 18;
+/// Ids hardly compress, so the fastest level takes most of what there is to take.
+const ZSTD_LEVEL: i32 = 1;
+const ARROW_MAGIC: [u8; 6] = *b"ARROW1";
 const REMAKE: &str = "run `make tokenize` again";
 
 /// `train-00003-of-00016.arrow`
@@ -91,63 +97,168 @@ fn list_type(dtype: Dtype) -> DataType {
     DataType::List(Arc::new(Field::new_list_field(item, false)))
 }
 
+fn schema(dtype: Dtype, metadata: HashMap<String, String>) -> Arc<Schema> {
+    Arc::new(Schema::new_with_metadata(vec![Field::new(COLUMN, list_type(dtype), false)], metadata))
+}
+
+fn options() -> Result<IpcWriteOptions, ArrowError> {
+    IpcWriteOptions::default().try_with_compression(Some(CompressionType::ZSTD))?.try_with_compression_level(Some(ZSTD_LEVEL))
+}
+
+/// Makes record batches of ids as they will lie in a file, compressed: work for many threads, each with its own.
+pub struct BatchEncoder {
+    schema: Arc<Schema>,
+    generator: IpcDataGenerator,
+    dictionaries: DictionaryTracker,
+    options: IpcWriteOptions,
+    context: IpcWriteContext,
+}
+
+/// One record batch, ready to be written.
+pub struct EncodedBatch {
+    message: EncodedData,
+    pub totals: Totals,
+}
+
+impl EncodedBatch {
+    /// Memory it takes, nearly.
+    pub fn bytes(&self) -> usize {
+        self.message.arrow_data.len()
+    }
+}
+
+impl BatchEncoder {
+    pub fn new(dtype: Dtype) -> Result<Self> {
+        let options = options().map_err(|error| Failure::usage(error.to_string()))?;
+        let (generator, dictionaries) = (IpcDataGenerator::default(), DictionaryTracker::new(true));
+        Ok(BatchEncoder { schema: schema(dtype, HashMap::new()), generator, dictionaries, options, context: IpcWriteContext::default() })
+    }
+
+    /// The stories' ids one after the other, how many each has, and the bytes of their text.
+    pub fn encode(&mut self, ids: ArrayRef, lengths: &[usize], bytes: u64) -> Result<EncodedBatch> {
+        let totals = Totals { stories: lengths.len() as u64, tokens: ids.len() as u64, bytes };
+        if i32::try_from(ids.len()).is_err() {
+            let words = format!("{} tokens in {} stories: more than one record batch holds", totals.tokens, totals.stories);
+            return Err(Failure::BadInput(format!("{words}\n  expected: stories of less than 2 GB\n  remedy: cut the long ones")));
+        }
+        let offsets = OffsetBuffer::from_lengths(lengths.iter().copied());
+        let item = Arc::new(Field::new_list_field(ids.data_type().clone(), false));
+        let message = ListArray::try_new(item, offsets, ids, None)
+            .and_then(|lists| RecordBatch::try_new(self.schema.clone(), vec![Arc::new(lists)]))
+            .and_then(|batch| self.generator.encode(&batch, &mut self.dictionaries, &self.options, &mut self.context))
+            .map_err(|error| Failure::usage(format!("a record batch cannot be made: {error}")))?;
+        Ok(EncodedBatch { message: message.1, totals })
+    }
+}
+
 /// Writes one shard under its final name once it is whole.
 pub struct ShardWriter {
-    writer: FileWriter<AtomicFile>,
+    file: AtomicFile,
     path: PathBuf,
     schema: Arc<Schema>,
-    dtype: Dtype,
+    options: IpcWriteOptions,
+    /// Bytes written, and where each record batch lies.
+    offset: usize,
+    blocks: Vec<Block>,
+    totals: Totals,
+    /// Of [`push`](Self::push).
+    encoder: BatchEncoder,
     ids: Vec<u32>,
     lengths: Vec<usize>,
-    totals: Totals,
+    bytes: u64,
+    dtype: Dtype,
 }
 
 impl ShardWriter {
     pub fn create(path: &Path, origin: &Origin) -> Result<Self> {
         let dtype = Dtype::of(origin.tokenizer.vocab_size);
         let text = serde_json::to_string(origin).map_err(|error| Failure::usage(error.to_string()))?;
-        let field = Field::new(COLUMN, list_type(dtype), false);
-        let schema = Arc::new(Schema::new_with_metadata(vec![field], HashMap::from([(ORIGIN.to_owned(), text)])));
-        let options = IpcWriteOptions::default().try_with_compression(Some(CompressionType::ZSTD)).map_err(|error| writing(path, error))?;
-        let file = AtomicFile::create(path)?;
-        let writer = FileWriter::try_new_with_options(file, &schema, options).map_err(|error| writing(path, error))?;
-        let (ids, lengths) = (Vec::new(), Vec::new());
-        Ok(ShardWriter { writer, path: path.to_owned(), schema, dtype, ids, lengths, totals: Totals::default() })
+        let schema = schema(dtype, HashMap::from([(ORIGIN.to_owned(), text)]));
+        let options = options().map_err(|error| writing(path, error))?;
+        let mut file = AtomicFile::create(path)?;
+        let start = [&ARROW_MAGIC[..], &[0; 64 - ARROW_MAGIC.len()]].concat();
+        file.put(&start)?;
+        let mut dictionaries = DictionaryTracker::new(true);
+        let message = IpcDataGenerator::default().schema_to_bytes_with_dictionary_tracker(&schema, &mut dictionaries, &options);
+        let (header, body) = write_message(&mut file, message, &options).map_err(|error| writing(path, error))?;
+        Ok(ShardWriter {
+            file,
+            path: path.to_owned(),
+            schema,
+            options,
+            offset: start.len() + header + body,
+            blocks: Vec::new(),
+            totals: Totals::default(),
+            encoder: BatchEncoder::new(dtype)?,
+            ids: Vec::new(),
+            lengths: Vec::new(),
+            bytes: 0,
+            dtype,
+        })
+    }
+
+    /// Appends a record batch of an encoder for the same vocabulary.
+    pub fn write(&mut self, batch: EncodedBatch) -> Result<()> {
+        let (header, body) = write_message(&mut self.file, batch.message, &self.options).map_err(|error| writing(&self.path, error))?;
+        self.blocks.push(Block::new(self.offset as i64, header as i32, body as i64));
+        self.offset += header + body;
+        self.totals += batch.totals;
+        Ok(())
     }
 
     /// Appends a story: its ids and the bytes of its text.
     pub fn push(&mut self, ids: &[u32], bytes: u64) -> Result<()> {
-        self.totals += Totals { stories: 1, tokens: ids.len() as u64, bytes };
         self.ids.extend_from_slice(ids);
         self.lengths.push(ids.len());
-        if self.lengths.len() >= BATCH_STORIES || self.ids.len() >= BATCH_TOKENS { self.write_batch() } else { Ok(()) }
+        self.bytes += bytes;
+        if self.lengths.len() >= BATCH_STORIES || self.ids.len() >= BATCH_TOKENS { self.write_pushed() } else { Ok(()) }
     }
 
-    fn write_batch(&mut self) -> Result<()> {
+    fn write_pushed(&mut self) -> Result<()> {
         if self.lengths.is_empty() {
             return Ok(());
         }
-        let offsets = OffsetBuffer::from_lengths(self.lengths.drain(..));
-        let values: ArrayRef = match self.dtype {
-            Dtype::U16 => Arc::new(UInt16Array::from_iter_values(self.ids.drain(..).map(|id| id as u16))),
-            Dtype::U32 => Arc::new(UInt32Array::from(std::mem::take(&mut self.ids))),
+        let ids = self.ids.drain(..);
+        let ids: ArrayRef = match self.dtype {
+            Dtype::U16 => Arc::new(UInt16Array::from_iter_values(ids.map(|id| id as u16))),
+            Dtype::U32 => Arc::new(UInt32Array::from_iter_values(ids)),
         };
-        let DataType::List(item) = list_type(self.dtype) else { unreachable!("list_type makes lists") };
-        let lists = ListArray::try_new(item, offsets, values, None);
-        let batch = lists.and_then(|lists| RecordBatch::try_new(self.schema.clone(), vec![Arc::new(lists)]));
-        batch.and_then(|batch| self.writer.write(&batch)).map_err(|error| writing(&self.path, error))
+        let batch = self.encoder.encode(ids, &self.lengths, std::mem::take(&mut self.bytes))?;
+        self.lengths.clear();
+        self.write(batch)
     }
 
     /// The shard is on disk when this returns.
     pub fn finish(mut self) -> Result<(FileRecord, Totals)> {
-        self.write_batch()?;
-        let text = serde_json::to_string(&self.totals).map_err(|error| Failure::usage(error.to_string()))?;
-        self.writer.write_metadata(TOTALS, text);
-        let file = self.writer.into_inner().map_err(|error| writing(&self.path, error))?;
-        let record = file.commit()?;
+        self.write_pushed()?;
+        let footer = self.footer()?;
+        let end = [&[0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0], &footer[..], &(footer.len() as i32).to_le_bytes(), &ARROW_MAGIC].concat();
+        self.file.put(&end)?;
+        let record = self.file.commit()?;
+        // What it says is hashed again before it is believed, so it may be lost, and is not worth waiting for a disk.
         let text = serde_json::to_vec(&record).map_err(|error| Failure::usage(error.to_string()))?;
-        AtomicFile::write(&record_path(&self.path), &text)?;
+        let beside = record_path(&self.path);
+        std::fs::write(&beside, text).map_err(Failure::writing(&beside))?;
         Ok((record, self.totals))
+    }
+
+    /// Schema, places of the record batches, and what is in them: the end of every Arrow IPC file.
+    fn footer(&self) -> Result<Vec<u8>> {
+        let totals = serde_json::to_string(&self.totals).map_err(|error| Failure::usage(error.to_string()))?;
+        let mut builder = FlatBufferBuilder::new();
+        let dictionaries = builder.create_vector::<Block>(&[]);
+        let blocks = builder.create_vector(&self.blocks);
+        let schema = IpcSchemaEncoder::new().schema_to_fb_offset(&mut builder, &self.schema);
+        let metadata = metadata_to_fb(&mut builder, &HashMap::from([(TOTALS.to_owned(), totals)]).into());
+        let mut footer = FooterBuilder::new(&mut builder);
+        footer.add_version(MetadataVersion::V5);
+        footer.add_schema(schema);
+        footer.add_dictionaries(dictionaries);
+        footer.add_recordBatches(blocks);
+        footer.add_custom_metadata(metadata);
+        let root = footer.finish();
+        builder.finish(root, None);
+        Ok(builder.finished_data().to_vec())
     }
 }
 
@@ -199,30 +310,107 @@ impl ShardReader {
         self.totals
     }
 
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Calls `each` with the row (from 0) and the ids of every story in order. An error of `each` ends it.
     pub fn read(self, mut each: impl FnMut(u64, &[u32]) -> Result<()>) -> Result<()> {
-        let (mut row, mut ids) = (0, Vec::new());
+        let mut ids = Vec::new();
+        self.read_batches(|stories| {
+            for (row, (start, end)) in (stories.row..).zip(stories.bounds()) {
+                ids.clear();
+                match stories.ids {
+                    Ids::U16(all) => ids.extend(all[start..end].iter().map(|&id| u32::from(id))),
+                    Ids::U32(all) => ids.extend_from_slice(&all[start..end]),
+                }
+                each(row, &ids)?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Like [`read`](Self::read), many stories at a time, their ids as they lie in the file.
+    pub fn read_batches(self, mut each: impl FnMut(Stories) -> Result<()>) -> Result<()> {
+        let mut row = 0;
         for batch in self.reader {
             let batch = batch.map_err(|error| damaged(&self.path, format_args!("{error} (from row {row})")))?;
             let lists = batch.column(0).as_list::<i32>();
-            for story in lists.value_offsets().windows(2) {
-                let (start, end) = (story[0] as usize, story[1] as usize);
-                ids.clear();
-                match lists.values().data_type() {
-                    DataType::UInt16 => {
-                        ids.extend(lists.values().as_primitive::<UInt16Type>().values()[start..end].iter().map(|&id| u32::from(id)));
-                    }
-                    _ => ids.extend_from_slice(&lists.values().as_primitive::<UInt32Type>().values()[start..end]),
-                }
-                each(row, &ids)?;
-                row += 1;
-            }
+            let ids = match lists.values().data_type() {
+                DataType::UInt16 => Ids::U16(lists.values().as_primitive::<UInt16Type>().values()),
+                _ => Ids::U32(lists.values().as_primitive::<UInt32Type>().values()),
+            };
+            each(Stories { row, offsets: lists.value_offsets(), ids })?;
+            row += lists.len() as u64;
         }
         if row != self.totals.stories {
             let found = format!("{row} stories where its footer says {}", self.totals.stories);
             return Err(damaged(&self.path, found));
         }
         Ok(())
+    }
+}
+
+/// Some stories of a shard: the row of the first, and where each begins and ends in `ids`.
+pub struct Stories<'a> {
+    pub row: u64,
+    offsets: &'a [i32],
+    pub ids: Ids<'a>,
+}
+
+#[derive(Clone, Copy)]
+pub enum Ids<'a> {
+    U16(&'a [u16]),
+    U32(&'a [u32]),
+}
+
+impl<'a> Ids<'a> {
+    /// Bytes per id.
+    pub fn width(self) -> usize {
+        match self {
+            Ids::U16(_) => 2,
+            Ids::U32(_) => 4,
+        }
+    }
+
+    /// As they lie in a bin: little-endian.
+    pub fn to_bytes(self) -> Cow<'a, [u8]> {
+        match self {
+            Ids::U16(ids) if cfg!(target_endian = "little") => Cow::Borrowed(bytemuck::cast_slice(ids)),
+            Ids::U32(ids) if cfg!(target_endian = "little") => Cow::Borrowed(bytemuck::cast_slice(ids)),
+            Ids::U16(ids) => ids.iter().flat_map(|id| id.to_le_bytes()).collect(),
+            Ids::U32(ids) => ids.iter().flat_map(|id| id.to_le_bytes()).collect(),
+        }
+    }
+}
+
+/// Goes through all of them first: a loop without an exit is many times faster, and none is above in a good shard.
+fn first_above<T: Copy>(ids: &[T], above: impl Fn(T) -> bool) -> Option<usize> {
+    let any = ids.iter().fold(false, |any, &id| any | above(id));
+    any.then(|| ids.iter().position(|&id| above(id))).flatten()
+}
+
+impl Stories<'_> {
+    pub fn len(&self) -> usize {
+        self.offsets.len() - 1
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The first id that is not below `vocab_size`, and its row.
+    pub fn above(&self, vocab_size: u32) -> Option<(u64, u32)> {
+        let place = match self.ids {
+            Ids::U16(ids) => first_above(ids, |id| u32::from(id) >= vocab_size).map(|at| (at, u32::from(ids[at]))),
+            Ids::U32(ids) => first_above(ids, |id| id >= vocab_size).map(|at| (at, ids[at])),
+        };
+        place.map(|(at, id)| (self.row + self.offsets.partition_point(|&start| start as usize <= at) as u64 - 1, id))
+    }
+
+    /// First id of each story, and the end.
+    pub fn bounds(&self) -> impl Iterator<Item = (usize, usize)> {
+        self.offsets.windows(2).map(|story| (story[0] as usize, story[1] as usize))
     }
 }
 

@@ -8,7 +8,7 @@ use arrow::array::{Array, StringViewArray};
 use arrow::datatypes::{DataType, Field, Schema};
 use bytes::Bytes;
 use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
+use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
 use parquet::errors::ParquetError;
 use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader};
 use parquet::file::reader::{ChunkReader, Length};
@@ -18,7 +18,10 @@ use stage::{Failure, FileRecord, Manifest, Result};
 pub const COLUMN: &str = "text";
 /// Key in the footer of a file written by this project: the name that its column had in the source.
 pub const SOURCE_COLUMN: &str = "bedtime.source_column";
-const ROWS_PER_BATCH: usize = 1024;
+/// What is decoded at once: up to so many stories, and about so many bytes by the average of the row group. Both decide
+/// which stories share a record batch of a token shard, so another value makes other shards.
+pub const BATCH_ROWS: u64 = 1024;
+pub const BATCH_BYTES: u64 = 1 << 20;
 const MAKE_FETCH: &str = "run `make fetch`";
 
 /// `raw/<split>-*.parquet` in order, as named by `manifest.json` or by a complete set of `manifest-i-of-n.json`
@@ -250,47 +253,104 @@ impl ParquetStories {
 
     /// Calls `each` with every text of the row group in order, without copying strings. A null is an error that
     /// names file, row (from 0, of the file) and remedy; so is what cannot be decoded. An error of `each` ends it.
-    pub fn read(&self, row_group: usize, each: impl FnMut(&str) -> Result<()>) -> Result<()> {
+    pub fn read(&self, row_group: usize, mut each: impl FnMut(&str) -> Result<()>) -> Result<()> {
+        let mut batches = self.batches(row_group)?;
+        while let Some(texts) = batches.next_batch()? {
+            texts.iter().try_for_each(&mut each)?;
+        }
+        Ok(())
+    }
+
+    /// The texts of a row group, batch by batch.
+    pub fn batches(&self, row_group: usize) -> Result<TextBatches<'_>> {
         match &self.place {
-            Place::Local(path) => self.read_from(File::open(path).map_err(Failure::reading(&self.name))?, row_group, each),
+            Place::Local(path) => self.batches_from(File::open(path).map_err(Failure::reading(&self.name))?, row_group),
             Place::Remote(remote) => {
                 let (start, bytes) = self.metadata.metadata().row_group(row_group).column(self.column).byte_range();
                 let window = Window { length: remote.length(), start, bytes: remote.read_range(start, bytes)? };
-                self.read_from(window, row_group, each)
+                self.batches_from(window, row_group)
             }
         }
     }
 
-    fn read_from<R: ChunkReader + 'static>(&self, reader: R, row_group: usize, mut each: impl FnMut(&str) -> Result<()>) -> Result<()> {
-        let mut row: u64 = (0..row_group).map(|i| self.stories_in(i)).sum();
-        let bad = |row: u64, error: &dyn std::fmt::Display| {
-            let found = format!("row group {row_group} cannot be decoded (from row {row}): {error}");
-            Failure::input(&self.name, found, "an undamaged parquet file", "fetch it again, or write it again")
-        };
-        let batches = ParquetRecordBatchReaderBuilder::new_with_metadata(reader, self.metadata.clone())
+    fn batches_from<R: ChunkReader + 'static>(&self, reader: R, row_group: usize) -> Result<TextBatches<'_>> {
+        let row = (0..row_group).map(|i| self.stories_in(i)).sum();
+        let rows = self.stories_in(row_group);
+        let average = self.text_bytes_in(row_group) / rows.max(1);
+        let reader = ParquetRecordBatchReaderBuilder::new_with_metadata(reader, self.metadata.clone())
             .with_row_groups(vec![row_group])
             .with_projection(self.projection.clone())
-            .with_batch_size(ROWS_PER_BATCH)
+            .with_batch_size((BATCH_BYTES / average.max(1)).clamp(1, BATCH_ROWS) as usize)
             .build()
-            .map_err(|error| bad(row, &error))?;
-        let first = row;
-        for batch in batches {
-            let batch = batch.map_err(|error| bad(row, &error))?;
-            let texts = batch.column(0).as_any().downcast_ref::<StringViewArray>();
-            let texts = texts.ok_or_else(|| bad(row, &format_args!("a batch of {}", batch.column(0).data_type())))?;
-            for i in 0..texts.len() {
-                if texts.is_null(i) {
-                    let remedy = "remove the rows without a text, or name another column with --set fetch.column=NAME";
-                    return Err(Failure::input(&self.name, format_args!("row {row} (from 0) is null"), "a text in every row", remedy));
-                }
-                each(texts.value(i))?;
-                row += 1;
+            .map_err(|error| undecodable(&self.name, row_group, row, &error))?;
+        Ok(TextBatches { stories: self, reader, row_group, row, end: row + rows })
+    }
+}
+
+fn undecodable(name: &Path, row_group: usize, row: u64, error: &dyn std::fmt::Display) -> Failure {
+    let found = format!("row group {row_group} cannot be decoded (from row {row}): {error}");
+    Failure::input(name, found, "an undamaged parquet file", "fetch it again, or write it again")
+}
+
+/// Reads one row group: up to [`BATCH_ROWS`] stories at a time, and about [`BATCH_BYTES`] if they are long.
+pub struct TextBatches<'a> {
+    stories: &'a ParquetStories,
+    reader: ParquetRecordBatchReader,
+    row_group: usize,
+    /// Of the file, from 0: the next, and the first of the next row group.
+    row: u64,
+    end: u64,
+}
+
+impl TextBatches<'_> {
+    /// None at the end of the row group.
+    pub fn next_batch(&mut self) -> Result<Option<Texts>> {
+        let bad = |row, error: &dyn std::fmt::Display| Err(undecodable(&self.stories.name, self.row_group, row, error));
+        let batch = match self.reader.next() {
+            None if self.row == self.end => return Ok(None),
+            None => {
+                let (found, expected) = (self.stories.stories_in(self.row_group) + self.row - self.end, self.end);
+                return bad(self.row, &format_args!("{found} stories, and the footer says there are more, up to row {expected}"));
             }
+            Some(Err(error)) => return bad(self.row, &error),
+            Some(Ok(batch)) => batch,
+        };
+        let Some(texts) = batch.column(0).as_any().downcast_ref::<StringViewArray>() else {
+            return bad(self.row, &format_args!("a batch of {}", batch.column(0).data_type()));
+        };
+        if let Some(null) = (0..texts.len()).find(|&i| texts.is_null(i)) {
+            let found = format!("row {} (from 0) is null", self.row + null as u64);
+            let remedy = "remove the rows without a text, or name another column with --set fetch.column=NAME";
+            return Err(Failure::input(&self.stories.name, found, "a text in every row", remedy));
         }
-        match row - first == self.stories_in(row_group) {
-            true => Ok(()),
-            false => Err(bad(row, &format_args!("{} stories where the footer says {}", row - first, self.stories_in(row_group)))),
+        self.row += texts.len() as u64;
+        match self.row > self.end {
+            true => bad(self.end, &"more stories than the footer says"),
+            false => Ok(Some(Texts(texts.clone()))),
         }
+    }
+
+    /// Whether all of it has been read.
+    pub fn at_end(&self) -> bool {
+        self.row == self.end
+    }
+}
+
+/// Some texts, as they lie in the pages of their file.
+#[derive(Clone)]
+pub struct Texts(StringViewArray);
+
+impl Texts {
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = &str> {
+        (0..self.0.len()).map(|i| self.0.value(i))
     }
 }
 

@@ -1,14 +1,29 @@
-//! The tokenizer: byte-level BPE of crate `tokenizers`, trained here or brought along.
+//! The tokenizer: byte-level BPE in the `tokenizer.json` of Hugging Face, trained here or brought along.
+//!
+//! Crate `tokenizers` is the definition: it reads the file, decodes ids, and encodes for every tokenizer that is not
+//! plain byte-level BPE with the GPT-2 pattern. For those that are, the [`encoder`] of this project gives the same ids
+//! at the speed of memory: [`split`] finds the pieces, [`cache`] knows their ids, [`merges`] makes those it does not
+//! know, [`added`] looks for special tokens. [`words`] and [`train`] make a tokenizer from stories.
 use std::path::{Path, PathBuf};
-use std::sync::mpsc;
-use std::time::Duration;
+use std::sync::OnceLock;
 
-use rayon::prelude::*;
 use stage::{Failure, Result, TokenizerRecord};
-use tokenizers::decoders::byte_level::ByteLevel as ByteLevelDecoder;
-use tokenizers::models::bpe::{BPE, BpeTrainer};
-use tokenizers::pre_tokenizers::byte_level::ByteLevel;
-use tokenizers::{AddedToken, ModelWrapper};
+use tokenizers::ModelWrapper;
+use tokenizers::models::bpe::BPE;
+
+mod added;
+mod cache;
+mod classes;
+mod encoder;
+mod merges;
+mod split;
+mod train;
+mod words;
+
+pub use encoder::{Id, Scratch};
+pub use words::{Counter, WordCounts};
+
+use encoder::Encoder;
 
 /// Ends every story. Id 0 of a tokenizer trained here.
 pub const EOS: &str = "<|endoftext|>";
@@ -21,6 +36,9 @@ const PROBE: &str =
 /// A `tokenizer.json` that has an EOS and encodes any text.
 pub struct Tokenizer {
     inner: tokenizers::Tokenizer,
+    /// Of this project, where the tokenizer is one that it knows. Made with the first text: many only ask for the EOS.
+    fast: OnceLock<Option<Encoder>>,
+    json: Box<[u8]>,
     path: PathBuf,
     record: TokenizerRecord,
     eos: u32,
@@ -74,8 +92,9 @@ impl Tokenizer {
         // Ids may have holes, so the highest one decides how many rows an embedding needs.
         let vocab_size = inner.get_vocab(true).into_values().max().map_or(0, |id| u64::from(id) + 1);
         let record = TokenizerRecord { sha256: stage::sha256(json), vocab_size };
-        let tokenizer = Tokenizer { inner, path: path.to_owned(), record, eos };
-        tokenizer.try_encode(PROBE)?;
+        let (path, json) = (path.to_owned(), json.into());
+        let tokenizer = Tokenizer { inner, fast: OnceLock::new(), json, path, record, eos };
+        tokenizer.encode_by_crate(PROBE)?;
         Ok(tokenizer)
     }
 
@@ -103,11 +122,38 @@ impl Tokenizer {
         &self.path
     }
 
+    /// Whether the encoder of this project encodes for it; if not, crate `tokenizers` does, with the same ids.
+    pub fn is_fast(&self) -> bool {
+        self.fast().is_some()
+    }
+
+    fn fast(&self) -> Option<&Encoder> {
+        self.fast.get_or_init(|| Encoder::new(&self.inner, &self.json)).as_ref()
+    }
+
     /// Ids of a text: those of crate `tokenizers`, without special tokens around them.
     ///
     /// # Errors
     /// Exit code 3 when the model has no token for something in the text and no token for the unknown.
     pub fn try_encode(&self, text: &str) -> Result<Vec<u32>> {
+        let mut ids = Vec::new();
+        self.append(text, &mut Scratch::default(), &mut ids)?;
+        Ok(ids)
+    }
+
+    /// Appends the ids of a text to `ids`: `u32`, or `u16` for a vocabulary of at most 65,536. `scratch` belongs to one
+    /// thread and is the same for all its texts.
+    ///
+    /// # Errors
+    /// Those of [`try_encode`](Self::try_encode).
+    pub fn append<T: Id>(&self, text: &str, scratch: &mut Scratch, ids: &mut Vec<T>) -> Result<()> {
+        match self.fast() {
+            Some(fast) if fast.encode(text, scratch, ids) => Ok(()),
+            _ => Ok(ids.extend(self.encode_by_crate(text)?.into_iter().map(T::from_u32))),
+        }
+    }
+
+    fn encode_by_crate(&self, text: &str) -> Result<Vec<u32>> {
         let encoding = self.inner.encode_fast(text, false);
         encoding.map(|encoding| encoding.get_ids().to_vec()).map_err(|error| {
             let start: String = text.chars().take(40).collect();
@@ -121,53 +167,33 @@ impl Tokenizer {
         self.try_encode(text).unwrap_or_default()
     }
 
-    /// Encodes many texts on the threads of the current rayon pool; the order stays.
-    pub fn encode_batch(&self, texts: &[impl AsRef<str> + Sync]) -> Result<Vec<Vec<u32>>> {
-        texts.par_iter().map(|text| self.try_encode(text.as_ref())).collect()
-    }
-
     /// Text of ids, without special tokens. Bytes that are no UTF-8 become U+FFFD.
     pub fn decode(&self, ids: &[u32]) -> String {
         self.inner.decode(ids, true).unwrap_or_default()
     }
 }
 
-/// Trains a byte-level BPE and returns the text of its `tokenizer.json`: special tokens [`EOS`] and [`PAD`], the
-/// 256 bytes, then merges up to `vocab_size` tokens. `feed` calls what it is given with every text; memory grows
-/// with the different words, not with the text. Equal texts in equal order give equal bytes.
+/// Trains a byte-level BPE on counted words and returns the text of its `tokenizer.json`: special tokens [`EOS`] and
+/// [`PAD`], the 256 bytes, then merges up to `vocab_size` tokens. Equal words with equal counts give equal bytes, those
+/// that the trainer of crate `tokenizers` gives.
+///
+/// # Errors
+/// 130 when interrupted.
+pub fn train_on_words(vocab_size: u32, words: WordCounts) -> Result<String> {
+    let trained = train::merges(vocab_size as usize, &[EOS, PAD], words.into_sorted())?;
+    trained.to_json(&[EOS, PAD]).map_err(|error| Failure::BadInput(format!("training the tokenizer failed: {error}")))
+}
+
+/// [`train_on_words`] of the words of texts: `feed` calls what it is given with every one.
 ///
 /// # Errors
 /// Those of `feed`; 130 when interrupted.
 pub fn train(vocab_size: u32, feed: impl FnOnce(&mut dyn FnMut(&str) -> Result<()>) -> Result<()>) -> Result<String> {
-    // The trainer cannot be stopped, so it has a thread of its own that an interrupted stage leaves behind.
-    let (texts, received) = mpsc::sync_channel::<String>(1024);
-    let (done, result) = mpsc::sync_channel(1);
-    std::thread::spawn(move || done.send(train_on(vocab_size, received.into_iter())));
-    let gone = || Failure::BadInput("the tokenizer's trainer ended early".into());
-    feed(&mut |text| texts.send(text.to_owned()).map_err(|_| gone()))?;
-    drop(texts);
-    loop {
-        match result.recv_timeout(Duration::from_millis(20)) {
-            Ok(json) => return json.map_err(|error| Failure::BadInput(format!("training the tokenizer failed: {error}"))),
-            Err(mpsc::RecvTimeoutError::Timeout) => stage::interrupt::check("nothing was written yet")?,
-            Err(mpsc::RecvTimeoutError::Disconnected) => return Err(gone()),
-        }
-    }
-}
-
-fn train_on(vocab_size: u32, texts: impl Iterator<Item = String> + Send) -> tokenizers::Result<String> {
-    let mut trainer = BpeTrainer::builder()
-        .vocab_size(vocab_size as usize)
-        .special_tokens([EOS, PAD].map(|token| AddedToken::from(token, true)).into())
-        .initial_alphabet(ByteLevel::alphabet().into_iter().collect())
-        .show_progress(false)
-        .build();
-    let mut tokenizer =
-        tokenizers::TokenizerImpl::<BPE, tokenizers::NormalizerWrapper, ByteLevel, ByteLevel, ByteLevelDecoder>::new(BPE::default());
-    tokenizer.with_pre_tokenizer(Some(ByteLevel::default().add_prefix_space(false)));
-    tokenizer.with_decoder(Some(ByteLevelDecoder::default()));
-    tokenizer.train(&mut trainer, texts)?;
-    tokenizer.to_string(true)
+    let words = WordCounts::default();
+    let mut counter = words.counter();
+    feed(&mut |text| Ok(counter.add(text)))?;
+    drop(counter);
+    train_on_words(vocab_size, words)
 }
 
 #[cfg(test)]
@@ -200,7 +226,6 @@ mod tests {
         }
         assert_eq!(tokenizer.encode("a<|endoftext|>b").iter().filter(|&&id| id == 0).count(), 1);
         assert_eq!(tokenizer.decode(&[0, tokenizer.encode("a")[0], 1]), "a");
-        assert_eq!(tokenizer.encode_batch(&[text(1), text(2)]).unwrap(), [tokenizer.encode(&text(1)), tokenizer.encode(&text(2))]);
     }
 
     #[test]

@@ -62,6 +62,13 @@ impl AtomicFile {
         &self.path
     }
 
+    /// Another handle of what is being written, for a thread that syncs it meanwhile. What its syncs report is not
+    /// reported again by [`commit`](Self::commit).
+    pub fn handle(&self) -> Result<File> {
+        let file = self.writer.as_ref().map(|writer| writer.get_ref().try_clone());
+        file.unwrap_or_else(|| Err(io::Error::other("already committed"))).map_err(Failure::writing(&self.path))
+    }
+
     pub fn bytes_written(&self) -> u64 {
         self.bytes
     }

@@ -127,6 +127,8 @@ pub struct Progress {
     total: Mutex<Option<u64>>,
     bar: ProgressBar,
     done: AtomicU64,
+    /// What else there is to say of the rate.
+    note: Mutex<String>,
     started: Instant,
     last_line: Mutex<Instant>,
 }
@@ -161,6 +163,7 @@ impl Progress {
             total: Mutex::new(total),
             bar,
             done: AtomicU64::new(0),
+            note: Mutex::default(),
             started: now,
             last_line: Mutex::new(now),
         }
@@ -195,8 +198,13 @@ impl Progress {
         self.bar.set_length(total);
     }
 
+    /// Other rates than that of the unit, shown behind it.
     pub fn message(&self, text: impl Into<String>) {
-        self.bar.set_message(text.into());
+        let text = text.into();
+        self.bar.set_message(text.clone());
+        if let Ok(mut note) = self.note.lock() {
+            *note = text;
+        }
     }
 
     /// Prints above the bar without tearing it.
@@ -213,15 +221,17 @@ impl Progress {
         let rate = done as f64 / seconds;
         let total = self.total.lock().map_or(None, |total| *total);
         let left = total.map(|total| Duration::from_secs_f64(total.saturating_sub(done) as f64 / rate.max(1e-9)));
+        let note = self.note.lock().map_or(String::new(), |note| note.clone());
+        let also = if note.is_empty() { String::new() } else { format!(", {note}") };
         let text = match (total, left) {
             (Some(total), Some(left)) => {
                 let (done, total, left) = (self.unit.amount(done), self.unit.show(total), HumanDuration(left));
-                format!("{} {done} of {total}, {}/s, {left} left", self.what, self.unit.rate(rate))
+                format!("{} {done} of {total}, {}/s{also}, {left} left", self.what, self.unit.rate(rate))
             }
-            _ => format!("{} {}, {}/s", self.what, self.unit.show(done), self.unit.rate(rate)),
+            _ => format!("{} {}, {}/s{also}", self.what, self.unit.show(done), self.unit.rate(rate)),
         };
         let fields = json!({ "what": self.what, "unit": self.unit.name(), "done": done, "total": total,
-            "per_second": rate, "seconds_left": left.map(|l| l.as_secs_f64()) });
+            "per_second": rate, "seconds_left": left.map(|l| l.as_secs_f64()), "note": note });
         self.log.event("progress", fields, &text);
     }
 
