@@ -20,17 +20,6 @@ struct Params {
 @group(0) @binding(2) var<storage, read_write> out: array<Stored>;
 @group(0) @binding(3) var<storage, read_write> lse: array<f32>;
 
-// Four elements, from 4 * vector on, of the head that begins at `first`.
-fn qkv_vector(first: u32, vector: u32) -> vec4<f32> {
-    var values = vec4<f32>();
-    for (var i = 0u; i < 4u; i++) {
-        if 4u * vector + i < HEAD_WIDTH {
-            values[i] = widen(qkv[first + 4u * vector + i]);
-        }
-    }
-    return values;
-}
-
 @compute @workgroup_size(64)
 fn attention_forward(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let d = p.heads * HEAD_WIDTH;

@@ -32,17 +32,6 @@ struct Params {
 var<workgroup> lse_tile: array<f32, TILE_ROWS>;
 var<workgroup> delta_tile: array<f32, TILE_ROWS>;
 
-// Four elements, from 4 * vector on, of the head that begins at `first`.
-fn qkv_vector(first: u32, vector: u32) -> vec4<f32> {
-    var values = vec4<f32>();
-    for (var i = 0u; i < 4u; i++) {
-        if 4u * vector + i < HEAD_WIDTH {
-            values[i] = widen(qkv[first + 4u * vector + i]);
-        }
-    }
-    return values;
-}
-
 fn dout_vector(first: u32, vector: u32) -> vec4<f32> {
     var values = vec4<f32>();
     for (var i = 0u; i < 4u; i++) {

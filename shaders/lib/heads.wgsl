@@ -6,3 +6,14 @@ const LOWEST: f32 = -3.4028234e38;
 
 var<workgroup> first_tile: array<vec4<f32>, TILE_ROWS * VECTORS>;
 var<workgroup> second_tile: array<vec4<f32>, TILE_ROWS * VECTORS>;
+
+// Four elements of `qkv`, which the importing file binds: from 4 * vector on, of the head that begins at `first`.
+fn qkv_vector(first: u32, vector: u32) -> vec4<f32> {
+    var values = vec4<f32>();
+    for (var i = 0u; i < 4u; i++) {
+        if 4u * vector + i < HEAD_WIDTH {
+            values[i] = widen(qkv[first + 4u * vector + i]);
+        }
+    }
+    return values;
+}

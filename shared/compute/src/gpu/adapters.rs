@@ -188,7 +188,7 @@ impl Adapter {
             has(wgpu::Features::PIPELINE_CACHE),
             if tiles.is_empty() { "none".to_owned() } else { tiles.join(", ") },
             mib(self.limits.max_buffer_size),
-            mib(u64::from(self.limits.max_storage_buffer_binding_size)),
+            mib(self.limits.max_storage_buffer_binding_size),
             self.limits.max_compute_workgroup_storage_size >> 10,
             self.limits.max_compute_invocations_per_workgroup,
             self.limits.max_storage_buffers_per_shader_stage,

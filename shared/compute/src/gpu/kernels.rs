@@ -272,7 +272,7 @@ impl Kernels for Gpu {
     }
 
     fn rows_at_once(&self, widest: usize) -> usize {
-        let largest = self.device.limits.max_buffer_size.min(u64::from(self.device.limits.max_storage_buffer_binding_size));
+        let largest = self.device.limits.max_buffer_size.min(self.device.limits.max_storage_buffer_binding_size);
         largest as usize / (widest * self.precision.bytes()).max(1)
     }
 

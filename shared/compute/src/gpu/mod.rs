@@ -129,7 +129,7 @@ impl Gpu {
     fn create(&mut self, label: &'static str, element: Element, len: usize) -> View {
         let size = (len.max(1) * element.bytes()).next_multiple_of(4) as u64;
         let limits = &self.device.limits;
-        let largest = limits.max_buffer_size.min(u64::from(limits.max_storage_buffer_binding_size));
+        let largest = limits.max_buffer_size.min(limits.max_storage_buffer_binding_size);
         let fits = size <= largest;
         let over = self.device.options.memory_limit.is_some_and(|limit| self.bytes + size > limit);
         if !fits && self.refused.is_none() {
