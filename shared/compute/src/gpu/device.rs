@@ -177,7 +177,9 @@ impl Device {
             return Ok(pipeline.clone());
         }
         let Options { library, checks, .. } = &self.options;
-        let compiled = pipeline::compile(&self.device, self.cache.as_ref().map(|(cache, _)| cache), library, kernel, variant, *checks)?;
+        // Mesa 26's lavapipe crashes on this kernel without them; on hardware they cost time (shaders/README.md).
+        let checks = *checks || (self.adapter.is_software() && kernel == "attention_decode");
+        let compiled = pipeline::compile(&self.device, self.cache.as_ref().map(|(cache, _)| cache), library, kernel, variant, checks)?;
         self.check()?;
         let compiled = Arc::new(compiled);
         self.pipelines.lock().unwrap_or_else(PoisonError::into_inner).insert(key, compiled.clone());
