@@ -1,6 +1,6 @@
 //! The GPU engine: every kernel a shader, recorded here and run through wgpu.
 //!
-//! Nothing waits for the device but [`Kernels::download`], [`Kernels::collect`] and the end of the ring of reports. What
+//! Nothing waits for the device but [`Kernels::download`] and, once the ring of reports is full, [`Kernels::collect`]. What
 //! is asked for is recorded into one command buffer, which [`Kernels::submit`] hands over: one per step.
 pub mod adapters;
 mod device;
