@@ -207,7 +207,7 @@ fn a_run_is_up_to_date_until_something_matters_and_then_kept_aside() {
     // An unfinished run whose settings.json is gone can still be forced out of the way.
     fs::remove_file(run.path("run/settings.json")).unwrap();
     fs::remove_file(run.path("run/manifest.json")).unwrap();
-    run.run("train", &[]).code(2).says(&["other settings", "--force"]);
+    run.run("train", &[]).code(2).says(&["other settings", "--fresh"]);
     run.run("train", &["--force"]).ok().says(&["run.3"]);
     assert!(run.read("run/final/model.safetensors") == first);
 }
@@ -234,7 +234,7 @@ fn a_damaged_checkpoint_is_set_aside_and_the_one_before_is_used() {
 fn only_the_newest_checkpoints_are_kept() {
     let settings = ["train.steps=9", "train.checkpoint_every=2", "train.keep_last=2"];
     let run = trained(settings.into_iter().fold(Run::new(), Run::set));
-    assert_eq!(checkpoints(&run), ["last.safetensors", "step_00000006.safetensors", "step_00000008.safetensors"]);
+    assert_eq!(checkpoints(&run), ["best.safetensors", "last.safetensors", "step_00000006.safetensors", "step_00000008.safetensors"]);
     assert!(run.read("run/checkpoints/last.safetensors") != run.read("run/checkpoints/step_00000008.safetensors"));
 }
 

@@ -14,9 +14,11 @@ use training::{Manual, Run, list_devices, print, profile_table};
     version,
     after_help = "\
 Reads OUT/train.bin and OUT/val.bin with their .json, and OUT/tokenizer.json.
-Writes OUT/run/: final/ (a Hugging Face folder), checkpoints/, loss.jsonl, samples.md, config.toml.
+Writes OUT/run/: final/ (a Hugging Face folder), checkpoints/ (step_N, last, best), loss.jsonl, tb/ (for TensorBoard), loss.png,
+report.html (open it while it trains), samples.md (the same stories all along), config.toml.
 
-Ctrl-C finishes the step, saves a checkpoint and ends; the same command goes on from there.
+Ctrl-C finishes the step, saves a checkpoint and ends; the same command goes on from there. So does it after a crash or a
+power cut, from the last checkpoint. A full disk stops nothing: the next save tries again.
 A run whose settings changed is kept as run.N and a new one begins.
 
 Example:
@@ -36,6 +38,9 @@ struct Args {
     /// Print where the GPU's time went, kernel by kernel; slows the run down
     #[arg(long)]
     profile: bool,
+    /// Start over; the run that is there is kept as run.N (as --force does)
+    #[arg(long)]
+    fresh: bool,
     /// Read the shaders from a copy of this project's shaders/, for editing them
     #[arg(long, value_name = "DIR")]
     shaders: Option<PathBuf>,
@@ -89,6 +94,15 @@ struct Flags {
     /// Numbered checkpoints kept
     #[arg(long)]
     keep_last: Option<u32>,
+    /// End after so many minutes of training, earlier parts included; the learning rate reaches its end by then
+    #[arg(long, value_name = "MINUTES")]
+    max_minutes: Option<f64>,
+    /// End at the first validation with at most this loss
+    #[arg(long, value_name = "LOSS")]
+    until_loss: Option<f64>,
+    /// Where a loss is not finite: stop, or rollback to the last checkpoint and go on without that batch (3 times at most)
+    #[arg(long, value_name = "stop|rollback")]
+    on_nan: Option<String>,
 }
 
 const FINAL: [&str; 5] = ["config.json", "generation_config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"];
@@ -98,7 +112,7 @@ fn main() -> ExitCode {
 }
 
 fn run() -> anyhow::Result<()> {
-    let Args { common, flags, list_devices: list, profile, shaders } = Args::parse();
+    let Args { common, flags, list_devices: list, profile, fresh, shaders } = Args::parse();
     if list {
         print(&list_devices())?;
         return Ok(());
@@ -107,12 +121,13 @@ fn run() -> anyhow::Result<()> {
     stage.use_threads()?;
     let run = Run::open(&stage, &Manual { shaders, profile })?;
     let inputs = ["train.bin", "val.bin", "tokenizer.json"].map(|name| (name.to_owned(), stage.path(name)));
-    let work = Work { stage: "train", manifest: run.folder().join("manifest.json"), inputs: inputs.into(), config: run.settings().clone() };
-    if let State::UpToDate(manifest) = work.state(stage.force)? {
+    let work = Work { stage: "train", manifest: run.folder().join("manifest.json"), inputs: inputs.into(), config: run.settings() };
+    let anew = stage.force || fresh;
+    if let State::UpToDate(manifest) = work.state(anew)? {
         stage.log.say(format!("up to date: {} steps, {}", manifest.count("steps"), run.folder().join("final").display()));
         return Ok(());
     }
-    let ended = run.train(stage.force)?;
+    let ended = run.train(anew)?;
 
     let record = |name: &str| -> stage::Result<FileRecord> {
         let name = PathBuf::from("final").join(name);
@@ -130,6 +145,9 @@ fn run() -> anyhow::Result<()> {
     if profile {
         print(&profile_table(&ended.profile, ended.profiled_steps))?;
     }
+    if let Some(why) = &ended.early {
+        stage.log.say(format!("ended before train.steps: {why}"));
+    }
     stage.log.say(format!(
         "{} steps in {:.0} s: loss {:.4}, validation {:.4} (perplexity {:.2}, {:.4} bits per byte)",
         ended.steps,
@@ -140,9 +158,12 @@ fn run() -> anyhow::Result<()> {
         ended.bits_per_byte
     ));
     stage.log.say(format!(
-        "model: {}; stories before and after: {}",
+        "model: {}; stories along the way: {}; curves: {}",
         run.folder().join("final").display(),
-        run.folder().join("samples.md").display()
+        run.folder().join("samples.md").display(),
+        run.folder().join("report.html").display()
     ));
+    stage.log.say(format!("data seen: {}", ended.seen));
+    stage.log.say(format!("the curve: {}", ended.diagnosis));
     Ok(())
 }

@@ -171,12 +171,20 @@ pub struct KernelTime {
     pub bytes: f64,
 }
 
+/// Copies that the device was asked for, on their way to the host.
+pub trait Snapshot: Send {
+    /// Waits for them, on any thread, while the engine goes on.
+    fn wait(self: Box<Self>) -> Result<Vec<Vec<f32>>>;
+}
+
 /// What an engine computes. Each method is one kernel, and has a shader or a CPU function of the same name.
 pub trait Kernels {
     /// What computes, for people and checkpoints: other devices and drivers give other bits.
     fn device(&self) -> String;
     /// The storage precision.
     fn precision(&self) -> Precision;
+    /// Which kernels compute, where one device can do it in several ways: others give other bits.
+    fn plan(&self) -> String;
 
     /// A buffer of `len` f32 zeros. All are allocated before the first step.
     fn allocate(&mut self, label: &'static str, len: usize) -> View;
@@ -195,6 +203,8 @@ pub trait Kernels {
     fn upload_tokens(&mut self, to: Tokens, values: &[u32]);
     /// Waits for all that was asked before, then copies out.
     fn download(&mut self, from: View) -> Result<Vec<f32>>;
+    /// Copies f32 views as they are after all that was asked before; does not wait for the device.
+    fn snapshot(&mut self, views: &[View]) -> Result<Box<dyn Snapshot>>;
     /// Hands all that was asked before to the device, with a copy of `report`, at most [`state::LEN`] values, to be
     /// collected later. At most [`STEPS_IN_FLIGHT`] may be outstanding.
     fn submit(&mut self, report: View) -> Ticket;

@@ -6,7 +6,7 @@
 //! engine's storage precision, and products read the rounded copies `low` of weights and `dx_low` of dx.
 use model::{Config, TensorTable};
 
-use crate::kernels::{AdamW, AttentionShape, Kernels, Result, Ticket, Tokens, View, state};
+use crate::kernels::{AdamW, AttentionShape, Kernels, Result, Snapshot, Ticket, Tokens, View, state};
 
 /// What a layer's backward needs of its forward.
 #[derive(Clone, Copy)]
@@ -345,16 +345,28 @@ impl Trainer {
             model,
         };
         trainer.model.begin(weights)?;
-        let mut first = [0.0; state::LEN];
-        first[state::LOSS_SCALE] = trainer.model.kernels.precision().initial_loss_scale();
-        (first[state::BETA1_POWER], first[state::BETA2_POWER]) = (1.0, 1.0);
-        trainer.set_state(&first);
+        trainer.forget();
         Ok(trainer)
+    }
+
+    /// Moments and state as before the first update.
+    pub fn forget(&mut self) {
+        self.model.kernels.fill(self.adam_m, 0.0);
+        self.model.kernels.fill(self.adam_v, 0.0);
+        let mut first = [0.0; state::LEN];
+        first[state::LOSS_SCALE] = self.model.kernels.precision().initial_loss_scale();
+        (first[state::BETA1_POWER], first[state::BETA2_POWER]) = (1.0, 1.0);
+        self.set_state(&first);
     }
 
     /// Adam's first and second moments, in the layout of the weights.
     pub fn moments(&mut self) -> Result<(Vec<f32>, Vec<f32>)> {
         Ok((self.model.kernels.download(self.adam_m)?, self.model.kernels.download(self.adam_v)?))
+    }
+
+    /// All that a checkpoint keeps, without waiting for the device: weights, moments, and what [`state`](Self::state) gives.
+    pub fn snapshot(&mut self) -> Result<Box<dyn Snapshot>> {
+        self.model.kernels.snapshot(&[self.model.weights, self.adam_m, self.adam_v, self.state])
     }
 
     /// What else moves from update to update: see [`state`].
@@ -423,6 +435,59 @@ impl Trainer {
             loss_scale: report[state::LOSS_SCALE],
             skipped: report[state::SKIPPED] as u64,
         }))
+    }
+
+    /// Computes the step of `windows` once more and names the first values in it that are not finite, in the order in which
+    /// they are computed: weights, activations, losses, gradients. None where all are finite. The gradients are overwritten.
+    pub fn first_not_finite(&mut self, windows: &[u32]) -> Result<Option<String>> {
+        let broken = |values: &[f32]| !values.iter().all(|value| value.is_finite());
+        let weights = self.model.weights()?;
+        if let Some(tensor) = self.model.table.tensors.iter().find(|tensor| broken(&weights[tensor.range()])) {
+            return Ok(Some(format!("the weights {}", tensor.name)));
+        }
+        let (window, rows) = (self.model.sequence + 1, windows.len() / (self.model.sequence + 1) * self.model.sequence);
+        self.begin();
+        for windows in windows.chunks(self.model.sequences_at_once() * window) {
+            self.accumulate(windows, 1.0 / rows as f32);
+            // What the pass left behind.
+            let rows = windows.len() / window * self.model.sequence;
+            for l in 0..self.model.config.n_layer {
+                let a = self.model.layers[l];
+                let activations = [
+                    ("input", a.x),
+                    ("attention norm", a.norm),
+                    ("queries, keys and values", a.qkv),
+                    ("attention", a.attention),
+                    ("sum after attention", a.mid),
+                    ("MLP norm", a.mid_norm),
+                    ("gate and up", a.gate_up),
+                    ("SwiGLU", a.swiglu),
+                ];
+                for (name, view) in activations {
+                    let of_rows = view.slice(0, view.len / self.model.rows * rows);
+                    if broken(&self.model.kernels.download(of_rows)?) {
+                        return Ok(Some(format!("the activations of layer {l}: {name}")));
+                    }
+                }
+            }
+            let d = self.model.config.d_model;
+            for (name, view) in [("output", self.model.out.slice(0, rows * d)), ("losses", self.model.losses.slice(0, rows))] {
+                if broken(&self.model.kernels.download(view)?) {
+                    return Ok(Some(format!("the {name} of the model")));
+                }
+            }
+        }
+        let gradients = self.gradients()?;
+        // Backward goes from the last layer to the first; the embedding, which is the output product too, comes last.
+        let table = &self.model.table;
+        let mut order: Vec<&model::Tensor> = table.tensors.iter().collect();
+        let place = |tensor: &model::Tensor| {
+            let layer = tensor.name.split('.').nth(2).and_then(|number| number.parse::<usize>().ok());
+            let embedding = table.embedding.contains(&tensor.offset);
+            (embedding, layer.map_or(0, |layer| table.layers.len() - layer))
+        };
+        order.sort_by_key(|tensor| place(tensor));
+        Ok(order.into_iter().find(|tensor| broken(&gradients[tensor.range()])).map(|tensor| format!("the gradient of {}", tensor.name)))
     }
 
     /// The mirror of `Model::forward`, from the loss up to the embedding.

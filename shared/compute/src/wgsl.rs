@@ -6,6 +6,8 @@ use std::borrow::Cow;
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
+use sha2::{Digest, Sha256};
+
 use crate::kernels::{Precision, state};
 use crate::{EngineError, kernels::Result};
 
@@ -73,6 +75,16 @@ impl Library {
                 std::fs::read_to_string(&path).map(Cow::Owned).map_err(|error| format!("{}: {error}", path.display()))
             }
         }
+    }
+
+    /// The first digits of a SHA-256 over all files: other text, other bits.
+    pub fn fingerprint(&self) -> String {
+        let mut hasher = Sha256::new();
+        for (name, _) in FILES {
+            hasher.update(name);
+            hasher.update(self.read(name).unwrap_or_default().as_bytes());
+        }
+        hasher.finalize()[..8].iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
     /// What people call the file.

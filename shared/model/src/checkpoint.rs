@@ -37,8 +37,27 @@ pub struct State {
     /// What computed it, and what it keeps values in; others give other bits.
     pub device: String,
     pub precision: String,
+    /// Which of the device's kernels: what `Kernels::plan` says.
+    #[serde(default)]
+    pub plan: String,
     /// What moves from update to update beside the tensors: loss scale, skipped updates, powers of Adam's betas.
     pub update: Vec<f32>,
+    /// The best validation along the way so far.
+    #[serde(default)]
+    pub best: Option<Best>,
+    /// Steps whose batch was taken out since it gave no finite loss, once for each time.
+    #[serde(default)]
+    pub redrawn: Vec<u64>,
+}
+
+/// A validation along the way.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Best {
+    /// Updates done.
+    pub step: u64,
+    /// Nats per token.
+    pub val_loss: f64,
 }
 
 /// Everything needed to go on.
@@ -163,6 +182,9 @@ mod tests {
             tokenizer_sha256: "ab".into(),
             device: "cpu".into(),
             precision: "f32".into(),
+            plan: "plain".into(),
+            best: Some(Best { step: 5, val_loss: 2.5 }),
+            redrawn: vec![3],
             update: vec![0.1, 65_536.0, 0.9f32.powi(7)],
         };
         Checkpoint { state, adam_m: weights.iter().map(|w| w * 0.1).collect(), adam_v: weights.iter().map(|w| w * w).collect(), weights }

@@ -33,6 +33,15 @@ impl Config {
         }
     }
 
+    /// Multiplications and additions of products and causal attention, forward and backward, for a token of a full sequence.
+    pub fn training_flop_per_token(&self) -> f64 {
+        let (d, f, layers) = (self.d_model as f64, self.d_mlp as f64, self.n_layer as f64);
+        let matrices = layers * (4.0 * d * d + 3.0 * d * f) + self.vocab_size as f64 * d;
+        // Half of the [sequence, sequence] scores exist; two products over them.
+        let attention = layers * 2.0 * self.context as f64 * d;
+        3.0 * (2.0 * matrices + attention)
+    }
+
     pub fn head_width(&self) -> usize {
         self.d_model / self.n_head
     }

@@ -113,8 +113,14 @@ sections! {
         /// Windows of the context's length that each validation along the way takes (0: all of val.bin).
         val_windows: u64 = 400,
         checkpoint_every: u64 = 1000,
-        /// Numbered checkpoints kept beside `last`.
+        /// Numbered checkpoints kept beside `last` and `best`.
         keep_last: u32 = 3,
+        /// Ends the run after so many minutes, earlier parts of it included; the learning rate reaches its end by then.
+        max_minutes: Option<f64> = None,
+        /// Ends the run at the first validation along the way with at most this loss.
+        until_loss: Option<f64> = None,
+        /// Where a loss is not finite: `stop`, or `rollback` to the last checkpoint and go on without that batch.
+        on_nan: OnNan = OnNan::Stop,
     }
     /// Perplexity of the validation stories.
     eval Eval {
@@ -149,6 +155,13 @@ sections! {
 pub enum Order {
     Shuffled,
     AsPublished,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnNan {
+    Stop,
+    Rollback,
 }
 
 impl Pipeline {
@@ -195,6 +208,8 @@ impl Pipeline {
         )?;
         require(t.lr > 0.0 && t.lr.is_finite(), "train.lr must be positive")?;
         require(t.clip > 0.0, "train.clip must be positive")?;
+        require(t.max_minutes.is_none_or(|minutes| minutes > 0.0), "train.max_minutes must be positive")?;
+        require(t.until_loss.is_none_or(|loss| loss > 0.0), "train.until_loss must be positive")?;
         require(t.weight_decay >= 0.0, "train.weight_decay must not be negative")?;
         require(self.eval.stride > 0, "eval.stride must be at least 1")?;
         let s = &self.sample;

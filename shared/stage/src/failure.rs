@@ -7,7 +7,7 @@ use std::process::ExitCode;
 pub type Result<T, E = Failure> = std::result::Result<T, E>;
 
 /// Why a stage ended without its result. The variant decides the exit code.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum Failure {
     /// 2: the command line or the pipeline file is wrong, or the output cannot be written there.
     #[error("{0}")]

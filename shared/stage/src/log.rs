@@ -133,7 +133,10 @@ pub struct Progress {
     last_line: Mutex<Instant>,
 }
 
-fn style(unit: Unit, total: Option<u64>) -> ProgressStyle {
+/// Where the lines of [`Progress::panel`] go.
+const PANEL: &str = "\n{msg}";
+
+fn style(unit: Unit, total: Option<u64>, note: &str) -> ProgressStyle {
     let counts = match (unit, total) {
         (Unit::Bytes, Some(_)) => "{bytes}/{total_bytes} {bytes_per_sec} eta {eta}",
         (Unit::Bytes, None) => "{bytes} {bytes_per_sec}",
@@ -141,8 +144,8 @@ fn style(unit: Unit, total: Option<u64>) -> ProgressStyle {
         (_, None) => "{human_pos} {per_sec}",
     };
     let template = match total {
-        Some(_) => format!("{{prefix}} {{wide_bar}} {counts} {{msg}}"),
-        None => format!("{{prefix}} {{spinner}} {counts} {{msg}}"),
+        Some(_) => format!("{{prefix}} {{wide_bar}} {counts}{note}"),
+        None => format!("{{prefix}} {{spinner}} {counts}{note}"),
     };
     ProgressStyle::with_template(&template).unwrap_or_else(|_| ProgressStyle::default_bar())
 }
@@ -153,7 +156,7 @@ impl Progress {
         if !std::io::stderr().is_terminal() || JSON.load(Ordering::Relaxed) {
             bar.set_draw_target(ProgressDrawTarget::hidden());
         }
-        bar.set_style(style(unit, total));
+        bar.set_style(style(unit, total, " {msg}"));
         bar.set_prefix(what.to_owned());
         let now = Instant::now();
         Progress {
@@ -193,7 +196,7 @@ impl Progress {
         if let Ok(mut known) = self.total.lock()
             && known.replace(total).is_none()
         {
-            self.bar.set_style(style(self.unit, Some(total)));
+            self.bar.set_style(style(self.unit, Some(total), " {msg}"));
         }
         self.bar.set_length(total);
     }
@@ -202,9 +205,35 @@ impl Progress {
     pub fn message(&self, text: impl Into<String>) {
         let text = text.into();
         self.bar.set_message(text.clone());
-        if let Ok(mut note) = self.note.lock() {
-            *note = text;
+        self.note(text);
+    }
+
+    /// Lines below the bar, on a terminal: `lines` makes them for its width.
+    pub fn panel(&self, lines: impl FnOnce(usize) -> Vec<String>) {
+        if !self.bar.is_hidden() {
+            // One column stays free: a full line would break into two.
+            let width = usize::from(console::Term::stderr().size().1).saturating_sub(1).max(1);
+            self.bar.set_style(style(self.unit, self.bar.length(), PANEL));
+            self.bar.set_message(lines(width).join("\n"));
         }
+    }
+
+    /// Whether a person is looking at a bar.
+    pub fn is_live(&self) -> bool {
+        !self.bar.is_hidden()
+    }
+
+    /// What plain lines say behind the rate.
+    pub fn note(&self, text: impl Into<String>) {
+        if let Ok(mut note) = self.note.lock() {
+            *note = text.into();
+        }
+    }
+
+    /// Sets how much is done: back, where work has to be done again.
+    pub fn set_done(&self, done: u64) {
+        self.done.store(done, Ordering::Relaxed);
+        self.bar.set_position(done);
     }
 
     /// Prints above the bar without tearing it.

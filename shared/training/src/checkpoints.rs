@@ -1,9 +1,10 @@
-//! The checkpoints of a run: numbered ones, `last`, and the way back to the newest whole one.
+//! The checkpoints of a run: numbered ones, `last`, `best`, and the way back to the newest whole one.
 use std::path::{Path, PathBuf};
 
 use model::Checkpoint;
 use stage::{Failure, Log, Result, create_dir, remove_if_present};
 
+#[derive(Clone)]
 pub struct Checkpoints {
     folder: PathBuf,
     keep_last: usize,
@@ -33,10 +34,18 @@ impl Checkpoints {
         Ok(last)
     }
 
-    /// The newest checkpoint that is whole. A damaged one is reported, set aside, and the one before is taken.
+    /// Saves as `best`.
+    pub fn save_best(&self, checkpoint: &Checkpoint) -> Result<()> {
+        create_dir(&self.folder)?;
+        checkpoint.save(&self.folder.join("best.safetensors"))
+    }
+
+    /// The newest checkpoint that is whole, `best` where there is no other. A damaged one is reported, set aside, and the one before is taken.
     pub fn newest(&self, log: &Log) -> Result<Option<Checkpoint>> {
         let last = self.folder.join("last.safetensors");
-        let candidates = last.exists().then_some(last).into_iter().chain(self.numbered()?.into_iter().rev());
+        let best = self.folder.join("best.safetensors");
+        let there = |path: PathBuf| path.exists().then_some(path);
+        let candidates = there(last).into_iter().chain(self.numbered()?.into_iter().rev()).chain(there(best));
         for path in candidates {
             match Checkpoint::load(&path) {
                 Ok(checkpoint) => return Ok(Some(checkpoint)),
@@ -52,7 +61,7 @@ impl Checkpoints {
     }
 
     /// Numbered checkpoints, oldest first.
-    fn numbered(&self) -> Result<Vec<PathBuf>> {
+    pub(crate) fn numbered(&self) -> Result<Vec<PathBuf>> {
         let entries = match std::fs::read_dir(&self.folder) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
             entries => entries.map_err(Failure::reading(&self.folder))?,
@@ -65,4 +74,9 @@ impl Checkpoints {
         paths.sort();
         Ok(paths)
     }
+}
+
+/// The step in a numbered checkpoint's name.
+pub(crate) fn step_of(path: &Path) -> Option<u64> {
+    path.file_stem()?.to_str()?.strip_prefix("step_")?.parse().ok()
 }

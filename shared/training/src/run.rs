@@ -1,41 +1,36 @@
-//! One training run from its inputs to its final folder: the loop, and all that happens at its cadences.
-use std::collections::VecDeque;
+//! One training run from its inputs to its final folder: what is opened, what it goes on with, and how it ends.
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
 
-use compute::{AdamW, Cpu, Decoder, EngineError, KernelTime, Precision, STEPS_IN_FLIGHT, Ticket, Trainer};
+use compute::{EngineError, KernelTime, Trainer};
 use corpus::bin::Bin;
 use corpus::sampler::Sampler;
 use corpus::tokenizer::Tokenizer;
-use model::{Checkpoint, Config, Schedule, State, TensorTable, initial_weights, save_folder};
+use model::{Best, Checkpoint, Config, State, TensorTable, initial_weights, save_folder};
 use serde_json::{Value, json};
-use stage::config::Train;
-use stage::{AtomicFile, Failure, Log, Progress, Result, Stage, Unit, interrupt};
+use stage::{AtomicFile, Failure, Log, Result, Stage, interrupt};
 
 use crate::engine::{Engine, Wanted, failed};
-use crate::score::{Score, check_ids, score};
-use crate::{Checkpoints, Line, Manner, RunLog, Story, samples, tell};
-
-const BETA1: f32 = 0.9;
-const BETA2: f32 = 0.95;
-const EPS: f32 = 1e-8;
-
-/// A loss scale below this helps no more: gradients overflow for another reason.
-const LEAST_LOSS_SCALE: f32 = 1.0 / 1024.0;
+use crate::keeper::{Keeper, Kept, Teller};
+use crate::report::About;
+use crate::samples::Samples;
+use crate::score::{Score, score};
+use crate::steps::{Steps, Stop};
+use crate::tensorboard::EventFile;
+use crate::{Checkpoints, Line, Manner, RunLog};
 
 /// A run: inputs, settings, and the folder it keeps.
 pub struct Run {
-    log: Log,
-    folder: PathBuf,
-    pipeline: stage::Pipeline,
-    config: Config,
+    pub(crate) log: Log,
+    pub(crate) folder: PathBuf,
+    pub(crate) pipeline: stage::Pipeline,
+    pub(crate) config: Config,
     tokenizer: Arc<Tokenizer>,
-    train: Arc<Bin>,
-    validation: Arc<Bin>,
+    pub(crate) train: Arc<Bin>,
+    pub(crate) validation: Arc<Bin>,
     settings: Value,
-    engine: Engine,
+    pub(crate) engine: Engine,
 }
 
 /// What the command line asks of a run beside its settings.
@@ -50,6 +45,8 @@ pub struct Manual {
 /// What a finished run has to show.
 pub struct Ended {
     pub steps: u64,
+    /// Why it ended before train.steps, if it did.
+    pub early: Option<String>,
     /// Of the last batch, nats per token.
     pub loss: f32,
     /// Of all of val.bin, each token once.
@@ -57,71 +54,22 @@ pub struct Ended {
     pub bits_per_byte: f64,
     /// Of the whole run, earlier parts included.
     pub elapsed_s: f64,
+    /// What the curve says, in words.
+    pub diagnosis: String,
+    /// How much of the data was seen, in words.
+    pub seen: String,
     /// Where the GPU's time went in training steps, if it was kept.
     pub profile: Vec<KernelTime>,
     /// Steps that the profile covers.
     pub profiled_steps: u64,
 }
 
-/// What the loop carries from step to step.
-struct Progressed {
-    trainer: Trainer,
-    run_log: RunLog,
-    clock: Clock,
-    last: Option<Line>,
-    /// Steps that the device may still be at, the oldest first.
-    in_flight: VecDeque<Flying>,
-    /// Time of the kernels of training steps so far.
-    profile: Vec<KernelTime>,
-}
-
-impl Progressed {
-    /// Takes what the engine kept of its kernels' time since the last call; only steps `count`.
-    fn take_profile(&mut self, count: bool) -> Result<()> {
-        for row in self.trainer.model.kernels.profile().map_err(failed)? {
-            match self.profile.iter_mut().find(|sum| sum.kernel == row.kernel) {
-                _ if !count => {}
-                Some(sum) => {
-                    sum.calls += row.calls;
-                    sum.seconds += row.seconds;
-                    sum.flop += row.flop;
-                    sum.bytes += row.bytes;
-                }
-                None => self.profile.push(row),
-            }
-        }
-        self.profile.sort_by(|a, b| b.seconds.total_cmp(&a.seconds));
-        Ok(())
-    }
-}
-
-/// A step whose report was not looked at yet.
-struct Flying {
-    step: u64,
-    ticket: Ticket,
-    lr: f64,
-    val_loss: Option<f64>,
-}
-
-/// Time spent training, apart from time spent looking at it.
-struct Clock {
-    started: Instant,
-    earlier_s: f64,
-    training: Duration,
-    tokens: u64,
-}
-
-impl Clock {
-    fn elapsed_s(&self) -> f64 {
-        self.earlier_s + self.started.elapsed().as_secs_f64()
-    }
-
-    /// Tokens per second of training since it was asked last.
-    fn tokens_per_second(&mut self) -> f64 {
-        let rate = self.tokens as f64 / self.training.as_secs_f64().max(1e-9);
-        (self.training, self.tokens) = (Duration::ZERO, 0);
-        rate
-    }
+/// Where a run goes on.
+#[derive(Default)]
+pub(crate) struct Origin {
+    pub step: u64,
+    pub best: Option<Best>,
+    pub redrawn: Vec<u64>,
 }
 
 impl Run {
@@ -157,6 +105,7 @@ impl Run {
             "vocab_size": config.vocab_size,
             "steps": t.steps, "batch": t.batch, "accumulate": t.accumulate, "lr": t.lr, "warmup": t.warmup,
             "weight_decay": t.weight_decay, "clip": t.clip, "seed": t.seed, "precision": t.precision,
+            "max_minutes": t.max_minutes, "on_nan": t.on_nan,
             "train_bin_sha256": train.manifest().outputs.first().map(|o| &o.sha256),
             "tokenizer_sha256": tokenizer.sha256(),
         });
@@ -184,9 +133,11 @@ impl Run {
         })
     }
 
-    /// The settings that decide the weights.
-    pub fn settings(&self) -> &Value {
-        &self.settings
+    /// The settings that decide the result: those of the weights, and when to end.
+    pub fn settings(&self) -> Value {
+        let mut settings = self.settings.clone();
+        settings["until_loss"] = json!(self.pipeline.train.until_loss);
+        settings
     }
 
     pub fn folder(&self) -> &Path {
@@ -224,50 +175,35 @@ impl Run {
         self.write_settings()?;
         // The whole content is hashed beside the first steps; nothing is published before it is known to fit.
         let (train, validation) = (self.train.clone(), self.validation.clone());
-        let mut verified = Some(std::thread::spawn(move || train.verify().and_then(|()| validation.verify())));
+        let verified = std::thread::spawn(move || train.verify().and_then(|()| validation.verify()));
 
-        let first = self.resume(&checkpoints, &mut trainer)?;
+        let origin = self.resume(&checkpoints, &mut trainer)?;
+        let first = origin.step;
         let run_log = RunLog::open(&self.folder.join("loss.jsonl"), first)?;
         self.announce(first, &trainer);
-        // The CPU tells the stories; where a GPU trains, beside it.
-        let teller = self.teller();
-        let stories_before = match self.engine.is_gpu() {
-            false => Told::Now(teller.tell(&before)?),
-            true => Told::Beside(std::thread::spawn(move || teller.tell(&before))),
-        };
+        let samples = Samples::open(&self.folder, self.synthetic(), first)?;
+        let untold = self.untold(&checkpoints, &samples, first)?;
+        let events = Arc::new(Mutex::new(Some(EventFile::create(&self.folder.join("tb"), first)?)));
+        let about = self.about(&trainer)?;
+        let keeper = Keeper::start(self.folder.clone(), checkpoints.clone(), samples, self.teller(), about.clone(), events.clone());
+        let mut told_before = vec![(0, before)];
+        told_before.extend(untold);
+        told_before.into_iter().for_each(|(step, weights)| keeper.tell(step, weights));
 
-        let clock = Clock { started: Instant::now(), earlier_s: run_log.elapsed_s(), training: Duration::ZERO, tokens: 0 };
-        let mut at = Progressed {
-            trainer,
-            last: run_log.lines.last().cloned(),
-            run_log,
-            clock,
-            in_flight: VecDeque::with_capacity(STEPS_IN_FLIGHT + 1),
-            profile: Vec::new(),
-        };
-        let progress = self.log.progress("train", Unit::Steps, Some(t.steps));
-        progress.skip(first);
-        for step in first..t.steps {
-            self.step(&mut at, &sampler, step, &progress)?;
-            let done = step + 1;
-            let stop = interrupt::requested();
-            if stop || done.is_multiple_of(t.checkpoint_every) || done == t.steps {
-                self.land(&mut at, 0, &progress)?;
-                finish_check(&mut verified)?;
-                checkpoints.save(&self.checkpoint(&mut at.trainer, done)?, done.is_multiple_of(t.checkpoint_every))?;
-            }
-            if stop && done < t.steps {
-                return Err(Failure::Interrupted(format!(
-                    "step {done} of {} is saved in {}; run the same command to go on",
+        let mut steps = Steps::new(self, trainer, sampler, origin, run_log, keeper, checkpoints, about, events, verified);
+        let stop = steps.run()?;
+        if let Stop::Interrupt = stop {
+            let (step, kept) = steps.interrupted()?;
+            return Err(match kept.owed {
+                None => Failure::Interrupted(format!(
+                    "step {step} of {} is saved in {}; run the same command to go on",
                     t.steps,
                     self.folder.display()
-                )));
-            }
+                )),
+                Some(failure) => Failure::try_again(format!("interrupted at step {step}, which could not be saved: {failure}")),
+            });
         }
-        progress.finish();
-        finish_check(&mut verified)?;
-        let stories_before = stories_before.wait()?;
-        self.finish(at, first, &stories_before)
+        self.finish(steps, first, stop)
     }
 
     /// The trainer, or what to do where it does not fit into the device's memory.
@@ -311,129 +247,99 @@ impl Run {
         )))
     }
 
-    /// One step of the loop, with its validation and its log line.
-    fn step(&self, at: &mut Progressed, sampler: &Sampler, step: u64, progress: &Progress) -> Result<()> {
-        let t = &self.pipeline.train;
-        let validates = step.is_multiple_of(t.val_every);
-        let mut val_loss = None;
-        if validates {
-            self.land(at, 0, progress)?;
-            at.take_profile(true)?;
-            val_loss = Some(self.validate(&mut at.trainer, t.val_windows)?.loss());
-            at.take_profile(false)?;
-        }
-        let started = Instant::now();
-        let tokens = u64::from(t.batch) * u64::from(t.accumulate) * self.config.context as u64;
-        let scale = 1.0 / tokens as f32;
-        let lr = schedule(t).learning_rate(step);
-        let mut windows = Vec::new();
-        at.trainer.begin();
-        for micro in 0..u64::from(t.accumulate) {
-            sampler.batch(step, micro, &mut windows);
-            check_ids(&self.train, &windows, self.config.vocab_size)?;
-            at.trainer.accumulate(&windows, scale);
-        }
-        let ticket = at.trainer.update(AdamW {
-            learning_rate: lr as f32,
-            beta1: BETA1,
-            beta2: BETA2,
-            eps: EPS,
-            weight_decay: t.weight_decay as f32,
-            decay_len: at.trainer.model.table.decay_len,
-            clip: t.clip as f32,
-        });
-        at.in_flight.push_back(Flying { step, ticket, lr, val_loss });
-        at.clock.training += started.elapsed();
-        at.clock.tokens += tokens;
-        self.land(at, STEPS_IN_FLIGHT, progress)
-    }
-
-    /// Looks at the reports of steps that the device has done; waits until no more than `most` are under way.
-    fn land(&self, at: &mut Progressed, most: usize, progress: &Progress) -> Result<()> {
-        let t = &self.pipeline.train;
-        let tokens = u64::from(t.batch) * u64::from(t.accumulate) * self.config.context as u64;
-        while let Some(&Flying { step, ticket, lr, val_loss }) = at.in_flight.front() {
-            let started = Instant::now();
-            let wait = at.in_flight.len() > most;
-            let metrics = at.trainer.metrics(ticket, 1.0 / tokens as f32, wait).map_err(failed)?;
-            at.clock.training += started.elapsed();
-            let Some(metrics) = metrics else { return Ok(()) };
-            at.in_flight.pop_front();
-            let precision = at.trainer.model.kernels.precision();
-            // In f16 a gradient may overflow: the update was skipped and the loss scale halved. Anything else is the end.
-            let overflow = precision == Precision::F16 && metrics.loss.is_finite() && metrics.loss_scale >= LEAST_LOSS_SCALE;
-            if !metrics.loss.is_finite() || !(metrics.grad_norm.is_finite() || overflow) {
-                return Err(Failure::try_again(format!(
-                    "step {step}: the loss is {}, the norm of the gradient {}\n  kept: the last checkpoint in {}\n  remedy: a lower train.lr, a longer train.warmup or a smaller train.clip",
-                    metrics.loss,
-                    metrics.grad_norm,
-                    self.folder.display()
-                )));
-            }
-            if !metrics.grad_norm.is_finite() {
-                let note =
-                    format!("step {step}: a gradient overflowed f16; the update was skipped, the loss scale is now {}", metrics.loss_scale);
-                progress.suspend(|| self.log.event("skipped", json!({ "step": step, "loss_scale": metrics.loss_scale }), &note));
-            }
-            progress.message(format!("loss {:.3}", metrics.loss));
-            progress.add(1);
-            if step.is_multiple_of(t.log_every) || val_loss.is_some() || step + 1 == t.steps {
-                let line = Line {
-                    step,
-                    loss: metrics.loss,
-                    lr,
-                    grad_norm: Some(metrics.grad_norm).filter(|norm| norm.is_finite()),
-                    tokens_per_second: at.clock.tokens_per_second(),
-                    elapsed_s: at.clock.elapsed_s(),
-                    val_loss,
-                    loss_scale: (precision == Precision::F16).then_some(metrics.loss_scale),
-                };
-                progress.suspend(|| self.say(&line));
-                at.last = Some(line.clone());
-                at.run_log.append(line)?;
-            }
-        }
-        Ok(())
-    }
-
     /// The whole validation, the stories and the final folder.
-    fn finish(&self, mut at: Progressed, first: u64, before: &[Story]) -> Result<Ended> {
+    fn finish(&self, mut at: Steps, first: u64, stop: Stop) -> Result<Ended> {
         let t = &self.pipeline.train;
-        at.take_profile(true)?;
+        let done = at.done();
         let kept = "all steps are done and saved; run the same command for the validation and the stories";
+        let weights = at.trainer.model.weights().map_err(failed)?;
+        at.keeper.tell(done, weights.clone());
         let validation = score(&mut at.trainer.model, &self.validation, self.config.context, 0, |_| interrupt::check(kept))?;
-        let last = at.last.ok_or_else(|| Failure::usage("train.steps = 0: expected at least 1"))?;
+        let last = at.last().ok_or_else(|| Failure::usage("the run ended before its first step: nothing to finish"))?;
         let line = Line {
-            step: t.steps,
-            elapsed_s: at.clock.elapsed_s(),
+            step: done,
+            elapsed_s: at.elapsed_s(),
             val_loss: Some(validation.loss()),
-            lr: schedule(t).learning_rate(t.steps),
+            lr: at.learning_rate(done),
             ..last
         };
-        self.say(&line);
-        at.run_log.append(line.clone())?;
-        let weights = at.trainer.model.weights().map_err(failed)?;
-        let after = self.teller().tell(&weights)?;
-        interrupt::check(kept)?; // a story that was cut short is not shown
-        samples::write(&self.folder.join("samples.md"), t.steps, self.synthetic(), before, &after)?;
+        at.log_line(line.clone());
+        let early = match stop {
+            Stop::Minutes => t.max_minutes.map(|minutes| format!("{minutes} minutes are over (train.max_minutes)")),
+            Stop::Loss(loss) => Some(format!("the validation loss {loss:.4} has reached train.until_loss")),
+            Stop::Steps | Stop::Interrupt => None,
+        };
+        let state = early.as_ref().map_or("finished".to_owned(), |why| format!("finished: {why}"));
+        let moment = at.moment(state, true);
+        at.keeper.report(moment);
+        let (diagnosis, seen) = (at.about.diagnose(at.lines(), done).to_string(), at.about.seen(done));
+        let profile = at.profile();
+        let Kept { spent, owed } = at.end()?;
+        interrupt::check(kept)?; // stories that were cut short are not kept
+        if let Some(failure) = owed {
+            return Err(failure);
+        }
+        self.log.event(
+            "beside",
+            json!({ "checkpoints_s": spent.checkpoints, "stories_s": spent.stories, "reports_s": spent.reports }),
+            &format!(
+                "beside the training, on another thread: checkpoints {:.1} s, stories {:.1} s, pictures and report {:.1} s",
+                spent.checkpoints, spent.stories, spent.reports
+            ),
+        );
         let tokenizer = std::fs::read(self.tokenizer.path()).map_err(Failure::reading(self.tokenizer.path()))?;
         save_folder(&self.folder.join("final"), &self.config, &weights, &tokenizer, self.tokenizer.eos())?;
         let bytes = self.validation.manifest().count("bytes");
         let bits_per_byte = validation.bits_per_byte(self.validation.len(), bytes);
         Ok(Ended {
-            steps: t.steps,
+            steps: done,
+            early,
             loss: line.loss,
             validation,
             bits_per_byte,
             elapsed_s: line.elapsed_s,
-            profile: at.profile,
-            profiled_steps: t.steps - first,
+            diagnosis,
+            seen,
+            profile,
+            profiled_steps: done - first,
         })
     }
 
-    fn validate(&self, trainer: &mut Trainer, windows: u64) -> Result<Score> {
-        let stride = self.config.context;
-        score(&mut trainer.model, &self.validation, stride, windows, |_| Ok(()))
+    /// Numbered checkpoints whose stories were not told: an end that came too soon.
+    fn untold(&self, checkpoints: &Checkpoints, samples: &Samples, first: u64) -> Result<Vec<(u64, Vec<f32>)>> {
+        let numbered = checkpoints.numbered()?.into_iter().filter_map(|path| Some((crate::checkpoints::step_of(&path)?, path)));
+        let untold = numbered.filter(|(step, _)| *step <= first && !samples.has(*step));
+        // One that is damaged is found when it is needed.
+        Ok(untold.filter_map(|(step, path)| Some((step, Checkpoint::load(&path).ok()?.weights))).collect())
+    }
+
+    /// What the report says of a run all along.
+    fn about(&self, trainer: &Trainer) -> Result<About> {
+        let t = &self.pipeline.train;
+        let kernels = &trainer.model.kernels;
+        let manifest = self.train.manifest();
+        Ok(About {
+            title: self.folder.parent().and_then(Path::file_name).map_or("run".into(), |name| name.to_string_lossy().into_owned()),
+            note: self.synthetic(),
+            config: self.config_text()?,
+            device: kernels.device(),
+            plan: kernels.plan(),
+            precision: kernels.precision().to_string(),
+            parameters: trainer.model.table.len as u64,
+            vocab_size: self.config.vocab_size,
+            steps: t.steps,
+            warmup: t.warmup,
+            peak_lr: t.lr,
+            tokens_per_step: self.tokens_per_step(),
+            tokens: self.train.len(),
+            stories: manifest.count("stories"),
+        })
+    }
+
+    /// Tokens whose loss makes one update.
+    pub(crate) fn tokens_per_step(&self) -> u64 {
+        let t = &self.pipeline.train;
+        u64::from(t.batch) * u64::from(t.accumulate) * self.config.context as u64
     }
 
     /// Tells two stories for each prompt.
@@ -443,39 +349,45 @@ impl Run {
         Teller { prompts, manner: Manner::new(section), config: self.config, tokenizer: self.tokenizer.clone() }
     }
 
-    fn checkpoint(&self, trainer: &mut Trainer, step: u64) -> Result<Checkpoint> {
-        let (adam_m, adam_v) = trainer.moments().map_err(failed)?;
-        let mut update = trainer.state().map_err(failed)?;
-        update[compute::state::LOSS] = 0.0; // of the last step alone, and perhaps not finite
-        update[compute::state::GRAD_NORM] = 0.0;
-        let state = State {
+    /// What a checkpoint says beside tensors; `update` comes with them.
+    pub(crate) fn state(&self, trainer: &Trainer, step: u64, best: Option<Best>, redrawn: &[u64]) -> State {
+        let kernels = &trainer.model.kernels;
+        State {
             step,
             config: self.config,
             settings: self.settings.clone(),
             tokenizer_sha256: self.tokenizer.sha256().to_owned(),
-            device: trainer.model.kernels.device(),
-            precision: trainer.model.kernels.precision().name().to_owned(),
-            update,
-        };
-        Ok(Checkpoint { state, weights: trainer.model.weights().map_err(failed)?, adam_m, adam_v })
+            device: kernels.device(),
+            precision: kernels.precision().name().to_owned(),
+            plan: kernels.plan(),
+            update: Vec::new(),
+            best,
+            redrawn: redrawn.to_vec(),
+        }
     }
 
-    /// Loads the newest checkpoint; returns the step to go on with.
-    fn resume(&self, checkpoints: &Checkpoints, trainer: &mut Trainer) -> Result<u64> {
-        let Some(checkpoint) = checkpoints.newest(&self.log)? else { return Ok(0) };
+    /// Loads the newest checkpoint, if there is one.
+    pub(crate) fn resume(&self, checkpoints: &Checkpoints, trainer: &mut Trainer) -> Result<Origin> {
+        let Some(checkpoint) = checkpoints.newest(&self.log)? else { return Ok(Origin::default()) };
         if checkpoint.state.settings != self.settings {
             return Err(Failure::usage(format!(
-                "{}: its checkpoint was made with other settings: {}\n  remedy: --force keeps it as run.N and starts anew",
+                "{}: its checkpoint was made with other settings: {}\n  remedy: --fresh keeps it as run.N and starts anew",
                 self.folder.display(),
                 stage::changed_keys(&checkpoint.state.settings, &self.settings)
             )));
         }
-        let (device, precision) = (trainer.model.kernels.device(), trainer.model.kernels.precision());
+        let (device, precision, plan) =
+            (trainer.model.kernels.device(), trainer.model.kernels.precision(), trainer.model.kernels.plan());
         let state = checkpoint.state;
         if state.device != device || state.precision != precision.name() {
             self.log.warn(format!(
                 "the checkpoint comes from {}, in {}; on {device}, in {precision}, the run goes on with other rounding",
                 state.device, state.precision
+            ));
+        } else if state.plan != plan {
+            self.log.warn(format!(
+                "the checkpoint was made with other kernels ({}), which are not there any more: with {plan} the run goes on with other rounding",
+                state.plan
             ));
         }
         trainer.model.set_weights(&checkpoint.weights);
@@ -488,19 +400,27 @@ impl Run {
             }
             trainer.set_state(&update);
         }
-        Ok(state.step)
+        Ok(Origin { step: state.step, best: state.best, redrawn: state.redrawn })
+    }
+
+    /// The state before the first step.
+    pub(crate) fn restart(&self, trainer: &mut Trainer) {
+        trainer.model.set_weights(&initial_weights(&trainer.model.table, self.pipeline.train.seed));
+        trainer.forget();
+    }
+
+    fn config_text(&self) -> Result<String> {
+        toml::to_string(&self.pipeline).map_err(|e| Failure::usage(e.to_string()))
     }
 
     fn write_settings(&self) -> Result<()> {
         let settings = format!("{:#}\n", self.settings);
         AtomicFile::write(&self.folder.join("settings.json"), settings.as_bytes())?;
-        let config = toml::to_string(&self.pipeline).map_err(|e| Failure::usage(e.to_string()))?;
-        AtomicFile::write(&self.folder.join("config.toml"), config.as_bytes()).map(drop)
+        AtomicFile::write(&self.folder.join("config.toml"), self.config_text()?.as_bytes()).map(drop)
     }
 
     fn announce(&self, first: u64, trainer: &Trainer) {
-        let t = &self.pipeline.train;
-        let tokens = u64::from(t.batch) * u64::from(t.accumulate) * self.config.context as u64;
+        let (t, tokens) = (&self.pipeline.train, self.tokens_per_step());
         let parameters = TensorTable::new(&self.config).len;
         self.log.say(format!(
             "{:.2} M parameters, {} steps of {tokens} tokens over {} in train.bin, {} on {}, {} MiB",
@@ -526,55 +446,6 @@ impl Run {
             .is_synthetic()
             .then_some("The stories of this run are synthetic, made by the program's own grammar (`stories:`).")
     }
-
-    fn say(&self, line: &Line) {
-        let validation = line.val_loss.map_or(String::new(), |loss| format!(", validation {loss:.4}"));
-        let text = format!(
-            "step {}: loss {:.4}{validation}, lr {:.2e}, norm {:.2}, {:.0} tokens/s",
-            line.step,
-            line.loss,
-            line.lr,
-            line.grad_norm.unwrap_or(f32::INFINITY),
-            line.tokens_per_second
-        );
-        self.log.event("step", json!(line), &text);
-    }
-}
-
-/// Tells the stories of samples.md, on the CPU.
-struct Teller {
-    prompts: Vec<String>,
-    manner: Manner,
-    config: Config,
-    tokenizer: Arc<Tokenizer>,
-}
-
-impl Teller {
-    fn tell(&self, weights: &[f32]) -> Result<Vec<Story>> {
-        let mut decoder = Decoder::new(Cpu::boxed(), self.config, weights, self.manner.slots).map_err(failed)?;
-        tell(&mut decoder, &self.tokenizer, &self.prompts, self.manner)
-    }
-}
-
-/// Stories that are there, or being told on another thread.
-enum Told {
-    Now(Vec<Story>),
-    Beside(JoinHandle<Result<Vec<Story>>>),
-}
-
-impl Told {
-    fn wait(self) -> Result<Vec<Story>> {
-        match self {
-            Told::Now(stories) => Ok(stories),
-            Told::Beside(thread) => {
-                thread.join().unwrap_or_else(|_| Err(Failure::try_again("the thread that tells the first stories failed")))
-            }
-        }
-    }
-}
-
-fn schedule(t: &Train) -> Schedule {
-    Schedule { peak: t.lr, warmup: t.warmup, steps: t.steps }
 }
 
 fn short(sha256: &str) -> &str {
@@ -582,7 +453,7 @@ fn short(sha256: &str) -> &str {
 }
 
 /// Waits for the check of the bin's hash, once.
-fn finish_check(verified: &mut Option<JoinHandle<Result<()>>>) -> Result<()> {
+pub(crate) fn finish_check(verified: &mut Option<JoinHandle<Result<()>>>) -> Result<()> {
     match verified.take().map(JoinHandle::join) {
         None => Ok(()),
         Some(result) => match result {

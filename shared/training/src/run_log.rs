@@ -1,6 +1,6 @@
 //! `loss.jsonl`: one object per line, for people, plots and tests.
 use std::fs::{File, OpenOptions};
-use std::io::Write;
+use std::io::{Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -29,10 +29,14 @@ pub struct Line {
     pub loss_scale: Option<f32>,
 }
 
+/// The lines of a run, in memory and on disk.
 pub struct RunLog {
     path: PathBuf,
     file: File,
     pub lines: Vec<Line>,
+    /// How many of them are on disk, and their bytes: the disk may be full for a while.
+    written: usize,
+    bytes: u64,
 }
 
 impl RunLog {
@@ -49,16 +53,39 @@ impl RunLog {
         if kept.len() != text.len() || text.is_empty() {
             AtomicFile::write(path, kept.as_bytes())?;
         }
-        let file = OpenOptions::new().append(true).open(path).map_err(Failure::writing(path))?;
-        Ok(RunLog { path: path.to_owned(), file, lines })
+        let file = OpenOptions::new().write(true).open(path).map_err(Failure::writing(path))?;
+        Ok(RunLog { path: path.to_owned(), file, written: lines.len(), bytes: kept.len() as u64, lines })
     }
 
+    /// Adds a line and writes it, with all that could not be written before.
     pub fn append(&mut self, line: Line) -> Result<()> {
-        let mut text = serde_json::to_vec(&line).map_err(|e| Failure::usage(e.to_string()))?;
-        text.push(b'\n');
-        self.file.write_all(&text).map_err(Failure::writing(&self.path))?;
         self.lines.push(line);
+        self.flush()
+    }
+
+    /// Writes the lines that are not on disk yet. Where that fails they stay for the next time.
+    pub fn flush(&mut self) -> Result<()> {
+        let mut text = Vec::new();
+        for line in &self.lines[self.written..] {
+            serde_json::to_writer(&mut text, line).map_err(|e| Failure::usage(e.to_string()))?;
+            text.push(b'\n');
+        }
+        // What a failed attempt left behind goes first.
+        let end = self.bytes;
+        let mut write = || {
+            self.file.set_len(end)?;
+            self.file.seek(SeekFrom::Start(end))?;
+            self.file.write_all(&text)
+        };
+        write().map_err(Failure::writing(&self.path))?;
+        self.bytes += text.len() as u64;
+        self.written = self.lines.len();
         Ok(())
+    }
+
+    /// Another handle of the file, for a thread that syncs it.
+    pub fn handle(&self) -> Result<File> {
+        self.file.try_clone().map_err(Failure::writing(&self.path))
     }
 
     /// Seconds that earlier parts of the run took.

@@ -1,7 +1,7 @@
 //! Prompts to stories.
 use compute::{Choice, Decoder, Row};
 use corpus::tokenizer::Tokenizer;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use stage::{Failure, Random, Result};
 
 use crate::engine::failed;
@@ -23,7 +23,7 @@ impl Manner {
     }
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Story {
     pub prompt: String,
     /// Prompt and continuation.
@@ -32,6 +32,13 @@ pub struct Story {
     pub tokens: Vec<u32>,
     /// The model ended it; else the limit did.
     pub ended: bool,
+}
+
+impl Story {
+    /// The text behind the prompt.
+    pub fn continuation(&self) -> &str {
+        self.text.strip_prefix(&self.prompt).unwrap_or(&self.text)
+    }
 }
 
 /// A story being told.

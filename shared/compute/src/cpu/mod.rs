@@ -10,7 +10,7 @@ mod normalise;
 
 use rayon::prelude::*;
 
-use crate::kernels::{AdamW, AttentionShape, Kernels, Precision, Result, Ticket, Tokens, View};
+use crate::kernels::{AdamW, AttentionShape, Kernels, Precision, Result, Snapshot, Ticket, Tokens, View};
 use matmul::Strided;
 
 /// Buffers in memory. A kernel takes its output buffer out while it runs, so an input in the same buffer is a panic,
@@ -79,6 +79,15 @@ impl Cpu {
     }
 }
 
+/// A snapshot in memory is there at once.
+struct Copied(Vec<Vec<f32>>);
+
+impl Snapshot for Copied {
+    fn wait(self: Box<Self>) -> Result<Vec<Vec<f32>>> {
+        Ok(self.0)
+    }
+}
+
 impl Kernels for Cpu {
     fn device(&self) -> String {
         format!("cpu {} {}", std::env::consts::ARCH, microkernel::best().name).trim_end().to_owned()
@@ -86,6 +95,10 @@ impl Kernels for Cpu {
 
     fn precision(&self) -> Precision {
         Precision::F32
+    }
+
+    fn plan(&self) -> String {
+        "tiles of the microkernel".into() // and that is part of the device's name
     }
 
     fn allocate(&mut self, _label: &'static str, len: usize) -> View {
@@ -120,6 +133,10 @@ impl Kernels for Cpu {
 
     fn download(&mut self, from: View) -> Result<Vec<f32>> {
         Ok(self.get(from).to_vec())
+    }
+
+    fn snapshot(&mut self, views: &[View]) -> Result<Box<dyn Snapshot>> {
+        Ok(Box::new(Copied(views.iter().map(|&view| self.get(view).to_vec()).collect())))
     }
 
     fn submit(&mut self, report: View) -> Ticket {

@@ -36,6 +36,8 @@ pub struct Device {
     pub options: Options,
     /// What the device was granted.
     pub limits: wgpu::Limits,
+    /// Which text the shaders have, in 16 digits.
+    pub shaders: String,
     troubles: Arc<Troubles>,
     pipelines: Mutex<HashMap<(&'static str, Variant), Arc<Pipeline>>>,
     cache: Option<(wgpu::PipelineCache, PathBuf)>,
@@ -108,7 +110,9 @@ impl Device {
         device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| note(&errors.error, error.to_string())));
         let cache = pipeline_cache(&device, &adapter, &options);
         let limits = device.limits();
+        let shaders = options.library.fingerprint();
         Ok(Arc::new(Device {
+            shaders,
             device,
             queue,
             adapter,

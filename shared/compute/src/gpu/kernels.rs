@@ -1,9 +1,9 @@
 //! The kernels of the trait, each a dispatch of the shader of its name, or a few.
 use super::device::variant_of;
 use super::pipeline::Element;
-use super::record::{Bound, Cost, Reading};
+use super::record::{Bound, Copies, Cost, Reading};
 use super::{Gpu, Report, TokenBuffer, View, decode, encode};
-use crate::kernels::{AdamW, AttentionShape, Counts, GROWTH_INTERVAL, KernelTime, Kernels, Precision, Result, Ticket, Tokens};
+use crate::kernels::{AdamW, AttentionShape, Counts, GROWTH_INTERVAL, KernelTime, Kernels, Precision, Result, Snapshot, Ticket, Tokens};
 use crate::wgsl::PART_ROWS;
 
 /// `Params` as Rust knows them: the fields before those that say where operands begin. A kernel's first call compares
@@ -162,6 +162,11 @@ impl Kernels for Gpu {
         format!("gpu {}", self.device.adapter.name())
     }
 
+    fn plan(&self) -> String {
+        let checks = if self.device.options.checks { ", bounds checks" } else { "" };
+        format!("shaders {}, tiles of {TILE}, f32 products on plain lanes{checks}", self.device.shaders)
+    }
+
     fn precision(&self) -> Precision {
         self.precision
     }
@@ -216,6 +221,23 @@ impl Kernels for Gpu {
         let bytes = self.read(from)?;
         self.check()?;
         Ok(decode(self.buffers[from.buffer].element, &bytes))
+    }
+
+    fn snapshot(&mut self, views: &[View]) -> Result<Box<dyn Snapshot>> {
+        let mut copies = Vec::with_capacity(views.len());
+        for view in views {
+            let from = &self.buffers[view.buffer];
+            assert_eq!(from.element, Element::Value(Precision::F32), "a snapshot of {}", from.label);
+            let (offset, bytes) = (4 * view.offset as u64, 4 * view.len as u64);
+            let buffer = self.spares.take(&self.device, bytes);
+            self.recorder.encoder().copy_buffer_to_buffer(&from.buffer, offset, &buffer, 0, bytes);
+            copies.push((buffer, bytes));
+        }
+        let submission = self.recorder.flush()?;
+        self.check()?;
+        let submission = submission.expect("the copies were recorded");
+        let copies = copies.into_iter().map(|(buffer, bytes)| (Reading::start(&buffer, bytes, submission.clone()), buffer)).collect();
+        Ok(Box::new(Copies { device: self.device.clone(), spares: self.spares.clone(), copies }))
     }
 
     fn submit(&mut self, report: View) -> Ticket {

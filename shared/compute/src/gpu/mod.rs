@@ -18,7 +18,7 @@ pub use device::{Device, Options};
 use crate::EngineError;
 use crate::kernels::{Kernels, Precision, Result, STEPS_IN_FLIGHT, View, state};
 use pipeline::Element;
-use record::{Reading, Recorder};
+use record::{Reading, Recorder, Spares};
 
 /// f32 values of the work space that split sums are kept in.
 const PARTS_LEN: usize = 1 << 21;
@@ -50,6 +50,7 @@ pub struct Gpu {
     recorder: Recorder,
     parts: View,
     staging: wgpu::Buffer,
+    spares: Spares,
     reports: Vec<Report>,
     submitted: u64,
     collected: u64,
@@ -96,18 +97,12 @@ impl Gpu {
     }
 
     fn bare(device: &Arc<Device>, precision: Precision, head_width: u32) -> Self {
-        let readable = |label, size| {
-            device.device.create_buffer(&wgpu::BufferDescriptor {
-                label: Some(label),
-                size,
-                usage: wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::MAP_READ,
-                mapped_at_creation: false,
-            })
-        };
+        let readable = |label, size| record::readable(device, label, size);
         let report = |_| Report { reading: None, buffer: readable("report", 4 * state::LEN as u64), len: 0 };
         let mut gpu = Gpu {
             recorder: Recorder::new(device.clone()),
             staging: readable("staging", STAGING_BYTES),
+            spares: Spares::default(),
             reports: (0..=STEPS_IN_FLIGHT).map(report).collect(),
             device: device.clone(),
             precision,

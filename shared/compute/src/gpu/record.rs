@@ -1,13 +1,14 @@
 //! Recording: dispatches into one command buffer, their parameters into one uniform buffer, bind groups made once and kept;
 //! and reading back.
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use super::device::Device;
 use super::pipeline::Pipeline;
 use crate::EngineError;
-use crate::kernels::{KernelTime, Result};
+use crate::kernels::{KernelTime, Result, Snapshot};
 
 /// Dispatches of one command buffer at most; a step of the house's model has about half as many.
 const SLOTS: usize = 1024;
@@ -280,5 +281,58 @@ impl Reading {
         }
         buffer.unmap();
         Ok(())
+    }
+}
+
+/// A buffer that the host can read.
+pub fn readable(device: &Device, label: &'static str, size: u64) -> wgpu::Buffer {
+    device.device.create_buffer(&wgpu::BufferDescriptor {
+        label: Some(label),
+        size,
+        usage: wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::MAP_READ,
+        mapped_at_creation: false,
+    })
+}
+
+/// Readable buffers that no snapshot uses at the moment.
+#[derive(Clone, Default)]
+pub struct Spares(Arc<Mutex<Vec<wgpu::Buffer>>>);
+
+impl Spares {
+    pub fn take(&self, device: &Device, bytes: u64) -> wgpu::Buffer {
+        let mut spare = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match spare.iter().position(|buffer| buffer.size() == bytes) {
+            Some(place) => spare.swap_remove(place),
+            None => readable(device, "snapshot", bytes),
+        }
+    }
+
+    fn give_back(&self, buffer: wgpu::Buffer) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(buffer);
+    }
+}
+
+/// A snapshot on its way.
+pub struct Copies {
+    pub device: Arc<Device>,
+    pub spares: Spares,
+    pub copies: Vec<(Reading, wgpu::Buffer)>,
+}
+
+impl Snapshot for Copies {
+    fn wait(self: Box<Self>) -> Result<Vec<Vec<f32>>> {
+        let mut all = Vec::with_capacity(self.copies.len());
+        for (reading, buffer) in self.copies {
+            // Asking, not waiting: wgpu lets nobody submit while a thread waits for the device.
+            while !reading.is_there(&self.device) {
+                self.device.check()?;
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            let mut values = Vec::new();
+            reading.take(&self.device, &buffer, |bytes| values.extend(bytes.as_chunks::<4>().0.iter().map(|&b| f32::from_le_bytes(b))))?;
+            self.spares.give_back(buffer);
+            all.push(values);
+        }
+        Ok(all)
     }
 }

@@ -1,0 +1,72 @@
+//! Curves: smoothing them and drawing them in one line of text.
+
+/// An exponentially weighted mean, corrected for its start as Adam's moments are.
+#[derive(Clone, Copy, Debug)]
+pub struct Smooth {
+    weight: f64,
+    sum: f64,
+    power: f64,
+}
+
+impl Smooth {
+    /// `weight` is what the past keeps at each new value.
+    pub fn new(weight: f64) -> Self {
+        Smooth { weight, sum: 0.0, power: 1.0 }
+    }
+
+    /// The mean with `value` in it.
+    pub fn add(&mut self, value: f64) -> f64 {
+        self.sum = self.weight * self.sum + (1.0 - self.weight) * value;
+        self.power *= self.weight;
+        self.value()
+    }
+
+    /// NaN before the first value.
+    pub fn value(&self) -> f64 {
+        self.sum / (1.0 - self.power)
+    }
+}
+
+/// Each value with the mean up to it.
+pub fn smoothed(values: impl IntoIterator<Item = f64>, weight: f64) -> Vec<f64> {
+    let mut smooth = Smooth::new(weight);
+    values.into_iter().map(|value| smooth.add(value)).collect()
+}
+
+const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
+
+/// The values as a row of at most `width` bars, the lowest value the lowest bar. Many values share a bar: their mean.
+pub fn sparkline(values: &[f64], width: usize) -> String {
+    let values: Vec<f64> = values.iter().copied().filter(|value| value.is_finite()).collect();
+    let bars = width.min(values.len());
+    let mean = |i: usize| {
+        let part = &values[i * values.len() / bars..(i + 1) * values.len() / bars];
+        part.iter().sum::<f64>() / part.len() as f64
+    };
+    let means: Vec<f64> = (0..bars).map(mean).collect();
+    let (low, high) = means.iter().fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), &v| (low.min(v), high.max(v)));
+    let height = |&mean: &f64| ((mean - low) / (high - low).max(1e-12) * (BARS.len() - 1) as f64).round() as usize;
+    means.iter().map(|mean| BARS[height(mean)]).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_smoothed_curve_begins_with_its_first_value_and_follows() {
+        assert_eq!(smoothed([3.0, 3.0, 3.0], 0.9), [3.0; 3]);
+        // By hand: (0.5 * 0.5 * 4 + 0.5 * 2) / (1 - 0.25) = 8/3
+        let curve = smoothed([4.0, 2.0], 0.5);
+        assert!((curve[0] - 4.0).abs() < 1e-12 && (curve[1] - 8.0 / 3.0).abs() < 1e-12, "{curve:?}");
+    }
+
+    #[test]
+    fn a_sparkline_has_no_more_bars_than_room_or_values() {
+        assert_eq!(sparkline(&[0.0, 7.0], 10), "▁█");
+        assert_eq!(sparkline(&[0.0, 0.0, 7.0, 7.0, f64::NAN], 2), "▁█");
+        assert_eq!(sparkline(&[1.0; 5], 3), "▁▁▁");
+        assert_eq!(sparkline(&[], 3), "");
+        assert_eq!(sparkline(&[1.0], 0), "");
+    }
+}

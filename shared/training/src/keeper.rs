@@ -1,0 +1,340 @@
+//! The thread that keeps a run: checkpoints, stories, pictures and the report are written beside the training.
+//!
+//! Jobs are done one after the other, and that order is a promise: whatever a checkpoint takes for granted (the stories told
+//! before it, the best validation before it, the lines of the log) is on disk when it gets its name.
+use std::fs::File;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use compute::{Cpu, Decoder, Snapshot};
+use corpus::tokenizer::Tokenizer;
+use model::{Checkpoint, Config, State};
+use stage::{Failure, Result, interrupt};
+
+use crate::engine::failed;
+use crate::report::{self, About, Moment};
+use crate::samples::{Samples, Told};
+use crate::tensorboard::EventFile;
+use crate::{Checkpoints, Manner, Story, tell};
+
+/// Jobs that may wait: then the training waits, too, and memory does not grow.
+const WAITING: usize = 2;
+
+/// A state of the run to be kept.
+pub struct Save {
+    /// Weights, moments and the state of the update: see `Trainer::snapshot`.
+    pub snapshot: Box<dyn Snapshot>,
+    /// All else, but for `update`.
+    pub state: State,
+    pub name: Name,
+    /// Tell the stories of this moment, too.
+    pub stories: bool,
+    /// loss.jsonl, which has to be on disk as far as the checkpoint goes.
+    pub log: Option<File>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Name {
+    Last,
+    LastAndNumbered,
+    Best,
+}
+
+enum Job {
+    Save(Box<Save>),
+    /// Tell the stories of these weights, after so many steps, unless they were told.
+    Tell(u64, Vec<f32>),
+    Report(Box<Moment>),
+    /// Forget the stories after this step.
+    BackTo(u64),
+    /// Say when all before is done.
+    Flush(Sender<()>),
+}
+
+/// What the training should hear of.
+#[derive(Debug)]
+pub enum Outcome {
+    /// Something could not be written; it is tried again at the next save.
+    NotKept { step: u64, failure: Failure },
+    /// What could not be written before is written now.
+    Kept { step: u64 },
+    /// The device is gone.
+    Lost(Failure),
+}
+
+/// Seconds that the thread took for each kind of work.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Spent {
+    pub checkpoints: f64,
+    pub stories: f64,
+    pub reports: f64,
+}
+
+/// The end of the thread.
+pub struct Kept {
+    pub spent: Spent,
+    /// What is still not written.
+    pub owed: Option<Failure>,
+}
+
+pub struct Keeper {
+    jobs: Option<SyncSender<Job>>,
+    outcomes: Receiver<Outcome>,
+    thread: Option<JoinHandle<Kept>>,
+    drawing: Arc<AtomicBool>,
+    /// Microseconds that the last report took.
+    report_cost: Arc<AtomicU64>,
+    last_report: Option<Instant>,
+}
+
+/// Reports take at most this share of a run's time, and come no faster than they are looked at.
+const REPORT_SHARE: f64 = 0.003;
+const REPORT_EVERY: Duration = Duration::from_secs(10);
+
+impl Keeper {
+    pub fn start(
+        folder: PathBuf,
+        checkpoints: Checkpoints,
+        samples: Samples,
+        teller: Teller,
+        about: About,
+        events: Arc<Mutex<Option<EventFile>>>,
+    ) -> Self {
+        let (jobs, inbox) = sync_channel(WAITING);
+        let (outbox, outcomes) = channel();
+        let (drawing, report_cost) = (Arc::<AtomicBool>::default(), Arc::<AtomicU64>::default());
+        let mut desk = Desk {
+            folder,
+            checkpoints,
+            samples,
+            teller,
+            about,
+            events,
+            outbox,
+            drawing: drawing.clone(),
+            report_cost: report_cost.clone(),
+            owed_best: None,
+            owed_last: None,
+            owed_stories: None,
+            spent: Spent::default(),
+        };
+        let thread = std::thread::spawn(move || {
+            inbox.into_iter().for_each(|job| desk.do_job(job));
+            Kept { spent: desk.spent, owed: desk.owed_last.or(desk.owed_stories).or(desk.owed_best.map(|(_, failure)| failure)) }
+        });
+        Keeper { jobs: Some(jobs), outcomes, thread: Some(thread), drawing, report_cost, last_report: None }
+    }
+
+    pub fn save(&self, save: Save) {
+        self.send(Job::Save(Box::new(save)));
+    }
+
+    pub fn tell(&self, step: u64, weights: Vec<f32>) {
+        self.send(Job::Tell(step, weights));
+    }
+
+    pub fn back_to(&self, step: u64) {
+        self.send(Job::BackTo(step));
+    }
+
+    /// Whether it is time for a new report.
+    pub fn report_is_due(&self) -> bool {
+        let cost = self.report_cost.load(Ordering::Relaxed) as f64 * 1e-6;
+        let pause = REPORT_EVERY.max(Duration::from_secs_f64(cost / REPORT_SHARE));
+        !self.drawing.load(Ordering::Relaxed) && self.last_report.is_none_or(|last| last.elapsed() >= pause)
+    }
+
+    pub fn report(&mut self, moment: Moment) {
+        self.last_report = Some(Instant::now());
+        self.drawing.store(true, Ordering::Relaxed);
+        self.send(Job::Report(Box::new(moment)));
+    }
+
+    /// Waits until all that was asked for is done.
+    pub fn flush(&self) {
+        let (done, wait) = channel();
+        self.send(Job::Flush(done));
+        let _ = wait.recv();
+    }
+
+    /// What happened since this was asked last.
+    pub fn outcomes(&self) -> impl Iterator<Item = Outcome> + '_ {
+        self.outcomes.try_iter()
+    }
+
+    /// Waits for the last job.
+    pub fn finish(mut self) -> Result<Kept> {
+        self.jobs = None;
+        let ended = self.thread.take().map(JoinHandle::join);
+        let ended = ended.and_then(std::result::Result::ok);
+        ended.ok_or_else(|| Failure::try_again("the thread that writes checkpoints and stories failed"))
+    }
+
+    fn send(&self, job: Job) {
+        if let Some(jobs) = &self.jobs {
+            let _ = jobs.send(job); // a thread that is gone is found by `finish`
+        }
+    }
+}
+
+impl Drop for Keeper {
+    /// However a run ends, what it asked to keep is kept.
+    fn drop(&mut self) {
+        self.jobs = None;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// The thread's own.
+struct Desk {
+    folder: PathBuf,
+    checkpoints: Checkpoints,
+    samples: Samples,
+    teller: Teller,
+    about: About,
+    events: Arc<Mutex<Option<EventFile>>>,
+    outbox: Sender<Outcome>,
+    drawing: Arc<AtomicBool>,
+    report_cost: Arc<AtomicU64>,
+    /// What the disk did not take. A newer `last` makes an older one needless; `best` has to be kept until it is written.
+    owed_best: Option<(Checkpoint, Failure)>,
+    owed_last: Option<Failure>,
+    owed_stories: Option<Failure>,
+    spent: Spent,
+}
+
+impl Desk {
+    fn do_job(&mut self, job: Job) {
+        let started = Instant::now();
+        let seconds = || started.elapsed().as_secs_f64();
+        match job {
+            Job::Save(save) => {
+                let (step, stories) = (save.state.step, save.stories);
+                let weights = self.save(*save);
+                self.spent.checkpoints += seconds();
+                if let Some(weights) = weights.filter(|_| stories) {
+                    self.tell(step, &weights);
+                }
+            }
+            Job::Tell(step, weights) => self.tell(step, &weights),
+            Job::Report(moment) => {
+                // Not being able to draw is no reason to stop, and a full disk tells elsewhere.
+                let _ = report::write(&self.folder, &self.about, &moment, &self.samples.told);
+                self.report_cost.store((seconds() * 1e6) as u64, Ordering::Relaxed);
+                self.drawing.store(false, Ordering::Relaxed);
+                self.spent.reports += seconds();
+            }
+            Job::BackTo(step) => self.samples.back_to(step),
+            Job::Flush(done) => drop(done.send(())),
+        }
+    }
+
+    /// Writes a checkpoint; gives its weights back.
+    fn save(&mut self, save: Save) -> Option<Vec<f32>> {
+        let Save { snapshot, mut state, name, log, .. } = save;
+        let step = state.step;
+        let parts = match snapshot.wait() {
+            Ok(parts) => <[Vec<f32>; 4]>::try_from(parts),
+            Err(error) => {
+                self.say(Outcome::Lost(failed(error)));
+                return None;
+            }
+        };
+        let [weights, adam_m, adam_v, update] = parts.ok()?;
+        state.update = update;
+        state.update[compute::state::LOSS] = 0.0; // of the last step alone, and perhaps not finite
+        state.update[compute::state::GRAD_NORM] = 0.0;
+        let checkpoint = Checkpoint { state, weights, adam_m, adam_v };
+        let owed = self.owes();
+        let synced = log.map_or(Ok(()), |log| log.sync_all().map_err(Failure::writing(&self.folder.join("loss.jsonl"))));
+        self.pay();
+        let failure = match name {
+            Name::Best => match synced.and_then(|()| self.checkpoints.save_best(&checkpoint)) {
+                Ok(()) => None,
+                Err(failure) => {
+                    let told = failure.clone();
+                    self.owed_best = Some((checkpoint.clone(), failure));
+                    Some(told)
+                }
+            },
+            Name::Last | Name::LastAndNumbered => {
+                let saved = synced.and_then(|()| self.checkpoints.save(&checkpoint, name == Name::LastAndNumbered));
+                self.owed_last = saved.err();
+                self.owed_last.clone()
+            }
+        };
+        match failure {
+            Some(failure) => self.say(Outcome::NotKept { step, failure }),
+            None if owed && !self.owes() => self.say(Outcome::Kept { step }),
+            None => {}
+        }
+        Some(checkpoint.weights)
+    }
+
+    fn owes(&self) -> bool {
+        self.owed_best.is_some() || self.owed_last.is_some() || self.owed_stories.is_some()
+    }
+
+    /// Tries once more what the disk did not take.
+    fn pay(&mut self) {
+        if let Some((checkpoint, _)) = self.owed_best.take()
+            && let Err(failure) = self.checkpoints.save_best(&checkpoint)
+        {
+            self.owed_best = Some((checkpoint, failure));
+        }
+        if self.owed_stories.is_some() {
+            self.owed_stories = self.samples.write().err();
+        }
+    }
+
+    fn tell(&mut self, step: u64, weights: &[f32]) {
+        let started = Instant::now();
+        if !self.samples.has(step) {
+            let stories = self.teller.tell(weights);
+            // A story that was cut short is not kept: the run that goes on tells it.
+            if interrupt::requested() {
+                return;
+            }
+            match stories {
+                Ok(stories) => {
+                    let told = Told { step, stories };
+                    if let Some(events) = self.events.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
+                        let _ = events.text(step, "stories", &told.markdown());
+                    }
+                    self.samples.told.push(told);
+                    self.owed_stories = self.samples.write().err();
+                }
+                Err(failure) => self.owed_stories = Some(failure),
+            }
+            if let Some(failure) = self.owed_stories.clone() {
+                self.say(Outcome::NotKept { step, failure });
+            }
+        }
+        self.spent.stories += started.elapsed().as_secs_f64();
+    }
+
+    fn say(&self, outcome: Outcome) {
+        let _ = self.outbox.send(outcome);
+    }
+}
+
+/// Tells the stories of samples.md, on the CPU.
+pub struct Teller {
+    pub prompts: Vec<String>,
+    pub manner: Manner,
+    pub config: Config,
+    pub tokenizer: Arc<Tokenizer>,
+}
+
+impl Teller {
+    fn tell(&self, weights: &[f32]) -> Result<Vec<Story>> {
+        let mut decoder = Decoder::new(Cpu::boxed(), self.config, weights, self.manner.slots).map_err(failed)?;
+        tell(&mut decoder, &self.tokenizer, &self.prompts, self.manner)
+    }
+}
