@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use indicatif::{HumanBytes, HumanCount, HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{HumanBytes, HumanCount, HumanDuration, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 use serde_json::{Map, Value, json};
 
 static JSON: AtomicBool = AtomicBool::new(false);
@@ -140,14 +140,17 @@ fn style(unit: Unit, total: Option<u64>, note: &str) -> ProgressStyle {
     let counts = match (unit, total) {
         (Unit::Bytes, Some(_)) => "{bytes}/{total_bytes} {bytes_per_sec} eta {eta}",
         (Unit::Bytes, None) => "{bytes} {bytes_per_sec}",
-        (_, Some(_)) => "{human_pos}/{human_len} {per_sec} eta {eta}",
-        (_, None) => "{human_pos} {per_sec}",
+        (_, Some(_)) => "{human_pos}/{human_len} {rate} eta {eta}",
+        (_, None) => "{human_pos} {rate}",
     };
     let template = match total {
         Some(_) => format!("{{prefix}} {{wide_bar}} {counts}{note}"),
         None => format!("{{prefix}} {{spinner}} {counts}{note}"),
     };
-    ProgressStyle::with_template(&template).unwrap_or_else(|_| ProgressStyle::default_bar())
+    let style = ProgressStyle::with_template(&template).unwrap_or_else(|_| ProgressStyle::default_bar());
+    style.with_key("rate", move |state: &ProgressState, text: &mut dyn std::fmt::Write| {
+        let _ = write!(text, "{}/s", unit.rate(state.per_sec()));
+    })
 }
 
 impl Progress {
@@ -262,6 +265,11 @@ impl Progress {
         let fields = json!({ "what": self.what, "unit": self.unit.name(), "done": done, "total": total,
             "per_second": rate, "seconds_left": left.map(|l| l.as_secs_f64()), "note": note });
         self.log.event("progress", fields, &text);
+    }
+
+    /// Removes the bar from the screen before something else is shown there.
+    pub fn clear(&self) {
+        self.bar.finish_and_clear();
     }
 
     /// Removes the bar. What was done is said by the caller, once.

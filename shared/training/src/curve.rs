@@ -33,6 +33,17 @@ pub fn smoothed(values: impl IntoIterator<Item = f64>, weight: f64) -> Vec<f64> 
     values.into_iter().map(|value| smooth.add(value)).collect()
 }
 
+/// Each value as the mean of those around it: without the lag of a mean that knows only the past.
+pub fn centred(values: &[f64]) -> Vec<f64> {
+    let most = (values.len() / 40).clamp(1, 25);
+    let mean = |i: usize| {
+        let reach = most.min(i).min(values.len() - 1 - i); // as far to both sides
+        let around = &values[i - reach..=i + reach];
+        around.iter().sum::<f64>() / around.len() as f64
+    };
+    (0..values.len()).map(mean).collect()
+}
+
 const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
 
 /// The values as a row of at most `width` bars, the lowest value the lowest bar. Many values share a bar: their mean.
@@ -59,6 +70,14 @@ mod tests {
         // By hand: (0.5 * 0.5 * 4 + 0.5 * 2) / (1 - 0.25) = 8/3
         let curve = smoothed([4.0, 2.0], 0.5);
         assert!((curve[0] - 4.0).abs() < 1e-12 && (curve[1] - 8.0 / 3.0).abs() < 1e-12, "{curve:?}");
+    }
+
+    #[test]
+    fn a_centred_curve_has_no_lag() {
+        let line: Vec<f64> = (0..200).map(f64::from).collect();
+        assert!(centred(&line).iter().zip(&line).all(|(a, b)| (a - b).abs() < 1e-9));
+        assert_eq!(centred(&[1.0, 4.0, 1.0]), [1.0, 2.0, 1.0]);
+        assert_eq!(centred(&[]), []);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use model::Best;
 use stage::{AtomicFile, Result, count};
 
 use crate::charts::{BLUE, Chart, GREEN, ORANGE, Series};
-use crate::curve::smoothed;
+use crate::curve::centred;
 use crate::diagnosis::{Diagnosis, Kind, Seen, diagnose};
 use crate::samples::Told;
 use crate::{Line, Story};
@@ -78,9 +78,6 @@ impl About {
     }
 }
 
-/// What a smoothed curve keeps of the lines before.
-const SMOOTHING: f64 = 0.85;
-
 /// Writes both files into the folder of a run.
 pub fn write(folder: &Path, about: &About, moment: &Moment, told: &[Told]) -> Result<()> {
     AtomicFile::write(&folder.join("loss.png"), &loss_chart(&moment.lines).png(1000, 600)?)?;
@@ -94,7 +91,7 @@ fn points(lines: &[Line], value: impl Fn(&Line) -> Option<f64>) -> Vec<(f64, f64
 
 fn loss_chart(lines: &[Line]) -> Chart {
     let raw = points(lines, |line| Some(f64::from(line.loss)));
-    let curve = smoothed(raw.iter().map(|point| point.1), SMOOTHING);
+    let curve = centred(&raw.iter().map(|point| point.1).collect::<Vec<f64>>());
     let smooth = raw.iter().zip(curve).map(|(&(step, _), loss)| (step, loss)).collect();
     Chart {
         title: "Loss (nats per token)",

@@ -9,7 +9,7 @@ use corpus::sampler::Sampler;
 use corpus::tokenizer::Tokenizer;
 use model::{Best, Checkpoint, Config, State, TensorTable, initial_weights, save_folder};
 use serde_json::{Value, json};
-use stage::{AtomicFile, Failure, Log, Result, Stage, interrupt};
+use stage::{AtomicFile, Failure, Log, Result, Stage, Unit, interrupt};
 
 use crate::engine::{Engine, Wanted, failed};
 use crate::keeper::{Keeper, Kept, Teller};
@@ -170,6 +170,7 @@ impl Run {
         let sampler = Sampler::new(&self.train, t.seed, t.batch as usize, self.config.context)?;
         let before = initial_weights(&TensorTable::new(&self.config), t.seed);
         let mut trainer = self.trainer(&before)?;
+        let _lock = self.lock()?;
         self.set_aside_if_other(anew)?;
         stage::create_dir(&self.folder)?;
         self.write_settings()?;
@@ -204,6 +205,20 @@ impl Run {
             });
         }
         self.finish(steps, first, stop)
+    }
+
+    /// Two trainings would write over one another: the second is refused for as long as this is held.
+    fn lock(&self) -> Result<std::fs::File> {
+        let path = self.folder.with_file_name(".train.lock");
+        let file = std::fs::OpenOptions::new().create(true).truncate(false).write(true).open(&path).map_err(Failure::writing(&path))?;
+        match file.try_lock() {
+            Err(std::fs::TryLockError::WouldBlock) => Err(Failure::try_again(format!(
+                "{}: another train is at work in it\n  remedy: wait until it ends, or give this one a folder of its own with --out DIR",
+                self.folder.display()
+            ))),
+            // Some network disks know no locks: then nobody is refused.
+            _ => Ok(file),
+        }
     }
 
     /// The trainer, or what to do where it does not fit into the device's memory.
@@ -254,7 +269,12 @@ impl Run {
         let kept = "all steps are done and saved; run the same command for the validation and the stories";
         let weights = at.trainer.model.weights().map_err(failed)?;
         at.keeper.tell(done, weights.clone());
-        let validation = score(&mut at.trainer.model, &self.validation, self.config.context, 0, |_| interrupt::check(kept))?;
+        let progress = self.log.progress("validate", Unit::Tokens, Some(self.validation.len().saturating_sub(1)));
+        let validation = score(&mut at.trainer.model, &self.validation, self.config.context, 0, |tokens| {
+            progress.add(tokens);
+            interrupt::check(kept)
+        })?;
+        progress.finish();
         let last = at.last().ok_or_else(|| Failure::usage("the run ended before its first step: nothing to finish"))?;
         let line = Line {
             step: done,

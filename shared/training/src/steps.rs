@@ -212,6 +212,7 @@ impl<'a> Steps<'a> {
             self.save(Name::Last, false)?;
         }
         self.take_profile(true)?;
+        self.progress.clear();
         Ok(stop)
     }
 
