@@ -123,9 +123,10 @@ impl Fetcher<'_> {
             }
             Input::Local(file) if part.whole => {
                 // The disk takes the copy in while its stories are read.
+                let bad = Cancel::default();
                 let (count, copied) = std::thread::scope(|scope| {
-                    let copy = scope.spawn(|| self.copy(file, &part.output));
-                    let count = self.verify(&file.path, &file.path, Some(meter)).inspect_err(|_| self.cancel.cancel());
+                    let copy = scope.spawn(|| self.copy(file, &part.output, &bad));
+                    let count = self.verify(&file.path, &file.path, Some(meter)).inspect_err(|_| bad.cancel());
                     (count, copy.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
                 });
                 let (count, copied) = (count?, copied?);
@@ -179,13 +180,13 @@ impl Fetcher<'_> {
         }
     }
 
-    /// Everything but the final name.
-    fn copy(&self, file: &LocalFile, output: &str) -> Result<AtomicFile> {
+    /// Everything but the final name; `bad` ends it, too.
+    fn copy(&self, file: &LocalFile, output: &str, bad: &Cancel) -> Result<AtomicFile> {
         let mut from = File::open(&file.path).map_err(Failure::reading(&file.path))?;
         let mut to = AtomicFile::create(&self.raw.path(output))?;
         let mut piece = vec![0u8; 1 << 20];
         loop {
-            self.cancel.check()?;
+            self.cancel.check().and_then(|()| bad.check())?;
             match from.read(&mut piece).map_err(Failure::reading(&file.path))? {
                 0 => return Ok(to),
                 read => to.put(&piece[..read])?,

@@ -72,6 +72,11 @@ impl WriteBehind {
         Ok(())
     }
 
+    /// Has what was put so far written now: for bytes that come slowly, of which a kill should cost few.
+    pub fn hurry(&mut self) -> io::Result<()> {
+        if self.piece.is_empty() { Ok(()) } else { self.hand_over() }
+    }
+
     fn hand_over(&mut self) -> io::Result<()> {
         if let State::Small(hasher) = &mut self.state {
             self.state = State::Large(Threads::start(self.file.try_clone()?, std::mem::take(hasher)));
@@ -88,8 +93,8 @@ impl WriteBehind {
 
     /// Everything is in the file, though not yet on the disk, when this returns; it may be called once.
     pub fn end(&mut self) -> io::Result<Sha256> {
-        if matches!(self.state, State::Large(_)) && !self.piece.is_empty() {
-            self.hand_over()?;
+        if matches!(self.state, State::Large(_)) {
+            self.hurry()?;
         }
         match std::mem::replace(&mut self.state, State::Over) {
             State::Small(mut hasher) => {
@@ -354,7 +359,8 @@ mod tests {
         let (hasher, bytes) = hash_content(&path).unwrap();
         assert_eq!(bytes, first as u64);
         let mut file = WriteBehind::new(fs::OpenOptions::new().append(true).open(&path).unwrap(), hasher);
-        file.put(&content[first..]).unwrap();
+        file.put(&content[first..first + 9]).unwrap();
+        file.hurry().and_then(|()| file.put(&content[first + 9..])).unwrap();
         assert_eq!(hex(&file.end().unwrap().finalize()), sha256(&content));
         assert!(fs::read(&path).unwrap() == content && file.end().is_err());
     }

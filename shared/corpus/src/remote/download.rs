@@ -5,12 +5,16 @@
 use std::fs::{self, OpenOptions};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use stage::{AtomicFile, Failure, FileRecord, Progress, Result, WriteBehind, hash_content, remove_if_present};
 
 use super::{Body, Network, RemoteFile, Trouble};
+
+/// What arrived is given to the file after this long, however little it is: a kill costs no more.
+const LONGEST_UNWRITTEN: Duration = Duration::from_millis(200);
 
 /// Progress over several files whose lengths become known one by one: the total is estimated from those seen.
 pub struct Meter {
@@ -211,9 +215,14 @@ fn append(
         Ok(file) => WriteBehind::new(file, hasher),
         Err(error) => return (Err(stop(error)), None),
     };
+    let mut written = Instant::now();
     let mut receive = || -> Result<(), Trouble> {
         while let Some(piece) = (body.next)()? {
             file.put(&piece).map_err(stop)?;
+            if written.elapsed() > LONGEST_UNWRITTEN {
+                file.hurry().map_err(stop)?;
+                written = Instant::now();
+            }
             bytes += piece.len() as u64;
             meter.progress.add(piece.len() as u64);
             network.cancel.check().map_err(Trouble::Stop)?;
