@@ -2,6 +2,7 @@
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
+use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -27,14 +28,20 @@ impl Request {
 pub struct Reply {
     status: u16,
     headers: Vec<(String, String)>,
-    body: Vec<u8>,
+    body: Arc<[u8]>,
+    /// What is sent of it.
+    range: Range<usize>,
     cut: Option<usize>,
     pause: Option<Duration>,
 }
 
 impl Reply {
     pub fn new(status: u16, body: impl Into<Vec<u8>>) -> Self {
-        Reply { status, headers: Vec::new(), body: body.into(), cut: None, pause: None }
+        Reply::whole(status, body.into().into())
+    }
+
+    fn whole(status: u16, body: Arc<[u8]>) -> Self {
+        Reply { status, headers: Vec::new(), range: 0..body.len(), body, cut: None, pause: None }
     }
 
     pub fn redirect(to: String) -> Self {
@@ -43,17 +50,23 @@ impl Reply {
 
     /// The file, or the range of it that is asked for; `If-Range` decides as RFC 9110 says.
     pub fn file(request: &Request, bytes: &[u8], etag: &str) -> Self {
+        Reply::shared(request, &bytes.into(), etag)
+    }
+
+    /// Like [`file`](Self::file), without a copy of the file.
+    pub fn shared(request: &Request, bytes: &Arc<[u8]>, etag: &str) -> Self {
         let same = request.header("if-range").is_none_or(|condition| condition == etag);
         let range = request.header("range").filter(|_| same).and_then(|range| range.strip_prefix("bytes=")?.split_once('-'));
         let reply = match range {
-            None => Reply::new(200, bytes),
+            None => Reply::whole(200, bytes.clone()),
             Some((from, to)) => {
                 let from: usize = from.parse().expect("a range from a number");
                 let to = to.parse().map_or(bytes.len(), |last: usize| (last + 1).min(bytes.len()));
                 if from >= bytes.len() {
                     return Reply::new(416, "");
                 }
-                Reply::new(206, &bytes[from..to]).header("Content-Range", format!("bytes {from}-{}/{}", to - 1, bytes.len()))
+                let reply = Reply { range: from..to, ..Reply::whole(206, bytes.clone()) };
+                reply.header("Content-Range", format!("bytes {from}-{}/{}", to - 1, bytes.len()))
             }
         };
         reply.header("ETag", etag)
@@ -130,12 +143,13 @@ fn read(stream: &TcpStream) -> Option<Request> {
 }
 
 fn write(mut stream: &TcpStream, reply: &Reply, served: &AtomicU64) -> std::io::Result<()> {
-    let mut head = format!("HTTP/1.1 {} Scripted\r\nConnection: close\r\nContent-Length: {}\r\n", reply.status, reply.body.len());
+    let mut head = format!("HTTP/1.1 {} Scripted\r\nConnection: close\r\nContent-Length: {}\r\n", reply.status, reply.range.len());
     for (name, value) in &reply.headers {
         head.push_str(&format!("{name}: {value}\r\n"));
     }
     stream.write_all(format!("{head}\r\n").as_bytes())?;
-    for piece in reply.body[..reply.cut.unwrap_or(reply.body.len())].chunks(4096) {
+    let body = &reply.body[reply.range.clone()];
+    for piece in body[..reply.cut.unwrap_or(body.len())].chunks(if reply.pause.is_some() { 4096 } else { 1 << 16 }) {
         stream.write_all(piece)?;
         stream.flush()?;
         served.fetch_add(piece.len() as u64, Ordering::Relaxed);

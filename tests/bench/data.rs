@@ -1,20 +1,27 @@
 //! The data stages: rates of the programs as people run them, start and load included, and in alternation with their
 //! Python peers (`peers/*.py`) where `PYTHON` names an interpreter that has them: packages tokenizers, gigatoken, pyarrow.
 //!
-//! `BENCH_DATA=1` runs these rows alone. `BEDTIME_STORIES` names a folder of parquet files with real stories, repeated
+//! `BENCH_DATA=1` runs these rows alone, `BENCH_DATA=pack,fetch` some of them ([`ROWS`]). `BEDTIME_STORIES` names a folder of parquet files with real stories, repeated
 //! to the size that is wanted; without it they are those of `stories:`. `BENCH_LONG=1` adds what takes minutes: training
 //! on 1 GB and memory at 4 GB.
 use std::fs::{self, File};
-use std::io::Write;
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use arrow::array::{RecordBatch, StringBuilder};
+use arrow::datatypes::{DataType, Field, Schema};
 use corpus::rewrite::StoryWriter;
 use corpus::stories::ParquetStories;
 use corpus::tokenizer::{EOS, Scratch, Tokenizer};
 use memmap2::Mmap;
+use parquet::arrow::ArrowWriter;
+use parquet::basic::Compression;
+use parquet::file::properties::WriterProperties;
 use serde_json::{Value, json};
 use tests::{Run, binary};
 
@@ -24,6 +31,8 @@ use crate::server::{Reply, Server};
 /// Text that the encoders are raced on.
 const TEXT_BYTES: u64 = 210_000_000;
 const ROUNDS: usize = 3;
+/// What `BENCH_DATA` may name; the last two take minutes.
+const ROWS: [&str; 8] = ["encoder", "tokenize", "pack", "train", "fetch", "memory", "train-1gb", "memory-4gb"];
 
 pub fn rows(table: &mut Table) {
     let run = plain();
@@ -35,14 +44,28 @@ pub fn rows(table: &mut Table) {
     run.through(&["fetch-parquet", "train-tokenizer", "tokenize", "pack-bin"]);
     let tokenizer = run.path("tokenizer.json");
 
-    encoder(table, &text, &tokenizer, bytes);
-    tokenize(table, &run, &raw, &tokenizer, bytes);
-    pack(table, &run);
-    train(table, 13_500_000, "13.5 MB");
-    fetch(table, &run, &raw);
-    memory(table, &run, "210 MB");
-    if std::env::var_os("BENCH_LONG").is_some() {
-        large(table);
+    let wanted = std::env::var("BENCH_DATA").unwrap_or_default();
+    let usual = if std::env::var_os("BENCH_LONG").is_some() { &ROWS[..] } else { &ROWS[..6] };
+    let chosen: Vec<&str> = match &wanted[..] {
+        "" | "1" => usual.to_vec(),
+        some => some.split(',').collect(),
+    };
+    for row in chosen {
+        match row {
+            "encoder" => encoder(table, &text, &tokenizer, bytes),
+            "tokenize" => tokenize(table, &run, &raw, &tokenizer, bytes),
+            "pack" => pack(table, &run),
+            "train" => train(table, 13_500_000, "13.5 MB"),
+            "fetch" => fetch(table, &raw),
+            "memory" => memory(table, &run, "210 MB"),
+            "train-1gb" => train(table, 1_000_000_000, "1 GB"),
+            "memory-4gb" => {
+                for (bytes, size) in [(100_000_000, "100 MB"), (4_000_000_000, "4 GB")] {
+                    memory(table, &sized(bytes), size);
+                }
+            }
+            other => panic!("BENCH_DATA={other}: expected 1 or some of {}", ROWS.join(",")),
+        }
     }
 }
 
@@ -226,51 +249,94 @@ fn train(table: &mut Table, bytes: u64, size: &str) {
     }
 }
 
+/// Bytes of both bins over the time of the whole process: start, tokenizer and hashing of the shards included.
 fn pack(table: &mut Table, run: &Run) {
-    let bin = fs::metadata(run.path("train.bin")).expect("a bin").len() as f64 / 1e6;
-    let mut own: Vec<f64> = (0..ROUNDS).map(|_| seconds(run.command("pack-bin").arg("--force")).0).collect();
-    let content = run.read("train.bin");
+    let content = [run.read("train.bin"), run.read("val.bin")].concat();
+    let bins = content.len() as f64 / 1e6;
+    let mut own: Vec<f64> = (0..2 * ROUNDS + 1).map(|_| seconds(run.command("pack-bin").arg("--force")).0).collect();
     let disk = |_| {
         let started = Instant::now();
         let mut file = File::create(run.input("disk")).expect("a file");
         file.write_all(&content).and_then(|()| file.sync_all()).expect("a disk");
         started.elapsed().as_secs_f64()
     };
-    let mut disk: Vec<f64> = (0..ROUNDS).map(disk).collect();
-    table.row("pack-bin, shuffled", bin / crate::median(&mut own), "MB/s of bin");
-    table.row("the same bytes written and synced", bin / crate::median(&mut disk), "MB/s");
+    let mut disk: Vec<f64> = (0..2 * ROUNDS + 1).map(disk).collect();
+    table.row(&format!("pack-bin, {bins:.0} MB of bins, shuffled"), bins / crate::median(&mut own), "MB/s of bin");
+    table.row("the same bytes written and synced", bins / crate::median(&mut disk), "MB/s");
 }
 
-/// A dataset of two files on a hub that is this process; and a copy from the same disk.
-fn fetch(table: &mut Table, run: &Run, raw: &Path) {
-    let content = fs::read(raw).expect("a parquet file");
-    let megabytes = content.len() as f64 / 1e6;
-    let sha256 = stage::sha256(&content);
-    let hub = Server::start(move |request| match request.target.as_str() {
-        "/api/datasets/owner/name/parquet" => {
-            let url = |split: &str, i: u32| format!("https://huggingface.co/{split}/{i}.parquet");
-            let urls =
-                json!({ "default": { "train": (0..4).map(|i| url("train", i)).collect::<Vec<_>>(), "validation": [url("train", 4)] } });
-            Reply::new(200, urls.to_string())
+/// The same stories in the form that the Hub converts datasets to: snappy, dictionaries, row groups of 1,000.
+fn write_as_converted(stories: &Path, path: &Path) {
+    let stories = ParquetStories::open(stories, "text").expect("stories");
+    let schema = Arc::new(Schema::new(vec![Field::new("text", DataType::Utf8, true)]));
+    let properties = WriterProperties::builder().set_compression(Compression::SNAPPY).set_max_row_group_row_count(Some(1000)).build();
+    let file = File::create(path).expect("a parquet file");
+    let mut writer = ArrowWriter::try_new(file, schema.clone(), Some(properties)).expect("a parquet file");
+    for group in 0..stories.row_groups() {
+        let mut texts = StringBuilder::new();
+        stories.read(group, |text| Ok(texts.append_value(text))).expect("stories");
+        let batch = RecordBatch::try_new(schema.clone(), vec![Arc::new(texts.finish())]).expect("a column");
+        writer.write(&batch).expect("stories");
+    }
+    writer.close().expect("a parquet file");
+}
+
+/// A dataset of five files on a hub that is this process, and two files on the same disk.
+fn fetch(table: &mut Table, raw: &Path) {
+    let own = plain();
+    let converted = own.input("converted.parquet");
+    write_as_converted(raw, &converted);
+    for (path, form) in [(converted.as_path(), "snappy, as the Hub converts"), (raw, "zstd")] {
+        let content: Arc<[u8]> = fs::read(path).expect("a parquet file").into();
+        let megabytes = content.len() as f64 / 1e6;
+        let sha256 = stage::sha256(&content);
+        let hub = Server::start(move |request| match request.target.as_str() {
+            "/api/datasets/owner/name/parquet" => {
+                let url = |split: &str, i: u32| format!("https://huggingface.co/{split}/{i}.parquet");
+                let urls =
+                    json!({ "default": { "train": (0..4).map(|i| url("train", i)).collect::<Vec<_>>(), "validation": [url("train", 4)] } });
+                Reply::new(200, urls.to_string())
+            }
+            _ => Reply::shared(request, &content, "\"x\"").header("X-Linked-Etag", format!("\"{sha256}\"")),
+        });
+        let mut taken: Vec<f64> = (0..ROUNDS).map(|_| read_and_drop(&hub.address, 5)).collect();
+        table.row("loopback alone: the same 5 files read and dropped", 5.0 * megabytes / crate::median(&mut taken), "MB/s");
+        let remote = plain();
+        let download = |_| {
+            let mut command = remote.command("fetch-parquet");
+            command.args(["--force", "--source", "hf://datasets/owner/name"]).env("HF_ENDPOINT", &hub.address).env("no_proxy", "127.0.0.1");
+            seconds(&mut command).0
+        };
+        let mut taken: Vec<f64> = (0..ROUNDS).map(download).collect();
+        let figure = format!("fetch-parquet, 5 files of {megabytes:.0} MB ({form}) from loopback, hashed and every story read");
+        table.row(&figure, 5.0 * megabytes / crate::median(&mut taken), "MB/s of parquet");
+        let local = plain();
+        fs::create_dir_all(local.input("local")).expect("a folder");
+        for name in ["train-0.parquet", "validation-0.parquet"] {
+            fs::copy(path, local.input("local").join(name)).expect("a copy");
         }
-        _ => Reply::file(request, &content, "\"x\"").header("X-Linked-Etag", format!("\"{sha256}\"")),
-    });
-    let remote = plain();
-    let download = |_| {
-        let mut command = remote.command("fetch-parquet");
-        command.args(["--force", "--source", "hf://datasets/owner/name"]).env("HF_ENDPOINT", &hub.address).env("no_proxy", "127.0.0.1");
-        seconds(&mut command).0
+        let copy = |_| seconds(local.command("fetch-parquet").args(["--force", "--source", "local"])).0;
+        let mut taken: Vec<f64> = (0..ROUNDS).map(copy).collect();
+        let figure = format!("fetch-parquet, 2 local files ({form}), hashed and every story read");
+        table.row(&figure, 2.0 * megabytes / crate::median(&mut taken), "MB/s of parquet");
+    }
+}
+
+/// Seconds that so many files take to this process over as many connections as `fetch-parquet` opens.
+fn read_and_drop(address: &str, files: usize) -> f64 {
+    let address = address.trim_start_matches("http://");
+    let started = Instant::now();
+    let next = AtomicUsize::new(0);
+    let work = || {
+        let mut buffer = vec![0; 1 << 18];
+        while next.fetch_add(1, Ordering::Relaxed) < files {
+            let mut stream = TcpStream::connect(address).expect("a server");
+            stream.write_all(b"GET /train/0.parquet HTTP/1.1\r\n\r\n").expect("a request");
+            while stream.read(&mut buffer).expect("an answer") > 0 {}
+        }
     };
-    let mut taken: Vec<f64> = (0..ROUNDS).map(download).collect();
-    table.row("fetch-parquet, 5 files from loopback, hashed and read", 5.0 * megabytes / crate::median(&mut taken), "MB/s of parquet");
-    let local = plain();
-    let (train, validation) = (local.input("local/train-0.parquet"), local.input("local/validation-0.parquet"));
-    fs::create_dir_all(local.input("local")).expect("a folder");
-    fs::copy(raw, &train).and_then(|_| fs::copy(raw, &validation)).expect("copies");
-    let copy = |_| seconds(local.command("fetch-parquet").args(["--force", "--source", "local"])).0;
-    let mut taken: Vec<f64> = (0..ROUNDS).map(copy).collect();
-    table.row("fetch-parquet, 2 local files, hashed and read", 2.0 * megabytes / crate::median(&mut taken), "MB/s of parquet");
-    let _ = run;
+    std::thread::scope(|scope| (0..4).for_each(|_| drop(scope.spawn(work))));
+    started.elapsed().as_secs_f64()
 }
 
 /// The largest RssAnon of each stage, made anew.
@@ -286,13 +352,5 @@ fn memory(table: &mut Table, run: &Run, size: &str) {
             std::thread::sleep(Duration::from_millis(2));
         }
         table.row(&format!("{stage}, {size} of text: peak anonymous memory"), peak_kb / 1024.0, "MiB");
-    }
-}
-
-/// Training on 1 GB, and memory at 100 MB and at 4 GB.
-fn large(table: &mut Table) {
-    train(table, 1_000_000_000, "1 GB");
-    for (bytes, size) in [(100_000_000, "100 MB"), (4_000_000_000, "4 GB")] {
-        memory(table, &sized(bytes), size);
     }
 }

@@ -27,8 +27,8 @@ Examples:
 Exit codes: 0 done; 2 wrong usage or settings; 3 bad input (a missing, foreign or damaged shard, another tokenizer, an id
 outside the vocabulary); 4 may work if tried again (disk full); 130 interrupted, bins from before are kept.";
 const REMAKE: &str = "run `make tokenize`, then `make pack`";
-/// Threads that read shards: more would only wait for the one that writes.
-const DEALERS: usize = 8;
+/// Threads that read shards: each takes memory, and more would only wait for the disk.
+const DEALERS: usize = 4;
 const BINS: [(&str, &str); 2] = [(TRAIN, "train.bin"), (VALIDATION, "val.bin")];
 
 /// Packs the token shards of OUT/tokens into OUT/train.bin and OUT/val.bin.
@@ -77,10 +77,11 @@ fn run() -> anyhow::Result<()> {
         State::Stale(why) => why,
     };
 
-    let tokenizer = Tokenizer::load(&stage.path("tokenizer.json"))?;
-    tokens.check_tokenizer(&tokenizer)?;
     stage.use_threads()?;
-    let records = work.input_records()?;
+    let (tokenizer, records) = rayon::join(|| Tokenizer::load(&stage.path("tokenizer.json")), || work.input_records());
+    let tokenizer = tokenizer?;
+    tokens.check_tokenizer(&tokenizer)?;
+    let records = records?;
     tokens.check_content(&records[1..])?;
     stage.log.say(format!("packing {} shards ({why})", tokens.shards.len()));
     let started = std::time::Instant::now();

@@ -3,7 +3,7 @@ use std::path::PathBuf;
 
 use clap::Parser;
 use corpus::bin::Dtype;
-use corpus::shard_line::{self, Task};
+use corpus::encode_shards::{self, Task};
 use corpus::shards::{self, Origin, TRAIN, Totals, VALIDATION};
 use corpus::stories::{ParquetStories, check_raw, raw_files, raw_manifests};
 use corpus::tokenizer::Tokenizer;
@@ -111,7 +111,7 @@ fn run() -> anyhow::Result<()> {
     progress.skip(kept.iter().flatten().map(|(_, totals)| totals.stories).sum());
     let splits_of_tasks: Vec<String> = tasks.iter().map(|task| task.origin.split.clone()).collect();
     let missing: Vec<Task> = tasks.into_iter().zip(&kept).filter(|(_, kept)| kept.is_none()).map(|(task, _)| task).collect();
-    let mut new = shard_line::make(&missing, &tokenizer, rayon::current_num_threads(), &progress)?.into_iter();
+    let mut new = encode_shards::make(&missing, &tokenizer, rayon::current_num_threads(), &progress)?.into_iter();
     let made: Vec<Made> = kept
         .into_iter()
         .zip(splits_of_tasks)

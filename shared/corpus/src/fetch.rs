@@ -122,8 +122,16 @@ impl Fetcher<'_> {
                 made
             }
             Input::Local(file) if part.whole => {
-                let count = self.verify(&file.path, &file.path, Some(meter))?;
-                self.made_whole(part, self.copy(file, &part.output)?, count)
+                // The disk takes the copy in while its stories are read.
+                let bad = Cancel::default();
+                let (count, copied) = std::thread::scope(|scope| {
+                    let copy = scope.spawn(|| self.copy(file, &part.output, &bad));
+                    let count = self.verify(&file.path, &file.path, Some(meter)).inspect_err(|_| bad.cancel());
+                    (count, copy.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+                });
+                let (count, copied) = (count?, copied?);
+                self.raw.unpublish()?;
+                self.made_whole(part, copied.commit()?, count)
             }
             Input::Local(file) if file.kind == Kind::Parquet => {
                 let stories = ParquetStories::open(&file.path, self.column)?;
@@ -172,19 +180,18 @@ impl Fetcher<'_> {
         }
     }
 
-    fn copy(&self, file: &LocalFile, output: &str) -> Result<FileRecord> {
+    /// Everything but the final name; `bad` ends it, too.
+    fn copy(&self, file: &LocalFile, output: &str, bad: &Cancel) -> Result<AtomicFile> {
         let mut from = File::open(&file.path).map_err(Failure::reading(&file.path))?;
         let mut to = AtomicFile::create(&self.raw.path(output))?;
         let mut piece = vec![0u8; 1 << 20];
         loop {
-            self.cancel.check()?;
+            self.cancel.check().and_then(|()| bad.check())?;
             match from.read(&mut piece).map_err(Failure::reading(&file.path))? {
-                0 => break,
+                0 => return Ok(to),
                 read => to.put(&piece[..read])?,
             }
         }
-        self.raw.unpublish()?;
-        to.commit()
     }
 
     /// Writes the stories that `read` gives to the part's file, and those chosen by their hash to its validation file.

@@ -1,5 +1,7 @@
 //! What the data is: stories, tokenizer, token shards, packed bins, batches.
 pub mod bin;
+#[cfg(all(feature = "stories", feature = "shards"))]
+pub mod encode_shards;
 #[cfg(feature = "remote")]
 pub mod fetch;
 #[cfg(feature = "stories")]
@@ -16,8 +18,6 @@ pub mod remote;
 #[cfg(feature = "stories")]
 pub mod rewrite;
 pub mod sampler;
-#[cfg(all(feature = "stories", feature = "shards"))]
-pub mod shard_line;
 #[cfg(feature = "shards")]
 pub mod shards;
 #[cfg(feature = "remote")]

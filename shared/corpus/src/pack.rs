@@ -2,52 +2,53 @@
 //!
 //! Shuffled means sorted by a 64-bit key that each story has from (seed, its index). What does not fit in memory
 //! is dealt out by the top bits of the key to bucket files, each sorted by itself: a radix sort on disk. Many threads
-//! deal; then one sorts while another hashes and writes.
+//! deal; then one sorts while others hash and write.
+//!
+//! A bucket is a row of pages, as databases slot them: a header, the ids of stories from the front, and from the back
+//! what is known of each. Pages are large and begin at multiples of their size: a kernel takes them in with few
+//! steps, and a sort reads what it needs of many stories in a row.
 use std::fs::{self, File};
-use std::io::{BufReader, Write};
+use std::io::{BufReader, Read, Write};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Mutex, MutexGuard};
-use std::thread::JoinHandle;
 
-use memmap2::MmapOptions;
 use stage::{AtomicFile, Failure, FileRecord, Random, Result};
 
 use crate::bin::Dtype;
 
 /// Bytes of stories sorted in memory at once, at most; less than that needs no disk.
 pub const BUCKET_BYTES: u64 = 32 << 20;
-/// Buckets are meant to be that much smaller: sorting goes to and fro in them, and the next is read while one is written.
+/// Buckets are meant to be that much smaller: sorting goes to and fro in them.
 const SMALLER: u64 = 8;
 /// Bits of the key that one level of buckets takes: at most 256 files are open.
 const LEVEL_BITS: u32 = 8;
-/// Bytes that one thread keeps of one bucket.
-const LANE_BYTES: usize = 32 << 10;
-/// Bytes handed to the thread that hashes and writes, and how many such pieces may wait for it.
-const PIECE_BYTES: usize = 2 << 20;
-const PIECES: usize = 2;
-/// Bytes written between two syncs: the disk works while the processor does.
-const SYNC_BYTES: usize = 16 << 20;
+/// A page; one thread fills one for each bucket. A story that is longer takes several as one.
+const PAGE_BYTES: usize = 64 << 10;
+/// Pages in this one, and stories in it.
+const HEADER: usize = 16;
+/// Of one story: key, index, bytes of its ids.
+const ENTRY: usize = 24;
 const KEPT: &str = "packed files from before are as they were";
 
 /// Writes one bin.
 pub struct Packer {
-    output: Output,
+    output: Mutex<AtomicFile>,
     eos: Vec<u8>,
     seed: u64,
     /// None: as published.
     buckets: Option<Buckets>,
     limit: u64,
+    /// The bucket that is sorted, and its stories: used again for the next.
+    pages: Vec<u8>,
+    order: Vec<(u64, u64, Range<usize>)>,
 }
-
-/// What lies before the ids of each story in a bucket: key, index, bytes.
-const HEADER: usize = 24;
 
 impl Packer {
     /// `seed` is that of the order of stories, None keeps them as they come. `bytes` is about what they will take;
     /// above `limit` bytes (usually [`BUCKET_BYTES`]) they go through bucket files in a hidden folder beside `path`.
     pub fn create(path: &Path, dtype: Dtype, eos: u32, seed: Option<u64>, bytes: u64, limit: u64) -> Result<Self> {
-        let output = Output::new(AtomicFile::create(path)?)?;
+        let output = Mutex::new(AtomicFile::create(path)?);
         let mut name = std::ffi::OsString::from(".");
         name.push(path.file_name().unwrap_or_default());
         name.push(".buckets");
@@ -61,18 +62,20 @@ impl Packer {
         };
         let mut eos_bytes = Vec::new();
         dtype.append(&[eos], &mut eos_bytes);
-        Ok(Packer { output, eos: eos_bytes, seed: seed.unwrap_or_default(), buckets, limit })
+        let (pages, order) = (Vec::new(), Vec::new());
+        Ok(Packer { output, eos: eos_bytes, seed: seed.unwrap_or_default(), buckets, limit, pages, order })
     }
 
     /// Takes the next story of a bin that is packed as published: its ids as they will lie in the bin.
     pub fn append(&mut self, ids: &[u8]) -> Result<()> {
-        self.output.put(ids, &self.eos)
+        let output = self.output.get_mut().unwrap_or_else(|e| e.into_inner());
+        output.put(ids)?;
+        output.put(&self.eos)
     }
 
     /// Takes stories of a shuffled bin, in any order; one for each thread. None where the order is as published.
     pub fn dealer(&self) -> Option<Dealer<'_>> {
-        let buckets = self.buckets.as_ref()?;
-        Some(Dealer { buckets, seed: self.seed, lanes: (0..buckets.all.len()).map(|_| (Vec::new(), 0)).collect() })
+        Some(Dealer { seed: self.seed, lanes: Lanes::of(self.buckets.as_ref()?) })
     }
 
     /// The bin is on disk when this returns.
@@ -80,9 +83,8 @@ impl Packer {
         if let Some(buckets) = self.buckets.take() {
             self.empty(buckets)?;
         }
-        let file = self.output.end()?;
         stage::interrupt::check(KEPT)?;
-        file.commit()
+        self.output.into_inner().unwrap_or_else(|e| e.into_inner()).commit()
     }
 
     /// Writes the stories of all buckets in the order of their keys. A bucket that is itself too large is dealt out again.
@@ -92,96 +94,152 @@ impl Packer {
             stage::interrupt::check(KEPT)?;
             let bucket = bucket.into_inner().unwrap_or_else(|e| e.into_inner());
             match bucket.place {
-                Place::Memory(stories) => self.write_sorted(&stories)?,
+                Place::Memory(pages) => self.write_sorted(&pages)?,
                 Place::Disk(_, None) => {}
                 Place::Disk(path, Some(_)) if bucket.bytes > self.limit && bucket.stories > 1 && deeper < 64 => {
                     let inner = Buckets::on_disk(path.with_extension("inner"), deeper, bucket.bytes * SMALLER / self.limit)?;
                     let mut file = BufReader::with_capacity(1 << 20, File::open(&path).map_err(Failure::reading(&path))?);
-                    let mut story = Vec::new();
-                    while let Some(key) = read_story(&mut file, &mut story).map_err(Failure::reading(&path))? {
-                        inner.put(inner.index(key), &story, 1)?;
+                    let (mut lanes, mut page) = (Lanes::of(&inner), Vec::new());
+                    while read_page(&mut file, &mut page).map_err(Failure::reading(&path))? {
+                        stories_of(&page).try_for_each(|(key, index, ids)| lanes.push(key, index, &page[ids]))?;
                     }
+                    lanes.end()?;
                     stage::remove_if_present(&path)?;
                     self.empty(inner)?;
                 }
                 Place::Disk(path, Some(_)) => {
-                    let file = File::open(&path).map_err(Failure::reading(&path))?;
-                    // SAFETY: nobody else knows the hidden file, and nobody writes to it any more.
-                    let stories = unsafe { MmapOptions::new().populate().map(&file) }.map_err(Failure::reading(&path))?;
-                    self.write_sorted(&stories)?;
-                    drop(stories);
+                    let mut pages = std::mem::take(&mut self.pages);
+                    pages.clear();
+                    let read = File::open(&path).and_then(|mut file| file.read_to_end(&mut pages));
+                    read.map_err(Failure::reading(&path))?;
                     stage::remove_if_present(&path)?;
+                    self.write_sorted(&pages)?;
+                    self.pages = pages;
                 }
             }
         }
         Ok(())
     }
 
-    fn write_sorted(&mut self, stories: &[u8]) -> Result<()> {
-        let number = |at: usize| u64::from_le_bytes(std::array::from_fn(|i| stories[at + i]));
-        let (mut at, mut order) = (0, Vec::new());
-        while at < stories.len() {
-            let end = at + HEADER + number(at + 16) as usize;
-            order.push((number(at), number(at + 8), at + HEADER..end));
-            at = end;
+    fn write_sorted(&mut self, mut pages: &[u8]) -> Result<()> {
+        let all = pages;
+        self.order.clear();
+        while !pages.is_empty() {
+            let (page, rest) = pages.split_at(number(pages, 0) as usize * PAGE_BYTES);
+            let at = all.len() - pages.len();
+            self.order.extend(stories_of(page).map(|(key, index, ids)| (key, index, at + ids.start..at + ids.end)));
+            pages = rest;
         }
-        order.sort_unstable_by_key(|(key, index, _)| (*key, *index));
-        order.into_iter().try_for_each(|(_, _, ids)| self.output.put(&stories[ids], &self.eos))
+        self.order.sort_unstable_by_key(|(key, index, _)| (*key, *index));
+        let output = self.output.get_mut().unwrap_or_else(|e| e.into_inner());
+        for (_, _, ids) in &self.order {
+            output.put(&all[ids.clone()])?;
+            output.put(&self.eos)?;
+        }
+        Ok(())
     }
 }
 
 /// Deals out the stories that one thread reads.
 pub struct Dealer<'a> {
-    buckets: &'a Buckets,
     seed: u64,
-    /// What is not yet in its bucket, and how many stories that is.
-    lanes: Vec<(Vec<u8>, u64)>,
+    lanes: Lanes<'a>,
 }
 
 impl Dealer<'_> {
     /// Takes the story of this index among all of the bin: its ids as they will lie there.
     pub fn push(&mut self, index: u64, ids: &[u8]) -> Result<()> {
-        let key = Random::new(self.seed, "order", index).u64();
-        let bucket = self.buckets.index(key);
-        let (lane, stories) = &mut self.lanes[bucket];
-        *stories += 1;
-        for number in [key, index, ids.len() as u64] {
-            lane.extend_from_slice(&number.to_le_bytes());
-        }
-        lane.extend_from_slice(ids);
-        if lane.len() < LANE_BYTES {
-            return Ok(());
-        }
-        self.flush(bucket)
-    }
-
-    fn flush(&mut self, bucket: usize) -> Result<()> {
-        stage::interrupt::check(KEPT)?;
-        let (lane, stories) = &mut self.lanes[bucket];
-        self.buckets.put(bucket, lane, std::mem::take(stories))?;
-        lane.clear();
-        lane.shrink_to(2 * LANE_BYTES); // after a story that was longer than all others
-        Ok(())
+        self.lanes.push(Random::new(self.seed, "order", index).u64(), index, ids)
     }
 
     /// All it took is in the buckets when this returns.
     pub fn end(mut self) -> Result<()> {
-        (0..self.lanes.len()).try_for_each(|bucket| self.flush(bucket))
+        self.lanes.end()
     }
 }
 
-/// Reads one story with its header into `story` and returns its key; None at the end.
-fn read_story(file: &mut impl std::io::BufRead, story: &mut Vec<u8>) -> std::io::Result<Option<u64>> {
+fn number(bytes: &[u8], at: usize) -> u64 {
+    u64::from_le_bytes(std::array::from_fn(|i| bytes[at + i]))
+}
+
+/// Key, index and place of the ids of every story of a page.
+fn stories_of(page: &[u8]) -> impl Iterator<Item = (u64, u64, Range<usize>)> {
+    let mut start = HEADER;
+    (1..=number(page, 8) as usize).map(move |story| {
+        let entry = page.len() - story * ENTRY;
+        let ids = start..start + number(page, entry + 16) as usize;
+        start = ids.end;
+        (number(page, entry), number(page, entry + 8), ids)
+    })
+}
+
+/// Reads the next page; false at the end.
+fn read_page(file: &mut impl std::io::BufRead, page: &mut Vec<u8>) -> std::io::Result<bool> {
     if file.fill_buf()?.is_empty() {
-        return Ok(None);
+        return Ok(false);
     }
-    story.resize(HEADER, 0);
-    file.read_exact(story)?;
-    let number = |at: usize| u64::from_le_bytes(std::array::from_fn(|i| story[at + i]));
-    let (key, bytes) = (number(0), number(16));
-    story.resize(HEADER + bytes as usize, 0);
-    file.read_exact(&mut story[HEADER..])?;
-    Ok(Some(key))
+    page.resize(PAGE_BYTES, 0);
+    file.read_exact(page)?;
+    page.resize(number(page, 0) as usize * PAGE_BYTES, 0);
+    file.read_exact(&mut page[PAGE_BYTES..])?;
+    Ok(true)
+}
+
+/// The page that is filled for each bucket.
+struct Lanes<'a> {
+    buckets: &'a Buckets,
+    all: Vec<Lane>,
+}
+
+#[derive(Clone, Default)]
+struct Lane {
+    /// Nothing or one page.
+    page: Vec<u8>,
+    stories: usize,
+    /// Bytes of their ids.
+    bytes: usize,
+}
+
+impl<'a> Lanes<'a> {
+    fn of(buckets: &'a Buckets) -> Self {
+        Lanes { buckets, all: vec![Lane::default(); buckets.all.len()] }
+    }
+
+    fn push(&mut self, key: u64, index: u64, ids: &[u8]) -> Result<()> {
+        let bucket = self.buckets.index(key);
+        let more = ids.len() + ENTRY;
+        if more > PAGE_BYTES - HEADER {
+            let mut lane = Lane { page: vec![0; (HEADER + more).next_multiple_of(PAGE_BYTES)], ..Lane::default() };
+            lane.push(key, index, ids);
+            return self.buckets.put(bucket, &mut lane);
+        }
+        let lane = &mut self.all[bucket];
+        if HEADER + lane.bytes + lane.stories * ENTRY + more > PAGE_BYTES {
+            stage::interrupt::check(KEPT)?;
+            self.buckets.put(bucket, lane)?;
+        }
+        lane.page.resize(PAGE_BYTES, 0);
+        lane.push(key, index, ids);
+        Ok(())
+    }
+
+    fn end(&mut self) -> Result<()> {
+        self.all.iter_mut().enumerate().try_for_each(|(bucket, lane)| self.buckets.put(bucket, lane))
+    }
+}
+
+impl Lane {
+    /// A story for which there is room.
+    fn push(&mut self, key: u64, index: u64, ids: &[u8]) {
+        let at = HEADER + self.bytes;
+        self.page[at..at + ids.len()].copy_from_slice(ids);
+        self.bytes += ids.len();
+        self.stories += 1;
+        let entry = self.page.len() - self.stories * ENTRY;
+        for (i, number) in [key, index, ids.len() as u64].into_iter().enumerate() {
+            self.page[entry + 8 * i..entry + 8 * (i + 1)].copy_from_slice(&number.to_le_bytes());
+        }
+    }
 }
 
 /// One level of buckets. Those on disk are removed with their folder when dropped.
@@ -195,6 +253,7 @@ struct Buckets {
 
 struct Bucket {
     place: Place,
+    /// Of ids and entries, without the room that pages leave.
     bytes: u64,
     stories: u64,
 }
@@ -225,24 +284,29 @@ impl Buckets {
         (key << self.shift).checked_shr(64 - self.bits).unwrap_or(0) as usize
     }
 
-    /// Appends whole stories with their headers.
-    fn put(&self, index: usize, stories: &[u8], count: u64) -> Result<()> {
-        if stories.is_empty() {
+    /// Appends the page of a lane, which may then be filled again.
+    fn put(&self, index: usize, lane: &mut Lane) -> Result<()> {
+        let Lane { page, stories, bytes } = lane;
+        if *stories == 0 {
             return Ok(());
         }
+        let pages = (page.len() / PAGE_BYTES) as u64;
+        page[..8].copy_from_slice(&pages.to_le_bytes());
+        page[8..HEADER].copy_from_slice(&(*stories as u64).to_le_bytes());
         let mut bucket = self.lock(index);
-        bucket.bytes += stories.len() as u64;
-        bucket.stories += count;
+        bucket.bytes += (*bytes + *stories * ENTRY) as u64;
+        bucket.stories += *stories as u64;
         match &mut bucket.place {
-            Place::Memory(all) => all.extend_from_slice(stories),
+            Place::Memory(all) => all.extend_from_slice(page),
             Place::Disk(path, file) => {
                 let file = match file {
                     Some(file) => file,
                     None => file.insert(File::create(&path).map_err(Failure::writing(path))?),
                 };
-                file.write_all(stories).map_err(Failure::writing(path))?;
+                file.write_all(page).map_err(Failure::writing(path))?;
             }
         }
+        (*stories, *bytes) = (0, 0);
         Ok(())
     }
 
@@ -255,85 +319,6 @@ impl Drop for Buckets {
     fn drop(&mut self) {
         if let Some(folder) = &self.folder {
             let _ = fs::remove_dir_all(folder);
-        }
-    }
-}
-
-/// The file, hashed and written by a thread of its own, and synced by another while more is written. Dropped before
-/// [`end`](Self::end), it leaves nothing.
-struct Output {
-    pieces: Option<SyncSender<Vec<u8>>>,
-    /// Pieces that have been written, to be filled again.
-    empty: Mutex<Receiver<Vec<u8>>>,
-    writer: Option<JoinHandle<Result<AtomicFile>>>,
-    piece: Vec<u8>,
-}
-
-impl Output {
-    fn new(mut file: AtomicFile) -> Result<Self> {
-        let (pieces, waiting) = sync_channel::<Vec<u8>>(PIECES);
-        let (done, empty) = sync_channel(PIECES + 1);
-        let (handle, path) = (file.handle()?, file.path().to_owned());
-        let writer = std::thread::spawn(move || {
-            let (written, to_sync) = sync_channel::<()>(1);
-            let syncer = std::thread::spawn(move || to_sync.iter().try_for_each(|()| handle.sync_data()));
-            let mut unsynced = 0;
-            for mut piece in waiting {
-                stage::interrupt::check(KEPT)?;
-                file.put(&piece)?;
-                unsynced += piece.len();
-                if unsynced >= SYNC_BYTES && written.try_send(()).is_ok() {
-                    unsynced = 0;
-                }
-                piece.clear();
-                let _ = done.try_send(piece);
-            }
-            drop(written);
-            let synced = syncer.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-            synced.map_err(Failure::writing(&path))?;
-            Ok(file)
-        });
-        Ok(Output { pieces: Some(pieces), empty: Mutex::new(empty), writer: Some(writer), piece: Vec::with_capacity(PIECE_BYTES) })
-    }
-
-    fn put(&mut self, ids: &[u8], eos: &[u8]) -> Result<()> {
-        if self.piece.len() + ids.len() + eos.len() > PIECE_BYTES && !self.piece.is_empty() {
-            let empty = self.empty.get_mut().unwrap_or_else(|e| e.into_inner());
-            let next = empty.try_recv().unwrap_or_else(|_| Vec::with_capacity(PIECE_BYTES));
-            self.hand_over(next)?;
-        }
-        self.piece.extend_from_slice(ids);
-        self.piece.extend_from_slice(eos);
-        Ok(())
-    }
-
-    fn hand_over(&mut self, next: Vec<u8>) -> Result<()> {
-        let piece = std::mem::replace(&mut self.piece, next);
-        match self.pieces.as_ref().map(|pieces| pieces.send(piece)) {
-            Some(Ok(())) => Ok(()),
-            // The writer ended early: it knows why.
-            _ => self.join().and(Err(Failure::try_again("writing ended early\n  remedy: run the same command again"))),
-        }
-    }
-
-    fn end(&mut self) -> Result<AtomicFile> {
-        self.hand_over(Vec::new())?;
-        self.join()
-    }
-
-    fn join(&mut self) -> Result<AtomicFile> {
-        self.pieces = None;
-        let gone = || Failure::try_again("writing ended early\n  remedy: run the same command again");
-        let writer = self.writer.take().ok_or_else(gone)?;
-        writer.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-    }
-}
-
-impl Drop for Output {
-    fn drop(&mut self) {
-        self.pieces = None;
-        if let Some(writer) = self.writer.take() {
-            drop(writer.join()); // with the file, which is then removed
         }
     }
 }
@@ -379,6 +364,12 @@ mod tests {
         fs::read(&path).unwrap()
     }
 
+    /// Short ones, and some that take a page or several.
+    fn long_stories() -> Vec<Vec<u32>> {
+        let ids = |i: u32| [0, 1, 500, 16_000, 32_742, 32_743, 32_748, 32_749, 40_000, 200_000][i as usize % 10] + i / 10;
+        (0..60).map(|i| (0..ids(i)).map(|j| 1 + (i * 7 + j) % 60_000).collect()).collect()
+    }
+
     fn stories() -> Vec<Vec<u32>> {
         (0..3000u32).map(|i| (0..i % 11).map(|j| 1 + (i * 7 + j) % 60_000).collect()).collect()
     }
@@ -391,6 +382,14 @@ mod tests {
                 assert!(pack(&stories(), dtype, Some(1), limit) == whole, "{limit} bytes a bucket");
             }
             assert_ne!(whole, pack(&stories(), dtype, Some(2), 1 << 30));
+            let whole = pack(&long_stories(), dtype, Some(1), 1 << 30);
+            for limit in [1_000_000, 100_000, 1] {
+                assert!(pack(&long_stories(), dtype, Some(1), limit) == whole, "{limit} bytes a bucket");
+            }
+            let mut expected: Vec<(u64, Vec<u32>)> =
+                (0..).zip(long_stories()).map(|(i, ids)| (Random::new(1, "order", i).u64(), ids)).collect();
+            expected.sort();
+            assert!(whole == expected.iter().flat_map(|(_, ids)| as_bytes(&[&ids[..], &[0]].concat(), dtype)).collect::<Vec<u8>>());
         }
     }
 

@@ -1,7 +1,10 @@
 //! Files that are either whole under their final name or not there at all.
 use std::fs::{self, File};
-use std::io::{self, BufWriter, Read, Write};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread::JoinHandle;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -17,13 +20,163 @@ pub struct FileRecord {
     pub sha256: String,
 }
 
-/// Writes beside the final place (`NAME.partial`), hashes on the way, and on [`commit`](Self::commit) syncs,
-/// renames and syncs the folder. Dropped before that, it removes what it wrote.
+/// Bytes that are hashed and written together.
+const PIECE_BYTES: usize = 1 << 20;
+/// Pieces that may wait for each thread.
+const PIECES: usize = 1;
+/// Bytes written between two syncs: the disk works while the processor does.
+const SYNC_BYTES: usize = 16 << 20;
+
+/// A file written behind its maker's back: one thread hashes the pieces, another writes them, a third has them synced,
+/// while the next is made. What fits into one piece takes no thread. Errors come with a later call.
+pub struct WriteBehind {
+    file: File,
+    piece: Vec<u8>,
+    state: State,
+}
+
+enum State {
+    /// No more than one piece so far.
+    Small(Sha256),
+    Large(Threads),
+    /// Ended, or an error has been told.
+    Over,
+}
+
+struct Threads {
+    pieces: SyncSender<Vec<u8>>,
+    /// Pieces that have been written, to be filled again.
+    empty: Mutex<Receiver<Vec<u8>>>,
+    hashing: JoinHandle<Sha256>,
+    writing: JoinHandle<io::Result<()>>,
+}
+
+impl WriteBehind {
+    /// Appends to what `file` holds; `hasher` has seen that.
+    pub fn new(file: File, hasher: Sha256) -> Self {
+        WriteBehind { file, piece: Vec::new(), state: State::Small(hasher) }
+    }
+
+    pub fn put(&mut self, mut bytes: &[u8]) -> io::Result<()> {
+        if matches!(self.state, State::Over) {
+            return Err(over());
+        }
+        while !bytes.is_empty() {
+            if self.piece.len() == PIECE_BYTES {
+                self.hand_over()?;
+            }
+            let (now, later) = bytes.split_at(bytes.len().min(PIECE_BYTES - self.piece.len()));
+            self.piece.extend_from_slice(now);
+            bytes = later;
+        }
+        Ok(())
+    }
+
+    /// Has what was put so far written now: for bytes that come slowly, of which a kill should cost few.
+    pub fn hurry(&mut self) -> io::Result<()> {
+        if self.piece.is_empty() { Ok(()) } else { self.hand_over() }
+    }
+
+    fn hand_over(&mut self) -> io::Result<()> {
+        if let State::Small(hasher) = &mut self.state {
+            self.state = State::Large(Threads::start(self.file.try_clone()?, std::mem::take(hasher)));
+        }
+        let State::Large(threads) = &mut self.state else { return Err(over()) };
+        let empty = threads.empty.get_mut().unwrap_or_else(|e| e.into_inner());
+        let next = empty.try_recv().unwrap_or_else(|_| Vec::with_capacity(PIECE_BYTES));
+        match threads.pieces.send(std::mem::replace(&mut self.piece, next)) {
+            Ok(()) => Ok(()),
+            // A thread ended early: it knows why.
+            Err(_) => self.end().and(Err(io::Error::other("writing ended early"))),
+        }
+    }
+
+    /// Everything is in the file, though not yet on the disk, when this returns; it may be called once.
+    pub fn end(&mut self) -> io::Result<Sha256> {
+        if matches!(self.state, State::Large(_)) {
+            self.hurry()?;
+        }
+        match std::mem::replace(&mut self.state, State::Over) {
+            State::Small(mut hasher) => {
+                hasher.update(&self.piece);
+                self.file.write_all(&self.piece)?;
+                Ok(hasher)
+            }
+            State::Large(threads) => threads.join(),
+            State::Over => Err(over()),
+        }
+    }
+
+    pub fn file(&self) -> &File {
+        &self.file
+    }
+}
+
+fn over() -> io::Error {
+    io::Error::other("the file has ended")
+}
+
+impl Drop for WriteBehind {
+    fn drop(&mut self) {
+        if let State::Large(threads) = std::mem::replace(&mut self.state, State::Over) {
+            let _ = threads.join();
+        }
+    }
+}
+
+impl Threads {
+    fn start(mut file: File, mut hasher: Sha256) -> Self {
+        let (pieces, to_hash) = sync_channel::<Vec<u8>>(PIECES);
+        let (hashed, to_write) = sync_channel::<Vec<u8>>(PIECES);
+        let (written, empty) = sync_channel(2 * PIECES + 3);
+        let hashing = std::thread::spawn(move || {
+            for piece in to_hash {
+                hasher.update(&piece);
+                if hashed.send(piece).is_err() {
+                    break;
+                }
+            }
+            hasher
+        });
+        let writing = std::thread::spawn(move || {
+            let (mut unsynced, mut syncing) = (0, None);
+            for mut piece in to_write {
+                file.write_all(&piece)?;
+                unsynced += piece.len();
+                piece.clear();
+                let _ = written.try_send(piece);
+                if unsynced < SYNC_BYTES {
+                    continue;
+                }
+                if syncing.is_none() {
+                    let (file, (ask, asked)) = (file.try_clone()?, sync_channel::<()>(1));
+                    syncing = Some((ask, std::thread::spawn(move || asked.iter().try_for_each(|()| file.sync_data()))));
+                }
+                if syncing.as_ref().is_some_and(|(ask, _)| ask.try_send(()).is_ok()) {
+                    unsynced = 0;
+                }
+            }
+            let Some((ask, syncing)) = syncing else { return Ok(()) };
+            drop(ask);
+            syncing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        });
+        Threads { pieces, empty: Mutex::new(empty), hashing, writing }
+    }
+
+    fn join(self) -> io::Result<Sha256> {
+        drop(self.pieces);
+        let hasher = self.hashing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        self.writing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+        Ok(hasher)
+    }
+}
+
+/// Writes beside the final place (`NAME.partial`) and hashes on the way, both [behind](WriteBehind) the caller's back, and
+/// on [`commit`](Self::commit) syncs, renames and syncs the folder. Dropped before that, it removes what it wrote.
 pub struct AtomicFile {
     path: PathBuf,
     temporary: PathBuf,
-    writer: Option<BufWriter<File>>,
-    hasher: Sha256,
+    writer: Option<WriteBehind>,
     bytes: u64,
 }
 
@@ -36,13 +189,7 @@ impl AtomicFile {
         name.push(".partial");
         let temporary = path.with_file_name(name);
         let file = File::create(&temporary).map_err(Failure::writing(&temporary))?;
-        Ok(AtomicFile {
-            path: path.to_owned(),
-            temporary,
-            writer: Some(BufWriter::with_capacity(1 << 20, file)),
-            hasher: Sha256::new(),
-            bytes: 0,
-        })
+        Ok(AtomicFile { path: path.to_owned(), temporary, writer: Some(WriteBehind::new(file, Sha256::new())), bytes: 0 })
     }
 
     /// Writes a small file whole.
@@ -62,55 +209,43 @@ impl AtomicFile {
         &self.path
     }
 
-    /// Another handle of what is being written, for a thread that syncs it meanwhile. What its syncs report is not
-    /// reported again by [`commit`](Self::commit).
-    pub fn handle(&self) -> Result<File> {
-        let file = self.writer.as_ref().map(|writer| writer.get_ref().try_clone());
-        file.unwrap_or_else(|| Err(io::Error::other("already committed"))).map_err(Failure::writing(&self.path))
-    }
-
-    pub fn bytes_written(&self) -> u64 {
-        self.bytes
-    }
-
     /// The file is on disk under its final name when this returns.
     pub fn commit(mut self) -> Result<FileRecord> {
-        let writer = self.writer.take().expect("commit consumes the writer, which only commit takes");
-        let publish = || -> io::Result<()> {
-            let file = writer.into_inner().map_err(io::IntoInnerError::into_error)?;
-            file.sync_all()?;
-            drop(file);
+        let mut writer = self.writer.take().expect("commit consumes the writer, which only commit takes");
+        let mut publish = || -> io::Result<Sha256> {
+            let hasher = writer.end()?;
+            writer.file().sync_all()?;
             fs::rename(&self.temporary, &self.path)?;
-            sync_folder(&self.path)
+            sync_folder(&self.path)?;
+            Ok(hasher)
         };
         let result = publish().map_err(Failure::writing(&self.path));
         if result.is_err() {
             let _ = fs::remove_file(&self.temporary);
         }
-        result?;
         let name = self.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        Ok(FileRecord { name, bytes: self.bytes, sha256: hex(&std::mem::take(&mut self.hasher).finalize()) })
+        Ok(FileRecord { name, bytes: self.bytes, sha256: hex(&result?.finalize()) })
     }
 }
 
 impl Write for AtomicFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let writer = self.writer.as_mut().ok_or_else(|| io::Error::other("already committed"))?;
-        let written = writer.write(bytes)?;
-        self.hasher.update(&bytes[..written]);
-        self.bytes += written as u64;
-        Ok(written)
+        writer.put(bytes)?;
+        self.bytes += bytes.len() as u64;
+        Ok(bytes.len())
     }
 
+    /// Nothing to do: what has been taken is written by [`commit`](Self::commit) at the latest.
     fn flush(&mut self) -> io::Result<()> {
-        self.writer.as_mut().map_or(Ok(()), BufWriter::flush)
+        Ok(())
     }
 }
 
 impl Drop for AtomicFile {
     fn drop(&mut self) {
         if let Some(writer) = self.writer.take() {
-            drop(writer.into_parts()); // discards the buffer: nothing more is wanted on disk
+            drop(writer); // its threads end first
             let _ = fs::remove_file(&self.temporary);
         }
     }
@@ -146,20 +281,25 @@ pub fn hex(bytes: &[u8]) -> String {
     })
 }
 
-/// SHA-256 and length of a file, read in 1 MiB pieces.
+/// SHA-256 and length of a file.
 pub fn hash_file(path: &Path) -> Result<FileRecord> {
+    let (hasher, bytes) = hash_content(path)?;
+    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    Ok(FileRecord { name, bytes, sha256: hex(&hasher.finalize()) })
+}
+
+/// A hasher that has seen a file, read in 1 MiB pieces, and its length: what is appended may be hashed on.
+pub fn hash_content(path: &Path) -> Result<(Sha256, u64)> {
     let mut file = File::open(path).map_err(Failure::reading(path))?;
     let (mut hasher, mut buffer, mut bytes) = (Sha256::new(), vec![0u8; 1 << 20], 0);
     loop {
         let n = file.read(&mut buffer).map_err(Failure::reading(path))?;
         if n == 0 {
-            break;
+            return Ok((hasher, bytes));
         }
         hasher.update(&buffer[..n]);
         bytes += n as u64;
     }
-    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    Ok(FileRecord { name, bytes, sha256: hex(&hasher.finalize()) })
 }
 
 /// SHA-256 of bytes in memory, as the manifests write it.
@@ -200,5 +340,42 @@ mod tests {
         assert_eq!(record.sha256, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
         assert_eq!(record, hash_file(&path).unwrap());
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn files_of_many_pieces_hold_what_was_put_and_go_on_where_they_ended() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.bin");
+        let content: Vec<u8> = (0..2 * SYNC_BYTES + 12_345).map(|i| (i * 7 % 251) as u8).collect();
+        for length in [0, 1, PIECE_BYTES - 1, PIECE_BYTES, PIECE_BYTES + 1, content.len()] {
+            let mut file = AtomicFile::create(&path).unwrap();
+            content[..length].chunks(700_001).for_each(|bytes| file.put(bytes).unwrap());
+            let record = file.commit().unwrap();
+            assert!(fs::read(&path).unwrap() == content[..length], "{length} bytes");
+            assert_eq!((record.bytes, &record), (length as u64, &hash_file(&path).unwrap()));
+        }
+        let first = PIECE_BYTES + 7;
+        fs::write(&path, &content[..first]).unwrap();
+        let (hasher, bytes) = hash_content(&path).unwrap();
+        assert_eq!(bytes, first as u64);
+        let mut file = WriteBehind::new(fs::OpenOptions::new().append(true).open(&path).unwrap(), hasher);
+        file.put(&content[first..first + 9]).unwrap();
+        file.hurry().and_then(|()| file.put(&content[first + 9..])).unwrap();
+        assert_eq!(hex(&file.end().unwrap().finalize()), sha256(&content));
+        assert!(fs::read(&path).unwrap() == content && file.end().is_err());
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn a_full_disk_is_told_by_a_later_call() {
+        let full = || fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let mut file = WriteBehind::new(full(), Sha256::new());
+        let piece = vec![0; PIECE_BYTES];
+        let error = (0..20).find_map(|_| file.put(&piece).err()).unwrap();
+        assert_eq!(error.kind(), io::ErrorKind::StorageFull);
+        assert!(file.put(&piece).is_err() && file.end().is_err());
+        let mut small = WriteBehind::new(full(), Sha256::new());
+        small.put(b"abc").unwrap();
+        assert_eq!(small.end().unwrap_err().kind(), io::ErrorKind::StorageFull);
     }
 }

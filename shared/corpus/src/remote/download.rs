@@ -2,15 +2,19 @@
 //!
 //! `NAME.partial` holds what has arrived, `NAME.partial.etag` which state of which file it belongs to. A wrong hash is
 //! tried once more from the start if the file had been put together from several answers; from one answer it is final.
-use std::fs::{self, File, OpenOptions};
-use std::io::Write;
+use std::fs::{self, OpenOptions};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
-use stage::{AtomicFile, Failure, FileRecord, Progress, Result, hash_file, remove_if_present};
+use sha2::{Digest, Sha256};
+use stage::{AtomicFile, Failure, FileRecord, Progress, Result, WriteBehind, hash_content, remove_if_present};
 
 use super::{Body, Network, RemoteFile, Trouble};
+
+/// What arrived is given to the file after this long, however little it is: a kill costs no more.
+const LONGEST_UNWRITTEN: Duration = Duration::from_millis(200);
 
 /// Progress over several files whose lengths become known one by one: the total is estimated from those seen.
 pub struct Meter {
@@ -76,8 +80,9 @@ pub fn forget_note(partial: &Path) -> Result<()> {
 pub fn download(network: &Network, file: &dyn RemoteFile, partial: &Path, meter: &Meter) -> Result<FileRecord> {
     let mut second = false;
     loop {
-        let (note, joined) = transfer(network, file, partial, meter)?;
-        let record = hash_file(partial)?;
+        let (note, joined, (hasher, bytes)) = transfer(network, file, partial, meter)?;
+        let name = partial.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let record = FileRecord { name, bytes, sha256: stage::hex(&hasher.finalize()) };
         let length = note.bytes.or(file.published().bytes);
         let found = match (&note.sha256, length) {
             (_, Some(bytes)) if bytes != record.bytes => format!("{} bytes arrived", record.bytes),
@@ -100,8 +105,11 @@ pub fn download(network: &Network, file: &dyn RemoteFile, partial: &Path, meter:
     }
 }
 
+/// A hasher that has seen the first so many bytes of a partial file.
+type Hashed = (Sha256, u64);
+
 /// Bytes until the end, over as many connections as it takes. True when they came in more than one answer.
-fn transfer(network: &Network, file: &dyn RemoteFile, partial: &Path, meter: &Meter) -> Result<(Note, bool)> {
+fn transfer(network: &Network, file: &dyn RemoteFile, partial: &Path, meter: &Meter) -> Result<(Note, bool, Hashed)> {
     let address = file.address();
     let mut note: Note = fs::read(note_path(partial)).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default();
     if note.address != address {
@@ -109,6 +117,8 @@ fn transfer(network: &Network, file: &dyn RemoteFile, partial: &Path, meter: &Me
     }
     let mut patience = network.patience();
     let (mut joined, mut counted, mut furthest) = (false, false, 0);
+    // Of what arrived in this run; what an earlier one left is hashed when more is appended to it.
+    let mut hashed: Option<Hashed> = None;
     loop {
         network.cancel.check()?;
         let have = if note.can_resume() { fs::metadata(partial).map_or(0, |metadata| metadata.len()) } else { 0 };
@@ -117,7 +127,8 @@ fn transfer(network: &Network, file: &dyn RemoteFile, partial: &Path, meter: &Me
                 meter.saw(have);
                 meter.progress.skip(have);
             }
-            return Ok((note, true));
+            let hashed = hashed.filter(|(_, bytes)| *bytes == have).map_or_else(|| hash_content(partial), Ok)?;
+            return Ok((note, true, hashed));
         }
         let mut body = match file.get(have, None, note.etag.as_deref().filter(|_| have > 0)) {
             Ok(body) => body,
@@ -164,7 +175,13 @@ fn transfer(network: &Network, file: &dyn RemoteFile, partial: &Path, meter: &Me
             remove_if_present(partial)?; // before the note: old bytes must not look like this file's
         }
         AtomicFile::write(&note_path(partial), &text)?;
-        let arrived = append(network, partial, &mut body, meter);
+        let start = match hashed.take().filter(|(_, bytes)| *bytes == body.from) {
+            _ if body.from == 0 => (Sha256::new(), 0),
+            Some(hashed) => hashed,
+            None => hash_content(partial)?,
+        };
+        let arrived;
+        (arrived, hashed) = append(network, partial, &mut body, meter, start);
         // Patience starts anew only where the download got further: a server that always breaks at the same byte ends it.
         let length = fs::metadata(partial).map_or(0, |metadata| metadata.len());
         if length > furthest {
@@ -172,7 +189,10 @@ fn transfer(network: &Network, file: &dyn RemoteFile, partial: &Path, meter: &Me
             patience.renew();
         }
         match arrived {
-            Ok(()) if note.bytes.is_none_or(|bytes| bytes <= length) => return Ok((note, joined)),
+            Ok(()) if note.bytes.is_none_or(|bytes| bytes <= length) => {
+                let hashed = hashed.filter(|(_, bytes)| *bytes == length).map_or_else(|| hash_content(partial), Ok)?;
+                return Ok((note, joined, hashed));
+            }
             Ok(()) => {
                 patience.after(address, Trouble::Again(format!("the body ended at {length} of {} bytes", note.bytes.unwrap_or(0)), None))?
             }
@@ -181,14 +201,37 @@ fn transfer(network: &Network, file: &dyn RemoteFile, partial: &Path, meter: &Me
     }
 }
 
-/// Writes what arrives.
-fn append(network: &Network, partial: &Path, body: &mut Body, meter: &Meter) -> Result<(), Trouble> {
+/// Writes and hashes what arrives behind what is there, of which `hashed` has seen all. Without a hasher in return it is
+/// not known what the file holds.
+fn append(
+    network: &Network,
+    partial: &Path,
+    body: &mut Body,
+    meter: &Meter,
+    (hasher, mut bytes): Hashed,
+) -> (Result<(), Trouble>, Option<Hashed>) {
     let stop = |error: std::io::Error| Trouble::Stop(Failure::writing(partial)(error));
-    let mut file: File = OpenOptions::new().create(true).append(true).open(partial).map_err(stop)?;
-    while let Some(bytes) = (body.next)()? {
-        file.write_all(&bytes).map_err(stop)?;
-        meter.progress.add(bytes.len() as u64);
-        network.cancel.check().map_err(Trouble::Stop)?;
+    let mut file = match OpenOptions::new().create(true).append(true).open(partial) {
+        Ok(file) => WriteBehind::new(file, hasher),
+        Err(error) => return (Err(stop(error)), None),
+    };
+    let mut written = Instant::now();
+    let mut receive = || -> Result<(), Trouble> {
+        while let Some(piece) = (body.next)()? {
+            file.put(&piece).map_err(stop)?;
+            if written.elapsed() > LONGEST_UNWRITTEN {
+                file.hurry().map_err(stop)?;
+                written = Instant::now();
+            }
+            bytes += piece.len() as u64;
+            meter.progress.add(piece.len() as u64);
+            network.cancel.check().map_err(Trouble::Stop)?;
+        }
+        Ok(())
+    };
+    let received = receive();
+    match file.end() {
+        Ok(hasher) => (received, Some((hasher, bytes))),
+        Err(error) => (received.and(Err(stop(error))), None),
     }
-    Ok(())
 }

@@ -48,7 +48,7 @@ pub fn make(tasks: &[Task], tokenizer: &Tokenizer, threads: usize, progress: &Pr
         shards.resize(row_groups.len(), index);
     }
     let (finish, unfinished) = sync_channel(FINISHERS);
-    let line = Line {
+    let shared = Shared {
         tasks,
         tokenizer,
         dtype: Dtype::of(tokenizer.vocab_size().into()),
@@ -66,24 +66,25 @@ pub fn make(tasks: &[Task], tokenizer: &Tokenizer, threads: usize, progress: &Pr
     std::thread::scope(|scope| {
         for _ in 0..FINISHERS.min(tasks.len()) {
             let unfinished = unfinished.clone();
-            scope.spawn(|| line.finish(unfinished));
+            scope.spawn(|| shared.finish(unfinished));
         }
         drop(unfinished); // without a finisher left, sending fails instead of waiting
         for _ in 1..threads {
             let finish = finish.clone();
-            scope.spawn(|| line.note(line.work(finish)));
+            scope.spawn(|| shared.note(shared.work(finish)));
         }
-        line.note(line.write_empty(&finish).and_then(|()| line.work(finish)));
+        shared.note(shared.write_empty(&finish).and_then(|()| shared.work(finish)));
     });
-    if let Some(failure) = line.failure.into_inner().unwrap_or_else(|e| e.into_inner()) {
+    if let Some(failure) = shared.failure.into_inner().unwrap_or_else(|e| e.into_inner()) {
         return Err(failure);
     }
-    let results = line.results.into_inner().unwrap_or_else(|e| e.into_inner());
+    let results = shared.results.into_inner().unwrap_or_else(|e| e.into_inner());
     let missing = || Failure::try_again("a shard was not finished\n  remedy: run the same command again");
     results.into_iter().map(|result| result.ok_or_else(missing)).collect()
 }
 
-struct Line<'a> {
+/// What the threads work on together.
+struct Shared<'a> {
     tasks: &'a [Task<'a>],
     tokenizer: &'a Tokenizer,
     dtype: Dtype,
@@ -123,7 +124,7 @@ impl Waiting {
 
 type Unfinished = (usize, ShardWriter);
 
-impl Line<'_> {
+impl Shared<'_> {
     /// Shards that get no story are files, too.
     fn write_empty(&self, finish: &SyncSender<Unfinished>) -> Result<()> {
         for (index, task) in self.tasks.iter().enumerate().filter(|(_, task)| task.stories() == 0) {
