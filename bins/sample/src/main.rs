@@ -1,4 +1,6 @@
 //! A trained model and prompts to stories.
+mod export;
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -12,16 +14,20 @@ use training::{Engine, Manner, Wanted, failed, open_model, print, tell};
 #[derive(Parser)]
 #[command(
     version,
+    args_conflicts_with_subcommands = true,
     after_help = "\
 Reads OUT/run/final and prints stories on stdout.
 
 Examples:
   sample --prompt 'Lily found a big' --n 3
   sample --temperature 0 --json > stories.jsonl
+  sample export --type q8_0 bedtime.gguf
 
 Exit codes: 0 done, 2 wrong usage or settings, 3 bad input, 4 may work if tried again, 130 interrupted"
 )]
 struct Args {
+    #[command(subcommand)]
+    command: Option<Command>,
     #[command(flatten)]
     common: stage::Common,
     #[command(flatten)]
@@ -32,6 +38,11 @@ struct Args {
     /// One JSON object per story: prompt, text, tokens, ended
     #[arg(long)]
     json: bool,
+}
+
+#[derive(clap::Subcommand)]
+enum Command {
+    Export(export::Export),
 }
 
 /// Each flag is short for the key of the same name in [sample].
@@ -71,7 +82,10 @@ fn main() -> ExitCode {
 }
 
 fn run() -> anyhow::Result<()> {
-    let Args { common, flags, model: folder, json } = Args::parse();
+    let Args { command, common, flags, model: folder, json } = Args::parse();
+    if let Some(Command::Export(export)) = command {
+        return export.run();
+    }
     let stage = common.open("sample", "sample", &flags)?;
     stage.use_threads()?;
     let opened = open_model(&stage, folder.as_deref())?;

@@ -186,16 +186,10 @@ impl Model {
         for (inputs, targets) in inputs.chunks(self.rows).zip(targets.chunks(self.rows)) {
             let pass = self.upload(inputs, targets);
             let normed = self.forward(pass);
-            for (start, rows) in self.chunks(pass) {
-                let logits = self.logits_of(normed, start, rows);
-                self.kernels.cross_entropy_forward(
-                    self.config.vocab_size,
-                    logits,
-                    self.targets.slice(start, rows),
-                    self.losses.slice(start, rows),
-                );
-            }
-            losses.extend(self.kernels.download(self.losses.slice(0, pass.rows))?);
+            let Config { d_model: d, vocab_size: vocab, .. } = self.config;
+            let (head, losses_of) = (self.low.range(&self.table.head), self.losses.slice(0, pass.rows));
+            self.kernels.head_loss_forward(vocab, d, normed, head, self.logits, self.targets.slice(0, pass.rows), losses_of);
+            losses.extend(self.kernels.download(losses_of)?);
         }
         Ok(losses)
     }

@@ -139,7 +139,10 @@ impl Weights {
     }
 
     /// Refuses tensors that the model lacks, and those that it has no place for.
-    fn check(&self, llama: &Llama) -> Result<()> {
+    ///
+    /// # Errors
+    /// Exit code 3, naming the tensor.
+    pub fn check(&self, llama: &Llama) -> Result<()> {
         let expected = Self::expected(llama);
         for (name, shape) in &expected {
             self.entry(name, shape)?;
@@ -156,27 +159,14 @@ impl Weights {
         }
     }
 
-    /// All weights in the flat layout of [`TensorTable`], each head of keys and values once for every query head it serves.
+    /// All weights in the flat layout of [`TensorTable`], as [`flatten`] makes it.
     ///
     /// # Errors
     /// Exit code 3, naming the tensor that is missing, too much, of another shape, or no number.
     pub fn load(&self, llama: &Llama) -> Result<Vec<f32>> {
         self.check(llama)?;
         let (config, table) = (&llama.config, TensorTable::new(&llama.config));
-        let (group, head) = (config.n_head / llama.n_kv_head, config.head_width() * config.d_model);
-        let mut flat = vec![0.0; table.len];
-        for (tensor, (name, shape)) in table.tensors.iter().zip(Self::expected(llama)) {
-            let out = &mut flat[tensor.range()];
-            if group == 1 || !is_shared(&name) {
-                self.read(&name, &shape, out)?;
-                continue;
-            }
-            let mut shared = vec![0.0; shape.iter().product()];
-            self.read(&name, &shape, &mut shared)?;
-            for (i, out) in out.chunks_exact_mut(head).enumerate() {
-                out.copy_from_slice(&shared[i / group * head..][..head]);
-            }
-        }
+        let flat = flatten(llama, |name, shape, out| self.read(name, shape, out))?;
         if config.tied && self.entries.contains_key(HEAD) {
             let mut written = vec![0.0; table.head.len()];
             self.read(HEAD, &[config.vocab_size, config.d_model], &mut written)?;
@@ -187,6 +177,30 @@ impl Weights {
         }
         Ok(flat)
     }
+}
+
+/// The flat layout of [`TensorTable`] from tensors in a file's shapes, each head of keys and values once for every query head
+/// it serves. `read` gives a tensor by its name and shape.
+///
+/// # Errors
+/// Those of `read`.
+pub fn flatten(llama: &Llama, read: impl Fn(&str, &[usize], &mut [f32]) -> Result<()>) -> Result<Vec<f32>> {
+    let (config, table) = (&llama.config, TensorTable::new(&llama.config));
+    let (group, head) = (config.n_head / llama.n_kv_head, config.head_width() * config.d_model);
+    let mut flat = vec![0.0; table.len];
+    for (tensor, (name, shape)) in table.tensors.iter().zip(Weights::expected(llama)) {
+        let out = &mut flat[tensor.range()];
+        if group == 1 || !is_shared(&name) {
+            read(&name, &shape, out)?;
+            continue;
+        }
+        let mut shared = vec![0.0; shape.iter().product()];
+        read(&name, &shape, &mut shared)?;
+        for (i, out) in out.chunks_exact_mut(head).enumerate() {
+            out.copy_from_slice(&shared[i / group * head..][..head]);
+        }
+    }
+    Ok(flat)
 }
 
 /// Keys and values, whose heads may be fewer in a file.

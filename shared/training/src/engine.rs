@@ -174,8 +174,13 @@ pub fn list_devices() -> String {
 
 /// Prints a result on stdout. A reader that leaves early has had enough: false.
 pub fn print(text: &str) -> Result<bool> {
+    print_bytes(text.as_bytes())
+}
+
+/// As [`print`], for a result that is no text.
+pub fn print_bytes(bytes: &[u8]) -> Result<bool> {
     let mut out = std::io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+    match out.write_all(bytes).and_then(|()| out.flush()) {
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(false),
         written => written.map(|()| true).map_err(|error| Failure::try_again(format!("stdout: {error}"))),
     }

@@ -330,7 +330,7 @@ impl Run {
         at.trainer.begin();
         for micro in 0..u64::from(t.accumulate) {
             sampler.batch(step, micro, &mut windows);
-            check_ids(&self.train, &windows, self.config.vocab_size)?;
+            check_ids(self.train.path(), &windows, self.config.vocab_size)?;
             at.trainer.accumulate(&windows, scale);
         }
         let ticket = at.trainer.update(AdamW {
