@@ -25,14 +25,16 @@ use sources::Text;
     after_help = "\
 Reads OUT/run/final and OUT/val.bin with its .json. Writes OUT/eval.json and prints it; tables go to stderr.
 
-Every token is scored once. Perplexity e^loss is the number of equally likely tokens the model hesitates between at each place,
-on average. Bits per byte do not depend on the tokenizer, so they compare models with different ones: one that has another
-tokenizer than val.bin scores the same stories in its own tokens. Intervals hold the middle 95 % of 1,000 draws of stories.
+Every token is scored once. Perplexity e^loss is the number of equally likely tokens the
+model hesitates between at each place, on average. Bits per byte do not depend on the
+tokenizer, so they compare models with different ones: one that has another tokenizer than
+val.bin scores the same stories in its own tokens. Intervals hold the middle 95 % of 1,000
+draws of stories, the same draws for every model.
 
 Examples:
   eval-ppl --config pipelines/quickstart.toml --stride 128
   eval-ppl --text news.txt --text poems.txt
-  eval-ppl --model out/a/run/final --model out/b/run/checkpoints/last.safetensors --model ~/llama-folder
+  eval-ppl --model out/a/run/final --model out/b/run/final --model ~/llama-folder
 
 Exit codes: 0 done, 2 wrong usage or settings, 3 bad input, 4 may work if tried again, 130 interrupted"
 )]
@@ -266,6 +268,9 @@ fn add_intervals(results: &mut [report::Result], bytes: Option<Vec<u64>>) {
     let Some(all) = all.filter(|all| !all.is_empty()) else { return };
     // The end of a bin's first story may be its first token, which is not scored.
     let stories = all.iter().map(|judged| judged.tally.stories.len()).min().unwrap_or(0);
+    if stories < 2 {
+        return; // one story says nothing of others
+    }
     let last = |len: usize| len - stories..len;
     let nats = |judged: &&Judged| {
         let all = &judged.tally.stories;

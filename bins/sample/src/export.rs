@@ -10,11 +10,12 @@ use training::open_model;
 /// Write the model as a GGUF file (llama.cpp, Ollama, LM Studio) or as a Hugging Face folder
 #[derive(clap::Args)]
 #[command(after_help = "\
-A GGUF file has the tokenizer in it, which has to be byte-level BPE with GPT-2's pattern, as train-tokenizer makes it.
-In q8_0, matrices whose rows are no multiple of 32 stay f16.
+A GGUF file has the tokenizer in it, which has to be byte-level BPE with GPT-2's pattern, as
+train-tokenizer makes it. In q8_0, matrices whose rows are no multiple of 32 stay f16.
 
-A checkpoint of llama2.c has no tokenizer that is read here: name the tokenizer.json that belongs to it. For its own models
-that is the one of Llama 2; with it the folder can be written, a GGUF file cannot.
+A checkpoint of llama2.c has no tokenizer that is read here: name the tokenizer.json that
+belongs to it. For its own models that is the one of Llama 2; with that a folder can be
+written, but no GGUF file.
 
 Examples:
   sample export --config pipelines/tinystories-3m.toml --type q8_0 bedtime.gguf
