@@ -7,7 +7,8 @@ use corpus::tokenizer::{Scratch, Tokenizer};
 use stage::{Failure, Result};
 use training::Ids;
 
-/// Stories in one tokenizer's ids, in memory: an end of story before the first, and after each. So every token is scored.
+/// Stories in one tokenizer's ids, in memory: an end of story after each, and before the first, where the tokenizer puts nothing
+/// else before a text. So every token is scored.
 pub struct Text {
     path: PathBuf,
     ids: Vec<u32>,
@@ -31,7 +32,8 @@ impl Ids for Text {
 
 impl Text {
     fn new(path: &Path, tokenizer: &Tokenizer) -> Self {
-        Text { path: path.to_owned(), ids: vec![tokenizer.eos()], bytes: Vec::new() }
+        let before = if tokenizer.prefix().is_empty() { vec![tokenizer.eos()] } else { tokenizer.prefix().to_vec() };
+        Text { path: path.to_owned(), ids: before, bytes: Vec::new() }
     }
 
     fn push(&mut self, story: &str, tokenizer: &Tokenizer, scratch: &mut Scratch) -> Result<()> {
