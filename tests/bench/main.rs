@@ -11,7 +11,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use compute::{AdamW, Cpu, Trainer};
+use compute::{AdamW, Cpu, Model, Trainer};
 use model::{Config, TensorTable, initial_weights};
 use serde_json::Value;
 use tests::Run;
@@ -42,6 +42,10 @@ fn main() {
         return data::encode_file(Path::new(file), Path::new(tokenizer));
     }
     let mut table = Table(Vec::new());
+    if std::env::var_os("BENCH_SCORING").is_some() {
+        scoring(&mut table);
+        return table.print();
+    }
     if std::env::var_os("BENCH_DATA").is_some() {
         data::rows(&mut table);
         return table.print();
@@ -49,6 +53,7 @@ fn main() {
     products(&mut table);
     let config = Config::new(&stage::config::Model::default(), 8000);
     steps(&mut table, config);
+    scoring(&mut table);
     memory(&mut table);
     stages(&mut table);
     data::rows(&mut table);
@@ -123,6 +128,43 @@ fn steps(table: &mut Table, config: Config) {
         let peer = median(&mut peer);
         table.row("same, PyTorch eager", peer, "tokens/s");
         table.row("ratio", own / peer, "x");
+    }
+}
+
+/// Scoring at stride = context, as `eval-ppl` does it, against training steps of the pipeline's batch, in alternation: medians.
+fn scoring(table: &mut Table) {
+    let small = stage::config::Model { n_layer: 5, n_head: 6, d_model: 192, d_mlp: 512, context: 256 };
+    for (name, section, vocab, batch) in [("3 M", small, 4000, 16), ("10 M", stage::config::Model::default(), 8000, 32)] {
+        let config = Config::new(&section, vocab);
+        let weights = initial_weights(&TensorTable::new(&config), 1);
+        let sequence = config.context;
+        let mut trainer = Trainer::new(Cpu::boxed(), config, &weights, batch, sequence).expect("the CPU engine has memory");
+        let mut model = Model::new(Cpu::boxed(), config, &weights, 16, sequence).expect("the CPU engine has memory");
+        let token = |i: usize| (i * 7919 % vocab) as u32;
+        let windows: Vec<u32> = (0..batch * (sequence + 1)).map(token).collect();
+        let (inputs, targets): (Vec<u32>, Vec<u32>) = (0..16 * sequence).map(|i| (token(i), token(i + 1))).unzip();
+        let mut train = || {
+            let scale = 1.0 / (batch * sequence) as f32;
+            trainer.begin();
+            trainer.accumulate(&windows, scale);
+            let decay_len = trainer.model.table.decay_len;
+            let constants = AdamW { learning_rate: 1e-4, beta1: 0.9, beta2: 0.95, eps: 1e-8, weight_decay: 0.1, decay_len, clip: 1.0 };
+            let ticket = trainer.update(constants);
+            assert!(trainer.metrics(ticket, scale, true).is_ok_and(|metrics| metrics.is_some()));
+        };
+        let mut score = || assert!(model.losses(&inputs, &targets).is_ok_and(|losses| losses.iter().all(|loss| loss.is_finite())));
+        let (mut of_training, mut of_scoring) = (Vec::new(), Vec::new());
+        train();
+        score();
+        for _ in 0..9 {
+            of_training.push((batch * sequence) as f64 / fastest(1, &mut train).as_secs_f64());
+            of_scoring.push((16 * sequence) as f64 / fastest(1, &mut score).as_secs_f64());
+            of_scoring.push((16 * sequence) as f64 / fastest(1, &mut score).as_secs_f64());
+        }
+        let (training, scoring) = (median(&mut of_training), median(&mut of_scoring));
+        table.row(&format!("training step, {name}, {batch} x {sequence}"), training, "tokens/s");
+        table.row(&format!("scoring, {name}, stride = context = {sequence}"), scoring, "tokens/s");
+        table.row(&format!("scoring against training, {name}"), scoring / training, "x");
     }
 }
 

@@ -1,7 +1,7 @@
 //! The whole step on the GPU: golden values of PyTorch, a run beside the CPU engine's, overflow, repetition, decoding.
 use compute::{AdamW, Cpu, Decoder, Gpu, Kernels, Metrics, Model, Precision, Row, Trainer, state};
 use model::{Config, TensorTable, initial_weights};
-use tests::golden::Golden;
+use tests::golden::{Folder, Golden};
 use tests::windows::Windows;
 
 use crate::lab::{assert_close, tokens};
@@ -9,6 +9,7 @@ use crate::{Bench, Case};
 
 pub const CASES: &[Case] = &[
     Case { name: "golden", run: golden },
+    Case { name: "elsewhere", run: elsewhere },
     Case { name: "training", run: training },
     Case { name: "overflow", run: overflow },
     Case { name: "same_bits", run: same_bits },
@@ -33,6 +34,27 @@ fn step(trainer: &mut Trainer, windows: &[u32], learning_rate: f32) -> Metrics {
     trainer.accumulate(windows, scale);
     let ticket = trainer.update(constants(trainer, learning_rate));
     trainer.metrics(ticket, scale, true).unwrap().unwrap()
+}
+
+/// Logits of models that transformers wrote: shared and untied heads, another theta and epsilon; whole windows and losses.
+fn elsewhere(bench: &Bench) {
+    let limit = match bench.precision {
+        Precision::F32 => 1e-4,
+        Precision::F16 => 2e-2,
+        Precision::Bf16 => 2e-1,
+    };
+    for name in ["llama_plain", "llama_shared"] {
+        let Folder { config, weights, tokens, logits } = Folder::open(name);
+        let mut model = Model::new(gpu(bench, &config), config, &weights, 2, config.context).unwrap();
+        let found = model.logits(&tokens).unwrap();
+        let worst = found.iter().zip(&logits).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        assert!(worst <= limit, "{name}: {worst}");
+        let mut own = Model::new(Cpu::boxed(), config, &weights, 2, config.context).unwrap();
+        let targets: Vec<u32> = tokens.iter().skip(1).chain([&0]).copied().collect();
+        let losses = [&mut model, &mut own].map(|model| model.losses(&tokens, &targets).unwrap());
+        let worst = losses[0].iter().zip(&losses[1]).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        assert!(worst <= limit, "{name}: losses {worst}");
+    }
 }
 
 /// Gradients, three updates and ten losses of PyTorch.
@@ -87,6 +109,7 @@ fn small() -> Config {
         context: 64,
         rms_eps: Config::RMS_EPS,
         rope_base: Config::ROPE_BASE,
+        tied: true,
     }
 }
 

@@ -1,27 +1,40 @@
-//! A trained model and val.bin to eval.json: how well it foresees stories it has not read.
-use std::path::PathBuf;
+//! Trained models and val.bin to eval.json: how well they foresee stories they have not read.
+mod report;
+mod sources;
+
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use anyhow::Context;
 use clap::Parser;
 use compute::Model;
 use corpus::bin::Bin;
+use corpus::tokenizer::Tokenizer;
 use serde::Serialize;
-use serde_json::json;
-use stage::{AtomicFile, Failure, State, Unit, Work, interrupt};
-use training::{Engine, Wanted, failed, open_model, print, score};
+use serde_json::{Value, json};
+use stage::{AtomicFile, Failure, Progress, Stage, State, Unit, Work, interrupt};
+use training::{Engine, Ids, Opened, Tally, Wanted, bootstrap, failed, open_model, print, score_each};
 
-/// Measure loss, perplexity and bits per byte on the validation stories.
+use report::Judged;
+use sources::Text;
+
+/// Measure loss, perplexity and bits per byte on the validation stories, and on any text.
 #[derive(Parser)]
 #[command(
     version,
     after_help = "\
-Reads OUT/run/final and OUT/val.bin with its .json. Writes OUT/eval.json and prints it.
+Reads OUT/run/final and OUT/val.bin with its .json. Writes OUT/eval.json and prints it; tables go to stderr.
 
-Perplexity e^loss is the number of equally likely tokens the model hesitates between at each place, on average.
-Bits per byte do not depend on the tokenizer, so they compare models with different ones.
+Every token is scored once. Perplexity e^loss is the number of equally likely tokens the
+model hesitates between at each place, on average. Bits per byte do not depend on the
+tokenizer, so they compare models with different ones: one that has another tokenizer than
+val.bin scores the same stories in its own tokens. Intervals hold the middle 95 % of 1,000
+draws of stories, the same draws for every model.
 
-Example:
+Examples:
   eval-ppl --config pipelines/quickstart.toml --stride 128
+  eval-ppl --text news.txt --text poems.txt
+  eval-ppl --model out/a/run/final --model out/b/run/final --model ~/llama-folder
 
 Exit codes: 0 done, 2 wrong usage or settings, 3 bad input, 4 may work if tried again, 130 interrupted"
 )]
@@ -30,9 +43,16 @@ struct Args {
     common: stage::Common,
     #[command(flatten)]
     flags: Flags,
-    /// Folder of the model [default: OUT/run/final]
-    #[arg(long, value_name = "DIR")]
-    model: Option<PathBuf>,
+    /// A model: a folder of any LlamaForCausalLM, or a checkpoint (repeatable; the first is what others are compared with)
+    /// [default: OUT/run/final]
+    #[arg(long = "model", value_name = "MODEL")]
+    models: Vec<PathBuf>,
+    /// Other text to score, in UTF-8, <|endoftext|> between stories (repeatable)
+    #[arg(long = "text", value_name = "FILE")]
+    texts: Vec<PathBuf>,
+    /// Only print the logits of the first N windows of val.bin, raw little-endian f32 [N, context, vocabulary]
+    #[arg(long, value_name = "N")]
+    logits: Option<usize>,
 }
 
 /// Each flag is short for the key of the same name in [eval].
@@ -51,83 +71,237 @@ struct Flags {
 
 /// Windows per batch: the engine takes as many at once as it likes.
 const BATCH: usize = 16;
+/// Longest window: models from elsewhere name contexts that no memory holds.
+const LONGEST: usize = 4096;
+
+const KEPT: &str = "nothing was written; run the same command again";
 
 fn main() -> ExitCode {
     stage::main("eval-ppl", run)
 }
 
 fn run() -> anyhow::Result<()> {
-    let Args { common, flags, model: folder } = Args::parse();
+    let Args { common, flags, models, texts, logits } = Args::parse();
     let stage = common.open("eval-ppl", "eval", &flags)?;
     stage.use_threads()?;
-    let folder = folder.unwrap_or_else(|| stage.path("run/final"));
+    let path = stage.path("val.bin");
+    let bin = if texts.is_empty() || path.exists() { Some(Bin::open(&path, &stage.log)?) } else { None };
+    let named: Vec<Option<&Path>> = if models.is_empty() { vec![None] } else { models.iter().map(|path| Some(path.as_path())).collect() };
+    let opened = named.iter().map(|path| open_model(&stage, *path)).collect::<stage::Result<Vec<Opened>>>()?;
+    let first = opened.first().context("there is a model")?;
+    let engine = engine(&stage, first)?;
+    if let (Some(windows), Some(bin)) = (logits, &bin) {
+        return print_logits(&engine, first, bin, windows);
+    }
+
+    let work = Work {
+        stage: "eval-ppl",
+        manifest: stage.path("eval.manifest.json"),
+        inputs: inputs(&stage, &opened, &texts, bin.is_some())?,
+        config: json!({ "stride": stage.pipeline.eval.stride, "precision": engine.precision().name() }),
+    };
+    // What does not fit is said before anything is looked up or scored.
+    let tokenizers = opened.iter().map(Opened::tokenizer).collect::<stage::Result<Vec<Tokenizer>>>()?;
+    if let Some(bin) = &bin {
+        opened.iter().zip(&tokenizers).try_for_each(|(opened, tokenizer)| check_vocabulary(bin, opened, tokenizer))?;
+    }
+    if let State::UpToDate(_) = work.state(stage.force)? {
+        stage.log.say("up to date");
+        print(&stage::read_to_string(&stage.path("eval.json"))?)?;
+        return Ok(());
+    }
+    bin.as_ref().map_or(Ok(()), Bin::verify)?;
+
+    let mut results = Vec::new();
+    let mut bytes_of_stories = None;
+    for (opened, tokenizer) in opened.iter().zip(&tokenizers) {
+        let (result, bytes) = judge(&stage, opened, tokenizer, bin.as_ref(), &texts)?;
+        bytes_of_stories = bytes_of_stories.or(bytes);
+        results.push(result);
+    }
+    add_intervals(&mut results, bytes_of_stories);
+
+    let json = report::to_json(&results);
+    let text = format!("{json:#}\n");
+    let record = AtomicFile::write(&stage.path("eval.json"), text.as_bytes())?;
+    work.publish(&work.manifest(vec![record])?)?;
+    print(&text)?;
+    stage.log.say(format!("\n{}", report::tables(&json)));
+    stage.log.say(explained(&json));
+    Ok(())
+}
+
+fn explained(json: &Value) -> String {
+    let number = |key: &str| json[key].as_f64().unwrap_or(f64::NAN);
+    format!(
+        "perplexity {:.2}: at each token the model hesitates between about {:.0} equally likely ones; {:.4} bits per byte",
+        number("perplexity"),
+        number("perplexity"),
+        number("bits_per_byte")
+    )
+}
+
+fn engine(stage: &Stage, opened: &Opened) -> stage::Result<Engine> {
     let section = &stage.pipeline.eval;
-    let bin = Bin::open(&stage.path("val.bin"), &stage.log)?;
-    let (config, weights) = open_model(&stage.pipeline, &folder)?;
     let wanted = Wanted {
         section: "eval",
         device: &section.device,
         precision: &section.precision,
         shaders: None,
         profile: false,
-        head_width: config.head_width(),
+        head_width: opened.config.head_width(),
     };
-    let engine = Engine::open(&wanted, &stage.log)?;
-    if config.vocab_size != bin.vocab_size() as usize {
-        let found = format!("ids of a vocabulary of {}", bin.vocab_size());
-        let expected = format!("the model's {} ({})", config.vocab_size, folder.display());
-        return Err(Failure::input(bin.path(), found, expected, "evaluate the model on data made with its own tokenizer").into());
-    }
-    let inputs = [
-        ("model.safetensors", folder.join("model.safetensors")),
-        ("config.json", folder.join("config.json")),
-        ("val.bin", stage.path("val.bin")),
-    ];
-    let stride = section.stride.min(config.context as u32);
-    let work = Work {
-        stage: "eval-ppl",
-        manifest: stage.path("eval.manifest.json"),
-        inputs: inputs.map(|(name, path)| (name.to_owned(), path)).into(),
-        config: json!({ "stride": stride, "precision": engine.precision().name() }),
-    };
-    if let State::UpToDate(_) = work.state(stage.force)? {
-        stage.log.say("up to date");
-        print(&stage::read_to_string(&stage.path("eval.json"))?)?;
-        return Ok(());
-    }
-    bin.verify()?;
+    Engine::open(&wanted, &stage.log)
+}
 
-    let sequence = config.context.min(usize::try_from(bin.len())?.saturating_sub(1)).max(1);
-    let mut model = Model::new(engine.kernels()?, config, &weights, BATCH, sequence).map_err(failed)?;
-    let progress = stage.log.progress("evaluate", Unit::Tokens, Some(bin.len() - 1));
-    let score = score(&mut model, &bin, stride as usize, 0, |tokens| {
-        progress.add(tokens);
-        interrupt::check("nothing was written; run the same command again")
-    })?;
+/// Named files in; with several models each name begins with the model's number.
+fn inputs(stage: &Stage, opened: &[Opened], texts: &[PathBuf], bin: bool) -> stage::Result<Vec<(String, PathBuf)>> {
+    let mut inputs = Vec::new();
+    for (i, model) in opened.iter().enumerate() {
+        let mut files = model.files()?;
+        if opened.len() > 1 || !texts.is_empty() {
+            files.push(("tokenizer.json".into(), model.tokenizer.clone()));
+        }
+        let prefix = if opened.len() > 1 { format!("{}/", i + 1) } else { String::new() };
+        inputs.extend(files.into_iter().map(|(name, path)| (format!("{prefix}{name}"), path)));
+    }
+    if bin {
+        inputs.push(("val.bin".into(), stage.path("val.bin")));
+    }
+    inputs.extend(texts.iter().enumerate().map(|(i, path)| (format!("text {}", i + 1), path.clone())));
+    Ok(inputs)
+}
+
+/// Whether the bin's ids are the model's own.
+fn is_own(bin: &Bin, tokenizer: &Tokenizer) -> bool {
+    bin.manifest().tokenizer.as_ref().is_some_and(|made_with| made_with.sha256 == tokenizer.sha256())
+}
+
+fn check_vocabulary(bin: &Bin, opened: &Opened, tokenizer: &Tokenizer) -> stage::Result<()> {
+    if is_own(bin, tokenizer) && tokenizer.vocab_size() != bin.vocab_size() {
+        let found = format!("ids of a vocabulary of {}", bin.vocab_size());
+        let expected = format!("the model's {} ({})", opened.config.vocab_size, opened.path.display());
+        return Err(Failure::input(bin.path(), found, expected, "evaluate the model on data made with its own tokenizer"));
+    }
+    Ok(())
+}
+
+/// Scores everything under one model. Gives the bytes of the stories, too, where they had to be decoded.
+fn judge(
+    stage: &Stage,
+    opened: &Opened,
+    tokenizer: &Tokenizer,
+    bin: Option<&Bin>,
+    texts: &[PathBuf],
+) -> stage::Result<(report::Result, Option<Vec<u64>>)> {
+    let decoded = match bin {
+        Some(bin) if !is_own(bin, tokenizer) => Some(in_own_tokens(stage, bin, opened, tokenizer)?),
+        _ => None,
+    };
+    let texts = texts.iter().map(|path| Ok((path, Text::of_file(path, tokenizer)?))).collect::<stage::Result<Vec<_>>>()?;
+    let stories: Option<&dyn Ids> = decoded.as_ref().map(|text| text as &dyn Ids).or(bin.map(|bin| bin as &dyn Ids));
+    let all = || stories.into_iter().chain(texts.iter().map(|(_, text)| text as &dyn Ids));
+
+    let longest = all().map(|ids| ids.len()).max().unwrap_or(2);
+    let wanted = (opened.config.context as u64).min(longest.saturating_sub(1)).max(1) as usize;
+    let sequence = wanted.min(LONGEST);
+    if sequence < wanted {
+        stage.log.say(format!("{}: windows of {sequence} tokens, not of its context's {wanted}", opened.path.display()));
+    }
+    let stride = (stage.pipeline.eval.stride as usize).min(sequence);
+    let engine = engine(stage, opened)?;
+    let mut model = Model::new(engine.kernels()?, opened.config, &opened.weights, BATCH, sequence).map_err(failed)?;
+    let progress = stage.log.progress("evaluate", Unit::Tokens, Some(all().map(|ids| ids.len() - 1).sum()));
+    let mut tally = |ids: &dyn Ids, eos| tally(&mut model, ids, stride, eos, &progress);
+    let judged = |text: &Text, tally: Tally| Judged { bytes: text.bytes.iter().sum(), tokens: tally.score.tokens, tally };
+    let stories = match (bin, &decoded) {
+        (_, Some(text)) => Some(judged(text, tally(text, tokenizer.eos())?)),
+        (Some(bin), None) => Some(Judged { tally: tally(bin, bin.eos())?, bytes: bin.manifest().count("bytes"), tokens: bin.len() }),
+        (None, None) => None,
+    };
+    let mut of_texts = Vec::new();
+    for (path, text) in &texts {
+        of_texts.push((path.display().to_string(), judged(text, tally(text, tokenizer.eos())?)));
+    }
     let seconds = progress.elapsed().as_secs_f64();
     progress.finish();
-    let bytes = bin.manifest().count("bytes");
-    let result = json!({
-        "loss": score.loss(),
-        "perplexity": score.perplexity(),
-        "bits_per_byte": score.bits_per_byte(bin.len(), bytes),
-        "tokens": score.tokens,
-        "bytes": bytes,
-        "stories": bin.manifest().count("stories"),
-        "context": sequence,
-        "stride": stride,
-        "precision": engine.precision().name(),
-    });
-    let text = format!("{result:#}\n");
-    let record = AtomicFile::write(&stage.path("eval.json"), text.as_bytes())?;
-    work.publish(&work.manifest(vec![record])?)?;
-    print(&text)?;
-    stage.log.say(format!(
-        "perplexity {:.2}: at each token the model hesitates between about {:.0} equally likely ones; {:.4} bits per byte ({:.0} tokens/s)",
-        score.perplexity(),
-        score.perplexity(),
-        score.bits_per_byte(bin.len(), bytes),
-        score.tokens as f64 / seconds
-    ));
+    let tokens: u64 = stories.iter().chain(of_texts.iter().map(|(_, judged)| judged)).map(|judged| judged.tally.score.tokens).sum();
+    stage.log.say(format!("{}: {:.0} tokens/s", opened.path.display(), tokens as f64 / seconds));
+    let result = report::Result {
+        model: opened.path.display().to_string(),
+        context: sequence,
+        stride,
+        precision: engine.precision().name(),
+        stories,
+        intervals: None,
+        texts: of_texts,
+    };
+    Ok((result, decoded.map(|text| text.bytes)))
+}
+
+/// The validation stories for a model with another tokenizer.
+fn in_own_tokens(stage: &Stage, bin: &Bin, opened: &Opened, tokenizer: &Tokenizer) -> stage::Result<Text> {
+    let path = stage.path("tokenizer.json");
+    let made_with = Tokenizer::load(&path)?;
+    if !is_own(bin, &made_with) {
+        let expected = format!("the one that {} was made with, to tell its stories to {}", bin.path().display(), opened.path.display());
+        return Err(Failure::input(&path, "another tokenizer", expected, "bring that tokenizer.json, or run `make tokenize pack`"));
+    }
+    stage.log.say(format!("{}: has another tokenizer than val.bin, and gets its stories in its own tokens", opened.path.display()));
+    Text::of_bin(bin, &made_with, tokenizer)
+}
+
+fn tally(model: &mut Model, ids: &dyn Ids, stride: usize, eos: u32, progress: &Progress) -> stage::Result<Tally> {
+    let mut tally = Tally::default();
+    score_each(model, ids, stride, 0, |tokens| {
+        tally.add(tokens, eos);
+        progress.add(tokens.len() as u64);
+        interrupt::check(KEPT)
+    })?;
+    tally.finish();
+    Ok(tally)
+}
+
+/// Intervals of every model over the same draws of stories, the validation's or else the first text's.
+fn add_intervals(results: &mut [report::Result], bytes: Option<Vec<u64>>) {
+    let all: Option<Vec<&Judged>> = results.iter().map(report::Result::main).collect();
+    let Some(all) = all.filter(|all| !all.is_empty()) else { return };
+    // The end of a bin's first story may be its first token, which is not scored.
+    let stories = all.iter().map(|judged| judged.tally.stories.len()).min().unwrap_or(0);
+    if stories < 2 {
+        return; // one story says nothing of others
+    }
+    let last = |len: usize| len - stories..len;
+    let nats = |judged: &&Judged| {
+        let all = &judged.tally.stories;
+        all[last(all.len())].iter().map(|story| story.nats).collect::<Vec<f64>>()
+    };
+    let bytes: Vec<f64> = match bytes {
+        Some(bytes) => bytes[bytes.len().saturating_sub(stories)..].iter().map(|&bytes| bytes as f64).collect(),
+        // Nobody decoded the stories: each has bytes for its tokens.
+        None => {
+            let (judged, all) = (all[0], &all[0].tally.stories);
+            let per_token = judged.bytes as f64 / judged.tokens as f64;
+            all[last(all.len())].iter().map(|story| story.tokens as f64 * per_token).collect()
+        }
+    };
+    let nats: Vec<Vec<f64>> = all.iter().map(nats).collect();
+    let intervals = bootstrap(&nats, &bytes);
+    results.iter_mut().zip(intervals).for_each(|(result, interval)| result.intervals = Some(interval));
+}
+
+/// For comparing with other programs (tests/golden/check_hf.py).
+fn print_logits(engine: &Engine, opened: &Opened, bin: &Bin, windows: usize) -> anyhow::Result<()> {
+    let context = opened.config.context;
+    let mut model = Model::new(engine.kernels()?, opened.config, &opened.weights, 1, context).map_err(failed)?;
+    let mut window = vec![0; context];
+    for start in (0..bin.len().saturating_sub(context as u64)).step_by(context).take(windows) {
+        bin.copy(start, &mut window);
+        let bytes: Vec<u8> = model.logits(&window).map_err(failed)?.into_iter().flat_map(f32::to_le_bytes).collect();
+        interrupt::check(KEPT)?;
+        if !training::print_bytes(&bytes)? {
+            break;
+        }
+    }
     Ok(())
 }

@@ -1,10 +1,11 @@
 //! A trained model and prompts to stories.
+mod export;
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
 use compute::Decoder;
-use corpus::tokenizer::Tokenizer;
 use serde::Serialize;
 use stage::interrupt;
 use training::{Engine, Manner, Wanted, failed, open_model, print, tell};
@@ -13,26 +14,35 @@ use training::{Engine, Manner, Wanted, failed, open_model, print, tell};
 #[derive(Parser)]
 #[command(
     version,
+    args_conflicts_with_subcommands = true,
     after_help = "\
 Reads OUT/run/final and prints stories on stdout.
 
 Examples:
   sample --prompt 'Lily found a big' --n 3
   sample --temperature 0 --json > stories.jsonl
+  sample export --type q8_0 bedtime.gguf
 
 Exit codes: 0 done, 2 wrong usage or settings, 3 bad input, 4 may work if tried again, 130 interrupted"
 )]
 struct Args {
+    #[command(subcommand)]
+    command: Option<Command>,
     #[command(flatten)]
     common: stage::Common,
     #[command(flatten)]
     flags: Flags,
-    /// Folder of the model [default: OUT/run/final]
-    #[arg(long, value_name = "DIR")]
+    /// The model: a folder of any LlamaForCausalLM, or a checkpoint [default: OUT/run/final]
+    #[arg(long, value_name = "MODEL")]
     model: Option<PathBuf>,
     /// One JSON object per story: prompt, text, tokens, ended
     #[arg(long)]
     json: bool,
+}
+
+#[derive(clap::Subcommand)]
+enum Command {
+    Export(export::Export),
 }
 
 /// Each flag is short for the key of the same name in [sample].
@@ -72,12 +82,14 @@ fn main() -> ExitCode {
 }
 
 fn run() -> anyhow::Result<()> {
-    let Args { common, flags, model: folder, json } = Args::parse();
+    let Args { command, common, flags, model: folder, json } = Args::parse();
+    if let Some(Command::Export(export)) = command {
+        return export.run();
+    }
     let stage = common.open("sample", "sample", &flags)?;
     stage.use_threads()?;
-    let folder = folder.unwrap_or_else(|| stage.path("run/final"));
-    let (config, weights) = open_model(&stage.pipeline, &folder)?;
-    let tokenizer = Tokenizer::load(&folder.join("tokenizer.json"))?;
+    let opened = open_model(&stage, folder.as_deref())?;
+    let (config, weights, tokenizer) = (opened.config, &opened.weights, opened.tokenizer()?);
     let section = &stage.pipeline.sample;
     let manner = Manner::new(section);
     let prompts: Vec<String> = section.prompts.iter().flat_map(|prompt| vec![prompt.clone(); section.n as usize]).collect();
@@ -90,7 +102,7 @@ fn run() -> anyhow::Result<()> {
         head_width: config.head_width(),
     };
     let engine = Engine::open(&wanted, &stage.log)?;
-    let mut decoder = Decoder::new(engine.kernels()?, config, &weights, manner.slots).map_err(failed)?;
+    let mut decoder = Decoder::new(engine.kernels()?, config, weights, manner.slots).map_err(failed)?;
     let stories = tell(&mut decoder, &tokenizer, &prompts, manner)?;
     interrupt::check("no story was printed")?;
 

@@ -273,6 +273,18 @@ pub trait Kernels {
     /// `logits[r] = scale * loss_scale * (softmax(logits[r]) - onehot)`
     fn cross_entropy_backward(&mut self, vocab: usize, scale: f32, state: View, logits: View, targets: Tokens, losses: View);
 
+    /// `losses[r] = logsumexp(x[r] headᵀ) - x[r] head[targets[r]]`, x [rows, d], head [vocab, d]: what scoring needs of the output
+    /// product. `logits` is space for some rows of it; an engine may do without.
+    fn head_loss_forward(&mut self, vocab: usize, d: usize, x: View, head: View, logits: View, targets: Tokens, losses: View) {
+        let most = logits.len / vocab;
+        for start in (0..losses.len).step_by(most) {
+            let rows = most.min(losses.len - start);
+            let logits = logits.slice(0, rows * vocab);
+            self.matmul_nt(rows, vocab, d, x.slice(start * d, rows * d), head, logits);
+            self.cross_entropy_forward(vocab, logits, targets.slice(start, rows), losses.slice(start, rows));
+        }
+    }
+
     /// `total[0] += sum(values)`
     fn sum(&mut self, values: View, total: View);
     /// `norm[0] = sqrt(sum(gradients²))`

@@ -24,6 +24,5 @@ pub mod shards;
 pub mod source;
 #[cfg(feature = "stories")]
 pub mod stories;
-#[cfg(feature = "stories")]
 pub mod text_files;
 pub mod tokenizer;

@@ -1,4 +1,6 @@
-//! The loss of a model on packed tokens, every token counted once.
+//! The loss of a model on tokens, every token counted once.
+use std::path::Path;
+
 use compute::{Model, NO_TARGET};
 use corpus::bin::Bin;
 use stage::{Failure, Result};
@@ -29,12 +31,47 @@ impl Score {
     }
 }
 
+/// Tokens to be scored.
+pub trait Ids {
+    fn len(&self) -> u64;
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+    fn copy(&self, start: u64, out: &mut [u32]);
+    /// The file they come from, for errors.
+    fn path(&self) -> &Path;
+}
+
+impl Ids for Bin {
+    fn len(&self) -> u64 {
+        Bin::len(self)
+    }
+
+    fn copy(&self, start: u64, out: &mut [u32]) {
+        Bin::copy(self, start, out);
+    }
+
+    fn path(&self) -> &Path {
+        Bin::path(self)
+    }
+}
+
+/// A token that was scored.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Scored {
+    pub token: u32,
+    /// Tokens of its window that the model saw before it.
+    pub seen: usize,
+    /// Nats.
+    pub loss: f32,
+}
+
 /// Refuses ids that the model has no row for: a damaged bin, met before its content is hashed to the end.
-pub(crate) fn check_ids(bin: &Bin, ids: &[u32], vocab_size: usize) -> Result<()> {
+pub(crate) fn check_ids(path: &Path, ids: &[u32], vocab_size: usize) -> Result<()> {
     match ids.iter().find(|&&id| id as usize >= vocab_size) {
         None => Ok(()),
         Some(id) => Err(Failure::input(
-            bin.path(),
+            path,
             format_args!("it holds the id {id}"),
             format_args!("ids below {vocab_size}, the vocabulary"),
             "run `make pack` again with FORCE=1, or copy the file again",
@@ -42,47 +79,77 @@ pub(crate) fn check_ids(bin: &Bin, ids: &[u32], vocab_size: usize) -> Result<()>
     }
 }
 
-/// Scores the first `windows` windows of the bin (0: all of it). A window has the `sequence` tokens that the model was
-/// built for and advances by `stride`; tokens that an earlier window scored are context only. The first token of the bin
-/// follows nothing and is not scored. `advance` hears of each batch's tokens.
+/// Scores the first `windows` windows of the bin (0: all of it), as [`score_each`] does. `advance` hears of each batch's tokens.
+///
+/// # Errors
+/// Those of [`score_each`]; exit code 3 when the bin is shorter than one window.
 pub fn score(model: &mut Model, bin: &Bin, stride: usize, windows: u64, mut advance: impl FnMut(u64) -> Result<()>) -> Result<Score> {
-    let sequence = model.sequence() as u64;
-    let stride = (stride as u64).min(sequence);
-    if bin.len() < sequence + 1 {
+    if bin.len() < model.sequence() as u64 + 1 {
         return Err(Failure::input(
             bin.path(),
             format_args!("{} tokens", bin.len()),
-            format_args!("at least {} for one window", sequence + 1),
+            format_args!("at least {} for one window", model.sequence() + 1),
             "take more stories, or a smaller model.context",
         ));
     }
-    let last = bin.len() - 1 - sequence;
+    let mut score = Score::default();
+    score_each(model, bin, stride, windows, |tokens| {
+        score.nats += tokens.iter().map(|token| f64::from(token.loss)).sum::<f64>();
+        score.tokens += tokens.len() as u64;
+        advance(tokens.len() as u64)
+    })?;
+    Ok(score)
+}
+
+/// Scores the first `windows` windows (0: all of them) and hands each batch's tokens to `each`, in order. A window has the
+/// `sequence` tokens that the model was built for and advances by `stride`; tokens that an earlier window scored are context
+/// only. The first token follows nothing and is not scored.
+///
+/// # Errors
+/// Those of `each`; exit code 3 for ids beyond the model's vocabulary, or fewer than two of them.
+pub fn score_each(
+    model: &mut Model,
+    ids: &dyn Ids,
+    stride: usize,
+    windows: u64,
+    mut each: impl FnMut(&[Scored]) -> Result<()>,
+) -> Result<()> {
+    let sequence = model.sequence() as u64;
+    let stride = (stride as u64).clamp(1, sequence);
+    if ids.len() < 2 {
+        return Err(Failure::input(ids.path(), format_args!("{} tokens", ids.len()), "at least 2", "take more text"));
+    }
+    let last = (ids.len() - 1).saturating_sub(sequence);
     let mut starts: Vec<u64> = (0..=last).step_by(stride as usize).collect();
     if starts.last() != Some(&last) {
-        starts.push(last); // ends with the bin; most of it is context only
+        starts.push(last); // ends with the tokens; most of it is context only
     }
     if windows > 0 {
         starts.truncate(windows as usize);
     }
-    let mut score = Score::default();
     let mut scored = 1; // tokens before this one are scored
-    let (mut inputs, mut targets) = (Vec::new(), Vec::new());
-    let mut window = vec![0; sequence as usize + 1];
+    let (mut inputs, mut targets, mut tokens) = (Vec::new(), Vec::new(), Vec::new());
+    // Where there is less than a window, the rest stays 0 and is not scored.
+    let mut window = vec![0; (sequence + 1).min(ids.len()) as usize];
     for starts in starts.chunks(model.sequences_at_once()) {
         inputs.clear();
         targets.clear();
-        let before = scored;
         for &start in starts {
-            bin.copy(start, &mut window);
-            check_ids(bin, &window, model.config.vocab_size)?;
-            inputs.extend_from_slice(&window[..window.len() - 1]);
+            ids.copy(start, &mut window);
+            check_ids(ids.path(), &window, model.config.vocab_size)?;
             let target = |(i, &token): (usize, &u32)| if start + (i as u64) < scored { NO_TARGET } else { token };
+            inputs.extend_from_slice(&window[..window.len() - 1]);
             targets.extend(window.iter().enumerate().skip(1).map(target));
-            scored = start + sequence + 1;
+            let full = inputs.len().next_multiple_of(sequence as usize);
+            inputs.resize(full, 0);
+            targets.resize(full, NO_TARGET);
+            scored = start + window.len() as u64;
         }
-        score.nats += model.losses(&inputs, &targets).map_err(failed)?.iter().map(|&loss| f64::from(loss)).sum::<f64>();
-        score.tokens += scored - before;
-        advance(scored - before)?;
+        let losses = model.losses(&inputs, &targets).map_err(failed)?;
+        tokens.clear();
+        let all = losses.iter().zip(&targets).enumerate().filter(|(_, (_, target))| **target != NO_TARGET);
+        tokens.extend(all.map(|(row, (&loss, &token))| Scored { token, seen: row % sequence as usize + 1, loss }));
+        each(&tokens)?;
     }
-    Ok(score)
+    Ok(())
 }

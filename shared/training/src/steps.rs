@@ -251,7 +251,7 @@ impl<'a> Steps<'a> {
     fn batch(&self, step: u64, micro: u64, windows: &mut Vec<u32>) -> Result<()> {
         let times = self.redrawn.iter().filter(|&&redrawn| redrawn == step).count() as u64;
         self.sampler.batch(step, micro + times * u64::from(self.run.pipeline.train.accumulate), windows);
-        check_ids(&self.run.train, windows, self.run.config.vocab_size)
+        check_ids(self.run.train.path(), windows, self.run.config.vocab_size)
     }
 
     /// Learning rate of a step.

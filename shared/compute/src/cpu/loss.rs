@@ -3,6 +3,7 @@ use multiversion::multiversion;
 use rayon::prelude::*;
 
 use super::math::{exp, map_sum, max_of, sum_of};
+use super::matmul::{STRIP, Strided, Workspace, strips};
 use crate::kernels::{AdamW, NO_TARGET, state};
 
 /// Elements per task over flat buffers.
@@ -18,6 +19,61 @@ pub fn cross_entropy_forward(vocab: usize, logits: &[f32], targets: &[u32], loss
 fn log_sum_exp(logits: &[f32]) -> f32 {
     let max = max_of(logits);
     max + sum_of([logits], |[logit]| exp(logit - max)).ln()
+}
+
+/// The output product and its cross entropy by tiles that stay in the second cache: no logit is ever written to memory.
+pub fn head_loss_forward<'a>(
+    work: &mut Workspace,
+    vocab: usize,
+    d: usize,
+    x: &[f32],
+    head: &[f32],
+    targets: &'a [u32],
+    losses: &'a mut [f32],
+) {
+    let of_strip = |(losses, targets): (&'a mut [f32], &'a [u32])| {
+        losses.fill(0.0);
+        // Strips whose rows are context only are not computed.
+        let rows = || vec![Row { max: f32::NEG_INFINITY, sum: 0.0, chosen: 0.0 }; targets.len()];
+        targets.iter().any(|&target| target != NO_TARGET).then(|| Strip { rows: rows(), targets, losses })
+    };
+    let states: Vec<Option<Strip<'a>>> = losses.chunks_mut(STRIP).zip(targets.chunks(STRIP)).map(of_strip).collect();
+    strips(work, targets.len(), vocab, d, Strided::rows(x, d), Strided::transposed(head, d), states, |strip, columns, tile| {
+        for (row, logits) in strip.rows.iter_mut().zip(tile.chunks_exact(columns.len())) {
+            (row.max, row.sum) = add_to_sum(logits, row.max, row.sum);
+        }
+        for (i, &target) in strip.targets.iter().enumerate().filter(|(_, target)| columns.contains(&(**target as usize))) {
+            strip.rows[i].chosen = tile[i * columns.len() + target as usize - columns.start];
+        }
+        if columns.end == vocab {
+            for ((row, &target), loss) in strip.rows.iter().zip(strip.targets).zip(strip.losses.iter_mut()) {
+                *loss = if target == NO_TARGET { 0.0 } else { row.max + row.sum.ln() - row.chosen };
+            }
+        }
+    });
+}
+
+/// What is known of a row of logits so far: the largest, the sum of their exponentials over that of the largest, the target's.
+#[derive(Clone)]
+struct Row {
+    max: f32,
+    sum: f32,
+    chosen: f32,
+}
+
+/// The rows of a strip, and where their losses go.
+struct Strip<'a> {
+    rows: Vec<Row>,
+    targets: &'a [u32],
+    losses: &'a mut [f32],
+}
+
+/// The running maximum and sum (Milakov and Gimelshein, arXiv 1805.02867) after more logits.
+#[multiversion(targets("x86_64+avx512f", "x86_64+avx2+fma"))]
+fn add_to_sum(logits: &[f32], max: f32, sum: f32) -> (f32, f32) {
+    let here = max_of(logits);
+    let larger = if here > max { here } else { max };
+    (larger, sum * exp(max - larger) + sum_of([logits], |[logit]| exp(logit - larger)))
 }
 
 pub fn cross_entropy_backward(vocab: usize, scale: f32, logits: &mut [f32], targets: &[u32], losses: &mut [f32]) {

@@ -170,6 +170,58 @@ pub fn matmul(work: &mut Workspace, m: usize, n: usize, k: usize, a: Strided, b:
     matmul_with(microkernel::best(), work, m, n, k, a, b, c, accumulate);
 }
 
+/// Rows of a strip of [`strips`]: each strip reads all of b once.
+pub const STRIP: usize = 96;
+
+/// The product `a[m, k] b[k, n]` without ever being whole: strips of rows go through it tile by tile, from left to right, and
+/// `each(state, columns, tile)` gets the strip's state and the tile [rows of the strip, columns]. Strips without a state are
+/// not computed. Uses all threads, one per strip at a time.
+pub fn strips<S: Send>(
+    work: &mut Workspace,
+    m: usize,
+    n: usize,
+    k: usize,
+    a: Strided,
+    b: Strided,
+    states: Vec<Option<S>>,
+    each: impl Fn(&mut S, Range<usize>, &[f32]) + Sync,
+) {
+    assert!(states.len() == m.div_ceil(STRIP) && n > 0 && k > 0);
+    let set = microkernel::best();
+    a.check(m, k);
+    b.check(k, n);
+    let pieces = pack_pieces(set, work, n, k, KC, b);
+    let (columns, packed) = (n.next_multiple_of(set.columns), aligned(&work.b));
+    let tile_columns = balanced(n, NC, set.columns);
+    states.into_par_iter().enumerate().for_each_init(Vec::new, |space, (strip, state)| {
+        let Some(mut state) = state else { return };
+        let rows = strip * STRIP..((strip + 1) * STRIP).min(m);
+        for first in (0..n).step_by(tile_columns) {
+            let tile_columns = first..(first + tile_columns).min(n);
+            let width = tile_columns.len();
+            let tile = room(space, rows.len() * width);
+            // Row `rows.start` and column `first` of the product are the tile's first element.
+            let out = Output { data: tile.as_mut_ptr().wrapping_sub(rows.start * width + first), stride: width };
+            for &(start, depth) in &pieces {
+                let b = Panels { data: &packed[start * columns..][..depth * columns], depth, columns: n };
+                // SAFETY: the tile has these rows and columns and belongs to this task.
+                unsafe { multiply_tile(set, rows.clone(), tile_columns.clone(), 0..depth, a.from(0, start), b, out, start > 0) };
+            }
+            each(&mut state, tile_columns, tile);
+        }
+    });
+}
+
+/// Packs all of b, in pieces of at most `longest` of k: their first row and depth.
+fn pack_pieces(set: &Set, work: &mut Workspace, n: usize, k: usize, longest: usize, b: Strided) -> Vec<(usize, usize)> {
+    let most = balanced(k, longest, 1);
+    let pieces: Vec<(usize, usize)> = (0..k).step_by(most).map(|start| (start, most.min(k - start))).collect();
+    in_pieces(&mut work.b, &pieces, n.next_multiple_of(set.columns), set.columns, |start, depth, column, panel| {
+        pack_panel(set.columns, (n - column).min(set.columns), b.from(start, column), &mut panel[..depth * set.columns])
+    });
+    pieces
+}
+
 fn matmul_with(set: &Set, work: &mut Workspace, m: usize, n: usize, k: usize, a: Strided, b: Strided, c: &mut [f32], accumulate: bool) {
     assert_eq!(c.len(), m * n);
     if m == 0 || n == 0 {
@@ -183,13 +235,9 @@ fn matmul_with(set: &Set, work: &mut Workspace, m: usize, n: usize, k: usize, a:
     }
     a.check(m, k);
     b.check(k, n);
-    let most = balanced(k, if a.column_stride == 1 { KC } else { KC_TRANSPOSED }, 1);
     // All pieces of k are packed at once: the tasks then go through them without waiting for one another.
-    let pieces: Vec<(usize, usize)> = (0..k).step_by(most).map(|start| (start, most.min(k - start))).collect();
+    let pieces = pack_pieces(set, work, n, k, if a.column_stride == 1 { KC } else { KC_TRANSPOSED }, b);
     let columns = n.next_multiple_of(set.columns);
-    in_pieces(&mut work.b, &pieces, columns, set.columns, |start, depth, column, panel| {
-        pack_panel(set.columns, (n - column).min(set.columns), b.from(start, column), &mut panel[..depth * set.columns])
-    });
     let tile_rows = balanced(m, MC, set.rows);
     let tile_columns = balanced(n, NC, set.columns);
     let (row_tiles, column_tiles) = (m.div_ceil(tile_rows), n.div_ceil(tile_columns));

@@ -235,6 +235,14 @@ impl Kernels for Cpu {
         self.write([losses], |cpu, [losses]| loss::cross_entropy_forward(vocab, cpu.get(logits), cpu.ids(targets), losses));
     }
 
+    fn head_loss_forward(&mut self, vocab: usize, d: usize, x: View, head: View, _logits: View, targets: Tokens, losses: View) {
+        let mut workspace = std::mem::take(&mut self.workspace);
+        self.write([losses], |cpu, [losses]| {
+            loss::head_loss_forward(&mut workspace, vocab, d, cpu.get(x), cpu.get(head), cpu.ids(targets), losses);
+        });
+        self.workspace = workspace;
+    }
+
     fn cross_entropy_backward(&mut self, vocab: usize, scale: f32, state: View, logits: View, targets: Tokens, losses: View) {
         let scale = scale * self.get(state)[crate::state::LOSS_SCALE];
         self.write([logits, losses], |cpu, [logits, losses]| loss::cross_entropy_backward(vocab, scale, logits, cpu.ids(targets), losses));

@@ -1,0 +1,80 @@
+//! What is scored: the packed validation stories, their text in another model's tokens, and text files.
+use std::path::{Path, PathBuf};
+
+use corpus::bin::Bin;
+use corpus::text_files::separated_text;
+use corpus::tokenizer::{Scratch, Tokenizer};
+use stage::{Failure, Result};
+use training::Ids;
+
+/// Stories in one tokenizer's ids, in memory: an end of story after each, and before the first, where the tokenizer puts nothing
+/// else before a text. So every token is scored.
+pub struct Text {
+    path: PathBuf,
+    ids: Vec<u32>,
+    /// Of each story.
+    pub bytes: Vec<u64>,
+}
+
+impl Ids for Text {
+    fn len(&self) -> u64 {
+        self.ids.len() as u64
+    }
+
+    fn copy(&self, start: u64, out: &mut [u32]) {
+        out.copy_from_slice(&self.ids[start as usize..][..out.len()]);
+    }
+
+    fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Text {
+    fn new(path: &Path, tokenizer: &Tokenizer) -> Self {
+        let before = if tokenizer.prefix().is_empty() { vec![tokenizer.eos()] } else { tokenizer.prefix().to_vec() };
+        Text { path: path.to_owned(), ids: before, bytes: Vec::new() }
+    }
+
+    fn push(&mut self, story: &str, tokenizer: &Tokenizer, scratch: &mut Scratch) -> Result<()> {
+        tokenizer.append(story, scratch, &mut self.ids)?;
+        self.ids.push(tokenizer.eos());
+        Ok(self.bytes.push(story.len() as u64))
+    }
+
+    /// A text file, with `<|endoftext|>` between its stories where it has several.
+    ///
+    /// # Errors
+    /// Exit code 3: not there, not UTF-8, or nothing in it.
+    pub fn of_file(path: &Path, tokenizer: &Tokenizer) -> Result<Self> {
+        let (mut text, mut scratch) = (Text::new(path, tokenizer), Scratch::default());
+        separated_text(path, |story| text.push(story, tokenizer, &mut scratch))?;
+        match text.bytes.is_empty() {
+            true => Err(Failure::input(path, "no text in it", "text in UTF-8", "name another file")),
+            false => Ok(text),
+        }
+    }
+
+    /// The stories of a bin that `from` made, in the ids of `to`.
+    ///
+    /// # Errors
+    /// Exit code 3 for a text that `to` cannot encode; 130 when interrupted.
+    pub fn of_bin(bin: &Bin, from: &Tokenizer, to: &Tokenizer) -> Result<Self> {
+        const PIECE: u64 = 1 << 16;
+        let (mut text, mut scratch, mut story, mut piece) = (Text::new(bin.path(), to), Scratch::default(), Vec::new(), Vec::new());
+        for start in (0..bin.len()).step_by(PIECE as usize) {
+            stage::interrupt::check("nothing was written; run the same command again")?;
+            piece.resize(PIECE.min(bin.len() - start) as usize, 0);
+            bin.copy(start, &mut piece);
+            for &id in &piece {
+                if id == bin.eos() {
+                    text.push(&from.decode(&story), to, &mut scratch)?;
+                    story.clear();
+                } else {
+                    story.push(id);
+                }
+            }
+        }
+        Ok(text)
+    }
+}
