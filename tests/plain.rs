@@ -107,7 +107,7 @@ pub fn logits(config: &Config, weights: &[f64], sequence: usize, inputs: &[u32])
         x = add(&x, &matmul_nt(rows, d, f, &swiglu(f, &gate_up), w(&layer.down)));
     }
     let norm = rmsnorm(d, eps, &x, w(&table.final_norm));
-    matmul_nt(rows, config.vocab_size, d, &norm, w(&table.embedding))
+    matmul_nt(rows, config.vocab_size, d, &norm, w(&table.head))
 }
 
 /// Mean loss of windows [sequences, sequence + 1].

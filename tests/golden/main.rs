@@ -1,8 +1,8 @@
 //! The step against PyTorch: logits, loss, every gradient, three AdamW updates and ten training losses of
 //! LlamaForCausalLM, written by `make_golden.py` (computed in f64, rounded to f32).
-use compute::{AdamW, Cpu, Metrics, Model, Trainer};
+use compute::{AdamW, Cpu, Decoder, Metrics, Model, Row, Trainer};
 use model::{Config, TensorTable, initial_weights};
-use tests::golden::{Golden, relative_error};
+use tests::golden::{Folder, Golden, relative_error};
 
 /// Norm of the difference over norm of the reference.
 const TOLERANCE: f64 = 1e-5;
@@ -94,4 +94,27 @@ fn one_batch_can_be_overfitted() {
         loss = update(&mut trainer, 3e-3, scale).loss;
     }
     assert!(loss < 0.1, "{loss}");
+}
+
+/// Folders that transformers wrote: shared and untied heads, another theta and epsilon, shards; bf16.
+#[test]
+fn models_from_elsewhere_have_the_logits_of_transformers() {
+    for name in ["llama_plain", "llama_shared"] {
+        let Folder { config, weights, tokens, logits } = Folder::open(name);
+        let close = |what: &str, found: &[f32], expected: &[f32]| {
+            assert_eq!(found.len(), expected.len());
+            let worst = found.iter().zip(expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+            assert!(worst <= 1e-4, "{name}, {what}: {worst}");
+        };
+        let mut model = Model::new(Cpu::boxed(), config, &weights, 2, config.context).unwrap();
+        close("whole windows", &model.logits(&tokens).unwrap(), &logits);
+        let mut decoder = Decoder::new(Cpu::boxed(), config, &weights, 2).unwrap();
+        for position in 0..config.context {
+            let at = |slot: usize| slot * config.context + position;
+            let row = |slot: usize| Row { token: tokens[at(slot)], slot: slot as u32, position: position as u32 };
+            let found = decoder.next(&[row(0), row(1)]).unwrap();
+            let expected = [0, 1].map(|slot| &logits[at(slot) * config.vocab_size..][..config.vocab_size]).concat();
+            close("token by token", &found, &expected);
+        }
+    }
 }

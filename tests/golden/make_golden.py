@@ -22,6 +22,10 @@ ten_losses.safetensors   ten steps of training from the usual initialisation, ba
     tokens               int32 [10, 8, 65]
     losses, grad_norms   [10], as above
 
+Two folders as save_pretrained of transformers writes them, with golden.safetensors in them: tokens int32 [2, context], logits
+llama_shared             heads of 14 that share 2 of 6 keys and values, untied, theta 500,000, widths that fit no register; f32 in shards
+llama_plain              tied heads and theta 10,000; bf16, so that the reference are the rounded weights
+
 Everything but `tokens` is float32. The metadata has the JSON texts `config` (keys of Hugging Face's config.json) and
 `optimizer`, and the versions `torch` and `transformers`. Clipping multiplies the gradients by min(1, clip / (norm + 1e-6)).
 """
@@ -33,7 +37,7 @@ from pathlib import Path
 
 import torch
 import transformers
-from safetensors.torch import save
+from safetensors.torch import save, save_file
 from torch.overrides import TorchFunctionMode
 from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -76,8 +80,9 @@ def build(config):
     width = config["hidden_size"] // config["num_attention_heads"]
     frequencies = torch.tensor([theta ** (-2 * i / width) for i in range(width // 2)], dtype=torch.float64)
     torch.testing.assert_close(model.model.rotary_emb.inv_freq.double(), frequencies, rtol=1e-6, atol=0)
-    assert model.config._attn_implementation == "eager" and model.lm_head.weight is model.model.embed_tokens.weight
-    assert all(module.variance_epsilon == 1e-6 for module in model.modules() if hasattr(module, "variance_epsilon"))
+    tied = model.lm_head.weight is model.model.embed_tokens.weight
+    assert model.config._attn_implementation == "eager" and tied == config["tie_word_embeddings"]
+    assert all(module.variance_epsilon == config["rms_norm_eps"] for module in model.modules() if hasattr(module, "variance_epsilon"))
     assert all(parameter.dtype == torch.get_default_dtype() for parameter in model.parameters())
     return model
 
@@ -196,6 +201,41 @@ def ten_losses(path):
     write(path, config, rates, weights, tokens, results)
 
 
+def llama_folder(path, config, dtype, seed, **saving):
+    """A random model as transformers saves it, and its logits in float64."""
+    print(path.name)
+    torch.manual_seed(seed)
+    weights = {name: value.to(dtype) for name, value in initial_weights(config, 0.08, 0.1, False).items()}
+    tokens = torch.randint(config["vocab_size"], (2, config["max_position_embeddings"]), dtype=torch.int32)
+
+    def logits():
+        model = build(config)
+        with torch.no_grad():
+            for name, parameter in model.named_parameters():
+                parameter.copy_(weights[name])
+            return model, model(input_ids=tokens.long()).logits
+
+    model, single = logits()
+    torch.set_default_dtype(torch.float64)
+    with Float64():
+        _, double = logits()
+    torch.set_default_dtype(torch.float32)
+    error = float((single.double() - double).abs().max())
+    print(f"  logits up to {double.abs().max():.2f}, float32 within {error:.1e} of float64")
+    assert double.dtype == torch.float64 and error < 2e-5
+    model.to(dtype).save_pretrained(path, **saving)
+    save_file({"tokens": tokens, "logits": double.float().contiguous()}, path / "golden.safetensors")
+    print("  ", *sorted(f"{file.name} {file.stat().st_size:,}" for file in path.iterdir()), "\n")
+
+
+def llama_folders(folder):
+    plain = llama_config(vocab=131, n_layer=2, n_head=4, d_model=32, d_mlp=48, context=24)
+    llama_folder(folder / "llama_plain", plain, torch.bfloat16, seed=3)
+    shared = llama_config(vocab=203, n_layer=2, n_head=6, d_model=84, d_mlp=101, context=40)
+    shared |= dict(num_key_value_heads=2, rope_theta=500000.0, rms_norm_eps=1e-5, tie_word_embeddings=False)
+    llama_folder(folder / "llama_shared", shared, torch.float32, seed=4, max_shard_size="150KB")
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=Path(__file__).parent, help="folder of the files [beside this script]")
@@ -203,3 +243,4 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     small(folder / "small.safetensors")
     ten_losses(folder / "ten_losses.safetensors")
+    llama_folders(folder)

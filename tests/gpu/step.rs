@@ -87,6 +87,7 @@ fn small() -> Config {
         context: 64,
         rms_eps: Config::RMS_EPS,
         rope_base: Config::ROPE_BASE,
+        tied: true,
     }
 }
 

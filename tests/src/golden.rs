@@ -26,6 +26,7 @@ impl Golden {
             context: size("max_position_embeddings"),
             rms_eps: Config::RMS_EPS,
             rope_base: Config::ROPE_BASE,
+            tied: true,
         };
         Golden { bytes, config }
     }
@@ -61,6 +62,25 @@ impl Golden {
             let error = relative_error(&found[tensor.range()], &expected[tensor.range()]);
             assert!(error <= tolerance, "{what} of {}: {error:.2e}", tensor.name);
         }
+    }
+}
+
+/// A folder that transformers saved, and the logits it gave for some tokens.
+pub struct Folder {
+    pub config: Config,
+    pub weights: Vec<f32>,
+    /// Two sequences of the context's length.
+    pub tokens: Vec<u32>,
+    /// [2, context, vocab_size]
+    pub logits: Vec<f32>,
+}
+
+impl Folder {
+    pub fn open(name: &str) -> Self {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("golden").join(name);
+        let (config, weights) = model::load_folder(&folder).unwrap_or_else(|e| panic!("{e}"));
+        let golden = Golden { bytes: std::fs::read(folder.join("golden.safetensors")).unwrap(), config };
+        Folder { config, weights, tokens: golden.tokens("tokens"), logits: golden.floats("logits") }
     }
 }
 

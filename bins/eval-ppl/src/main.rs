@@ -60,10 +60,10 @@ fn run() -> anyhow::Result<()> {
     let Args { common, flags, model: folder } = Args::parse();
     let stage = common.open("eval-ppl", "eval", &flags)?;
     stage.use_threads()?;
-    let folder = folder.unwrap_or_else(|| stage.path("run/final"));
     let section = &stage.pipeline.eval;
     let bin = Bin::open(&stage.path("val.bin"), &stage.log)?;
-    let (config, weights) = open_model(&stage.pipeline, &folder)?;
+    let opened = open_model(&stage, folder.as_deref())?;
+    let (config, weights) = (opened.config, &opened.weights);
     let wanted = Wanted {
         section: "eval",
         device: &section.device,
@@ -75,19 +75,16 @@ fn run() -> anyhow::Result<()> {
     let engine = Engine::open(&wanted, &stage.log)?;
     if config.vocab_size != bin.vocab_size() as usize {
         let found = format!("ids of a vocabulary of {}", bin.vocab_size());
-        let expected = format!("the model's {} ({})", config.vocab_size, folder.display());
+        let expected = format!("the model's {} ({})", config.vocab_size, opened.path.display());
         return Err(Failure::input(bin.path(), found, expected, "evaluate the model on data made with its own tokenizer").into());
     }
-    let inputs = [
-        ("model.safetensors", folder.join("model.safetensors")),
-        ("config.json", folder.join("config.json")),
-        ("val.bin", stage.path("val.bin")),
-    ];
+    let mut inputs = opened.files()?;
+    inputs.push(("val.bin".into(), stage.path("val.bin")));
     let stride = section.stride.min(config.context as u32);
     let work = Work {
         stage: "eval-ppl",
         manifest: stage.path("eval.manifest.json"),
-        inputs: inputs.map(|(name, path)| (name.to_owned(), path)).into(),
+        inputs,
         config: json!({ "stride": stride, "precision": engine.precision().name() }),
     };
     if let State::UpToDate(_) = work.state(stage.force)? {
@@ -98,7 +95,7 @@ fn run() -> anyhow::Result<()> {
     bin.verify()?;
 
     let sequence = config.context.min(usize::try_from(bin.len())?.saturating_sub(1)).max(1);
-    let mut model = Model::new(engine.kernels()?, config, &weights, BATCH, sequence).map_err(failed)?;
+    let mut model = Model::new(engine.kernels()?, config, weights, BATCH, sequence).map_err(failed)?;
     let progress = stage.log.progress("evaluate", Unit::Tokens, Some(bin.len() - 1));
     let score = score(&mut model, &bin, stride as usize, 0, |tokens| {
         progress.add(tokens);

@@ -4,7 +4,6 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use compute::Decoder;
-use corpus::tokenizer::Tokenizer;
 use serde::Serialize;
 use stage::interrupt;
 use training::{Engine, Manner, Wanted, failed, open_model, print, tell};
@@ -27,8 +26,8 @@ struct Args {
     common: stage::Common,
     #[command(flatten)]
     flags: Flags,
-    /// Folder of the model [default: OUT/run/final]
-    #[arg(long, value_name = "DIR")]
+    /// The model: a folder of any LlamaForCausalLM, or a checkpoint [default: OUT/run/final]
+    #[arg(long, value_name = "MODEL")]
     model: Option<PathBuf>,
     /// One JSON object per story: prompt, text, tokens, ended
     #[arg(long)]
@@ -75,9 +74,8 @@ fn run() -> anyhow::Result<()> {
     let Args { common, flags, model: folder, json } = Args::parse();
     let stage = common.open("sample", "sample", &flags)?;
     stage.use_threads()?;
-    let folder = folder.unwrap_or_else(|| stage.path("run/final"));
-    let (config, weights) = open_model(&stage.pipeline, &folder)?;
-    let tokenizer = Tokenizer::load(&folder.join("tokenizer.json"))?;
+    let opened = open_model(&stage, folder.as_deref())?;
+    let (config, weights, tokenizer) = (opened.config, &opened.weights, opened.tokenizer()?);
     let section = &stage.pipeline.sample;
     let manner = Manner::new(section);
     let prompts: Vec<String> = section.prompts.iter().flat_map(|prompt| vec![prompt.clone(); section.n as usize]).collect();
@@ -90,7 +88,7 @@ fn run() -> anyhow::Result<()> {
         head_width: config.head_width(),
     };
     let engine = Engine::open(&wanted, &stage.log)?;
-    let mut decoder = Decoder::new(engine.kernels()?, config, &weights, manner.slots).map_err(failed)?;
+    let mut decoder = Decoder::new(engine.kernels()?, config, weights, manner.slots).map_err(failed)?;
     let stories = tell(&mut decoder, &tokenizer, &prompts, manner)?;
     interrupt::check("no story was printed")?;
 

@@ -148,7 +148,7 @@ impl Recorded {
         let (x, norm, logits) = (self.x.slice(0, r * d), self.norm.slice(0, r * d), self.logits.slice(0, r * vocab));
         let k = &mut self.kernels;
         k.rmsnorm_forward(d, eps, x, self.weights.range(&self.table.final_norm), norm, self.rstd.slice(0, r));
-        k.matvec_nt(r, vocab, d, norm, self.low.range(&self.table.embedding), logits);
+        k.matvec_nt(r, vocab, d, norm, self.low.range(&self.table.head), logits);
         k.download(logits)
     }
 

@@ -234,8 +234,8 @@ impl Model {
 
     fn logits_of(&mut self, normed: View, start: usize, rows: usize) -> View {
         let Config { d_model: d, vocab_size: vocab, .. } = self.config;
-        let (logits, embedding) = (self.logits.slice(0, rows * vocab), self.low.range(&self.table.embedding));
-        self.kernels.matmul_nt(rows, vocab, d, normed.slice(start * d, rows * d), embedding, logits);
+        let (logits, head) = (self.logits.slice(0, rows * vocab), self.low.range(&self.table.head));
+        self.kernels.matmul_nt(rows, vocab, d, normed.slice(start * d, rows * d), head, logits);
         logits
     }
 
@@ -431,8 +431,8 @@ impl Trainer {
         let Pass { rows, shape } = pass;
         let m = &mut self.model;
         let (inputs, positions, rope) = (m.inputs.slice(0, rows), m.positions.slice(0, rows), m.rope_table);
-        let (embedding, final_norm) = (m.table.embedding.clone(), m.table.final_norm.clone());
-        let (low_embedding, g_embedding) = (m.low.range(&embedding), self.gradients.range(&embedding));
+        let (head, final_norm) = (m.table.head.clone(), m.table.final_norm.clone());
+        let (low_head, g_head, g_embedding) = (m.low.range(&head), self.gradients.range(&head), self.gradients.range(&m.table.embedding));
         let (out, out_norm, out_rstd) = (m.out.slice(0, rows * d), m.out_norm.slice(0, rows * d), m.out_rstd.slice(0, rows));
         let [dx, dx_low, dbranch] = [self.dx, self.dx_low, self.dbranch].map(|view| view.slice(0, rows * d));
         let (dqkv, dgate_up, dswiglu) =
@@ -443,8 +443,8 @@ impl Trainer {
             let logits = m.logits_of(out_norm, start, rows);
             let (targets, losses) = (m.targets.slice(start, rows), m.losses.slice(start, rows));
             m.kernels.cross_entropy_backward(vocab, scale, self.state, logits, targets, losses);
-            m.kernels.matmul_nn(rows, d, vocab, logits, low_embedding, dnormed);
-            m.kernels.matmul_tn(vocab, d, rows, logits, normed, g_embedding);
+            m.kernels.matmul_nn(rows, d, vocab, logits, low_head, dnormed);
+            m.kernels.matmul_tn(vocab, d, rows, logits, normed, g_head);
         }
         m.kernels.sum(m.losses.slice(0, rows), self.state.slice(state::LOSS, 1));
         m.kernels.fill(dx, 0.0);

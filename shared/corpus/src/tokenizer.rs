@@ -42,6 +42,7 @@ pub struct Tokenizer {
     path: PathBuf,
     record: TokenizerRecord,
     eos: u32,
+    prefix: Vec<u32>,
 }
 
 impl Tokenizer {
@@ -50,6 +51,15 @@ impl Tokenizer {
     /// # Errors
     /// Exit code 3: missing, not a tokenizer, without `<|endoftext|>`, or not a function of the text alone.
     pub fn load(path: &Path) -> Result<Self> {
+        Self::load_with(path, None)
+    }
+
+    /// As [`load`](Self::load) for a model from elsewhere, whose own end of text, `eos`, stands in where there is no
+    /// `<|endoftext|>`.
+    ///
+    /// # Errors
+    /// Those of [`load`](Self::load).
+    pub fn load_with(path: &Path, eos: Option<u32>) -> Result<Self> {
         if !path.is_file() {
             return Err(Failure::input(
                 path,
@@ -58,11 +68,15 @@ impl Tokenizer {
                 "run `make tokenizer`, or name your own with --set tokenizer.file=FILE",
             ));
         }
-        Self::from_json(path, &std::fs::read(path).map_err(Failure::reading(path))?)
+        Self::from_json_with(path, &std::fs::read(path).map_err(Failure::reading(path))?, eos)
     }
 
     /// Like [`load`](Self::load), from the content that `path` has or will have.
     pub fn from_json(path: &Path, json: &[u8]) -> Result<Self> {
+        Self::from_json_with(path, json, None)
+    }
+
+    fn from_json_with(path: &Path, json: &[u8], eos: Option<u32>) -> Result<Self> {
         let remedy = "make one with `make tokenizer FORCE=1`, or name another with --set tokenizer.file=FILE";
         let mut inner = tokenizers::Tokenizer::from_bytes(json).map_err(|error| {
             Failure::input(path, format_args!("cannot be read: {error}"), "a tokenizer.json of Hugging Face tokenizers", remedy)
@@ -80,7 +94,8 @@ impl Tokenizer {
                 "set model.dropout to null in it",
             ));
         }
-        let Some(eos) = inner.token_to_id(EOS) else {
+        let eos = inner.token_to_id(EOS).or(eos.filter(|&id| inner.id_to_token(id).is_some()));
+        let Some(eos) = eos else {
             let found = format!("no token {EOS} among its {}", inner.get_vocab_size(true));
             return Err(Failure::input(
                 path,
@@ -93,14 +108,25 @@ impl Tokenizer {
         let vocab_size = inner.get_vocab(true).into_values().max().map_or(0, |id| u64::from(id) + 1);
         let record = TokenizerRecord { sha256: stage::sha256(json), vocab_size };
         let (path, json) = (path.to_owned(), json.into());
-        let tokenizer = Tokenizer { inner, fast: OnceLock::new(), json, path, record, eos };
+        let prefix = inner.encode("", true).map(|encoding| encoding.get_ids().to_vec()).unwrap_or_default();
+        let tokenizer = Tokenizer { inner, fast: OnceLock::new(), json, path, record, eos, prefix };
         tokenizer.encode_by_crate(PROBE)?;
         Ok(tokenizer)
     }
 
-    /// Id of `<|endoftext|>`.
+    /// Id of `<|endoftext|>`, or what ends a text for the model.
     pub fn eos(&self) -> u32 {
         self.eos
+    }
+
+    /// What the tokenizer itself puts around a text, as `<s>`: none of those trained here does.
+    pub fn prefix(&self) -> &[u32] {
+        &self.prefix
+    }
+
+    /// The content of the file.
+    pub fn json(&self) -> &[u8] {
+        &self.json
     }
 
     /// Highest id plus one.

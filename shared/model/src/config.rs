@@ -1,4 +1,4 @@
-//! The sizes of a model: a small Llama with tied embeddings.
+//! The sizes of a model: a small Llama.
 use serde::{Deserialize, Serialize};
 
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -13,6 +13,13 @@ pub struct Config {
     pub context: usize,
     pub rms_eps: f32,
     pub rope_base: f32,
+    /// Whether the output product uses the embedding; what is trained here always does.
+    #[serde(default = "tied")]
+    pub tied: bool,
+}
+
+fn tied() -> bool {
+    true
 }
 
 impl Config {
@@ -30,6 +37,7 @@ impl Config {
             context: section.context as usize,
             rms_eps: Self::RMS_EPS,
             rope_base: Self::ROPE_BASE,
+            tied: true,
         }
     }
 

@@ -1,14 +1,12 @@
-//! The finished model as a Hugging Face folder: LlamaForCausalLM with tied embeddings, no conversion needed.
+//! The finished model as a Hugging Face folder: a LlamaForCausalLM, no conversion needed.
 use std::collections::HashMap;
 use std::path::Path;
 
-use safetensors::SafeTensors;
-use serde::Deserialize;
 use serde_json::{Value, json};
-use stage::{AtomicFile, Failure, Result};
+use stage::{AtomicFile, Result};
 
-use crate::checkpoint::{read_tensors, tensor_views, write_safetensors};
-use crate::{Config, TensorTable};
+use crate::checkpoint::{tensor_views, write_safetensors};
+use crate::{Config, Llama, TensorTable, Weights};
 
 /// Writes `config.json`, the tokenizer's files and, last, `model.safetensors`, which makes the folder whole.
 /// `tokenizer` is the content of a tokenizer.json; `eos` is an id.
@@ -28,12 +26,12 @@ pub fn save_folder(folder: &Path, config: &Config, weights: &[f32], tokenizer: &
         "num_key_value_heads": config.n_head,
         "head_dim": config.head_width(),
         "max_position_embeddings": config.context,
-        "rms_norm_eps": config.rms_eps,
-        "rope_theta": config.rope_base,
+        "rms_norm_eps": shortest(config.rms_eps),
+        "rope_theta": shortest(config.rope_base),
         "hidden_act": "silu",
         "attention_bias": false,
         "mlp_bias": false,
-        "tie_word_embeddings": true,
+        "tie_word_embeddings": config.tied,
         "bos_token_id": null,
         "eos_token_id": eos,
         "pad_token_id": pad,
@@ -55,74 +53,30 @@ pub fn save_folder(folder: &Path, config: &Config, weights: &[f32], tokenizer: &
     write_safetensors(&folder.join("model.safetensors"), views, HashMap::from([("format".to_owned(), "pt".to_owned())]))
 }
 
+/// The f64 of the shortest text that means this f32: 1e-6, not 9.999999974752427e-7.
+fn shortest(value: f32) -> f64 {
+    value.to_string().parse().unwrap_or(f64::from(value))
+}
+
 fn write_json(path: &Path, value: &Value) -> Result<()> {
     AtomicFile::write(path, format!("{value:#}\n").as_bytes()).map(drop)
 }
 
-/// The part of a Llama's config.json that decides its computation.
-#[derive(Deserialize)]
-struct LlamaConfig {
-    vocab_size: usize,
-    hidden_size: usize,
-    intermediate_size: usize,
-    num_hidden_layers: usize,
-    num_attention_heads: usize,
-    num_key_value_heads: Option<usize>,
-    max_position_embeddings: usize,
-    rms_norm_eps: f32,
-    rope_theta: Option<f32>,
-    #[serde(default)]
-    tie_word_embeddings: bool,
-    model_type: String,
-}
-
-/// Reads a folder that [`save_folder`] wrote, or another of the same architecture.
+/// Reads a folder that [`save_folder`] wrote, or any other LlamaForCausalLM of this shape: [`Llama`] and [`Weights`] say
+/// what is read and what is refused.
 pub fn load_folder(folder: &Path) -> Result<(Config, Vec<f32>)> {
-    let path = folder.join("config.json");
-    let text = std::fs::read(&path).map_err(|error| match error.kind() {
-        std::io::ErrorKind::NotFound => Failure::input(&path, "not found", "a trained model", "make train"),
-        _ => Failure::reading(&path)(error),
-    })?;
-    let remedy = "train a model with this program, or name another folder";
-    let llama: LlamaConfig = serde_json::from_slice(&text).map_err(|e| Failure::input(&path, e, "the config.json of a Llama", remedy))?;
-    let refuse =
-        |what: String| Failure::input(&path, what, "model_type llama, tied embeddings, as many key and value heads as heads", remedy);
-    if llama.model_type != "llama" {
-        return Err(refuse(format!("model_type {}", llama.model_type)));
-    }
-    if !llama.tie_word_embeddings {
-        return Err(refuse("tie_word_embeddings false".into()));
-    }
-    if llama.num_key_value_heads.is_some_and(|heads| heads != llama.num_attention_heads) {
-        return Err(refuse("num_key_value_heads below num_attention_heads".into()));
-    }
-    let heads = llama.num_attention_heads;
-    if heads == 0 || !llama.hidden_size.is_multiple_of(2 * heads) {
-        return Err(refuse(format!("hidden_size {} over {heads} heads", llama.hidden_size)));
-    }
-    let config = Config {
-        vocab_size: llama.vocab_size,
-        n_layer: llama.num_hidden_layers,
-        n_head: heads,
-        d_model: llama.hidden_size,
-        d_mlp: llama.intermediate_size,
-        context: llama.max_position_embeddings,
-        rms_eps: llama.rms_norm_eps,
-        rope_base: llama.rope_theta.unwrap_or(Config::ROPE_BASE),
-    };
-    let path = folder.join("model.safetensors");
-    let file = std::fs::File::open(&path).map_err(Failure::reading(&path))?;
-    // SAFETY: the file is replaced by rename, never changed in place, so the mapping stays what it was.
-    let bytes = unsafe { memmap2::Mmap::map(&file) }.map_err(Failure::reading(&path))?;
-    let bad = |found: String| Failure::input(&path, found, "the weights that config.json describes", "make train FORCE=1");
-    let tensors = SafeTensors::deserialize(&bytes).map_err(|e| bad(e.to_string()))?;
-    let weights = read_tensors(&TensorTable::new(&config), "", &tensors).map_err(bad)?;
-    Ok((config, weights))
+    let llama = Llama::read(folder)?;
+    let weights = Weights::open(folder)?.load(&llama)?;
+    Ok((llama.config, weights))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use safetensors::tensor::{Dtype, TensorView};
+
+    /// Name, type, shape, bytes.
+    type Written = (String, Dtype, Vec<usize>, Vec<u8>);
 
     #[test]
     fn a_folder_reads_back_and_what_does_not_fit_is_named() {
@@ -134,11 +88,116 @@ mod tests {
         save_folder(folder.path(), &config, &weights, tokenizer, 0).unwrap();
         assert_eq!(load_folder(folder.path()).unwrap(), (config, weights));
 
+        // What does not fit names itself.
         let path = folder.path().join("config.json");
         let text = std::fs::read_to_string(&path).unwrap();
-        std::fs::write(&path, text.replace("\"tie_word_embeddings\": true", "\"tie_word_embeddings\": false")).unwrap();
-        assert!(load_folder(folder.path()).unwrap_err().to_string().contains("tie_word_embeddings"));
-        std::fs::write(&path, text.replace("\"vocab_size\": 260", "\"vocab_size\": 261")).unwrap();
-        assert!(load_folder(folder.path()).unwrap_err().to_string().contains("embed_tokens"));
+        assert!(text.contains("\"rms_norm_eps\": 1e-6,"), "{text}");
+        for (from, to, name) in [
+            ("\"tie_word_embeddings\": true", "\"tie_word_embeddings\": false", "lm_head.weight is missing"),
+            ("\"vocab_size\": 260", "\"vocab_size\": 261", "embed_tokens.weight has shape [260, 8], where config.json says [261, 8]"),
+            ("\"num_hidden_layers\": 1", "\"num_hidden_layers\": 2", "model.layers.1.self_attn.q_proj.weight is missing"),
+            ("\"num_key_value_heads\": 2", "\"num_key_value_heads\": 1", "k_proj.weight has shape [8, 8], where config.json says [4, 8]"),
+        ] {
+            std::fs::write(&path, text.replace(from, to)).unwrap();
+            let error = load_folder(folder.path()).unwrap_err();
+            assert!(error.exit_code() == 3 && error.to_string().contains(name), "{error}");
+        }
+    }
+
+    fn write(path: &Path, tensors: &[Written]) {
+        let views = tensors.iter().map(|(name, dtype, shape, bytes)| (name, TensorView::new(*dtype, shape.clone(), bytes).unwrap()));
+        std::fs::write(path, safetensors::serialize(views, None).unwrap()).unwrap();
+    }
+
+    #[test]
+    fn shards_narrow_types_and_shared_heads_are_read_and_bad_tensors_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = json!({
+            "model_type": "llama", "vocab_size": 5, "hidden_size": 8, "intermediate_size": 6, "num_hidden_layers": 1,
+            "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 16,
+        });
+        std::fs::write(folder.path().join("config.json"), config.to_string()).unwrap();
+        let llama = Llama::read(folder.path()).unwrap();
+        let value = |i: usize| (i % 31) as f32 * 0.25 - 3.0; // exact in all three types
+        let tensor = |(n, (name, shape)): (usize, (String, Vec<usize>))| {
+            let values = (0..shape.iter().product()).map(|i: usize| value(i + n));
+            match n % 3 {
+                0 => (name, Dtype::F32, shape, values.flat_map(f32::to_le_bytes).collect()),
+                1 => (name, Dtype::F16, shape, values.flat_map(|v| half::f16::from_f32(v).to_le_bytes()).collect()),
+                _ => (name, Dtype::BF16, shape, values.flat_map(|v| half::bf16::from_f32(v).to_le_bytes()).collect()),
+            }
+        };
+        let tensors: Vec<Written> = Weights::expected(&llama).into_iter().enumerate().map(tensor).collect();
+        let shards = |tensors: &[Written]| {
+            let mut map = serde_json::Map::new();
+            for (i, tensors) in tensors.chunks(5).enumerate() {
+                let name = format!("model-{i}.safetensors");
+                write(&folder.path().join(&name), tensors);
+                map.extend(tensors.iter().map(|(tensor, ..)| (tensor.clone(), name.clone().into())));
+            }
+            std::fs::write(folder.path().join("model.safetensors.index.json"), json!({ "weight_map": map }).to_string()).unwrap();
+        };
+        shards(&tensors);
+        let (config, flat) = load_folder(folder.path()).unwrap();
+        let table = TensorTable::new(&config);
+        assert!(table.head != table.embedding && flat.len() == table.len);
+        for (n, tensor) in table.tensors.iter().enumerate() {
+            let shared = tensor.name.contains("k_proj") || tensor.name.contains("v_proj");
+            // Heads 0 and 1 of 2 x 8 values are the file's head 0, and so on.
+            let of_file = |i: usize| if shared { i / 32 * 16 + i % 16 } else { i };
+            for (i, found) in flat[tensor.range()].iter().enumerate() {
+                assert_eq!(*found, value(of_file(i) + n), "{} {i}", tensor.name);
+            }
+        }
+
+        let refused = |change: &dyn Fn(&mut Vec<Written>), words: &str| {
+            let mut changed = tensors.clone();
+            change(&mut changed);
+            shards(&changed);
+            let error = load_folder(folder.path()).unwrap_err();
+            assert!(error.exit_code() == 3 && error.to_string().contains(words), "{words}: {error}");
+        };
+        refused(&|t| drop(t.remove(3)), "o_proj.weight is missing");
+        refused(
+            &|t| t.push(("model.layers.1.mlp.up_proj.weight".into(), Dtype::F32, vec![1], vec![0; 4])),
+            "layers.1.mlp.up_proj.weight [1] has no place",
+        );
+        refused(&|t| t[0].2 = vec![4, 16], "q_proj.weight has shape [4, 16]");
+        refused(&|t| t[0].3[12..16].copy_from_slice(&f32::NAN.to_le_bytes()), "q_proj.weight has NaN at element 3");
+        refused(&|t| t[1].3[4..6].copy_from_slice(&half::f16::INFINITY.to_le_bytes()), "k_proj.weight has inf at element 2");
+        refused(&|t| t[0].1 = Dtype::I32, "q_proj.weight is of dtype I32");
+        // The angles that old files carry are not wanted and do no harm.
+        let mut old = tensors.clone();
+        old.push(("model.layers.0.self_attn.rotary_emb.inv_freq".into(), Dtype::F32, vec![1], vec![0; 4]));
+        shards(&old);
+        assert_eq!(load_folder(folder.path()).unwrap().1, flat);
+        // A shard cut short, and an index that leads out of the folder.
+        let shard = folder.path().join("model-0.safetensors");
+        let bytes = std::fs::read(&shard).unwrap();
+        std::fs::write(&shard, &bytes[..bytes.len() - 3]).unwrap();
+        assert!(load_folder(folder.path()).unwrap_err().to_string().contains("model-0.safetensors"));
+        std::fs::write(folder.path().join("model.safetensors.index.json"), r#"{"weight_map": {"a": "../b.safetensors"}}"#).unwrap();
+        assert!(load_folder(folder.path()).unwrap_err().to_string().contains("../b.safetensors"));
+    }
+
+    #[test]
+    fn a_tied_head_may_be_written_out_if_it_is_the_embedding() {
+        let folder = tempfile::tempdir().unwrap();
+        let section = stage::config::Model { n_layer: 1, n_head: 2, d_model: 8, d_mlp: 12, context: 8 };
+        let config = Config::new(&section, 5);
+        let weights = crate::initial_weights(&TensorTable::new(&config), 1);
+        save_folder(folder.path(), &config, &weights, b"{}", 0).unwrap();
+        let path = folder.path().join("model.safetensors");
+        let bytes = std::fs::read(&path).unwrap();
+        let tensors = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+        let owned = |(name, view): (String, TensorView)| (name, view.dtype(), view.shape().to_vec(), view.data().to_vec());
+        let mut tensors: Vec<_> = tensors.tensors().into_iter().map(owned).collect();
+        let head = tensors.iter().find(|(name, ..)| name.contains("embed_tokens")).unwrap().clone();
+        tensors.push(("lm_head.weight".into(), head.1, head.2, head.3));
+        write(&path, &tensors);
+        assert_eq!(load_folder(folder.path()).unwrap(), (config, weights));
+        tensors.last_mut().unwrap().3[1] ^= 1;
+        write(&path, &tensors);
+        assert!(load_folder(folder.path()).unwrap_err().to_string().contains("lm_head.weight differs"));
     }
 }

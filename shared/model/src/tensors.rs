@@ -60,10 +60,12 @@ pub struct Layer {
 pub struct TensorTable {
     pub tensors: Vec<Tensor>,
     pub layers: Vec<Layer>,
-    /// [vocab_size, d_model], tied: the output product uses it too.
+    /// [vocab_size, d_model]
     pub embedding: Range<usize>,
     /// [d_model]
     pub final_norm: Range<usize>,
+    /// [vocab_size, d_model], what the output product uses: the embedding itself where both are tied.
+    pub head: Range<usize>,
     /// Elements of the flat buffer.
     pub len: usize,
     /// The first `decay_len` elements are those that weight decay shrinks.
@@ -112,8 +114,9 @@ impl TensorTable {
             layer.mlp_norm = norm("post_attention_layernorm");
         }
         let final_norm = add("model.norm.weight".into(), &[d], Init::Ones, false);
+        let head = if config.tied { embedding.clone() } else { add("lm_head.weight".into(), &[config.vocab_size, d], normal(std), false) };
         let decay_len = embedding.start;
-        TensorTable { tensors, layers, embedding, final_norm, len, decay_len }
+        TensorTable { tensors, layers, embedding, final_norm, head, len, decay_len }
     }
 }
 

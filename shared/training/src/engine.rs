@@ -1,12 +1,11 @@
-//! What the stages with a model share: the engine, the model of a folder, results on stdout.
+//! What the stages with a model share: the engine, results on stdout.
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use compute::gpu::{self, Adapter, Device, adapters};
 use compute::{Cpu, EngineError, Gpu, Kernels, Precision, wgsl};
-use model::{Config, load_folder};
-use stage::{Failure, Log, Pipeline, Result};
+use stage::{Failure, Log, Result};
 
 /// What computes: the CPU engine, or an opened GPU and the precision it keeps values in.
 #[derive(Clone)]
@@ -171,27 +170,6 @@ pub fn list_devices() -> String {
         text.push_str(&format!("\n{}\n", adapters::why_no_gpu(&adapters)));
     }
     text
-}
-
-/// Reads the trained model of `folder`. Refuses a pipeline whose context is larger than the model's.
-pub fn open_model(pipeline: &Pipeline, folder: &Path) -> Result<(Config, Vec<f32>)> {
-    for path in ["config.json", "model.safetensors", "tokenizer.json"].map(|name| folder.join(name)) {
-        if !path.is_file() {
-            return Err(Failure::input(&path, "not found", "a trained model", "run `make train`, or name another folder with --model"));
-        }
-    }
-    let (config, weights) = load_folder(folder)?;
-    let asked = pipeline.model.context as usize;
-    if asked > config.context {
-        let expected = format!("model.context of at most {}, what this model was trained with", config.context);
-        return Err(Failure::input(
-            folder,
-            format_args!("model.context is {asked}"),
-            expected,
-            "set model.context to it, or train anew with `make train`",
-        ));
-    }
-    Ok((config, weights))
 }
 
 /// Prints a result on stdout. A reader that leaves early has had enough: false.

@@ -1,0 +1,195 @@
+//! The weights of a Hugging Face folder, mapped: one safetensors file, or the shards that an index lists, in f32, f16 or
+//! bf16. Every tensor has to be there in its shape, no other may be, and every value has to be a number.
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use half::{bf16, f16};
+use memmap2::Mmap;
+use safetensors::SafeTensors;
+use safetensors::tensor::Dtype;
+use serde_json::Value;
+use stage::{Failure, Result};
+
+use crate::{Llama, TensorTable};
+
+const SINGLE: &str = "model.safetensors";
+const INDEX: &str = "model.safetensors.index.json";
+const EMBEDDING: &str = "model.embed_tokens.weight";
+const HEAD: &str = "lm_head.weight";
+const REMEDY: &str = "copy the folder again, or take another model";
+
+/// Where a tensor lies.
+struct Entry {
+    file: usize,
+    dtype: Dtype,
+    shape: Vec<usize>,
+    bytes: Range<usize>,
+}
+
+/// Tensors by name in mapped files.
+pub struct Weights {
+    files: Vec<(PathBuf, Mmap)>,
+    entries: BTreeMap<String, Entry>,
+}
+
+/// The files of a folder that hold weights: the single one, or those that the index lists.
+///
+/// # Errors
+/// Exit code 3 when there is neither, or the index is damaged.
+pub fn weight_files(folder: &Path) -> Result<Vec<PathBuf>> {
+    let (single, index) = (folder.join(SINGLE), folder.join(INDEX));
+    if single.is_file() {
+        return Ok(vec![single]);
+    }
+    if !index.is_file() {
+        let other = ["pytorch_model.bin", "pytorch_model.bin.index.json"].into_iter().find(|name| folder.join(name).is_file());
+        let (found, remedy) = match other {
+            Some(name) => (format!("not found, but {name}"), "save it as safetensors: save_pretrained(FOLDER, safe_serialization=True)"),
+            None => ("not found".to_owned(), "run `make train`, or name another folder"),
+        };
+        return Err(Failure::input(&single, found, "a trained model's weights", remedy));
+    }
+    let text = std::fs::read(&index).map_err(Failure::reading(&index))?;
+    let damaged = |found: String| Failure::input(&index, found, "a weight_map from tensors to files of this folder", REMEDY);
+    let json: Value = serde_json::from_slice(&text).map_err(|e| damaged(format!("no JSON: {e}")))?;
+    let map = json["weight_map"].as_object().ok_or_else(|| damaged("no weight_map".into()))?;
+    let mut names = BTreeSet::new();
+    for (tensor, file) in map {
+        // A plain file name: an index from elsewhere must not lead out of its folder.
+        let name = file.as_str().filter(|name| Path::new(name).file_name().is_some_and(|plain| plain == *name));
+        names.insert(name.ok_or_else(|| damaged(format!("{tensor} is in {file}")))?);
+    }
+    Ok(names.into_iter().map(|name| folder.join(name)).collect())
+}
+
+impl Weights {
+    /// Maps the weights of a folder.
+    ///
+    /// # Errors
+    /// Exit code 3: missing or damaged files, a tensor twice.
+    pub fn open(folder: &Path) -> Result<Self> {
+        let mut weights = Weights { files: Vec::new(), entries: BTreeMap::new() };
+        for (number, path) in weight_files(folder)?.into_iter().enumerate() {
+            let file = File::open(&path).map_err(Failure::reading(&path))?;
+            // SAFETY: files of a model are replaced by rename, never changed in place, so the mapping stays what it was.
+            let map = unsafe { Mmap::map(&file) }.map_err(Failure::reading(&path))?;
+            let bad = |found: String| Failure::input(&path, found, "a whole safetensors file", REMEDY);
+            let tensors = SafeTensors::deserialize(&map).map_err(|e| bad(e.to_string()))?;
+            for (name, view) in tensors.tensors() {
+                let start = view.data().as_ptr() as usize - map.as_ptr() as usize;
+                let bytes = start..start + view.data().len();
+                let entry = Entry { file: number, dtype: view.dtype(), shape: view.shape().to_vec(), bytes };
+                if weights.entries.insert(name.clone(), entry).is_some() {
+                    return Err(bad(format!("tensor {name} is in two files")));
+                }
+            }
+            weights.files.push((path, map));
+        }
+        Ok(weights)
+    }
+
+    fn bad(&self, entry: Option<&Entry>, found: String) -> Failure {
+        let path = entry.map(|entry| entry.file).and_then(|file| self.files.get(file)).or(self.files.first());
+        let path = path.map_or(Path::new(SINGLE), |(path, _)| path);
+        Failure::input(path, found, "the weights that config.json describes", REMEDY)
+    }
+
+    fn entry(&self, name: &str, shape: &[usize]) -> Result<&Entry> {
+        let entry = self.entries.get(name).ok_or_else(|| self.bad(None, format!("tensor {name} is missing")))?;
+        if entry.shape != shape {
+            return Err(self.bad(Some(entry), format!("tensor {name} has shape {:?}, where config.json says {shape:?}", entry.shape)));
+        }
+        if !matches!(entry.dtype, Dtype::F32 | Dtype::F16 | Dtype::BF16) {
+            return Err(self.bad(Some(entry), format!("tensor {name} is of dtype {:?}, where F32, F16 and BF16 are read", entry.dtype)));
+        }
+        Ok(entry)
+    }
+
+    /// Copies a tensor of this shape as f32.
+    ///
+    /// # Errors
+    /// Exit code 3, naming the tensor: missing, of another shape or dtype, NaN or infinite.
+    pub fn read(&self, name: &str, shape: &[usize], out: &mut [f32]) -> Result<()> {
+        let entry = self.entry(name, shape)?;
+        let data = &self.files[entry.file].1[entry.bytes.clone()];
+        match entry.dtype {
+            Dtype::F32 => bytemuck::cast_slice_mut(out).copy_from_slice(data), // little-endian, as every machine this runs on
+            Dtype::F16 => out.iter_mut().zip(data.as_chunks().0).for_each(|(out, &bytes)| *out = f16::from_le_bytes(bytes).to_f32()),
+            _ => out.iter_mut().zip(data.as_chunks().0).for_each(|(out, &bytes)| *out = bf16::from_le_bytes(bytes).to_f32()),
+        }
+        // The largest exponent tells: NaN and infinity have all its bits.
+        if out.iter().fold(0u32, |worst, value| worst.max(value.to_bits() & 0x7fff_ffff)) < 0x7f80_0000 {
+            return Ok(());
+        }
+        let at = out.iter().position(|value| !value.is_finite()).unwrap_or_default();
+        Err(self.bad(Some(entry), format!("tensor {name} has {} at element {at}, where every weight has to be a finite number", out[at])))
+    }
+
+    /// Every tensor that the model has, under the file's names and in the file's shapes (keys and values in fewer rows where
+    /// heads share them).
+    pub fn expected(llama: &Llama) -> Vec<(String, Vec<usize>)> {
+        let rows = llama.n_kv_head * llama.config.head_width();
+        let of_file = |tensor: crate::Tensor| match is_shared(&tensor.name) {
+            true => (tensor.name, vec![rows, llama.config.d_model]),
+            false => (tensor.name, tensor.shape),
+        };
+        TensorTable::new(&llama.config).tensors.into_iter().map(of_file).collect()
+    }
+
+    /// Refuses tensors that the model lacks, and those that it has no place for.
+    fn check(&self, llama: &Llama) -> Result<()> {
+        let expected = Self::expected(llama);
+        for (name, shape) in &expected {
+            self.entry(name, shape)?;
+        }
+        let known: BTreeSet<&str> = expected.iter().map(|(name, _)| name.as_str()).collect();
+        // Old files carry the angles of rotary embedding, and a tied head may be written out; see `load`.
+        let harmless = |name: &str| name.ends_with(".rotary_emb.inv_freq") || (llama.config.tied && name == HEAD);
+        match self.entries.iter().find(|(name, _)| !known.contains(name.as_str()) && !harmless(name)) {
+            None => Ok(()),
+            Some((name, entry)) => {
+                let found = format!("tensor {name} {:?} has no place in a Llama of {} layers", entry.shape, llama.config.n_layer);
+                Err(self.bad(Some(entry), found))
+            }
+        }
+    }
+
+    /// All weights in the flat layout of [`TensorTable`], each head of keys and values once for every query head it serves.
+    ///
+    /// # Errors
+    /// Exit code 3, naming the tensor that is missing, too much, of another shape, or no number.
+    pub fn load(&self, llama: &Llama) -> Result<Vec<f32>> {
+        self.check(llama)?;
+        let (config, table) = (&llama.config, TensorTable::new(&llama.config));
+        let (group, head) = (config.n_head / llama.n_kv_head, config.head_width() * config.d_model);
+        let mut flat = vec![0.0; table.len];
+        for (tensor, (name, shape)) in table.tensors.iter().zip(Self::expected(llama)) {
+            let out = &mut flat[tensor.range()];
+            if group == 1 || !is_shared(&name) {
+                self.read(&name, &shape, out)?;
+                continue;
+            }
+            let mut shared = vec![0.0; shape.iter().product()];
+            self.read(&name, &shape, &mut shared)?;
+            for (i, out) in out.chunks_exact_mut(head).enumerate() {
+                out.copy_from_slice(&shared[i / group * head..][..head]);
+            }
+        }
+        if config.tied && self.entries.contains_key(HEAD) {
+            let mut written = vec![0.0; table.head.len()];
+            self.read(HEAD, &[config.vocab_size, config.d_model], &mut written)?;
+            if written != flat[table.head.clone()] {
+                let found = format!("tensor {HEAD} differs from {EMBEDDING}, though tie_word_embeddings is true");
+                return Err(self.bad(self.entries.get(HEAD), found));
+            }
+        }
+        Ok(flat)
+    }
+}
+
+/// Keys and values, whose heads may be fewer in a file.
+fn is_shared(name: &str) -> bool {
+    name.ends_with("self_attn.k_proj.weight") || name.ends_with("self_attn.v_proj.weight")
+}
