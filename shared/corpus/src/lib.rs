@@ -1,5 +1,6 @@
 //! What the data is: stories, tokenizer, token shards, packed bins, batches.
 pub mod bin;
+pub mod copies;
 #[cfg(feature = "remote")]
 pub mod fetch;
 #[cfg(feature = "stories")]

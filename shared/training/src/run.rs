@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use compute::{AdamW, Cpu, Decoder, EngineError, KernelTime, Precision, STEPS_IN_FLIGHT, Ticket, Trainer};
+use compute::{AdamW, Decoder, EngineError, KernelTime, Precision, STEPS_IN_FLIGHT, Storage, Ticket, Trainer};
 use corpus::bin::Bin;
 use corpus::sampler::Sampler;
 use corpus::tokenizer::Tokenizer;
@@ -551,7 +551,8 @@ struct Teller {
 
 impl Teller {
     fn tell(&self, weights: &[f32]) -> Result<Vec<Story>> {
-        let mut decoder = Decoder::new(Cpu::boxed(), self.config, weights, self.manner.slots).map_err(failed)?;
+        // One thread: others may be at work for the run itself, and a team that has to wait for one of them loses more.
+        let mut decoder = Decoder::on_cpu(self.config, weights.to_vec(), self.manner.slots, 1, Storage::F32);
         tell(&mut decoder, &self.tokenizer, &self.prompts, self.manner)
     }
 }

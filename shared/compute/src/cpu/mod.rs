@@ -4,7 +4,7 @@ mod attention;
 pub(crate) mod decode;
 mod elementwise;
 mod loss;
-mod math;
+pub(crate) mod math;
 mod matmul;
 mod microkernel;
 mod normalise;

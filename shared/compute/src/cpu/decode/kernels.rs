@@ -44,6 +44,7 @@ pub type AttentionKernel = unsafe fn(&Attention);
 
 /// The kernels for one kind of processor.
 pub struct Set {
+    #[cfg_attr(not(test), expect(dead_code, reason = "tests say which set fails"))]
     pub name: &'static str,
     pub product: ProductKernel,
     pub attention: AttentionKernel,

@@ -106,6 +106,8 @@ pub struct Session {
     layers: Vec<Layer>,
     final_norm: Range<usize>,
     embedding: Matrix,
+    /// The output product's, where it is not the embedding.
+    head: Option<Matrix>,
     rope: Vec<f32>,
     team: Team,
     scratch: Vec<Scratch>,
@@ -150,6 +152,7 @@ impl Session {
         };
         let mut layers: Vec<Layer> = table.layers.iter().map(layer).collect();
         let embedding = matrix(table.embedding.clone(), vocab, d);
+        let head = (table.head != table.embedding).then(|| matrix(table.head.clone(), vocab, d));
         let (mut flat, mut final_norm) = (weights, table.final_norm.clone());
         if storage == Storage::Q8 {
             // Only the norms are still wanted.
@@ -184,6 +187,7 @@ impl Session {
             layers,
             final_norm,
             embedding,
+            head,
         }
     }
 
@@ -194,7 +198,7 @@ impl Session {
             Matrix::Q8(matrix) => matrix.bytes(),
         };
         let layers = self.layers.iter().flat_map(|l| [&l.qkv, &l.attention_out, &l.gate, &l.up, &l.down]);
-        layers.chain([&self.embedding]).map(one).sum()
+        layers.chain([self.head.as_ref().unwrap_or(&self.embedding)]).map(one).sum()
     }
 
     /// Reads rows into the cache; with `last`, gives their logits too, [rows, V].
@@ -318,7 +322,8 @@ impl Pass<'_> {
     fn logits(&self, scratch: &mut Scratch) {
         let Config { d_model: d, vocab_size: vocab, .. } = self.session.config;
         self.normalise(&self.session.final_norm, scratch);
-        self.product(&self.session.embedding, d, self.member.part(vocab, UNIT), scratch, None, self.places.logits, vocab);
+        let head = self.session.head.as_ref().unwrap_or(&self.session.embedding);
+        self.product(head, d, self.member.part(vocab, UNIT), scratch, None, self.places.logits, vocab);
     }
 
     /// Norms of all rows into this member's scratch.
