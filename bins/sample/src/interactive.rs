@@ -7,7 +7,7 @@ use crate::lines::{Line, Lines};
 use crate::printer::Printer;
 
 pub fn run(session: &mut Session, stage: &Stage, n: u32, manner: Manner) -> Result<()> {
-    stage.log.say("write how a story begins; an empty line lets the model begin. Ctrl-C ends a story, Ctrl-D all of it");
+    stage.log.say("how does the story begin? Ctrl-C ends a story, Ctrl-D the program");
     let mut lines = Lines::open(cache_folder().map(|folder| folder.join("prompts.history")))?;
     let mut told = 0;
     loop {

@@ -42,8 +42,9 @@ impl Lines {
             if read.map_err(|error| Failure::try_again(format!("stdin: {error}")))? == 0 {
                 return Ok(Line::End);
             }
-            let text = String::from_utf8(line)
-                .map_err(|_| Failure::BadInput("stdin: a line that is no UTF-8\n  expected: text\n  remedy: iconv -f LATIN1 -t UTF-8".into()))?;
+            let text = String::from_utf8(line).map_err(|_| {
+                Failure::BadInput("stdin: a line that is no UTF-8\n  expected: text\n  remedy: iconv -f LATIN1 -t UTF-8".into())
+            })?;
             return Ok(Line::Text(text.trim_end_matches(['\n', '\r']).to_owned()));
         };
         match editor.readline(prompt) {

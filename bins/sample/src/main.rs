@@ -152,9 +152,7 @@ fn run() -> anyhow::Result<()> {
         printer.hear(heard)
     })?;
     printer.finish()?;
-    if interrupt::requested() {
-        interrupt::check(&format!("{stories} of {} stories were told; what is printed of them is whole", prompts.len()))?;
-    }
+    interrupt::check(&format!("{stories} of {} stories were told", prompts.len()))?;
     let seconds = started.elapsed().as_secs_f64();
     stage.log.say(format!("{stories} stories, {tokens} tokens in {seconds:.2} s ({:.0} tokens/s)", tokens as f64 / seconds));
     Ok(())

@@ -6,8 +6,8 @@ use std::borrow::Cow;
 
 use model::{Config, TensorTable};
 
-pub use crate::cpu::decode::Storage;
 use crate::cpu::decode::Session;
+pub use crate::cpu::decode::Storage;
 use crate::kernels::{AttentionShape, Kernels, Result, Tokens, View};
 use crate::step::{LayerWeights, rope_table};
 

@@ -135,19 +135,19 @@ mod tests {
         let run = |from: u64, n: u64| (from..from + n).map(id).collect::<Vec<u32>>();
         let strange = |n: usize| vec![55_555u32; n];
         let texts = vec![
-            run(10, 40),                                           // all of it
-            [strange(3), run(100, 16), strange(2)].concat(),       // just long enough
-            [strange(3), run(100, 15), strange(2)].concat(),       // one too few
-            [run(200, 20), run(5_000, 30), strange(1)].concat(),   // two matches side by side
-            run(300, 7),                                           // too short to be looked for
-            run(PART - 9, 25),                                     // across the border of two parts
-            run(2 * PART + 80, 20),                                // the end of the bin
+            run(10, 40),                                         // all of it
+            [strange(3), run(100, 16), strange(2)].concat(),     // just long enough
+            [strange(3), run(100, 15), strange(2)].concat(),     // one too few
+            [run(200, 20), run(5_000, 30), strange(1)].concat(), // two matches side by side
+            run(300, 7),                                         // too short to be looked for
+            run(PART - 9, 25),                                   // across the border of two parts
+            run(2 * PART + 80, 20),                              // the end of the bin
             [run(2 * PART + 80, 20), strange(9)].concat(),
             vec![],
         ];
         let found = copied(&bin, &texts).unwrap();
-        let expected =
-            [(40, 40), (16, 16), (15, 0), (30, 50), (0, 0), (25, 25), (20, 20), (20, 20), (0, 0)].map(|(longest, tokens)| Copied { longest, tokens });
+        let expected = [(40, 40), (16, 16), (15, 0), (30, 50), (0, 0), (25, 25), (20, 20), (20, 20), (0, 0)]
+            .map(|(longest, tokens)| Copied { longest, tokens });
         assert_eq!(found, expected);
     }
 

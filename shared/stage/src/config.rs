@@ -218,7 +218,9 @@ impl Pipeline {
         let penalty = s.repetition_penalty;
         require(
             penalty > 0.0 && penalty.is_finite(),
-            &format!("sample.repetition_penalty = {penalty}: expected 1 (no penalty) or more; less than 1 rewards repetition, 0 is nothing"),
+            &format!(
+                "sample.repetition_penalty = {penalty}: expected 1 (no penalty) or more; less than 1 rewards repetition, 0 is nothing"
+            ),
         )?;
         Ok(())
     }

@@ -100,11 +100,12 @@ impl Quality {
         cells.extend(rows.iter().map(|(name, cell)| {
             [name.to_string()].into_iter().chain(columns.iter().map(|(_, quality)| cell(quality))).collect::<Vec<_>>()
         }));
-        let widths: Vec<usize> =
-            (0..=columns.len()).map(|c| cells.iter().map(|row| row[c].chars().count()).max().unwrap_or(0)).collect();
+        let widths: Vec<usize> = (0..=columns.len()).map(|c| cells.iter().map(|row| row[c].chars().count()).max().unwrap_or(0)).collect();
         let mut text = String::new();
         for (number, row) in cells.iter().enumerate() {
-            let cell = |(c, (cell, &width)): (usize, (&String, &usize))| if c == 0 { format!("{cell:<width$}") } else { format!("{cell:>width$}") };
+            let cell = |(c, (cell, &width)): (usize, (&String, &usize))| {
+                if c == 0 { format!("{cell:<width$}") } else { format!("{cell:>width$}") }
+            };
             let line: Vec<String> = row.iter().zip(&widths).enumerate().map(cell).collect();
             text += &format!("| {} |\n", line.join(" | "));
             if number == 0 {
@@ -149,7 +150,13 @@ mod tests {
         let none = Quality::of(&[], None).unwrap();
         assert_eq!((none.ended, none.distinct, none.repeated_4grams), (0.0, [0.0; 3], 0.0));
         let table = Quality::table(&[("a model".into(), q), ("none".into(), none)]);
-        assert!(table.starts_with("|                     | a model |  none |\n|---------------------|--------:|------:|\n| stories "), "{table}");
-        assert!(table.contains("| end by themselves   |  50.0 % | 0.0 % |") && table.contains("| copied              |       ? |     ? |"), "{table}");
+        assert!(
+            table.starts_with("|                     | a model |  none |\n|---------------------|--------:|------:|\n| stories "),
+            "{table}"
+        );
+        assert!(
+            table.contains("| end by themselves   |  50.0 % | 0.0 % |") && table.contains("| copied              |       ? |     ? |"),
+            "{table}"
+        );
     }
 }

@@ -23,8 +23,11 @@ pub struct Rating {
 impl Rating {
     /// Three numbers from 0 to 5.
     pub fn scores(answer: &str) -> Option<[u8; 3]> {
-        let numbers: Vec<u8> =
-            answer.split([' ', ',', '\t']).filter(|word| !word.is_empty()).map(|word| word.parse().ok().filter(|n| *n <= 5)).collect::<Option<_>>()?;
+        let numbers: Vec<u8> = answer
+            .split([' ', ',', '\t'])
+            .filter(|word| !word.is_empty())
+            .map(|word| word.parse().ok().filter(|n| *n <= 5))
+            .collect::<Option<_>>()?;
         numbers.try_into().ok()
     }
 }
@@ -91,7 +94,13 @@ pub fn averages(ratings: &[Rating], models: &[(String, String)], keep: impl Fn(&
     let of_model = |(name, model): &(String, String)| {
         let own: Vec<&Rating> = ratings.iter().filter(|rating| rating.model == *model && keep(rating)).collect();
         let mean = |score: fn(&Rating) -> u8| own.iter().map(|rating| f64::from(score(rating))).sum::<f64>() / own.len() as f64;
-        Average { name: name.clone(), stories: own.len(), grammar: mean(|r| r.grammar), coherence: mean(|r| r.coherence), fun: mean(|r| r.fun) }
+        Average {
+            name: name.clone(),
+            stories: own.len(),
+            grammar: mean(|r| r.grammar),
+            coherence: mean(|r| r.coherence),
+            fun: mean(|r| r.fun),
+        }
     };
     models.iter().map(of_model).collect()
 }

@@ -50,8 +50,15 @@ pub struct Story {
 /// What is heard while stories are told. Indices are those of the prompts.
 pub enum Heard<'a> {
     /// A story has one more token.
-    Token { index: usize, prompt: &'a [u32], told: &'a [u32] },
-    Ended { index: usize, story: Story },
+    Token {
+        index: usize,
+        prompt: &'a [u32],
+        told: &'a [u32],
+    },
+    Ended {
+        index: usize,
+        story: Story,
+    },
 }
 
 /// A story being told.

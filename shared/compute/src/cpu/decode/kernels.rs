@@ -283,7 +283,11 @@ mod tests {
                 for (at, found) in together.iter().enumerate() {
                     let (i, j) = (at / outputs, at % outputs);
                     let exact: f64 = (0..depth).map(|l| f64::from(a[i * depth + l]) * f64::from(b[j * depth + l])).sum();
-                    assert!((f64::from(*found) - exact).abs() < 2e-6 * (1.0 + depth as f64).sqrt(), "{} {i} {j}: {found} {exact}", set.name);
+                    assert!(
+                        (f64::from(*found) - exact).abs() < 2e-6 * (1.0 + depth as f64).sqrt(),
+                        "{} {i} {j}: {found} {exact}",
+                        set.name
+                    );
                 }
             }
         }

@@ -127,7 +127,8 @@ mod x86 {
         unsafe fn sum(self) -> f32 {
             // SAFETY: the trait's.
             unsafe {
-                let half = _mm256_add_ps(_mm512_castps512_ps256(self.0), _mm256_castpd_ps(_mm512_extractf64x4_pd::<1>(_mm512_castps_pd(self.0))));
+                let half =
+                    _mm256_add_ps(_mm512_castps512_ps256(self.0), _mm256_castpd_ps(_mm512_extractf64x4_pd::<1>(_mm512_castps_pd(self.0))));
                 sum_of_eight(half)
             }
         }
@@ -204,7 +205,6 @@ mod x86 {
             unsafe { _mm_prefetch::<_MM_HINT_T0>(from.cast()) }
         }
     }
-
 }
 
 #[cfg(target_arch = "x86_64")]

@@ -5,6 +5,7 @@
 //! depend on its own story only: not on the rows beside it nor on the number of threads.
 mod kernels;
 mod lanes;
+mod large;
 mod q8;
 mod team;
 
@@ -19,6 +20,7 @@ use crate::decode::Row;
 use crate::step::rope_table;
 use kernels::{Attention, Product};
 use lanes::LANES;
+use large::Large;
 use team::{Member, Team};
 
 /// What weights are kept in.
@@ -32,10 +34,10 @@ pub enum Storage {
 /// Parts of outputs that a member takes are multiples of this, a line of f32 and a panel of q8.
 const UNIT: usize = 16;
 
-/// [outputs, depth] of f32 in the flat buffer, or quantised.
+/// [outputs, depth] of f32 in the flat buffer, or the number of one that is quantised.
 enum Matrix {
     F32(Range<usize>),
-    Q8(q8::Matrix),
+    Q8(usize),
 }
 
 struct Layer {
@@ -101,8 +103,10 @@ struct Scratch {
 /// A model ready to tell up to `slots` stories side by side.
 pub struct Session {
     config: Config,
-    /// Norms, and in f32 all weights.
-    flat: Vec<f32>,
+    /// Norms, and in f32 all weights; what is in eight bits.
+    flat: Large<f32>,
+    eight: Large<q8::PanelBlock>,
+    quantised: Vec<q8::Matrix>,
     layers: Vec<Layer>,
     final_norm: Range<usize>,
     embedding: Matrix,
@@ -133,38 +137,53 @@ impl Session {
         let Config { d_model: d, d_mlp: f, vocab_size: vocab, n_layer, context, .. } = config;
         let table = TensorTable::new(&config);
         assert_eq!(weights.len(), table.len);
-        let matrix = |range: Range<usize>, outputs: usize, depth: usize| match storage {
+        let mut quantised = Vec::new();
+        let mut matrix = |range: Range<usize>, outputs: usize, depth: usize| match storage {
             Storage::F32 => Matrix::F32(range),
-            Storage::Q8 => Matrix::Q8(q8::Matrix::new(outputs, depth, &weights[range])),
+            Storage::Q8 => {
+                let before = quantised.last().map_or(0, |(_, matrix): &(_, q8::Matrix)| matrix.end());
+                quantised.push((range, q8::Matrix::new(outputs, depth, before)));
+                Matrix::Q8(quantised.len() - 1)
+            }
         };
-        let layer = |layer: &model::Layer| {
-            let gate_up = &layer.gate_up;
-            let middle = gate_up.start + f * d;
-            Layer {
+        let mut layers = Vec::with_capacity(n_layer);
+        for layer in &table.layers {
+            let middle = layer.gate_up.start + f * d;
+            layers.push(Layer {
                 attention_norm: layer.attention_norm.clone(),
                 qkv: matrix(layer.qkv.clone(), 3 * d, d),
                 attention_out: matrix(layer.attention_out.clone(), d, d),
                 mlp_norm: layer.mlp_norm.clone(),
-                gate: matrix(gate_up.start..middle, f, d),
-                up: matrix(middle..gate_up.end, f, d),
+                gate: matrix(layer.gate_up.start..middle, f, d),
+                up: matrix(middle..layer.gate_up.end, f, d),
                 down: matrix(layer.down.clone(), d, f),
-            }
-        };
-        let mut layers: Vec<Layer> = table.layers.iter().map(layer).collect();
+            });
+        }
         let embedding = matrix(table.embedding.clone(), vocab, d);
         let head = (table.head != table.embedding).then(|| matrix(table.head.clone(), vocab, d));
-        let (mut flat, mut final_norm) = (weights, table.final_norm.clone());
-        if storage == Storage::Q8 {
-            // Only the norms are still wanted.
-            let mut norms = Vec::with_capacity((2 * n_layer + 1) * d);
-            let ranges = layers.iter_mut().flat_map(|layer| [&mut layer.attention_norm, &mut layer.mlp_norm]);
-            for range in ranges.chain([&mut final_norm]) {
-                let start = norms.len();
-                norms.extend_from_slice(&flat[range.clone()]);
-                *range = start..norms.len();
-            }
-            flat = norms;
+        let mut eight = Large::zeros(quantised.last().map_or(0, |(_, matrix)| matrix.end()));
+        for (range, matrix) in &quantised {
+            matrix.set(&weights[range.clone()], &mut eight);
         }
+        let quantised = quantised.into_iter().map(|(_, matrix)| matrix).collect();
+        let mut final_norm = table.final_norm.clone();
+        let mut flat;
+        if storage == Storage::F32 {
+            flat = Large::zeros(weights.len());
+            flat.copy_from_slice(&weights);
+        } else {
+            // Only the norms are still wanted.
+            flat = Large::zeros((2 * n_layer + 1) * d);
+            let ranges = layers.iter_mut().flat_map(|layer: &mut Layer| [&mut layer.attention_norm, &mut layer.mlp_norm]);
+            for (range, norm) in ranges.chain([&mut final_norm]).zip(flat.chunks_exact_mut(d)) {
+                norm.copy_from_slice(&weights[range.clone()]);
+            }
+            let ranges = layers.iter_mut().flat_map(|layer| [&mut layer.attention_norm, &mut layer.mlp_norm]);
+            for (number, range) in ranges.chain([&mut final_norm]).enumerate() {
+                *range = number * d..(number + 1) * d;
+            }
+        }
+        drop(weights);
         let room = context.next_multiple_of(kernels::BLOCK) + LANES;
         let team = Team::new(threads);
         Session {
@@ -184,6 +203,8 @@ impl Session {
             q8: q8::best(),
             config,
             flat,
+            eight,
+            quantised,
             layers,
             final_norm,
             embedding,
@@ -195,7 +216,7 @@ impl Session {
     pub fn weight_bytes(&self) -> usize {
         let one = |matrix: &Matrix| match matrix {
             Matrix::F32(range) => 4 * range.len(),
-            Matrix::Q8(matrix) => matrix.bytes(),
+            Matrix::Q8(number) => self.quantised[*number].bytes(),
         };
         let layers = self.layers.iter().flat_map(|l| [&l.qkv, &l.attention_out, &l.gate, &l.up, &l.down]);
         layers.chain([self.head.as_ref().unwrap_or(&self.embedding)]).map(one).sum()
@@ -281,8 +302,8 @@ impl Pass<'_> {
             let token = row.token as usize;
             let from = match &self.session.embedding {
                 Matrix::F32(range) => &self.session.flat[range.start + token * d..][..d],
-                Matrix::Q8(matrix) => {
-                    matrix.row(token, &mut whole);
+                Matrix::Q8(number) => {
+                    self.session.quantised[*number].row(&self.session.eight, token, &mut whole);
                     &whole[..]
                 }
             };
@@ -341,7 +362,7 @@ impl Pass<'_> {
 
     /// Quantises the rows of the next products, where weights are.
     fn quantise(&self, depth: usize, from: Option<Place>, scratch: &mut Scratch) {
-        if let Matrix::Q8(_) = self.session.embedding {
+        if !self.session.quantised.is_empty() {
             let rows = self.rows.len();
             let a = match from {
                 // SAFETY: all members wrote it before the last barrier.
@@ -353,7 +374,16 @@ impl Pass<'_> {
     }
 
     /// `out[i, j] = a[i] · matrix[j]` for all rows and the outputs of `part`; a [rows, depth] is the norm, or `from`.
-    fn product(&self, matrix: &Matrix, depth: usize, part: Range<usize>, scratch: &Scratch, from: Option<Place>, out: Place, stride: usize) {
+    fn product(
+        &self,
+        matrix: &Matrix,
+        depth: usize,
+        part: Range<usize>,
+        scratch: &Scratch,
+        from: Option<Place>,
+        out: Place,
+        stride: usize,
+    ) {
         let rows = self.rows.len();
         if part.is_empty() {
             return;
@@ -380,9 +410,10 @@ impl Pass<'_> {
                     });
                 }
             }
-            Matrix::Q8(matrix) => {
+            Matrix::Q8(number) => {
+                let matrix = &self.session.quantised[*number];
                 // SAFETY: the outputs of this part are this member's, and inside `out` by the assertion above.
-                unsafe { matrix.product(self.session.q8, &scratch.quantised, part, out.data, stride) };
+                unsafe { matrix.product(self.session.q8, &self.session.eight, &scratch.quantised, part, out.data, stride) };
             }
         }
     }
@@ -428,7 +459,11 @@ impl Pass<'_> {
                 let from = i * 3 * d + head * width;
                 // SAFETY: the last product wrote qkv, and only this member touches the columns of this head.
                 let (query, key, value) = unsafe {
-                    (at.qkv.get_mut(from..from + width), at.qkv.get(from + d..from + d + width), at.qkv.get(from + 2 * d..from + 2 * d + width))
+                    (
+                        at.qkv.get_mut(from..from + width),
+                        at.qkv.get(from + d..from + d + width),
+                        at.qkv.get(from + 2 * d..from + 2 * d + width),
+                    )
                 };
                 rotate(query, cos, sin, 1.0);
                 turned.copy_from_slice(key);

@@ -6,8 +6,10 @@
 //! Sixteen outputs lie side by side in a panel: per block of the depth sixteen f16 scales, then eight times sixteen groups of
 //! four weights, one group per output, each weight with 128 added (`vpdpbusd` multiplies unsigned by signed bytes). What the
 //! 128 adds to a sum, 128 times the sum of the block's activations, is taken off at its beginning.
+use std::ops::Range;
 use std::sync::LazyLock;
 
+use bytemuck::{Pod, Zeroable};
 use half::f16;
 use multiversion::multiversion;
 use rayon::prelude::*;
@@ -20,7 +22,7 @@ pub const PANEL: usize = 16;
 const QUADS: usize = BLOCK / 4;
 
 /// One block of the depth for the outputs of a panel.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C, align(32))]
 pub struct PanelBlock {
     /// f16
@@ -29,12 +31,12 @@ pub struct PanelBlock {
     weights: [[[u8; 4]; PANEL]; QUADS],
 }
 
-/// A matrix [outputs, depth]. Zeros fill it up to whole panels and blocks.
+/// A matrix [outputs, depth] among others that lie one behind the other. Zeros fill it up to whole panels and blocks.
 pub struct Matrix {
-    pub outputs: usize,
+    outputs: usize,
     depth: usize,
     /// [panels, blocks]
-    panels: Vec<PanelBlock>,
+    place: Range<usize>,
 }
 
 /// Rows of activations, quantised like weights but for the scale, which stays f32.
@@ -72,31 +74,46 @@ fn quantise(block: &[f32], out: &mut [i8; BLOCK]) -> f32 {
 }
 
 impl Matrix {
-    /// Quantises `weights` [outputs, depth].
-    pub fn new(outputs: usize, depth: usize, weights: &[f32]) -> Self {
-        assert_eq!(weights.len(), outputs * depth);
-        let blocks = depth.div_ceil(BLOCK);
-        let empty = PanelBlock { scales: [0; PANEL], weights: [[[128; 4]; PANEL]; QUADS] };
-        let mut panels = vec![empty; outputs.div_ceil(PANEL) * blocks];
-        panels.par_chunks_mut(blocks).zip(weights.par_chunks(PANEL * depth)).for_each(|(panel, rows)| fill(depth, rows, panel));
-        Matrix { outputs, depth, panels }
+    /// A matrix behind `len` blocks of others.
+    pub fn new(outputs: usize, depth: usize, len: usize) -> Self {
+        Matrix { outputs, depth, place: len..len + outputs.div_ceil(PANEL) * depth.div_ceil(BLOCK) }
+    }
+
+    /// Blocks up to its end.
+    pub fn end(&self) -> usize {
+        self.place.end
     }
 
     pub fn bytes(&self) -> usize {
-        size_of_val(&self.panels[..])
+        self.place.len() * size_of::<PanelBlock>()
     }
 
     fn blocks(&self) -> usize {
         self.depth.div_ceil(BLOCK)
     }
 
+    /// Quantises `weights` [outputs, depth] into its place in `all`.
+    pub fn set(&self, weights: &[f32], all: &mut [PanelBlock]) {
+        assert_eq!(weights.len(), self.outputs * self.depth);
+        let (depth, panels) = (self.depth, all[self.place.clone()].par_chunks_mut(self.blocks()));
+        panels.zip(weights.par_chunks(PANEL * depth)).for_each(|(panel, rows)| {
+            panel.fill(PanelBlock { scales: [0; PANEL], weights: [[[128; 4]; PANEL]; QUADS] });
+            fill(depth, rows, panel);
+        });
+    }
+
+    /// The panels that lie in `all`, from output `first` on.
+    fn panels<'a>(&self, all: &'a [PanelBlock], first: usize) -> &'a [PanelBlock] {
+        &all[self.place.clone()][first / PANEL * self.blocks()..]
+    }
+
     /// Row `row` as f32.
-    pub fn row(&self, row: usize, out: &mut [f32]) {
-        let (panel, lane) = (&self.panels[row / PANEL * self.blocks()..][..self.blocks()], row % PANEL);
-        for (out, block) in out.chunks_mut(BLOCK).zip(panel) {
+    pub fn row(&self, all: &[PanelBlock], row: usize, out: &mut [f32]) {
+        let lane = row % PANEL;
+        for (out, block) in out.chunks_mut(BLOCK).zip(self.panels(all, row)) {
             let scale = f16::from_bits(block.scales[lane]).to_f32();
             for (i, out) in out.iter_mut().enumerate() {
-                *out = scale * f32::from(block.weights[i / 4][lane][i % 4] as i16 - 128);
+                *out = scale * f32::from(i16::from(block.weights[i / 4][lane][i % 4]) - 128);
             }
         }
     }
@@ -105,12 +122,12 @@ impl Matrix {
     /// one or with the matrix.
     ///
     /// SAFETY: `out` reaches `rows * stride` values, of which those are nobody else's.
-    pub unsafe fn product(&self, kernel: Kernel, a: &Activations, range: std::ops::Range<usize>, out: *mut f32, stride: usize) {
+    pub unsafe fn product(&self, kernel: Kernel, all: &[PanelBlock], a: &Activations, range: Range<usize>, out: *mut f32, stride: usize) {
         let blocks = self.blocks();
         assert!(a.blocks == blocks && range.end <= self.outputs && range.start.is_multiple_of(PANEL));
         assert!(range.end.is_multiple_of(PANEL) || range.end == self.outputs || range.is_empty());
-        for j in range.clone().step_by(PANEL) {
-            let panel = &self.panels[j / PANEL * blocks..][..blocks];
+        let panels = self.panels(all, range.start).chunks_exact(blocks);
+        for (j, panel) in range.clone().step_by(PANEL).zip(panels) {
             let wanted = PANEL.min(range.end - j);
             for i in 0..a.rows {
                 let row = Row {
@@ -152,7 +169,12 @@ impl Activations {
         self.starts.resize(rows * blocks, 0);
         for (i, row) in values[..rows * depth].chunks_exact(depth).enumerate() {
             let at = i * blocks;
-            quantise_row(row, &mut self.values[at * BLOCK..][..blocks * BLOCK], &mut self.scales[at..][..blocks], &mut self.starts[at..][..blocks]);
+            quantise_row(
+                row,
+                &mut self.values[at * BLOCK..][..blocks * BLOCK],
+                &mut self.scales[at..][..blocks],
+                &mut self.starts[at..][..blocks],
+            );
         }
     }
 }
@@ -279,6 +301,15 @@ mod tests {
         (0..n as u32).map(|i| ((i.wrapping_mul(2_654_435_761).wrapping_add(seed * 97)) >> 8) as f32 / (1 << 24) as f32 - 0.5).collect()
     }
 
+    /// A matrix behind seven blocks of another, which stay as they are.
+    fn quantised(outputs: usize, depth: usize, weights: &[f32]) -> (Matrix, Vec<PanelBlock>) {
+        let matrix = Matrix::new(outputs, depth, 7);
+        let mut all = vec![PanelBlock::zeroed(); matrix.end()];
+        matrix.set(weights, &mut all);
+        assert!(all[..7].iter().all(|block| bytemuck::bytes_of(block).iter().all(|&byte| byte == 0)));
+        (matrix, all)
+    }
+
     #[test]
     fn a_block_by_hand() {
         let mut out = [9; BLOCK];
@@ -294,13 +325,13 @@ mod tests {
     fn all_kernels_give_the_bits_of_the_portable_one_and_are_near_the_exact_product() {
         for (rows, outputs, depth) in [(1, 40, 856), (10, 856, 320), (3, 17, 33), (1, 1, 1), (2, 48, 40), (64, 16, 32)] {
             let (a, b) = (values(rows * depth, 1), values(outputs * depth, 2));
-            let matrix = Matrix::new(outputs, depth, &b);
+            let (matrix, all) = quantised(outputs, depth, &b);
             let mut activations = Activations::default();
             activations.set(rows, depth, &a);
             let run = |kernel: Kernel, activations: &Activations| {
                 let mut out = vec![f32::NAN; activations.rows * outputs];
                 // SAFETY: as large as the sizes say.
-                unsafe { matrix.product(kernel, activations, 0..outputs, out.as_mut_ptr(), outputs) };
+                unsafe { matrix.product(kernel, &all, activations, 0..outputs, out.as_mut_ptr(), outputs) };
                 out
             };
             let kernels = available();
@@ -319,7 +350,7 @@ mod tests {
             assert!(alone == reference, "the bits of a row depend on the batch");
             let mut row = vec![0.0; depth];
             for j in 0..outputs {
-                matrix.row(j, &mut row);
+                matrix.row(&all, j, &mut row);
                 for (l, (found, exact)) in row.iter().zip(&b[j * depth..]).enumerate() {
                     assert!((found - exact).abs() <= 0.5 / 127.0 * 0.51, "weight {j}, {l}: {found} {exact}");
                 }
@@ -342,8 +373,9 @@ mod tests {
         activations.set(rows, depth, &a);
         for (name, kernel) in available() {
             let mut out = vec![0.0; rows * outputs];
+            let (matrix, all) = quantised(outputs, depth, &b);
             // SAFETY: as large as the sizes say.
-            unsafe { Matrix::new(outputs, depth, &b).product(kernel, &activations, 0..outputs, out.as_mut_ptr(), outputs) };
+            unsafe { matrix.product(kernel, &all, &activations, 0..outputs, out.as_mut_ptr(), outputs) };
             let (plus, minus) = out.split_at(outputs);
             assert!(plus.iter().all(|v| (v - 64.0).abs() < 0.05) && minus.iter().all(|v| (v + 64.0).abs() < 0.05), "{name} {out:?}");
         }

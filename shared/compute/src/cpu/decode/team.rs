@@ -7,8 +7,11 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
-/// Looks at a flag before a member lets others run: some tens of microseconds.
-const SPINS: u32 = 2_000;
+/// Looks at a flag before a member lets others run: longer than any step, so that it only happens when another member was
+/// taken off its processor.
+const SPINS: u32 = 50_000;
+/// The same between jobs, about as long as choosing a token takes.
+const IDLE_SPINS: u32 = 5_000;
 /// Looks, with others let run between them, before a member without a job sleeps.
 const YIELDS: u32 = 200;
 
@@ -185,9 +188,9 @@ fn work(index: usize, shared: &Shared) {
         let mut looks = 0;
         while !new(Ordering::Acquire) {
             looks += 1;
-            if looks < SPINS {
+            if looks < IDLE_SPINS {
                 std::hint::spin_loop();
-            } else if looks < SPINS + YIELDS {
+            } else if looks < IDLE_SPINS + YIELDS {
                 std::thread::yield_now();
             } else {
                 let mut job = shared.job.lock().unwrap_or_else(PoisonError::into_inner);
