@@ -1,8 +1,10 @@
 //! `make bench`: what the kernels and stages reach on this machine, one table on stdout.
 //!
 //! With `PYTHON` naming an interpreter that has PyTorch, and `TORCH_STEP` the script of a peer that prints
-//! `{"tok_per_s": ...}`, the training step is timed against it in alternation. The rows of the data stages are in `data.rs`.
+//! `{"tok_per_s": ...}`, the training step is timed against it in alternation. The rows of the data stages are in `data.rs` (`BENCH_DATA=1`:
+//! those alone), those of telling stories in `decode.rs` (`BENCH_DECODE=1`).
 mod data;
+mod decode;
 #[allow(dead_code)] // its faults are for tests
 #[path = "../server.rs"]
 mod server;
@@ -50,12 +52,17 @@ fn main() {
         data::rows(&mut table);
         return table.print();
     }
+    if std::env::var_os("BENCH_DECODE").is_some() {
+        decode::rows(&mut table);
+        return table.print();
+    }
     products(&mut table);
     let config = Config::new(&stage::config::Model::default(), 8000);
     steps(&mut table, config);
     scoring(&mut table);
     memory(&mut table);
     stages(&mut table);
+    decode::rows(&mut table);
     data::rows(&mut table);
     table.print();
 }

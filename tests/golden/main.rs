@@ -1,6 +1,6 @@
 //! The step against PyTorch: logits, loss, every gradient, three AdamW updates and ten training losses of
 //! LlamaForCausalLM, written by `make_golden.py` (computed in f64, rounded to f32).
-use compute::{AdamW, Cpu, Decoder, Metrics, Model, Row, Trainer};
+use compute::{AdamW, Cpu, Decoder, Metrics, Model, Row, Storage, Trainer};
 use model::{Config, TensorTable, initial_weights};
 use tests::golden::{Folder, Golden, relative_error};
 
@@ -108,13 +108,18 @@ fn models_from_elsewhere_have_the_logits_of_transformers() {
         };
         let mut model = Model::new(Cpu::boxed(), config, &weights, 2, config.context).unwrap();
         close("whole windows", &model.logits(&tokens).unwrap(), &logits);
-        let mut decoder = Decoder::new(Cpu::boxed(), config, &weights, 2).unwrap();
-        for position in 0..config.context {
-            let at = |slot: usize| slot * config.context + position;
-            let row = |slot: usize| Row { token: tokens[at(slot)], slot: slot as u32, position: position as u32 };
-            let found = decoder.next(&[row(0), row(1)]).unwrap();
-            let expected = [0, 1].map(|slot| &logits[at(slot) * config.vocab_size..][..config.vocab_size]).concat();
-            close("token by token", &found, &expected);
+        let decoders = [
+            ("kernel by kernel", Decoder::new(Cpu::boxed(), config, &weights, 2).unwrap()),
+            ("in passes", Decoder::on_cpu(config, weights.clone(), 2, 2, Storage::F32)),
+        ];
+        for (way, mut decoder) in decoders {
+            for position in 0..config.context {
+                let at = |slot: usize| slot * config.context + position;
+                let row = |slot: usize| Row { token: tokens[at(slot)], slot: slot as u32, position: position as u32 };
+                let found = decoder.next(&[row(0), row(1)]).unwrap();
+                let expected = [0, 1].map(|slot| &logits[at(slot) * config.vocab_size..][..config.vocab_size]).concat();
+                close(way, &found, &expected);
+            }
         }
     }
 }

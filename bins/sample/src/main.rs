@@ -1,14 +1,22 @@
 //! A trained model and prompts to stories.
 mod export;
+mod interactive;
+mod lines;
+mod printer;
+mod quality;
+mod rate;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Instant;
 
 use clap::Parser;
 use compute::Decoder;
+use corpus::tokenizer::Tokenizer;
+use printer::Printer;
 use serde::Serialize;
-use stage::interrupt;
-use training::{Engine, Manner, Wanted, failed, open_model, print, tell};
+use stage::{Failure, Result, Stage, interrupt};
+use training::{Engine, Heard, Manner, Opened, Wanted, open_model, tell_each};
 
 /// Tell stories.
 #[derive(Parser)]
@@ -16,11 +24,15 @@ use training::{Engine, Manner, Wanted, failed, open_model, print, tell};
     version,
     args_conflicts_with_subcommands = true,
     after_help = "\
-Reads OUT/run/final and prints stories on stdout.
+Reads OUT/run/final and prints stories on stdout, each as soon as those before it are told; on a terminal word by word.
 
 Examples:
   sample --prompt 'Lily found a big' --n 3
+  sample --interactive
   sample --temperature 0 --json > stories.jsonl
+  sample --temperatures 0.5,0.8,1.2 --n 1        stories at three temperatures and a table of how they come out
+  sample --quality --n 20                        the table alone
+  sample --rate --model A --against B            rate stories of two models without knowing whose they are
   sample export --type q8_0 bedtime.gguf
 
 Exit codes: 0 done, 2 wrong usage or settings, 3 bad input, 4 may work if tried again, 130 interrupted"
@@ -35,9 +47,24 @@ struct Args {
     /// The model: a folder of any LlamaForCausalLM, or a checkpoint [default: OUT/run/final]
     #[arg(long, value_name = "MODEL")]
     model: Option<PathBuf>,
-    /// One JSON object per story: prompt, text, tokens, ended
-    #[arg(long)]
+    /// One JSON object per story: prompt, text, tokens, logprobs (of the model itself, nats), ended
+    #[arg(long, conflicts_with_all = ["interactive", "rate"])]
     json: bool,
+    /// Ask for prompts, with history, and tell one story (or --n) for each
+    #[arg(long, conflicts_with_all = ["quality", "rate"])]
+    interactive: bool,
+    /// Print a table of how the stories come out: ends, length, variety, what is copied from OUT/train.bin
+    #[arg(long)]
+    quality: bool,
+    /// Show stories of --model and --against in mixed order and ask for grammar, coherence and fun, 0 to 5 each
+    #[arg(long, requires = "against", conflicts_with = "quality")]
+    rate: bool,
+    /// The other model of --rate
+    #[arg(long, value_name = "MODEL", requires = "rate")]
+    against: Option<PathBuf>,
+    /// Where ratings are kept; those that are there are not asked for again [default: OUT/ratings.jsonl]
+    #[arg(long, value_name = "FILE", requires = "rate")]
+    ratings: Option<PathBuf>,
 }
 
 #[derive(clap::Subcommand)]
@@ -51,12 +78,18 @@ struct Flags {
     /// auto, cpu, gpu or gpu:N (see train --list-devices)
     #[arg(long)]
     device: Option<String>,
-    /// What a GPU keeps values in: f32, f16, bf16 or auto
+    /// What a GPU keeps values in: f32, f16, bf16 or auto; q8 on the CPU: eight bits, about twice as fast
     #[arg(long)]
     precision: Option<String>,
+    /// Stories told side by side; changes nothing but the speed
+    #[arg(long)]
+    batch: Option<u32>,
     /// How a story begins (repeatable)
-    #[arg(long = "prompt", value_name = "TEXT")]
+    #[arg(long = "prompt", value_name = "TEXT", conflicts_with = "prompts_file")]
     prompts: Option<Vec<String>>,
+    /// Prompts from a file, one a line
+    #[arg(long = "prompts", value_name = "FILE")]
+    prompts_file: Option<String>,
     /// Stories per prompt
     #[arg(long)]
     n: Option<u32>,
@@ -64,17 +97,34 @@ struct Flags {
     #[arg(long)]
     max_tokens: Option<u32>,
     /// 0 takes the likeliest token each time; higher is freer
-    #[arg(long)]
+    #[arg(long, value_parser = finite, allow_negative_numbers = true)]
     temperature: Option<f32>,
+    /// Stories at each of these temperatures, and a table of how they come out
+    #[arg(long, value_parser = finite, allow_negative_numbers = true, value_delimiter = ',', value_name = "LIST")]
+    temperatures: Option<Vec<f32>>,
     /// Choose among this many likeliest tokens (0: all)
     #[arg(long)]
     top_k: Option<u32>,
     /// Choose among the likeliest tokens that together have this probability
-    #[arg(long)]
+    #[arg(long, value_parser = finite, allow_negative_numbers = true)]
     top_p: Option<f32>,
+    /// Choose among the tokens at least this share as likely as the likeliest
+    #[arg(long, value_parser = finite, allow_negative_numbers = true)]
+    min_p: Option<f32>,
+    /// Makes tokens that the story has already less likely (1: no penalty; 1.1 is mild)
+    #[arg(long, value_parser = finite, allow_negative_numbers = true)]
+    repetition_penalty: Option<f32>,
     /// The same seed tells the same stories
     #[arg(long)]
     seed: Option<u64>,
+}
+
+/// Settings travel as TOML text, which has no number for these.
+fn finite(text: &str) -> Result<f32, String> {
+    match text.parse::<f32>() {
+        Ok(value) if value.is_finite() => Ok(value),
+        _ => Err("expected a number".to_owned()),
+    }
 }
 
 fn main() -> ExitCode {
@@ -82,35 +132,109 @@ fn main() -> ExitCode {
 }
 
 fn run() -> anyhow::Result<()> {
-    let Args { command, common, flags, model: folder, json } = Args::parse();
-    if let Some(Command::Export(export)) = command {
+    let args = Args::parse();
+    if let Some(Command::Export(export)) = args.command {
         return export.run();
     }
-    let stage = common.open("sample", "sample", &flags)?;
+    let stage = args.common.open("sample", "sample", &args.flags)?;
     stage.use_threads()?;
-    let opened = open_model(&stage, folder.as_deref())?;
-    let (config, weights, tokenizer) = (opened.config, &opened.weights, opened.tokenizer()?);
     let section = &stage.pipeline.sample;
-    let manner = Manner::new(section);
-    let prompts: Vec<String> = section.prompts.iter().flat_map(|prompt| vec![prompt.clone(); section.n as usize]).collect();
-    let wanted = Wanted {
-        section: "sample",
-        device: &section.device,
-        precision: &section.precision,
-        shaders: None,
-        profile: false,
-        head_width: config.head_width(),
-    };
-    let engine = Engine::open(&wanted, &stage.log)?;
-    let mut decoder = Decoder::new(engine.kernels()?, config, weights, manner.slots).map_err(failed)?;
-    let stories = tell(&mut decoder, &tokenizer, &prompts, manner)?;
-    interrupt::check("no story was printed")?;
-
-    for story in &stories {
-        let text = if json { serde_json::to_string(story)? } else { format!("{}{}\n", story.text, if story.ended { "" } else { " …" }) };
-        if !print(&format!("{text}\n"))? {
-            break;
-        }
+    let mut manner = Manner::new(section);
+    manner.logprobs = args.json;
+    if let (true, Some(against)) = (args.rate, &args.against) {
+        let prompts = prompts(&stage, section.n)?;
+        let ratings = args.ratings.unwrap_or_else(|| stage.path("ratings.jsonl"));
+        return Ok(rate::run(&stage, [args.model.as_deref(), Some(against)], &prompts, manner, &ratings)?);
     }
+    let mut session = Session::open(&stage, args.model.as_deref())?;
+    if args.interactive {
+        return Ok(interactive::run(&mut session, &stage, args.flags.n.unwrap_or(1), manner)?);
+    }
+    let prompts = prompts(&stage, section.n)?;
+    session.warn_of_long(&stage, &prompts)?;
+    if args.quality || !section.temperatures.is_empty() {
+        return Ok(quality::run(&mut session, &stage, &prompts, manner, args.json, args.quality)?);
+    }
+    let mut printer = Printer::new(&session.tokenizer, args.json);
+    let (mut stories, mut tokens) = (0, 0);
+    let started = Instant::now();
+    tell_each(&mut session.decoder, &session.tokenizer, &prompts, 0, manner, |heard| {
+        if let Heard::Ended { story, .. } = &heard {
+            (stories, tokens) = (stories + 1, tokens + story.tokens.len());
+        }
+        printer.hear(heard)
+    })?;
+    printer.finish()?;
+    interrupt::check(&format!("{stories} of {} stories were told", prompts.len()))?;
+    let seconds = started.elapsed().as_secs_f64();
+    stage.log.say(format!("{stories} stories, {tokens} tokens in {seconds:.2} s ({:.0} tokens/s)", tokens as f64 / seconds));
     Ok(())
+}
+
+/// A model ready to tell.
+struct Session {
+    decoder: Decoder,
+    tokenizer: Tokenizer,
+    /// The files that made it.
+    files: Vec<(String, PathBuf)>,
+}
+
+impl Session {
+    fn open(stage: &Stage, named: Option<&Path>) -> Result<Self> {
+        let section = &stage.pipeline.sample;
+        let opened = open_model(stage, named)?;
+        let (tokenizer, files) = (opened.tokenizer()?, opened.files()?);
+        let Opened { config, weights, .. } = opened;
+        let wanted = Wanted {
+            section: "sample",
+            device: &section.device,
+            precision: &section.precision,
+            shaders: None,
+            profile: false,
+            head_width: config.head_width(),
+        };
+        let decoder = Engine::open(&wanted, &stage.log)?.decoder(config, weights, section.batch as usize)?;
+        Ok(Session { decoder, tokenizer, files })
+    }
+
+    /// Says it when the model will not see the whole of a prompt.
+    fn warn_of_long(&self, stage: &Stage, prompts: &[String]) -> Result<()> {
+        let context = self.decoder.config().context;
+        // No token is shorter than a byte.
+        for prompt in prompts.iter().filter(|prompt| prompt.len() > context) {
+            let tokens = self.tokenizer.try_encode(prompt)?.len();
+            if tokens > context {
+                let start: String = prompt.chars().take(30).collect();
+                stage.log.warn(format!("the prompt {start:?}... has {tokens} tokens; the model sees the last {context}, its context"));
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Every prompt as often as there are to be stories of it.
+fn prompts(stage: &Stage, n: u32) -> Result<Vec<String>> {
+    let section = &stage.pipeline.sample;
+    let prompts = match &section.prompts_file {
+        None => section.prompts.clone(),
+        Some(file) => read_prompts(Path::new(file))?,
+    };
+    Ok(prompts.iter().flat_map(|prompt| std::iter::repeat_n(prompt.clone(), n as usize)).collect())
+}
+
+/// One prompt a line; lines with nothing in them are none.
+fn read_prompts(path: &Path) -> Result<Vec<String>> {
+    let bytes = std::fs::read(path).map_err(Failure::reading(path))?;
+    let text = std::str::from_utf8(&bytes).map_err(|error| {
+        let line = bytes[..error.valid_up_to()].iter().filter(|&&byte| byte == b'\n').count() + 1;
+        let found = format!("line {line}, byte {}: no UTF-8", error.valid_up_to());
+        Failure::input(path, found, "UTF-8 text, one prompt a line", "convert it: iconv -f LATIN1 -t UTF-8")
+    })?;
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let prompts: Vec<String> = text.lines().filter(|line| !line.trim().is_empty()).map(str::to_owned).collect();
+    if prompts.is_empty() {
+        return Err(Failure::input(path, "no prompt in it", "one prompt a line", "write some, or use --prompt"));
+    }
+    Ok(prompts)
 }

@@ -2,8 +2,12 @@
 //!
 //! A row is one token of one story at one position; prompts and single new tokens go the same way. The bits of a row
 //! depend on its own story only, not on which others are decoded beside it.
+use std::borrow::Cow;
+
 use model::{Config, TensorTable};
 
+use crate::cpu::decode::Session;
+pub use crate::cpu::decode::Storage;
 use crate::kernels::{AttentionShape, Kernels, Result, Tokens, View};
 use crate::step::{LayerWeights, rope_table};
 
@@ -15,7 +19,68 @@ pub struct Row {
     pub position: u32,
 }
 
-pub struct Decoder {
+/// A model that tells stories. Which of the two ways it goes, only its maker knows.
+pub struct Decoder(Way);
+
+enum Way {
+    /// Kernel by kernel on any engine.
+    Kernels(Box<Recorded>),
+    /// On the CPU in passes of its own.
+    Cpu(Box<Session>, Config),
+}
+
+impl Decoder {
+    /// Rows read in one pass; a longer prompt takes several.
+    const PROMPT_ROWS: usize = 64;
+
+    /// A decoder of up to `slots` stories at once, on an engine.
+    pub fn new(kernels: Box<dyn Kernels>, config: Config, weights: &[f32], slots: usize) -> Result<Self> {
+        Ok(Decoder(Way::Kernels(Box::new(Recorded::new(kernels, config, weights, slots)?))))
+    }
+
+    /// The same on the CPU, as fast as it can: see [`cpu::decode`](crate::cpu). Its results differ from the other way's by
+    /// rounding only. `threads` changes nothing but the speed; while it decodes they do nothing else.
+    pub fn on_cpu(config: Config, weights: Vec<f32>, slots: usize, threads: usize, storage: Storage) -> Self {
+        let session = Session::new(config, weights, slots, slots.max(Self::PROMPT_ROWS), threads, storage);
+        Decoder(Way::Cpu(Box::new(session), config))
+    }
+
+    pub fn config(&self) -> &Config {
+        match &self.0 {
+            Way::Kernels(recorded) => &recorded.config,
+            Way::Cpu(_, config) => config,
+        }
+    }
+
+    /// Reads rows into the cache without asking what comes next: a prompt but for its last token. Rows of a story are in the
+    /// order of their positions.
+    pub fn read(&mut self, rows: &[Row]) {
+        match &mut self.0 {
+            Way::Kernels(recorded) => rows.chunks(recorded.rows).for_each(|rows| recorded.forward(rows)),
+            Way::Cpu(session, _) => rows.chunks(Self::PROMPT_ROWS).for_each(|rows| {
+                session.pass(rows, false);
+            }),
+        }
+    }
+
+    /// Reads one row per story and gives the logits of what comes next, [rows, V].
+    pub fn next(&mut self, rows: &[Row]) -> Result<Cow<'_, [f32]>> {
+        match &mut self.0 {
+            Way::Kernels(recorded) => recorded.next(rows).map(Cow::Owned),
+            Way::Cpu(session, _) => Ok(Cow::Borrowed(session.pass(rows, true))),
+        }
+    }
+
+    /// Bytes of the weights that a token reads; None where the engine does not say.
+    pub fn weight_bytes(&self) -> Option<usize> {
+        match &self.0 {
+            Way::Kernels(_) => None,
+            Way::Cpu(session, _) => Some(session.weight_bytes()),
+        }
+    }
+}
+
+struct Recorded {
     kernels: Box<dyn Kernels>,
     config: Config,
     table: TensorTable,
@@ -41,18 +106,14 @@ pub struct Decoder {
     rows: usize,
 }
 
-impl Decoder {
-    /// Rows read in one pass; a longer prompt takes several.
-    const PROMPT_ROWS: usize = 64;
-
-    /// A decoder of up to `slots` stories at once.
-    pub fn new(mut kernels: Box<dyn Kernels>, config: Config, weights: &[f32], slots: usize) -> Result<Self> {
+impl Recorded {
+    fn new(mut kernels: Box<dyn Kernels>, config: Config, weights: &[f32], slots: usize) -> Result<Self> {
         let Config { d_model: d, d_mlp: f, vocab_size: vocab, n_layer, context, .. } = config;
         let table = TensorTable::new(&config);
-        let rows = slots.max(Self::PROMPT_ROWS);
+        let rows = slots.max(Decoder::PROMPT_ROWS);
         let k = &mut kernels;
         let flat = k.allocate("weights", table.len);
-        let mut decoder = Decoder {
+        let mut decoder = Recorded {
             caches: (0..n_layer).map(|_| k.allocate_stored("cache", slots * context * 2 * d)).collect(),
             weights: flat,
             low: k.shadow("low", flat),
@@ -82,19 +143,7 @@ impl Decoder {
         Ok(decoder)
     }
 
-    pub fn config(&self) -> &Config {
-        &self.config
-    }
-
-    /// Reads rows into the cache without asking what comes next: a prompt but for its last token.
-    pub fn read(&mut self, rows: &[Row]) {
-        for rows in rows.chunks(self.rows) {
-            self.forward(rows);
-        }
-    }
-
-    /// Reads one row per story and gives the logits of what comes next, [rows, V].
-    pub fn next(&mut self, rows: &[Row]) -> Result<Vec<f32>> {
+    fn next(&mut self, rows: &[Row]) -> Result<Vec<f32>> {
         let Config { d_model: d, vocab_size: vocab, rms_eps: eps, .. } = self.config;
         self.forward(rows);
         let r = rows.len();

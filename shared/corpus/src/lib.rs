@@ -1,5 +1,6 @@
 //! What the data is: stories, tokenizer, token shards, packed bins, batches.
 pub mod bin;
+pub mod copies;
 #[cfg(all(feature = "stories", feature = "shards"))]
 pub mod encode_shards;
 #[cfg(feature = "remote")]

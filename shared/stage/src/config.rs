@@ -133,19 +133,29 @@ sections! {
     /// Telling stories.
     sample Sample {
         device: String = "auto".into(),
-        /// f32, f16, bf16, auto
+        /// f32, f16, bf16, auto; q8 on the CPU: weights and activations in eight bits
         precision: String = "f32".into(),
+        /// Stories told side by side: changes nothing but the speed.
+        batch: u32 = 10,
         prompts: Vec<String> = ["Once upon a time", "Lily found a big", "The little dog wanted", "On a sunny day,", "There was a kind"]
             .map(String::from).into(),
+        /// A file of prompts, one a line, in place of them.
+        prompts_file: Option<String> = None,
         /// Stories per prompt.
         n: u32 = 2,
         max_tokens: u32 = 120,
         /// 0 takes the likeliest token each time.
         temperature: f32 = 0.8,
+        /// Each of these in place of it, one after the other, with a table of how the stories come out.
+        temperatures: Vec<f32> = Vec::new(),
         /// Choose among this many likeliest tokens (0: all).
         top_k: u32 = 50,
         /// Choose among the likeliest tokens that together have this probability.
         top_p: f32 = 1.0,
+        /// Choose among the tokens at least this share as likely as the likeliest (0: all).
+        min_p: f32 = 0.0,
+        /// Divides the logits of tokens that the story has already (1: no penalty).
+        repetition_penalty: f32 = 1.0,
         seed: u64 = 1,
     }
 }
@@ -213,8 +223,20 @@ impl Pipeline {
         require(t.weight_decay >= 0.0, "train.weight_decay must not be negative")?;
         require(self.eval.stride > 0, "eval.stride must be at least 1")?;
         let s = &self.sample;
-        require(s.temperature >= 0.0 && s.temperature.is_finite(), "sample.temperature must not be negative")?;
-        require(s.top_p > 0.0 && s.top_p <= 1.0, "sample.top_p must be in (0, 1]")?;
+        require(s.batch > 0, "sample.batch must be at least 1")?;
+        for temperature in s.temperatures.iter().chain([&s.temperature]) {
+            let message = format!("sample.temperature = {temperature}: expected 0 (the likeliest token each time) or more");
+            require(*temperature >= 0.0 && temperature.is_finite(), &message)?;
+        }
+        require(s.top_p > 0.0 && s.top_p <= 1.0, &format!("sample.top_p = {}: expected more than 0 and at most 1 (all tokens)", s.top_p))?;
+        require((0.0..1.0).contains(&s.min_p), &format!("sample.min_p = {}: expected 0 (all tokens) or more, and less than 1", s.min_p))?;
+        let penalty = s.repetition_penalty;
+        require(
+            penalty > 0.0 && penalty.is_finite(),
+            &format!(
+                "sample.repetition_penalty = {penalty}: expected 1 (no penalty) or more; less than 1 rewards repetition, 0 is nothing"
+            ),
+        )?;
         Ok(())
     }
 }

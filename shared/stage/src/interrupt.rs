@@ -24,6 +24,13 @@ pub fn requested() -> bool {
     REQUESTED.get().is_some_and(|flag| flag.load(Ordering::Relaxed))
 }
 
+/// Forgets a signal that has been answered: a person at a prompt ended one story, not the program.
+pub fn clear() {
+    if let Some(flag) = REQUESTED.get() {
+        flag.store(false, Ordering::Relaxed);
+    }
+}
+
 /// Ends the stage with exit code 130 if a signal asked for it; `kept` says what stays.
 pub fn check(kept: &str) -> Result<()> {
     if requested() { Err(Failure::Interrupted(kept.to_owned())) } else { Ok(()) }

@@ -4,13 +4,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use compute::gpu::{self, Adapter, Device, adapters};
-use compute::{Cpu, EngineError, Gpu, Kernels, Precision, wgsl};
+use compute::{Cpu, Decoder, EngineError, Gpu, Kernels, Precision, Storage, wgsl};
+use model::Config;
 use stage::{Failure, Log, Result};
 
 /// What computes: the CPU engine, or an opened GPU and the precision it keeps values in.
 #[derive(Clone)]
 pub enum Engine {
-    Cpu,
+    Cpu(Storage),
     Gpu { device: Arc<Device>, precision: Precision, head_width: usize },
 }
 
@@ -46,9 +47,16 @@ impl Engine {
             "f32" => Some(Precision::F32),
             "f16" => Some(Precision::F16),
             "bf16" => Some(Precision::Bf16),
-            _ => {
+            "q8" if section == "sample" && (device == "auto" || device == "cpu") => return Ok(Engine::Cpu(Storage::Q8)),
+            "q8" if section == "sample" => {
                 return Err(Failure::usage(format!(
-                    "{section}.precision = {precision:?}: expected \"auto\", \"f32\", \"f16\" or \"bf16\""
+                    "{section}.precision = \"q8\": only the CPU engine has it\n  remedy: --device cpu, or --precision f16"
+                )));
+            }
+            _ => {
+                let q8 = if section == "sample" { "; \"q8\" with the CPU engine" } else { "" };
+                return Err(Failure::usage(format!(
+                    "{section}.precision = {precision:?}: expected \"auto\", \"f32\", \"f16\" or \"bf16\"{q8}"
                 )));
             }
         };
@@ -88,7 +96,7 @@ impl Engine {
         if wanted.profile {
             return Err(Failure::usage("--profile times the kernels of a GPU: expected --device gpu"));
         }
-        Ok(Engine::Cpu)
+        Ok(Engine::Cpu(Storage::F32))
     }
 
     fn gpu(wanted: &Wanted, choice: adapters::Choice, asked: Option<Precision>, log: &Log) -> compute::kernels::Result<Self> {
@@ -132,14 +140,22 @@ impl Engine {
     /// A fresh engine.
     pub fn kernels(&self) -> Result<Box<dyn Kernels>> {
         match self {
-            Engine::Cpu => Ok(Cpu::boxed()),
+            Engine::Cpu(_) => Ok(Cpu::boxed()),
             Engine::Gpu { device, precision, head_width } => Gpu::open(device, *precision, *head_width).map_err(failed),
+        }
+    }
+
+    /// A decoder of up to `slots` stories at once, on all threads of the process.
+    pub fn decoder(&self, config: Config, weights: Vec<f32>, slots: usize) -> Result<Decoder> {
+        match self {
+            Engine::Cpu(storage) => Ok(Decoder::on_cpu(config, weights, slots, rayon::current_num_threads(), *storage)),
+            Engine::Gpu { .. } => Decoder::new(self.kernels()?, config, &weights, slots).map_err(failed),
         }
     }
 
     pub fn precision(&self) -> Precision {
         match self {
-            Engine::Cpu => Precision::F32,
+            Engine::Cpu(_) => Precision::F32,
             Engine::Gpu { precision, .. } => *precision,
         }
     }
@@ -149,8 +165,8 @@ impl Engine {
     }
 }
 
-/// Where compiled shaders are kept: `BEDTIME_CACHE`, or the user's folder for such things.
-fn cache_folder() -> Option<PathBuf> {
+/// Where a program may keep what makes the next run nicer: `BEDTIME_CACHE`, or the user's folder for such things.
+pub fn cache_folder() -> Option<PathBuf> {
     let folder = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     folder("BEDTIME_CACHE")
         .or_else(|| folder("XDG_CACHE_HOME").map(|cache| cache.join("bedtime")))

@@ -10,14 +10,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use compute::{Cpu, Decoder, Snapshot};
+use compute::{Decoder, Snapshot, Storage};
 use corpus::tokenizer::Tokenizer;
 use model::{Checkpoint, Config, State};
 use stage::{Failure, Result, interrupt};
 
 use crate::engine::failed;
 use crate::report::{self, About, Moment};
-use crate::samples::{Samples, Told};
+use crate::samples::{Samples, StoriesAt};
 use crate::tensorboard::EventFile;
 use crate::{Checkpoints, Manner, Story, tell};
 
@@ -303,7 +303,7 @@ impl Desk {
             }
             match stories {
                 Ok(stories) => {
-                    let told = Told { step, stories };
+                    let told = StoriesAt { step, stories };
                     if let Some(events) = self.events.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
                         let _ = events.text(step, "stories", &told.markdown());
                     }
@@ -334,7 +334,8 @@ pub struct Teller {
 
 impl Teller {
     fn tell(&self, weights: &[f32]) -> Result<Vec<Story>> {
-        let mut decoder = Decoder::new(Cpu::boxed(), self.config, weights, self.manner.slots).map_err(failed)?;
+        // One thread: others are at work for the training, and a team that has to wait for one of them loses more.
+        let mut decoder = Decoder::on_cpu(self.config, weights.to_vec(), self.manner.slots, 1, Storage::F32);
         tell(&mut decoder, &self.tokenizer, &self.prompts, self.manner)
     }
 }

@@ -9,7 +9,7 @@ use stage::{AtomicFile, Result, count};
 use crate::charts::{BLUE, Chart, GREEN, ORANGE, Series};
 use crate::curve::centred;
 use crate::diagnosis::{Diagnosis, Kind, Seen, diagnose};
-use crate::samples::Told;
+use crate::samples::StoriesAt;
 use crate::{Line, Story};
 
 /// What stays the same during a run.
@@ -79,7 +79,7 @@ impl About {
 }
 
 /// Writes both files into the folder of a run.
-pub fn write(folder: &Path, about: &About, moment: &Moment, told: &[Told]) -> Result<()> {
+pub fn write(folder: &Path, about: &About, moment: &Moment, told: &[StoriesAt]) -> Result<()> {
     AtomicFile::write(&folder.join("loss.png"), &loss_chart(&moment.lines).png(1000, 600)?)?;
     let page = page(about, moment, told)?.into_string();
     AtomicFile::write(&folder.join("report.html"), page.as_bytes()).map(drop)
@@ -138,7 +138,7 @@ td { white-space: pre-line; font-size: 15px; } pre { background: #f4f6f8; paddin
 dt { color: #5b6675; font-size: 13px; } dd { margin: 0 0 8px; } summary { cursor: pointer; padding: 4px 0; }
 ";
 
-fn page(about: &About, moment: &Moment, told: &[Told]) -> Result<Markup> {
+fn page(about: &About, moment: &Moment, told: &[StoriesAt]) -> Result<Markup> {
     let diagnosis = about.diagnose(&moment.lines, moment.step);
     let class = match diagnosis.kind {
         Kind::Healthy => "diagnosis healthy",
@@ -280,8 +280,8 @@ mod tests {
             memory: "1 MiB".into(),
             events: vec!["step 3: <script>".into()],
         };
-        let story = Story { prompt: "Once".into(), text: "Once & <i>for all</i>".into(), tokens: vec![], ended: true };
-        let told = [0, 5, 10].map(|step| Told { step, stories: vec![story.clone()] });
+        let story = Story { prompt: "Once".into(), text: "Once & <i>for all</i>".into(), tokens: vec![], logprobs: None, ended: true };
+        let told = [0, 5, 10].map(|step| StoriesAt { step, stories: vec![story.clone()] });
         let text = page(&about, &moment, &told).unwrap().into_string();
         for part in ["&lt;b&gt;mine", "&amp; &lt;i&gt;for all", "25 %", "63 %", "After 5 steps", "step 3: &lt;script&gt;", "steps = 5", "12.18"] {
             assert!(text.contains(part), "{part} is missing");

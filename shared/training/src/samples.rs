@@ -9,7 +9,7 @@ use crate::Story;
 
 /// The stories of one moment.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Told {
+pub struct StoriesAt {
     /// Updates done.
     pub step: u64,
     pub stories: Vec<Story>,
@@ -20,7 +20,7 @@ pub struct Samples {
     folder: PathBuf,
     /// Says what the data is, where that matters.
     note: Option<&'static str>,
-    pub told: Vec<Told>,
+    pub told: Vec<StoriesAt>,
 }
 
 impl Samples {
@@ -31,7 +31,7 @@ impl Samples {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
             text => text.map_err(Failure::reading(&path))?,
         };
-        let told = text.lines().map_while(|line| serde_json::from_str(line).ok()).take_while(|told: &Told| told.step <= step).collect();
+        let told = text.lines().map_while(|line| serde_json::from_str(line).ok()).take_while(|told: &StoriesAt| told.step <= step).collect();
         Ok(Samples { folder: folder.to_owned(), note, told })
     }
 
@@ -80,7 +80,7 @@ impl Samples {
     }
 }
 
-impl Told {
+impl StoriesAt {
     /// As a list in Markdown.
     pub fn markdown(&self) -> String {
         self.stories.iter().map(|story| format!("- {}\n", cell(story))).collect()
@@ -106,9 +106,9 @@ fn cell(story: &Story) -> String {
 mod tests {
     use super::*;
 
-    fn told(step: u64) -> Told {
-        let story = Story { prompt: "Once".into(), text: format!("Once | {step}\nthe *end*"), tokens: vec![1], ended: step > 0 };
-        Told { step, stories: vec![story] }
+    fn told(step: u64) -> StoriesAt {
+        let story = Story { prompt: "Once".into(), text: format!("Once | {step}\nthe *end*"), tokens: vec![1], logprobs: None, ended: step > 0 };
+        StoriesAt { step, stories: vec![story] }
     }
 
     #[test]

@@ -1,8 +1,10 @@
-//! Prompts to stories.
-use compute::{Choice, Decoder, Row};
+//! Prompts to stories, some told side by side: where one ends, the next takes its slot.
+use std::collections::VecDeque;
+
+use compute::{Choice, Decoder, Row, log_probability};
 use corpus::tokenizer::Tokenizer;
 use serde::{Deserialize, Serialize};
-use stage::{Failure, Random, Result};
+use stage::{Failure, Random, Result, interrupt};
 
 use crate::engine::failed;
 
@@ -12,14 +14,22 @@ pub struct Manner {
     pub choice: Choice,
     pub max_tokens: usize,
     pub seed: u64,
-    /// Stories decoded side by side; changes nothing but the speed.
+    /// Stories told side by side; changes nothing but the speed.
     pub slots: usize,
+    /// Whether [`Story::logprobs`] are wanted.
+    pub logprobs: bool,
 }
 
 impl Manner {
     pub fn new(section: &stage::config::Sample) -> Self {
-        let choice = Choice { temperature: section.temperature, top_k: section.top_k as usize, top_p: section.top_p };
-        Manner { choice, max_tokens: section.max_tokens as usize, seed: section.seed, slots: 10 }
+        let choice = Choice {
+            temperature: section.temperature,
+            top_k: section.top_k as usize,
+            top_p: section.top_p,
+            min_p: section.min_p,
+            repetition_penalty: section.repetition_penalty,
+        };
+        Manner { choice, max_tokens: section.max_tokens as usize, seed: section.seed, slots: section.batch as usize, logprobs: false }
     }
 }
 
@@ -30,6 +40,9 @@ pub struct Story {
     pub text: String,
     /// Ids of the continuation, without the end of the story.
     pub tokens: Vec<u32>,
+    /// Of each of these, the logarithm of the probability that the model itself gave it, whatever the temperature and the rest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub logprobs: Option<Vec<f32>>,
     /// The model ended it; else the limit did.
     pub ended: bool,
 }
@@ -41,19 +54,56 @@ impl Story {
     }
 }
 
+/// What is heard while stories are told. Indices are those of the prompts.
+pub enum Heard<'a> {
+    /// A story has one more token.
+    Token {
+        index: usize,
+        prompt: &'a [u32],
+        told: &'a [u32],
+    },
+    Ended {
+        index: usize,
+        story: Story,
+    },
+}
+
 /// A story being told.
 struct Teller {
-    prompt: Vec<u32>,
-    told: Vec<u32>,
+    index: usize,
+    /// Prompt and continuation.
+    ids: Vec<u32>,
+    prompt: usize,
+    logprobs: Vec<f32>,
     random: Random,
     /// Tokens of this story in the cache.
     position: usize,
     ended: bool,
 }
 
-/// One story per prompt. A story's randomness depends on the seed and its index alone.
+/// One story per prompt, in their order. Interrupted, only those that were finished.
 pub fn tell(decoder: &mut Decoder, tokenizer: &Tokenizer, prompts: &[String], manner: Manner) -> Result<Vec<Story>> {
-    let vocab = decoder.config().vocab_size;
+    let mut stories: Vec<Option<Story>> = prompts.iter().map(|_| None).collect();
+    tell_each(decoder, tokenizer, prompts, 0, manner, |heard| {
+        if let Heard::Ended { index, story } = heard {
+            stories[index] = Some(story);
+        }
+        Ok(true)
+    })?;
+    Ok(stories.into_iter().flatten().collect())
+}
+
+/// One story per prompt; `hear` is told of every token and every end, and ends it all by false. A story's randomness depends
+/// on the seed and on its index, counted from `first`, alone. An interrupt ends it between two tokens.
+pub fn tell_each(
+    decoder: &mut Decoder,
+    tokenizer: &Tokenizer,
+    prompts: &[String],
+    first: usize,
+    manner: Manner,
+    mut hear: impl FnMut(Heard) -> Result<bool>,
+) -> Result<()> {
+    let (context, vocab) = (decoder.config().context, decoder.config().vocab_size);
     if tokenizer.vocab_size() as usize > vocab {
         let found = format!("a vocabulary of {}", tokenizer.vocab_size());
         return Err(Failure::input(
@@ -63,71 +113,174 @@ pub fn tell(decoder: &mut Decoder, tokenizer: &Tokenizer, prompts: &[String], ma
             "use the tokenizer the model was trained with",
         ));
     }
-    let mut stories = Vec::with_capacity(prompts.len());
-    for (group, prompts) in prompts.chunks(manner.slots).enumerate() {
-        let mut tellers = Vec::with_capacity(prompts.len());
-        for (i, prompt) in prompts.iter().enumerate() {
-            let mut ids = tokenizer.try_encode(prompt)?;
-            if ids.is_empty() {
-                ids.push(tokenizer.eos()); // what stands before every story in the data
+    let mut waiting: VecDeque<(usize, &String)> = prompts.iter().enumerate().collect();
+    let mut seats: Vec<Option<Teller>> = (0..manner.slots.min(prompts.len())).map(|_| None).collect();
+    loop {
+        let mut before = Vec::new();
+        for (slot, seat) in seats.iter_mut().enumerate() {
+            while seat.is_none()
+                && let Some((index, prompt)) = waiting.pop_front()
+            {
+                let mut teller = Teller::new(tokenizer, prompt, index, Random::new(manner.seed, "sample", (first + index) as u64))?;
+                if manner.max_tokens == 0 {
+                    if !hear(Heard::Ended { index, story: teller.story(tokenizer, prompt, manner) })? {
+                        return Ok(());
+                    }
+                    continue;
+                }
+                teller.read_all_but_last(slot, context, &mut before);
+                *seat = Some(teller);
             }
-            let random = Random::new(manner.seed, "sample", (group * manner.slots + i) as u64);
-            tellers.push(Teller { prompt: ids, told: Vec::new(), random, position: 0, ended: false });
-        }
-        tell_group(decoder, tokenizer.eos(), &mut tellers, manner)?;
-        for (prompt, teller) in prompts.iter().zip(tellers) {
-            let text = tokenizer.decode(&[teller.prompt, teller.told.clone()].concat());
-            stories.push(Story { prompt: prompt.clone(), text, tokens: teller.told, ended: teller.ended });
-        }
-    }
-    Ok(stories)
-}
-
-fn tell_group(decoder: &mut Decoder, eos: u32, tellers: &mut [Teller], manner: Manner) -> Result<()> {
-    let (context, vocab) = (decoder.config().context, decoder.config().vocab_size);
-    for (slot, teller) in tellers.iter_mut().enumerate() {
-        read_all_but_last(decoder, slot, teller, context);
-    }
-    for _ in 0..manner.max_tokens {
-        let mut slots: Vec<usize> = (0..tellers.len()).filter(|&slot| !tellers[slot].ended).collect();
-        if slots.is_empty() || stage::interrupt::requested() {
-            break;
-        }
-        for &slot in &slots {
-            if tellers[slot].position == context {
+            if let Some(teller) = seat
+                && teller.position == context
+            {
                 // The window is full: begin again with the half of it that came last.
-                read_all_but_last(decoder, slot, &mut tellers[slot], context / 2 + 1);
+                teller.read_all_but_last(slot, context / 2 + 1, &mut before);
             }
         }
-        let rows: Vec<Row> = slots.iter().map(|&slot| tellers[slot].row(slot)).collect();
+        let rows: Vec<Row> = seats.iter().enumerate().filter_map(|(slot, seat)| Some(seat.as_ref()?.row(slot))).collect();
+        if rows.is_empty() || interrupt::requested() {
+            return Ok(());
+        }
+        if !before.is_empty() {
+            decoder.read(&before);
+        }
         let logits = decoder.next(&rows).map_err(failed)?;
-        for (slot, logits) in slots.drain(..).zip(logits.chunks_exact(vocab)) {
-            let teller = &mut tellers[slot];
-            teller.position += 1;
-            let token = manner.choice.pick(logits, teller.random.unit());
-            if token == eos {
-                teller.ended = true;
-            } else {
-                teller.told.push(token);
+        for (row, logits) in rows.iter().zip(logits.chunks_exact(vocab)) {
+            let seat = &mut seats[row.slot as usize];
+            let Some(teller) = seat else { continue };
+            teller.hear(logits, tokenizer.eos(), manner);
+            let (prompt, told) = teller.ids.split_at(teller.prompt);
+            let mut go_on = true;
+            if !teller.ended {
+                go_on = hear(Heard::Token { index: teller.index, prompt, told })?;
+            }
+            if go_on && (teller.ended || told.len() == manner.max_tokens) {
+                let story = teller.story(tokenizer, &prompts[teller.index], manner);
+                go_on = hear(Heard::Ended { index: teller.index, story })?;
+                *seat = None;
+            }
+            if !go_on {
+                return Ok(());
             }
         }
     }
-    Ok(())
-}
-
-/// Puts the last `most` tokens into the cache from position 0 on, but for the very last, which asks what comes next.
-fn read_all_but_last(decoder: &mut Decoder, slot: usize, teller: &mut Teller, most: usize) {
-    let ids = [teller.prompt.as_slice(), &teller.told].concat();
-    let kept = &ids[ids.len() - ids.len().min(most.max(1))..];
-    let before = &kept[..kept.len() - 1];
-    let row = |(position, &token): (usize, &u32)| Row { token, slot: slot as u32, position: position as u32 };
-    decoder.read(&before.iter().enumerate().map(row).collect::<Vec<Row>>());
-    teller.position = before.len();
 }
 
 impl Teller {
+    fn new(tokenizer: &Tokenizer, prompt: &str, index: usize, random: Random) -> Result<Self> {
+        let mut ids = tokenizer.prefix().to_vec();
+        ids.extend(tokenizer.try_encode(prompt)?);
+        if ids.is_empty() {
+            ids.push(tokenizer.eos()); // what stands before every story in the data
+        }
+        Ok(Teller { index, prompt: ids.len(), ids, logprobs: Vec::new(), random, position: 0, ended: false })
+    }
+
+    /// Puts the last `most` tokens into the cache from position 0 on, but for the very last, which asks what comes next.
+    fn read_all_but_last(&mut self, slot: usize, most: usize, rows: &mut Vec<Row>) {
+        let kept = &self.ids[self.ids.len() - self.ids.len().min(most.max(1))..];
+        let before = &kept[..kept.len() - 1];
+        let row = |(position, &token): (usize, &u32)| Row { token, slot: slot as u32, position: position as u32 };
+        rows.extend(before.iter().enumerate().map(row));
+        self.position = before.len();
+    }
+
     fn row(&self, slot: usize) -> Row {
-        let last = self.told.last().or(self.prompt.last()).copied().unwrap_or(0);
-        Row { token: last, slot: slot as u32, position: self.position as u32 }
+        Row { token: self.ids.last().copied().unwrap_or(0), slot: slot as u32, position: self.position as u32 }
+    }
+
+    fn hear(&mut self, logits: &[f32], eos: u32, manner: Manner) {
+        self.position += 1;
+        let token = manner.choice.pick(logits, &self.ids, self.random.unit());
+        if token == eos {
+            self.ended = true;
+            return;
+        }
+        if manner.logprobs {
+            self.logprobs.push(log_probability(logits, token));
+        }
+        self.ids.push(token);
+    }
+
+    fn story(&mut self, tokenizer: &Tokenizer, prompt: &str, manner: Manner) -> Story {
+        Story {
+            prompt: prompt.to_owned(),
+            text: tokenizer.decode(&self.ids),
+            tokens: self.ids[self.prompt..].to_vec(),
+            logprobs: manner.logprobs.then(|| std::mem::take(&mut self.logprobs)),
+            ended: self.ended,
+        }
+    }
+}
+
+/// The text of ids that come one by one: only whole characters, and all of the text in the end.
+pub struct Pieces<'a> {
+    tokenizer: &'a Tokenizer,
+    ids: Vec<u32>,
+    /// Decoding begins here, at a place where the text was whole; what is before `read` was given out.
+    start: usize,
+    read: usize,
+}
+
+impl<'a> Pieces<'a> {
+    pub fn new(tokenizer: &'a Tokenizer) -> Self {
+        Pieces { tokenizer, ids: Vec::new(), start: 0, read: 0 }
+    }
+
+    /// Ids that were pushed.
+    pub fn len(&self) -> usize {
+        self.ids.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.ids.is_empty()
+    }
+
+    /// The text that these make whole.
+    pub fn push(&mut self, ids: &[u32]) -> String {
+        self.ids.extend_from_slice(ids);
+        let text = self.rest();
+        if text.ends_with('\u{fffd}') {
+            return String::new(); // perhaps the beginning of a character
+        }
+        self.start = self.read;
+        self.read = self.ids.len();
+        text
+    }
+
+    /// What is not given out yet, whole or not.
+    pub fn rest(&self) -> String {
+        let given = self.tokenizer.decode(&self.ids[self.start..self.read]);
+        let all = self.tokenizer.decode(&self.ids[self.start..]);
+        all.get(given.len()..).unwrap_or_default().to_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+
+    #[test]
+    fn pieces_are_whole_characters_and_together_the_text() {
+        let json = corpus::tokenizer::train(300, |each| each("Once upon a time, a time upon a time.")).unwrap();
+        let tokenizer = Tokenizer::from_json(Path::new("tokenizer.json"), json.as_bytes()).unwrap();
+        let text = "Once \u{1f469}\u{200d}\u{1f680} caf\u{e9} \u{4f60}\u{597d} time, \u{fffd} upon";
+        let mut pieces = Pieces::new(&tokenizer);
+        let mut all = String::new();
+        let mut silent = 0;
+        for id in tokenizer.encode(text) {
+            let piece = pieces.push(&[id]);
+            silent += usize::from(piece.is_empty());
+            assert!(!piece.contains('\u{fffd}') || piece.contains("\u{fffd} "), "half a character in {piece:?}");
+            all += &piece;
+        }
+        assert_eq!(all + &pieces.rest(), text);
+        assert!(silent > 8, "no character was ever incomplete");
+        // Bytes that never become a character are given out in the end.
+        let mut pieces = Pieces::new(&tokenizer);
+        let half = tokenizer.encode("\u{4f60}");
+        assert_eq!((pieces.push(&half[..1]), pieces.rest()), (String::new(), "\u{fffd}".to_owned()));
     }
 }

@@ -40,7 +40,7 @@ pub fn rope(shape: AttentionShape, positions: &[u32], table: &[f32], qkv: &mut [
 }
 
 #[multiversion(targets("x86_64+avx512f", "x86_64+avx2+fma"))]
-fn rotate(head: &mut [f32], cos: &[f32], sin: &[f32], direction: f32) {
+pub(super) fn rotate(head: &mut [f32], cos: &[f32], sin: &[f32], direction: f32) {
     let (first, second) = head.split_at_mut(cos.len());
     for (((a, b), &cos), &sin) in first.iter_mut().zip(second).zip(cos).zip(sin) {
         let (x, y, sin) = (*a, *b, sin * direction);

@@ -1,9 +1,10 @@
 //! The CPU engine: each kernel a function, parallel over parts whose bounds do not depend on the number of threads,
 //! so the same input gives the same bits on any number of them.
 mod attention;
+pub(crate) mod decode;
 mod elementwise;
 mod loss;
-mod math;
+pub(crate) mod math;
 mod matmul;
 mod microkernel;
 mod normalise;

@@ -11,7 +11,7 @@ pub fn rmsnorm_forward(width: usize, eps: f32, x: &[f32], gain: &[f32], out: &mu
 }
 
 #[multiversion(targets("x86_64+avx512f", "x86_64+avx2+fma"))]
-fn forward_row(eps: f32, x: &[f32], gain: &[f32], out: &mut [f32]) -> f32 {
+pub(super) fn forward_row(eps: f32, x: &[f32], gain: &[f32], out: &mut [f32]) -> f32 {
     let mean = sum_of([x], |[x]| x * x) / x.len() as f32;
     let rstd = 1.0 / (mean + eps).sqrt();
     for ((out, x), gain) in out.iter_mut().zip(x).zip(gain) {

@@ -1,0 +1,40 @@
+//! Prompts from a person, one after the other.
+use stage::{Result, Stage, interrupt};
+use training::{Manner, cache_folder, tell_each};
+
+use crate::Session;
+use crate::lines::{Line, Lines};
+use crate::printer::Printer;
+
+pub fn run(session: &mut Session, stage: &Stage, n: u32, manner: Manner) -> Result<()> {
+    stage.log.say("how does the story begin? Ctrl-C ends a story, Ctrl-D the program");
+    let mut lines = Lines::open(cache_folder().map(|folder| folder.join("prompts.history")))?;
+    let mut told = 0;
+    loop {
+        let prompt = match lines.ask("> ")? {
+            Line::Text(prompt) => prompt,
+            Line::Interrupted => continue,
+            Line::End => return Ok(()),
+        };
+        let prompts = vec![prompt; n as usize];
+        session.warn_of_long(stage, &prompts)?;
+        let mut printer = Printer::new(&session.tokenizer, false);
+        let mut listening = true;
+        // The stories of a session have indices one after the other, so the same prompt gives another story.
+        tell_each(&mut session.decoder, &session.tokenizer, &prompts, told, manner, |heard| {
+            listening = printer.hear(heard)?;
+            Ok(listening)
+        })?;
+        printer.finish()?;
+        if !listening {
+            return Ok(());
+        }
+        if interrupt::requested() {
+            if !std::io::IsTerminal::is_terminal(&std::io::stdin()) {
+                interrupt::check("the stories that are printed are whole")?;
+            }
+            interrupt::clear();
+        }
+        told += prompts.len();
+    }
+}

@@ -1,0 +1,68 @@
+//! Lines from a person: edited on a terminal, as they are from a pipe.
+use std::io::{BufRead, IsTerminal};
+use std::path::PathBuf;
+
+use rustyline::error::ReadlineError;
+use rustyline::history::FileHistory;
+use rustyline::{Config, Editor};
+use stage::{Failure, Result};
+
+pub enum Line {
+    Text(String),
+    /// Ctrl-C at the prompt.
+    Interrupted,
+    End,
+}
+
+/// The editor of a terminal, or a pipe.
+pub struct Lines {
+    editor: Option<Box<Editor<(), FileHistory>>>,
+    history: Option<PathBuf>,
+}
+
+impl Lines {
+    /// `history`: the file where earlier lines are kept.
+    pub fn open(history: Option<PathBuf>) -> Result<Self> {
+        if !std::io::stdin().is_terminal() {
+            return Ok(Lines { editor: None, history: None });
+        }
+        let config = Config::builder().auto_add_history(history.is_some()).build();
+        let mut editor = Editor::with_config(config).map_err(failed)?;
+        if let Some(history) = &history {
+            let _ = editor.load_history(history); // there is none the first time
+        }
+        Ok(Lines { editor: Some(Box::new(editor)), history })
+    }
+
+    /// Asks for a line; the prompt is seen on a terminal only.
+    pub fn ask(&mut self, prompt: &str) -> Result<Line> {
+        let Some(editor) = &mut self.editor else {
+            let mut line = Vec::new();
+            let read = std::io::stdin().lock().read_until(b'\n', &mut line);
+            if read.map_err(|error| Failure::try_again(format!("stdin: {error}")))? == 0 {
+                return Ok(Line::End);
+            }
+            let text = String::from_utf8(line).map_err(|_| {
+                Failure::BadInput("stdin: a line that is no UTF-8\n  expected: text\n  remedy: iconv -f LATIN1 -t UTF-8".into())
+            })?;
+            return Ok(Line::Text(text.trim_end_matches(['\n', '\r']).to_owned()));
+        };
+        match editor.readline(prompt) {
+            Ok(text) => {
+                if let Some(history) = &self.history {
+                    // To have no history next time is no reason to end.
+                    let _ = history.parent().map(std::fs::create_dir_all);
+                    let _ = editor.save_history(history);
+                }
+                Ok(Line::Text(text))
+            }
+            Err(ReadlineError::Interrupted) => Ok(Line::Interrupted),
+            Err(ReadlineError::Eof) => Ok(Line::End),
+            Err(error) => Err(failed(error)),
+        }
+    }
+}
+
+fn failed(error: ReadlineError) -> Failure {
+    Failure::try_again(format!("the terminal cannot be read: {error}"))
+}

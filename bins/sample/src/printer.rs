@@ -1,0 +1,69 @@
+//! Stories on stdout, in order: on a terminal the first that is not done yet grows as its tokens come.
+use std::collections::BTreeMap;
+use std::io::IsTerminal;
+
+use corpus::tokenizer::Tokenizer;
+use stage::{Failure, Result};
+use training::{Heard, Pieces, Story, print};
+
+pub struct Printer<'a> {
+    tokenizer: &'a Tokenizer,
+    json: bool,
+    live: bool,
+    /// The story that comes next, and what of it is on the terminal.
+    next: usize,
+    pieces: Pieces<'a>,
+    /// Stories that ended before those in front of them.
+    waiting: BTreeMap<usize, Story>,
+}
+
+impl<'a> Printer<'a> {
+    pub fn new(tokenizer: &'a Tokenizer, json: bool) -> Self {
+        let live = !json && std::io::stdout().is_terminal();
+        Printer { tokenizer, json, live, next: 0, pieces: Pieces::new(tokenizer), waiting: BTreeMap::new() }
+    }
+
+    /// False when nobody reads any more.
+    pub fn hear(&mut self, heard: Heard) -> Result<bool> {
+        match heard {
+            Heard::Token { index, prompt, told } if self.live && index == self.next => {
+                let had = self.pieces.len();
+                let new = match had.checked_sub(prompt.len()) {
+                    None => [prompt, told].concat(),
+                    Some(had) => told[had..].to_vec(),
+                };
+                print(&self.pieces.push(&new))
+            }
+            Heard::Token { .. } => Ok(true),
+            Heard::Ended { index, story } => {
+                self.waiting.insert(index, story);
+                while let Some(story) = self.waiting.remove(&self.next) {
+                    if !self.print(&story)? {
+                        return Ok(false);
+                    }
+                    self.next += 1;
+                    self.pieces = Pieces::new(self.tokenizer);
+                }
+                Ok(true)
+            }
+        }
+    }
+
+    fn print(&self, story: &Story) -> Result<bool> {
+        if self.json {
+            let line = serde_json::to_string(story).map_err(|error| Failure::try_again(error.to_string()))?;
+            return print(&format!("{line}\n"));
+        }
+        // The last token may be on the terminal already, or hold the first part of a character.
+        let rest = if self.pieces.is_empty() { &story.text } else { &self.pieces.rest() };
+        print(&format!("{rest}{}\n\n", if story.ended { "" } else { " …" }))
+    }
+
+    /// After an interrupt: what was begun on a terminal ends its line.
+    pub fn finish(&self) -> Result<()> {
+        if self.live && !self.pieces.is_empty() {
+            print(" …\n")?;
+        }
+        Ok(())
+    }
+}

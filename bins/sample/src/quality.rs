@@ -1,0 +1,101 @@
+//! How stories come out, as a table: at one temperature or at several, beside stories that people (or the grammar) wrote.
+use corpus::bin::{Bin, sidecar};
+use serde_json::json;
+use stage::{Failure, Result, Stage, interrupt};
+use training::{Manner, Quality, Story, Told, print, tell};
+
+use crate::Session;
+
+/// Tells the prompts' stories at every temperature, prints them unless `table_only`, then the table.
+pub fn run(session: &mut Session, stage: &Stage, prompts: &[String], manner: Manner, as_json: bool, table_only: bool) -> Result<()> {
+    let temperatures = match &stage.pipeline.sample.temperatures[..] {
+        [] => &[manner.choice.temperature],
+        some => some,
+    };
+    let train = bin(session, stage, "train.bin")?;
+    if train.is_none() {
+        stage.log.say("no copies are looked for: OUT has no train.bin of this model's vocabulary");
+    }
+    let mut columns = Vec::new();
+    for &temperature in temperatures {
+        let mut manner = manner;
+        manner.choice.temperature = temperature;
+        let stories = tell(&mut session.decoder, &session.tokenizer, prompts, manner)?;
+        interrupt::check("no table was printed")?;
+        if !table_only {
+            let text: Result<Vec<String>> = stories.iter().map(|story| shown(story, temperature, as_json)).collect();
+            let head = if as_json { String::new() } else { format!("Temperature {temperature}\n\n") };
+            if !print(&(head + &text?.concat()))? {
+                return Ok(());
+            }
+        }
+        let told: Vec<Told> = stories.into_iter().map(told).collect();
+        columns.push((format!("T {temperature}"), Quality::of(&told, train.as_ref())?));
+    }
+    if let Some(val) = bin(session, stage, "val.bin")? {
+        let written = written(session, &val, prompts.len(), manner.max_tokens);
+        columns.push(("val.bin".to_owned(), Quality::of(&written, train.as_ref())?));
+    }
+    if as_json {
+        for (name, quality) in &columns {
+            let line = json!({ "of": name, "quality": quality });
+            print(&format!("{line}\n"))?;
+        }
+        return Ok(());
+    }
+    print(&Quality::table(&columns)).map(drop)
+}
+
+fn shown(story: &Story, temperature: f32, as_json: bool) -> Result<String> {
+    if !as_json {
+        return Ok(format!("{}{}\n\n", story.text, if story.ended { "" } else { " …" }));
+    }
+    let mut value = serde_json::to_value(story).map_err(|error| Failure::try_again(error.to_string()))?;
+    value["temperature"] = json!(temperature);
+    Ok(format!("{value}\n"))
+}
+
+fn told(story: Story) -> Told {
+    let text = story.text.strip_prefix(&story.prompt).unwrap_or(&story.text).to_owned();
+    Told { text, tokens: story.tokens, ended: story.ended }
+}
+
+/// A bin of OUT, if it is there and of this model's tokenizer.
+fn bin(session: &Session, stage: &Stage, name: &str) -> Result<Option<Bin>> {
+    let path = stage.path(name);
+    if !path.is_file() || !sidecar(&path).is_file() {
+        return Ok(None);
+    }
+    let bin = Bin::open(&path, &stage.log)?;
+    let same = bin.manifest().tokenizer.as_ref().is_some_and(|record| record.sha256 == session.tokenizer.sha256());
+    Ok(Some(bin).filter(|_| same))
+}
+
+/// The first stories of a bin, cut like the model's: what the figures of real stories are.
+fn written(session: &Session, bin: &Bin, stories: usize, max_tokens: usize) -> Vec<Told> {
+    let mut all = Vec::new();
+    let (mut ids, mut whole) = (Vec::new(), 0);
+    let mut piece = [0; 256];
+    let mut at = 0;
+    while at < bin.len() && all.len() < stories {
+        let here = &mut piece[..(bin.len() - at).min(256) as usize];
+        bin.copy(at, here);
+        at += here.len() as u64;
+        for &id in here.iter() {
+            if id != bin.eos() {
+                whole += 1;
+                if ids.len() < max_tokens {
+                    ids.push(id);
+                }
+                continue;
+            }
+            let tokens = std::mem::take(&mut ids);
+            all.push(Told { text: session.tokenizer.decode(&tokens), ended: whole <= tokens.len(), tokens });
+            whole = 0;
+            if all.len() == stories {
+                break;
+            }
+        }
+    }
+    all
+}

@@ -1,0 +1,43 @@
+//! Memory in large pages, where there are such: a token reads all weights once, and finding ten thousand small pages for that
+//! takes as long as reading them.
+use std::marker::PhantomData;
+use std::ops::{Deref, DerefMut};
+
+use bytemuck::Pod;
+use memmap2::MmapMut;
+
+const LARGE_PAGE: usize = 2 << 20;
+
+/// `len` values, zeros at first.
+pub struct Large<T> {
+    memory: MmapMut,
+    bytes: std::ops::Range<usize>,
+    values: PhantomData<T>,
+}
+
+impl<T: Pod> Large<T> {
+    pub fn zeros(len: usize) -> Self {
+        let bytes = len * size_of::<T>();
+        // Without memory the process ends, as it does with a Vec.
+        let memory = MmapMut::map_anon(bytes + LARGE_PAGE).expect("memory for the weights");
+        #[cfg(target_os = "linux")]
+        let _ = memory.advise(memmap2::Advice::HugePage); // without it, it is only slower
+        let first = memory.as_ptr().align_offset(LARGE_PAGE);
+        assert!(first <= LARGE_PAGE);
+        Large { memory, bytes: first..first + bytes, values: PhantomData }
+    }
+}
+
+impl<T: Pod> Deref for Large<T> {
+    type Target = [T];
+
+    fn deref(&self) -> &[T] {
+        bytemuck::cast_slice(&self.memory[self.bytes.clone()])
+    }
+}
+
+impl<T: Pod> DerefMut for Large<T> {
+    fn deref_mut(&mut self) -> &mut [T] {
+        bytemuck::cast_slice_mut(&mut self.memory[self.bytes.clone()])
+    }
+}
