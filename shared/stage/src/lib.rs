@@ -17,7 +17,7 @@ pub use config::Pipeline;
 pub use failure::{Failure, Result, main};
 pub use files::{AtomicFile, FileRecord, create_dir, hash_file, hex, publish_file, read_to_string, remove_if_present, sha256};
 pub use log::{Log, LogFormat, Progress, Unit, count};
-pub use manifest::{Manifest, State, TokenizerRecord, Work, changed_keys};
+pub use manifest::{Manifest, State, TokenizerRecord, Work, changed_keys, seal, unseal};
 pub use random::Random;
 pub use shard::{Shard, manifests};
 
