@@ -16,6 +16,8 @@ pub mod remote;
 #[cfg(feature = "stories")]
 pub mod rewrite;
 pub mod sampler;
+#[cfg(feature = "shards")]
+mod shard_form;
 #[cfg(all(feature = "stories", feature = "shards"))]
 pub mod shard_line;
 #[cfg(feature = "shards")]
