@@ -8,7 +8,7 @@ use corpus::bin::Bin;
 use serde::Serialize;
 use serde_json::json;
 use stage::{AtomicFile, Failure, State, Unit, Work, interrupt};
-use training::{Engine, Wanted, failed, open_model, print, score};
+use training::{Engine, Wanted, check_model, failed, open_model, print, score};
 
 /// Measure loss, perplexity and bits per byte on the validation stories.
 #[derive(Parser)]
@@ -96,6 +96,7 @@ fn run() -> anyhow::Result<()> {
         return Ok(());
     }
     bin.verify()?;
+    check_model(&folder)?;
 
     let sequence = config.context.min(usize::try_from(bin.len())?.saturating_sub(1)).max(1);
     let mut model = Model::new(engine.kernels()?, config, &weights, BATCH, sequence).map_err(failed)?;

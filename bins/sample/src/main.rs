@@ -7,7 +7,7 @@ use compute::Decoder;
 use corpus::tokenizer::Tokenizer;
 use serde::Serialize;
 use stage::interrupt;
-use training::{Engine, Manner, Wanted, failed, open_model, print, tell};
+use training::{Engine, Manner, Wanted, check_model, failed, open_model, print, tell};
 
 /// Tell stories.
 #[derive(Parser)]
@@ -77,6 +77,7 @@ fn run() -> anyhow::Result<()> {
     stage.use_threads()?;
     let folder = folder.unwrap_or_else(|| stage.path("run/final"));
     let (config, weights) = open_model(&stage.pipeline, &folder)?;
+    check_model(&folder)?;
     let tokenizer = Tokenizer::load(&folder.join("tokenizer.json"))?;
     let section = &stage.pipeline.sample;
     let manner = Manner::new(section);

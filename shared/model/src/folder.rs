@@ -97,7 +97,7 @@ pub fn load_folder(folder: &Path) -> Result<(Config, Vec<f32>)> {
         return Err(refuse("num_key_value_heads below num_attention_heads".into()));
     }
     let heads = llama.num_attention_heads;
-    if heads == 0 || !llama.hidden_size.is_multiple_of(2 * heads) {
+    if heads == 0 || !llama.hidden_size.is_multiple_of(heads.saturating_mul(2)) {
         return Err(refuse(format!("hidden_size {} over {heads} heads", llama.hidden_size)));
     }
     let config = Config {
@@ -115,6 +115,10 @@ pub fn load_folder(folder: &Path) -> Result<(Config, Vec<f32>)> {
     // SAFETY: the file is replaced by rename, never changed in place, so the mapping stays what it was.
     let bytes = unsafe { memmap2::Mmap::map(&file) }.map_err(Failure::reading(&path))?;
     let bad = |found: String| Failure::input(&path, found, "the weights that config.json describes", "make train FORCE=1");
+    // Before anything is made as large as config.json says.
+    if config.parameters().is_none_or(|weights| weights * 4 > bytes.len() as u64) {
+        return Err(bad(format!("{} bytes", bytes.len())));
+    }
     let tensors = SafeTensors::deserialize(&bytes).map_err(|e| bad(e.to_string()))?;
     let weights = read_tensors(&TensorTable::new(&config), "", &tensors).map_err(bad)?;
     Ok((config, weights))
