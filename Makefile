@@ -15,7 +15,7 @@ MODEL    := train eval-ppl sample
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: all build build-data build-model data fetch tokenizer tokenize pack train eval sample test test-long test-mesa bench lint clean help
+.PHONY: all build build-data build-model data fetch tokenizer tokenize pack train eval sample test test-long crash-test fuzz test-mesa bench lint clean help
 
 all: data train eval sample ## From stories to a model that tells them
 	@echo
@@ -56,6 +56,13 @@ test: ## Build what the tests need and run all of them
 test-long: ## What takes minutes: 10 million random strings against crate tokenizers, a story of 300 MB
 	$(CARGO) build --release --workspace --bins
 	BEDTIME_LONG=1 $(CARGO) test --release --workspace --test exactness --test trainer --test data_stages
+	BEDTIME_LONG=1 $(CARGO) test --release --workspace --test crash -- worlds::
+
+# Ten minutes at most; a table of the kills at the end.
+crash-test: ## The real binaries killed hundreds of times and run again: same bytes (make test: a short form) 
+	$(CARGO) build --release --workspace --bins
+	$(CARGO) test --release --workspace --test crash --no-run
+	BEDTIME_LONG=1 timeout 600 $(CARGO) test --release --workspace --test crash -- kills::
 
 # The GPU's tests once more, in release folders of make test: on Mesa's newer lavapipe, and with bounds checks in the shaders.
 test-mesa: ## The GPU tests on a second software Vulkan (Debian, x86-64; unpacks 590 MB once)
@@ -64,6 +71,12 @@ test-mesa: ## The GPU tests on a second software Vulkan (Debian, x86-64; unpacks
 	  CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER="$(CURDIR)/tests/mesa.sh --" \
 	    $(CARGO) test --release --workspace --test gpu -- $$room:: || exit 1; done
 	BEDTIME_GPU_CHECKS=1 $(CARGO) test --release --workspace --test gpu -- kernels::
+
+FUZZ := manifest tokenizer shard bin checkpoint config parquet folder
+fuzz: ## Every reader against made-up files, 15 minutes each (cargo-fuzz and a nightly compiler: tests/fuzz/README.md)
+	BEDTIME_FUZZ_SEEDS=$(CURDIR)/tests/fuzz/corpus $(CARGO) test --release --workspace --test damage
+	for target in $(FUZZ); do \
+	  $(CARGO) +nightly fuzz run --fuzz-dir tests/fuzz $$target -- -max_total_time=900 -rss_limit_mb=1024 -malloc_limit_mb=1024 || exit 1; done
 
 bench: ## What this machine reaches, as one table
 	$(CARGO) build --release --workspace --bins

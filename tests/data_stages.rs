@@ -10,8 +10,9 @@ use corpus::bin::Dtype;
 use corpus::shards::{Origin, ShardReader, ShardWriter};
 use serde_json::Value;
 use stage::FileRecord;
-use story_files::{SmallDisk, interrupt, many, not_utf8, parquet, plain, stories, story, wait_until, write_row_group};
-use tests::{DATA_STAGES, Ended, Run};
+use story_files::{interrupt, many, not_utf8, parquet, plain, stories, story, wait_until, write_row_group};
+use tests::disk::SmallDisk;
+use tests::{DATA_STAGES, Ended, Run, edit_manifest};
 
 const BEFORE_TOKENIZE: [&str; 2] = ["fetch-parquet", "train-tokenizer"];
 const BEFORE_PACK: [&str; 3] = ["fetch-parquet", "train-tokenizer", "tokenize"];
@@ -90,16 +91,10 @@ fn rewrite_shard(run: &Run, shard: &str, change: impl Fn(&mut Origin, &mut Vec<V
     let mut writer = ShardWriter::create(&path, &origin).unwrap();
     stories.iter().for_each(|ids| writer.push(ids, 1).unwrap());
     let (record, _) = writer.finish().unwrap();
-    edit_json(&run.path("tokens/manifest.json"), |manifest| {
+    edit_manifest(&run.path("tokens/manifest.json"), |manifest| {
         let outputs = manifest["outputs"].as_array_mut().unwrap();
         *outputs.iter_mut().find(|output| output["name"] == shard).unwrap() = serde_json::to_value(&record).unwrap();
     });
-}
-
-fn edit_json(path: &Path, change: impl Fn(&mut Value)) {
-    let mut json = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
-    change(&mut json);
-    fs::write(path, serde_json::to_vec(&json).unwrap()).unwrap();
 }
 
 // What they make.
@@ -527,7 +522,7 @@ fn text_that_is_no_utf8_is_refused_with_file_and_row() {
     let raw = run.path("raw/train-00000-of-00001.parquet");
     not_utf8(&raw, 300, 217);
     let record = stage::hash_file(&raw).unwrap();
-    edit_json(&run.path("raw/manifest.json"), |manifest| {
+    edit_manifest(&run.path("raw/manifest.json"), |manifest| {
         let outputs = manifest["outputs"].as_array_mut().unwrap();
         *outputs.iter_mut().find(|output| output["name"] == record.name).unwrap() = serde_json::to_value(&record).unwrap();
     });

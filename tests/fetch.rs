@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use corpus::stories::raw_files;
 use story_files::*;
+use tests::disk::SmallDisk;
 use tests::{Ended, Run};
 
 /// A run over a folder `in` with two training files and one of validation stories.

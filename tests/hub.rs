@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 use server::{Reply, Request, Server};
 use story_files::*;
+use tests::disk::SmallDisk;
 use tests::{Ended, Run};
 
 const NAME: &str = "raw/train-00000-of-00001.parquet";

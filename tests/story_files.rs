@@ -123,25 +123,3 @@ pub fn wait_until(what: &str, mut there: impl FnMut() -> bool) {
         std::thread::sleep(std::time::Duration::from_millis(1));
     }
 }
-
-/// A small disk mounted at a folder, gone when dropped. None where this user or this system cannot mount: the test then says so.
-pub struct SmallDisk(PathBuf);
-
-impl SmallDisk {
-    pub fn mount(folder: &Path, kib: u32) -> Option<Self> {
-        fs::create_dir_all(folder).unwrap();
-        let size = format!("size={kib}k");
-        let mounted = std::process::Command::new("mount").args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(folder).output();
-        let ok = mounted.is_ok_and(|output| output.status.success());
-        if !ok {
-            eprintln!("SKIPPED: a small disk cannot be mounted here");
-        }
-        ok.then(|| SmallDisk(folder.to_owned()))
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        let _ = std::process::Command::new("umount").arg("-l").arg(&self.0).status();
-    }
-}

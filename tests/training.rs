@@ -2,14 +2,14 @@
 //!
 //! What the data stages would have made is written here by the same libraries, so that these tests need none of them.
 use std::fs;
-use std::io::Write;
 use std::path::Path;
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tests::data::{tokenizer_of, with_data};
-use tests::{DATA_STAGES, Ended, Run, files_below};
+use tests::disk::SmallDisk;
+use tests::{DATA_STAGES, Ended, Run, edit_manifest, files_below};
 
 const CARRIED: [&str; 5] = ["tokenizer.json", "train.bin", "train.bin.json", "val.bin", "val.bin.json"];
 
@@ -226,8 +226,7 @@ fn a_tokenizer_that_did_not_make_the_bin_is_refused() {
     // A model of another vocabulary than the bin.
     let run = trained(Run::new());
     let other = with_data(Run::new());
-    let config = fs::read_to_string(run.path("val.bin.json")).unwrap().replace("\"vocab_size\": 300", "\"vocab_size\": 299");
-    fs::write(other.path("val.bin.json"), config).unwrap();
+    edit_manifest(&other.path("val.bin.json"), |sidecar| sidecar["tokenizer"]["vocab_size"] = 299.into());
     let model = run.path("run/final");
     other.run("eval-ppl", &["--model", model.to_str().unwrap()]).code(3).says(&["val.bin", "299", "run/final"]);
 }
@@ -280,42 +279,10 @@ fn wrong_settings_are_wrong_usage() {
     assert!(!run.path("run.1").exists(), "a wrong setting must not move the run");
 }
 
-/// A small disk of its own at OUT, where the machine allows one. Unmounted when dropped.
-struct Disk(std::path::PathBuf);
-
-impl Disk {
-    fn mount(path: &Path, size: &str) -> Option<Self> {
-        fs::create_dir_all(path).unwrap();
-        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", size, "tmpfs"]).arg(path).output();
-        let disk = mounted.is_ok_and(|output| output.status.success()).then(|| Disk(path.to_owned()));
-        if disk.is_none() {
-            eprintln!("skipped: no right to mount a small disk");
-        }
-        disk
-    }
-
-    fn remount(&self, how: &str) {
-        assert!(Command::new("mount").args(["-o", &format!("remount,{how}")]).arg(&self.0).status().unwrap().success());
-    }
-
-    /// Fills the disk but for `free` bytes.
-    fn fill(&self, free: u64) {
-        let mut file = fs::File::create(self.0.join("filler")).unwrap();
-        while file.write_all(&[1; 4096]).is_ok() {}
-        file.set_len(file.metadata().unwrap().len() - free).unwrap();
-    }
-}
-
-impl Drop for Disk {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
-    }
-}
-
 #[test]
 fn a_full_disk_loses_nothing_and_the_run_goes_on_when_there_is_room() {
     let run = Run::new();
-    let Some(disk) = Disk::mount(&run.path(""), "size=4m") else { return };
+    let Some(disk) = SmallDisk::mount(&run.path(""), 4096) else { return };
     let undisturbed = trained(Run::new());
     let checkpoint = fs::metadata(undisturbed.path("run/checkpoints/last.safetensors")).unwrap().len();
     let run = with_data(run);
@@ -338,7 +305,7 @@ fn a_full_disk_loses_nothing_and_the_run_goes_on_when_there_is_room() {
 #[test]
 fn a_folder_that_cannot_be_written_is_wrong_usage() {
     let run = Run::new();
-    let Some(disk) = Disk::mount(&run.path(""), "size=4m") else { return };
+    let Some(disk) = SmallDisk::mount(&run.path(""), 4096) else { return };
     let run = with_data(run);
     disk.remount("ro");
     run.run("train", &[]).code(2).says(&["cannot be written", "--out"]);

@@ -101,6 +101,7 @@ fn run() -> anyhow::Result<()> {
     let work = Work { stage: "fetch-parquet", manifest: raw.manifest(), inputs: source.inputs(), config: config(&source, settings) };
     let why = match work.state(stage.force)? {
         State::UpToDate(manifest) => {
+            raw.tidy_up_to_date(&manifest);
             stage.log.say("up to date");
             print(&stage, &manifest);
             return Ok(());

@@ -70,6 +70,8 @@ fn run() -> anyhow::Result<()> {
     let work = Work { stage: "tokenize", manifest, inputs, config };
     let why = match work.state(stage.force)? {
         State::UpToDate(manifest) => {
+            // What a kill between publishing and tidying left; a folder that cannot be written keeps it.
+            let _ = shards::tidy(&tokens, &manifest, shards, args.shard);
             stage.log.say(format!("up to date: {}", summary(&stage, &manifest)));
             return Ok(());
         }
@@ -77,6 +79,7 @@ fn run() -> anyhow::Result<()> {
     };
 
     let tokenizer = Tokenizer::load(&tokenizer_path)?;
+    tokenizer.check_manifest(&stage.path("tokenizer.manifest.json"))?;
     stage.use_threads()?;
     let records = work.input_records()?;
     let raw_record = |record: &FileRecord| Some(FileRecord { name: record.name.strip_prefix("raw/")?.to_owned(), ..record.clone() });

@@ -280,8 +280,9 @@ pub(crate) mod tests {
         std::fs::write(&path, [1, 0, 2, 0, 4, 0]).unwrap();
         let changed = Bin::open(&path, &log()).unwrap().verify().unwrap_err();
         assert_eq!(changed.exit_code(), 3);
-        let text = std::fs::read_to_string(sidecar(&path)).unwrap().replace("uint16", "uint32");
-        std::fs::write(sidecar(&path), text).unwrap();
+        let mut manifest = Manifest::read(&sidecar(&path)).unwrap();
+        manifest.facts.insert("dtype".into(), "uint32".into());
+        manifest.write(&sidecar(&path)).unwrap();
         assert!(error(Bin::open(&path, &log())).to_string().contains("uint32 for a vocabulary of 500"));
     }
 

@@ -20,6 +20,8 @@ pub mod remote;
 pub mod rewrite;
 pub mod sampler;
 #[cfg(feature = "shards")]
+mod shard_form;
+#[cfg(feature = "shards")]
 pub mod shards;
 #[cfg(feature = "remote")]
 pub mod source;

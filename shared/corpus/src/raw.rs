@@ -60,6 +60,7 @@ impl Count {
     }
 }
 
+/// Sealed on disk: its counts go into the manifest.
 #[derive(Serialize, Deserialize)]
 struct Record {
     /// Settings and source of the part: another value makes the record worthless.
@@ -110,14 +111,16 @@ impl RawFolder {
 
     /// What an earlier, unfinished run made of the same part, if it is still there with the same bytes.
     pub fn kept(&self, output: &str, of: &Value) -> Option<Made> {
-        let record: Record = serde_json::from_slice(&fs::read(self.record_path(output)).ok()?).ok()?;
+        let record = stage::unseal(serde_json::from_slice(&fs::read(self.record_path(output)).ok()?).ok()?).ok()?;
+        let record: Record = serde_json::from_value(record).ok()?;
         let whole = |file: &FileRecord| hash_file(&self.path(&file.name)).is_ok_and(|found| found == *file);
         (record.of == *of && record.made.outputs.iter().all(whole)).then_some(record.made)
     }
 
     pub fn remember(&self, output: &str, of: &Value, made: &Made) -> Result<()> {
-        let text = serde_json::to_vec(&Record { of: of.clone(), made: made.clone() }).map_err(|error| Failure::usage(error.to_string()))?;
-        AtomicFile::write(&self.record_path(output), &text).map(drop)
+        let record = serde_json::to_value(Record { of: of.clone(), made: made.clone() });
+        let text = stage::seal(record.map_err(|error| Failure::usage(error.to_string()))?).to_string();
+        AtomicFile::write(&self.record_path(output), text.as_bytes()).map(drop)
     }
 
     /// Before the first new file gets its name: manifests that would then describe files that are no longer theirs go.
@@ -143,6 +146,22 @@ impl RawFolder {
     fn names(&self) -> Vec<String> {
         let entries = fs::read_dir(&self.path).into_iter().flatten();
         entries.filter_map(|entry| Some(entry.ok()?.file_name().to_string_lossy().into_owned())).collect()
+    }
+
+    /// What a kill between publishing and tidying left. The manifest is up to date, so nothing of it is needed; a folder
+    /// that cannot be written keeps it.
+    pub fn tidy_up_to_date(&self, manifest: &Manifest) {
+        let mut files: Vec<(&str, usize)> = Vec::new();
+        if self.shard.is_some() {
+            // What others make is theirs to tidy: which files these are, only a plan knows.
+            for output in &manifest.outputs {
+                let _ = remove_if_present(&self.record_path(&output.name));
+            }
+            let _ = fs::remove_dir(self.path.join(PARTS));
+            return;
+        }
+        files.extend(manifest.outputs.iter().filter_map(|output| parse_file_name(&output.name)).map(|(split, _, of)| (split, of)));
+        let _ = self.tidy(manifest, &files);
     }
 
     /// After the manifest is published: files of earlier fetches and the memory of this one go. A shard leaves alone

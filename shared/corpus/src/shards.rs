@@ -25,6 +25,7 @@ use sha2::{Digest, Sha256};
 use stage::{AtomicFile, Failure, FileRecord, Manifest, Result, Shard, TokenizerRecord};
 
 use crate::bin::Dtype;
+use crate::shard_form::{self, Wrong};
 
 pub const TRAIN: &str = "train";
 pub const VALIDATION: &str = "validation";
@@ -286,8 +287,12 @@ impl ShardReader {
         if !path.is_file() {
             return Err(Failure::input(path, "not found", "a token shard", REMAKE));
         }
-        let file = File::open(path).map_err(Failure::reading(path))?;
-        let reader = FileReader::try_new(BufReader::with_capacity(1 << 16, file), None).map_err(|error| damaged(path, error))?;
+        let mut file = File::open(path).map_err(Failure::reading(path))?;
+        shard_form::check(&mut file).map_err(|wrong| match wrong {
+            Wrong::Io(error) => Failure::reading(path)(error),
+            Wrong::Form(found) => damaged(path, found),
+        })?;
+        let reader = FileReader::try_new(BufReader::with_capacity(1 << 16, file), None).map_err(|error| reading(path, error))?;
         let schema = reader.schema();
         let origin: Option<Origin> = schema.metadata().get(ORIGIN).and_then(|text| serde_json::from_str(text).ok());
         let totals: Option<Totals> = reader.custom_metadata().get(TOTALS).and_then(|text| serde_json::from_str(text).ok());
@@ -334,7 +339,10 @@ impl ShardReader {
     pub fn read_batches(self, mut each: impl FnMut(Stories) -> Result<()>) -> Result<()> {
         let mut row = 0;
         for batch in self.reader {
-            let batch = batch.map_err(|error| damaged(&self.path, format_args!("{error} (from row {row})")))?;
+            let batch = batch.map_err(|error| match error {
+                error @ ArrowError::IoError(..) => reading(&self.path, error),
+                error => damaged(&self.path, format_args!("{error} (from row {row})")),
+            })?;
             let lists = batch.column(0).as_list::<i32>();
             let ids = match lists.values().data_type() {
                 DataType::UInt16 => Ids::U16(lists.values().as_primitive::<UInt16Type>().values()),
@@ -463,6 +471,14 @@ pub fn tidy(folder: &Path, manifest: &Manifest, of: u32, job: Option<Shard>) -> 
         stage::remove_if_present(&folder.join(format!(".{name}.stamp")))?;
     }
     Ok(())
+}
+
+fn reading(path: &Path, error: ArrowError) -> Failure {
+    match error {
+        // Decompression fails with an I/O error, too, but with none of the system's.
+        ArrowError::IoError(_, error) if error.raw_os_error().is_some() => Failure::reading(path)(error),
+        error => damaged(path, error),
+    }
 }
 
 fn damaged(path: &Path, found: impl std::fmt::Display) -> Failure {

@@ -168,7 +168,7 @@ impl ParquetStories {
         }
         check_ends(name, length, &ends)?;
         let metadata = ParquetMetaDataReader::new().parse_and_finish(&file).map_err(|error| damaged(name, "footer", error))?;
-        Self::new(name, Place::Local(path.to_owned()), metadata, column)
+        Self::new(name, Place::Local(path.to_owned()), length, metadata, column)
     }
 
     /// Reads the footer over the network; `name` is the name that messages give the file.
@@ -193,10 +193,11 @@ impl ParquetStories {
             }
         }
         let metadata = reader.finish().map_err(|error| damaged(name, "footer", error))?;
-        Self::new(name, Place::Remote(remote), metadata, column)
+        Self::new(name, Place::Remote(remote), length, metadata, column)
     }
 
-    fn new(name: &Path, place: Place, metadata: ParquetMetaData, column: &str) -> Result<Self> {
+    fn new(name: &Path, place: Place, length: u64, metadata: ParquetMetaData, column: &str) -> Result<Self> {
+        check_places(&metadata, length).map_err(|found| damaged(name, "footer", found))?;
         let metadata = Arc::new(metadata);
         // Without the writer's Arrow schema every string is Utf8; read as views it is not copied out of its page.
         let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
@@ -361,6 +362,19 @@ fn damaged(path: &Path, part: &str, error: impl std::fmt::Display) -> Failure {
         "an undamaged parquet file",
         "fetch it again, or write it again",
     )
+}
+
+/// The reader takes places in the footer at their word, and panics at negative ones.
+fn check_places(metadata: &ParquetMetaData, length: u64) -> std::result::Result<(), String> {
+    for (row_group, chunk) in metadata.row_groups().iter().enumerate().flat_map(|(i, group)| group.columns().iter().map(move |c| (i, c))) {
+        let (start, bytes) = (chunk.dictionary_page_offset().unwrap_or(chunk.data_page_offset()), chunk.compressed_size());
+        let end = start.checked_add(bytes).and_then(|end| u64::try_from(end).ok());
+        let inside = start >= 0 && bytes >= 0 && chunk.data_page_offset() >= 0 && end.is_some_and(|end| end <= length);
+        if !inside {
+            return Err(format!("row group {row_group} has a column at byte {start}, {bytes} bytes, in a file of {length}"));
+        }
+    }
+    Ok(())
 }
 
 /// What the first and last four bytes say, in words that tell a cut download from a wrong file.

@@ -7,7 +7,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use stage::{Failure, Result, TokenizerRecord};
+use stage::{Failure, Manifest, Result, TokenizerRecord};
 use tokenizers::ModelWrapper;
 use tokenizers::models::bpe::BPE;
 
@@ -78,9 +78,12 @@ impl Tokenizer {
 
     fn from_json_with(path: &Path, json: &[u8], eos: Option<u32>) -> Result<Self> {
         let remedy = "make one with `make tokenizer FORCE=1`, or name another with --set tokenizer.file=FILE";
-        let mut inner = tokenizers::Tokenizer::from_bytes(json).map_err(|error| {
+        let unreadable = |error: &dyn std::fmt::Display| {
             Failure::input(path, format_args!("cannot be read: {error}"), "a tokenizer.json of Hugging Face tokenizers", remedy)
-        })?;
+        };
+        // What is no JSON, or no UTF-8 or Unicode within it, makes the crate panic in places.
+        serde_json::from_slice::<serde_json::Value>(json).map_err(|error| unreadable(&error))?;
+        let mut inner = tokenizers::Tokenizer::from_bytes(json).map_err(|error| unreadable(&error))?;
         // A story is one sequence of any length: what a file says about cutting and filling is for other uses.
         inner.with_padding(None);
         inner.with_truncation(None).map_err(|error| Failure::input(path, error, "a usable tokenizer", remedy))?;
@@ -106,12 +109,32 @@ impl Tokenizer {
         };
         // Ids may have holes, so the highest one decides how many rows an embedding needs.
         let vocab_size = inner.get_vocab(true).into_values().max().map_or(0, |id| u64::from(id) + 1);
+        if vocab_size > u64::from(u32::MAX) {
+            return Err(Failure::input(path, format_args!("the id {}", vocab_size - 1), "ids below 4294967295", remedy));
+        }
         let record = TokenizerRecord { sha256: stage::sha256(json), vocab_size };
         let (path, json) = (path.to_owned(), json.into());
         let prefix = inner.encode("", true).map(|encoding| encoding.get_ids().to_vec()).unwrap_or_default();
         let tokenizer = Tokenizer { inner, fast: OnceLock::new(), json, path, record, eos, prefix };
         tokenizer.encode_by_crate(PROBE)?;
         Ok(tokenizer)
+    }
+
+    /// Compares the tokenizer with the manifest that train-tokenizer left beside it, where there is one.
+    ///
+    /// # Errors
+    /// Exit code 3 when its content is another than the manifest says.
+    pub fn check_manifest(&self, manifest: &Path) -> Result<()> {
+        let wanted = Manifest::read(manifest).ok().filter(|manifest| manifest.stage == "train-tokenizer");
+        match wanted.and_then(|manifest| manifest.tokenizer).filter(|wanted| *wanted != self.record) {
+            None => Ok(()),
+            Some(wanted) => Err(Failure::input(
+                &self.path,
+                format_args!("damaged or another one: its SHA-256 is {}", self.record.sha256),
+                format_args!("{}, as {} says", wanted.sha256, manifest.display()),
+                "run `make tokenizer`, or name one of your own with --set tokenizer.file=FILE",
+            )),
+        }
     }
 
     /// Id of `<|endoftext|>`, or what ends a text for the model.

@@ -143,6 +143,11 @@ impl Weights {
     /// # Errors
     /// Exit code 3, naming the tensor.
     pub fn check(&self, llama: &Llama) -> Result<()> {
+        // Before anything is made as large as config.json says.
+        let layers = llama.config.n_layer;
+        if layers > self.entries.len() {
+            return Err(self.bad(None, format!("{} tensors for {layers} layers", self.entries.len())));
+        }
         let expected = Self::expected(llama);
         for (name, shape) in &expected {
             self.entry(name, shape)?;

@@ -42,7 +42,13 @@ impl Failure {
         move |error| match error.kind() {
             ErrorKind::NotFound => Failure::input(path, "not found", "an existing file", "check the path, or run the stage that makes it"),
             ErrorKind::PermissionDenied => Failure::input(path, "permission denied", "a readable file", "change its permissions"),
-            _ => Failure::input(path, format_args!("reading failed: {error}"), "a readable file", "check the disk and try again"),
+            ErrorKind::UnexpectedEof | ErrorKind::InvalidData => {
+                Failure::input(path, error, "a whole file", "run the stage that makes it again")
+            }
+            _ => Failure::TryAgain(format!(
+                "{}: reading failed: {error}\n  remedy: check the disk, then run the same command again",
+                path.display()
+            )),
         }
     }
 

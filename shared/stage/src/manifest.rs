@@ -14,8 +14,9 @@ use sha2::{Digest, Sha256};
 use crate::files::hex;
 use crate::{AtomicFile, Failure, FileRecord, PROGRAM, Result, hash_file};
 
-/// Raised when the meaning of a manifest or of the files it describes changes.
-pub const FORMAT: u32 = 1;
+/// Raised when the meaning of a manifest or of the files it describes changes. Format 1 had no seal, and is still read.
+pub const FORMAT: u32 = 2;
+const SEAL: &str = "sha256";
 
 /// What a stage made and from what. Written last, it makes its folder whole.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -50,16 +51,27 @@ impl Manifest {
     pub fn read(path: &Path) -> Result<Self> {
         let text = std::fs::read(path).map_err(Failure::reading(path))?;
         let remedy = "run the stage that makes it again with --force";
-        let manifest: Manifest =
-            serde_json::from_slice(&text).map_err(|error| Failure::input(path, error, "a manifest of this program", remedy))?;
-        if manifest.format != FORMAT {
-            let found = format!("manifest format {}", manifest.format);
-            return Err(Failure::input(path, found, format_args!("format {FORMAT}"), remedy));
+        let foreign = |error: serde_json::Error| Failure::input(path, error, "a manifest of this program", remedy);
+        let value: Value = serde_json::from_slice(&text).map_err(foreign)?;
+        let format = value.get("format").and_then(Value::as_u64).unwrap_or_default();
+        if !(1..=u64::from(FORMAT)).contains(&format) {
+            return Err(Failure::input(path, format_args!("manifest format {format}"), format_args!("format {FORMAT}"), remedy));
         }
+        let value = match value.get(SEAL).is_none() && format == 1 {
+            true => value,
+            false => unseal(value).map_err(|found| Failure::input(path, found, "an undamaged manifest", remedy))?,
+        };
+        let manifest: Manifest = serde_json::from_value(value).map_err(foreign)?;
         if config_hash(&manifest.config) != manifest.config_sha256 {
             return Err(Failure::input(path, "its config does not fit its config_sha256", "an undamaged manifest", remedy));
         }
         Ok(manifest)
+    }
+
+    /// Writes it under its seal.
+    pub fn write(&self, path: &Path) -> Result<()> {
+        let value = serde_json::to_value(self).map_err(|error| Failure::usage(format!("manifest: {error}")))?;
+        AtomicFile::write(path, format!("{:#}\n", seal(value)).as_bytes()).map(drop)
     }
 
     /// Whether the stories behind it were made up by a grammar. The label goes from stage to stage.
@@ -74,6 +86,24 @@ impl Manifest {
     pub fn count(&self, name: &str) -> u64 {
         self.counts.get(name).copied().unwrap_or(0)
     }
+}
+
+/// Adds the SHA-256 of an object, as its JSON text reads, to it: any later change of it is seen.
+pub fn seal(value: Value) -> Value {
+    let text = value.to_string();
+    // What is hashed is what a reader gets: numbers may come back from their text in another form.
+    let mut value = serde_json::from_str(&text).unwrap_or(value);
+    let seal = hex(&Sha256::digest(value.to_string()));
+    if let Value::Object(fields) = &mut value {
+        fields.insert(SEAL.to_owned(), seal.into());
+    }
+    value
+}
+
+/// Takes the seal off an object that [`seal`] has put on it. The error says what was found.
+pub fn unseal(mut value: Value) -> Result<Value, &'static str> {
+    let seal = value.as_object_mut().and_then(|fields| fields.shift_remove(SEAL)).ok_or("no sha256 of itself in it")?;
+    if seal == hex(&Sha256::digest(value.to_string())) { Ok(value) } else { Err("its content does not fit its sha256") }
 }
 
 fn config_hash(config: &Value) -> String {
@@ -101,14 +131,18 @@ pub enum State {
 struct Touch {
     name: String,
     bytes: u64,
-    modified_ns: u128,
+    /// Since 1970; before it where a clock was wrong.
+    modified_ns: i128,
 }
 
 impl Touch {
     fn of(name: &str, path: &Path) -> Option<Self> {
         let metadata = std::fs::metadata(path).ok()?;
-        let modified = metadata.modified().ok()?.duration_since(UNIX_EPOCH).ok()?;
-        Some(Touch { name: name.to_owned(), bytes: metadata.len(), modified_ns: modified.as_nanos() })
+        let modified_ns = match metadata.modified().ok()?.duration_since(UNIX_EPOCH) {
+            Ok(since) => since.as_nanos() as i128,
+            Err(before) => -(before.duration().as_nanos() as i128),
+        };
+        Some(Touch { name: name.to_owned(), bytes: metadata.len(), modified_ns })
     }
 }
 
@@ -151,7 +185,7 @@ impl Work {
             }
         }
         if rehashed {
-            self.write_stamp(&manifest)?;
+            let _ = self.write_stamp(&manifest); // it only saves hashing: a full or read-only disk may go without
         }
         Ok(State::UpToDate(Box::new(manifest)))
     }
@@ -184,9 +218,7 @@ impl Work {
 
     /// Writes the manifest, which makes the result whole, and its stamp.
     pub fn publish(&self, manifest: &Manifest) -> Result<()> {
-        let mut text = serde_json::to_string_pretty(manifest).map_err(|e| Failure::usage(format!("manifest: {e}")))?;
-        text.push('\n');
-        AtomicFile::write(&self.manifest, text.as_bytes())?;
+        manifest.write(&self.manifest)?;
         self.write_stamp(manifest)
     }
 
@@ -233,6 +265,30 @@ pub fn changed_keys(old: &Value, new: &Value) -> String {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn a_manifest_with_any_byte_changed_is_refused_or_says_the_same_and_format_1_is_still_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("manifest.json");
+        let work = Work { stage: "test", manifest: path.clone(), inputs: vec![], config: json!({ "lr": 0.1 + 0.2, "seed": 7 }) };
+        let mut manifest = work.manifest(vec![]).unwrap();
+        manifest.counts.insert("tokens".into(), 12_345);
+        manifest.facts.insert("loss".into(), json!(1.0 / 3.0));
+        manifest.write(&path).unwrap();
+        let (good, read) = (std::fs::read(&path).unwrap(), Manifest::read(&path).unwrap());
+        for (at, bit) in (0..good.len()).flat_map(|at| (0..8).map(move |bit| (at, bit))) {
+            let mut bad = good.clone();
+            bad[at] ^= 1 << bit;
+            std::fs::write(&path, &bad).unwrap();
+            assert!(Manifest::read(&path).map_or(true, |other| other == read), "byte {at}, bit {bit}");
+        }
+        let old = json!({ "format": 1, "stage": "test", "program": "bedtime", "inputs": [], "config": 1,
+            "config_sha256": config_hash(&1.into()), "outputs": [], "counts": {} });
+        std::fs::write(&path, old.to_string()).unwrap();
+        assert_eq!(Manifest::read(&path).unwrap().format, 1);
+        std::fs::write(&path, old.to_string().replace("\"format\":1", "\"format\":2")).unwrap();
+        assert!(Manifest::read(&path).unwrap_err().to_string().contains("no sha256"));
+    }
 
     #[test]
     fn a_result_is_up_to_date_until_an_input_an_output_or_a_setting_changes() {

@@ -2,7 +2,7 @@
 use std::path::{Path, PathBuf};
 
 use model::Checkpoint;
-use stage::{Failure, Log, Result, create_dir, remove_if_present};
+use stage::{Failure, Log, Result, create_dir, publish_file, remove_if_present};
 
 #[derive(Clone)]
 pub struct Checkpoints {
@@ -15,18 +15,17 @@ impl Checkpoints {
         Checkpoints { folder: run.join("checkpoints"), keep_last: keep_last as usize }
     }
 
-    /// Saves as `last`; with `numbered` also as `step_NNNNNNNN`, of which the newest `keep_last` stay.
+    /// Saves as `last`; with `numbered` also as `step_NNNNNNNN`, of which the newest `keep_last` stay. The numbered one comes
+    /// first: a run killed between the two goes on from it, and lacks none.
     pub fn save(&self, checkpoint: &Checkpoint, numbered: bool) -> Result<PathBuf> {
         create_dir(&self.folder)?;
         let last = self.folder.join("last.safetensors");
-        checkpoint.save(&last)?;
-        if numbered {
+        if !numbered {
+            checkpoint.save(&last)?;
+        } else {
             let path = self.folder.join(format!("step_{:08}.safetensors", checkpoint.state.step));
-            // The same bytes under two names: `last` is only ever replaced, never written in place.
-            remove_if_present(&path)?;
-            if std::fs::hard_link(&last, &path).is_err() {
-                checkpoint.save(&path)?;
-            }
+            checkpoint.save(&path)?;
+            self.make_last(&path, checkpoint)?;
             let mut all = self.numbered()?;
             all.truncate(all.len().saturating_sub(self.keep_last));
             all.iter().try_for_each(|old| remove_if_present(old))?;
@@ -40,24 +39,62 @@ impl Checkpoints {
         checkpoint.save(&self.folder.join("best.safetensors"))
     }
 
-    /// The newest checkpoint that is whole, `best` where there is no other. A damaged one is reported, set aside, and the one before is taken.
+    /// The checkpoint of this file as `last`: the same bytes under two names, of which either is only ever replaced, never
+    /// written in place.
+    fn make_last(&self, path: &Path, checkpoint: &Checkpoint) -> Result<()> {
+        let last = self.folder.join("last.safetensors");
+        let link = last.with_extension("safetensors.partial");
+        remove_if_present(&link)?;
+        match std::fs::hard_link(path, &link) {
+            Ok(()) => publish_file(&link, &last).inspect_err(|_| drop(std::fs::remove_file(&link))),
+            Err(_) => checkpoint.save(&last),
+        }
+    }
+
+    /// The newest checkpoint that is whole; `best` where there is no other. A damaged one is reported, set aside, and the one
+    /// before is taken. So it is where one cannot be read, which then stays where it is: that may be the disk of the moment.
     pub fn newest(&self, log: &Log) -> Result<Option<Checkpoint>> {
         let last = self.folder.join("last.safetensors");
-        let best = self.folder.join("best.safetensors");
-        let there = |path: PathBuf| path.exists().then_some(path);
-        let candidates = there(last).into_iter().chain(self.numbered()?.into_iter().rev()).chain(there(best));
-        for path in candidates {
-            match Checkpoint::load(&path) {
-                Ok(checkpoint) => return Ok(Some(checkpoint)),
-                Err(error) => {
-                    log.warn(format!("{error}"));
-                    let aside = path.with_extension("damaged");
-                    std::fs::rename(&path, &aside).map_err(Failure::writing(&aside))?;
-                    log.warn(format!("set aside as {}", aside.display()));
-                }
+        let mut unreadable = None;
+        let mut newest = if last.exists() { self.load(&last, log, &mut unreadable)? } else { None };
+        for path in self.numbered()?.into_iter().rev() {
+            // `last` is as new as any numbered one, but where a kill came between the two.
+            if newest.as_ref().is_some_and(|last| step_of(&path).is_none_or(|step| step <= last.state.step)) {
+                break;
+            }
+            if let Some(checkpoint) = self.load(&path, log, &mut unreadable)? {
+                self.make_last(&path, &checkpoint)?;
+                newest = Some(checkpoint);
+                break;
             }
         }
-        Ok(None)
+        let best = self.folder.join("best.safetensors");
+        if newest.is_none() && best.exists() {
+            newest = self.load(&best, log, &mut unreadable)?;
+        }
+        match (newest, unreadable) {
+            (None, Some(error)) => Err(error),
+            (newest, _) => Ok(newest),
+        }
+    }
+
+    /// None where it is damaged: then it is set aside; and where it is `unreadable`.
+    fn load(&self, path: &Path, log: &Log, unreadable: &mut Option<Failure>) -> Result<Option<Checkpoint>> {
+        match Checkpoint::load(path) {
+            Ok(checkpoint) => Ok(Some(checkpoint)),
+            Err(error @ Failure::TryAgain(_)) => {
+                log.warn(format!("{error}"));
+                *unreadable = Some(error);
+                Ok(None)
+            }
+            Err(error) => {
+                log.warn(format!("{error}"));
+                let aside = path.with_extension("damaged");
+                std::fs::rename(path, &aside).map_err(Failure::writing(&aside))?;
+                log.warn(format!("set aside as {}", aside.display()));
+                Ok(None)
+            }
+        }
     }
 
     /// Numbered checkpoints, oldest first.

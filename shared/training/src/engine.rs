@@ -6,7 +6,7 @@ use std::sync::Arc;
 use compute::gpu::{self, Adapter, Device, adapters};
 use compute::{Cpu, Decoder, EngineError, Gpu, Kernels, Precision, Storage, wgsl};
 use model::Config;
-use stage::{Failure, Log, Result};
+use stage::{Failure, Log, Manifest, Result, hash_file};
 
 /// What computes: the CPU engine, or an opened GPU and the precision it keeps values in.
 #[derive(Clone)]
@@ -186,6 +186,30 @@ pub fn list_devices() -> String {
         text.push_str(&format!("\n{}\n", adapters::why_no_gpu(&adapters)));
     }
     text
+}
+
+/// Compares the files of a model's folder with the manifest that training left beside it, where there is one.
+///
+/// # Errors
+/// Exit code 3 when one has another content.
+pub(crate) fn check_model(folder: &Path) -> Result<()> {
+    let path = folder.with_file_name("manifest.json");
+    // Another folder's model has no manifest, and what one that cannot be read says is not known.
+    let Some(manifest) = Manifest::read(&path).ok().filter(|manifest| manifest.stage == "train") else { return Ok(()) };
+    let name = folder.file_name().unwrap_or_default().to_string_lossy();
+    for output in &manifest.outputs {
+        let Some(file) = output.name.strip_prefix(&*name).and_then(|rest| rest.strip_prefix(['/', '\\'])) else { continue };
+        let found = hash_file(&folder.join(file))?;
+        if found.sha256 != output.sha256 {
+            return Err(Failure::input(
+                &folder.join(file),
+                format_args!("its {} bytes have SHA-256 {}", found.bytes, found.sha256),
+                format_args!("{}, as {} says", output.sha256, path.display()),
+                "run `make train`, which makes it again from the last checkpoint",
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// Prints a result on stdout. A reader that leaves early has had enough: false.

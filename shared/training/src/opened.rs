@@ -5,6 +5,8 @@ use corpus::tokenizer::Tokenizer;
 use model::{Checkpoint, Config, Llama, Weights, weight_files};
 use stage::{Failure, Result, Stage};
 
+use crate::engine::check_model;
+
 /// Sizes, weights, and the files they came from.
 pub struct Opened {
     /// The folder or checkpoint.
@@ -37,6 +39,7 @@ pub fn open_model(stage: &Stage, named: Option<&Path>) -> Result<Opened> {
             return Err(Failure::input(path, "not found", "a trained model", "run `make train`, or name another folder with --model"));
         }
     }
+    check_model(&path)?;
     let Llama { config, eos, .. } = Llama::read(&path)?;
     let asked = stage.pipeline.model.context as usize;
     if named.is_none() && asked > config.context {

@@ -1,0 +1,42 @@
+//! What stages leave behind when they are killed, and what they do in a bad world: the real binaries, every stage.
+//!
+//! `make test` runs a short form; `BEDTIME_LONG=1` (`make crash-test`) the long one, ten minutes at most.
+mod kills;
+mod world;
+mod worlds;
+
+use libtest_mimic::{Arguments, Trial};
+use tests::STAGES;
+
+/// Seconds of the long form, all stages together.
+const LONG_SECONDS: f64 = 540.0;
+
+pub fn is_long() -> bool {
+    std::env::var_os("BEDTIME_LONG").is_some()
+}
+
+fn main() -> std::process::ExitCode {
+    let mut arguments = Arguments::from_args();
+    arguments.test_threads = Some(1); // times are measured and aimed at
+    let mut trials = Vec::new();
+    for stage in STAGES {
+        trials.push(Trial::test(format!("kills::{stage}"), move || kills::stage(stage, world::usual(), stage)));
+    }
+    if is_long() {
+        trials.push(Trial::test("kills::pack-bin_with_buckets_on_disk", || {
+            kills::stage("pack-bin", world::many_tokens(), "pack-bin, buckets on disk")
+        }));
+    }
+    for stage in STAGES {
+        trials.push(Trial::test(format!("worlds::{stage}::no_space_at_a_write"), move || worlds::no_space_at_a_write(stage)));
+        trials.push(Trial::test(format!("worlds::{stage}::an_error_at_a_call"), move || worlds::an_error_at_a_call(stage)));
+        trials.push(Trial::test(format!("worlds::{stage}::an_error_at_a_read"), move || worlds::an_error_at_a_read(stage)));
+        trials.push(Trial::test(format!("worlds::{stage}::a_small_disk"), move || worlds::a_small_disk(stage)));
+        trials.push(Trial::test(format!("worlds::{stage}::a_folder_to_read_only"), move || worlds::a_folder_to_read_only(stage)));
+        trials.push(Trial::test(format!("worlds::{stage}::a_damaged_file"), move || worlds::a_damaged_file(stage)));
+        trials.push(Trial::test(format!("worlds::{stage}::a_clock_that_jumps"), move || worlds::a_clock_that_jumps(stage)));
+    }
+    let conclusion = libtest_mimic::run(&arguments, trials);
+    kills::print_table();
+    conclusion.exit_code()
+}

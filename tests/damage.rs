@@ -1,0 +1,330 @@
+//! Damaged files: bits and bytes changed, ends cut off. Every reader gives a clear error, or what it gave for the good
+//! file; it never panics, and never takes a gigabyte.
+//!
+//! Cases come from a seeded loop of this project's own generator: all of them where a file is small, else random ones.
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::fs;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use corpus::bin::{Bin, Dtype, sidecar};
+use corpus::rewrite::StoryWriter;
+use corpus::shards::{Origin, ShardReader, ShardWriter, TRAIN};
+use corpus::stories::ParquetStories;
+use corpus::tokenizer::{Tokenizer, train};
+use model::{Checkpoint, Config, State, TensorTable, initial_weights, load_folder, save_folder};
+use serde_json::json;
+use stage::{AtomicFile, Failure, Log, LogFormat, Manifest, Pipeline, Random, Result, TokenizerRecord, Work};
+
+/// Live bytes of the heap, their peak, and the largest request, granted or not.
+struct Counting;
+
+static LIVE: AtomicUsize = AtomicUsize::new(0);
+static PEAK: AtomicUsize = AtomicUsize::new(0);
+const GIB: usize = 1 << 30;
+
+impl Counting {
+    fn grow(bytes: usize) {
+        let live = LIVE.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        PEAK.fetch_max(live, Ordering::Relaxed);
+    }
+}
+
+// SAFETY: hands everything on to the system's allocator.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        Self::grow(layout.size());
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        Self::grow(layout.size());
+        unsafe { System.alloc_zeroed(layout) }
+    }
+
+    unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
+        LIVE.fetch_sub(layout.size(), Ordering::Relaxed);
+        unsafe { System.dealloc(memory, layout) }
+    }
+
+    unsafe fn realloc(&self, memory: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        Self::grow(size);
+        LIVE.fetch_sub(layout.size(), Ordering::Relaxed);
+        unsafe { System.realloc(memory, layout, size) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// A file of at most so many bytes has every bit flipped and every end cut off; a larger one so many at random.
+const SMALL: usize = 3000;
+const AT_RANDOM: usize = 1000;
+
+/// Every damage of a file, with words for it.
+fn damages(good: &[u8], mut each: impl FnMut(&str, &[u8])) {
+    let mut random = Random::new(1, "damage", good.len() as u64);
+    let small = good.len() <= SMALL;
+    let mut any = |below: usize| random.below(below as u64) as usize;
+    let flips: Vec<(usize, u8)> = match small {
+        true => (0..good.len()).flat_map(|at| (0..8).map(move |bit| (at, 1 << bit))).collect(),
+        // Half of them where lengths and places stand: at both ends.
+        false => (0..3 * AT_RANDOM)
+            .map(|i| match i % 4 {
+                0 => any(512),
+                1 => good.len() - 1 - any(1024),
+                _ => any(good.len()),
+            })
+            .collect::<Vec<_>>()
+            .into_iter()
+            .map(|at| (at, 1 << any(8)))
+            .collect(),
+    };
+    let mut bad = good.to_vec();
+    for (at, bit) in flips {
+        bad[at] ^= bit;
+        each(&format!("bit {bit:#04x} of byte {at} flipped"), &bad);
+        bad[at] = good[at];
+    }
+    for _ in 0..AT_RANDOM {
+        let (at, byte) = (any(good.len()), any(256) as u8);
+        bad[at] = byte;
+        each(&format!("byte {at} set to {byte:#04x}"), &bad);
+        bad[at] = good[at];
+    }
+    let cuts: Vec<usize> = if small { (0..good.len()).collect() } else { (0..AT_RANDOM).map(|_| any(good.len())).collect() };
+    for cut in cuts {
+        each(&format!("cut at {cut}"), &good[..cut]);
+    }
+}
+
+/// Reads a file in all its damages. `read` gives what has to be equal to what the good file gave; where the format itself
+/// cannot tell, `read` compares the hash that the pipeline keeps, as the stages do.
+fn survives<T: PartialEq>(what: &str, good: &[u8], codes: &[u8], mut read: impl FnMut(&[u8]) -> Result<T>) {
+    let right = read(good).unwrap_or_else(|error| panic!("{what}, undamaged: {error}"));
+    let mut wrong = Vec::new();
+    let mut cases = 0;
+    damages(good, |damage, bad| {
+        cases += 1;
+        match catch_unwind(AssertUnwindSafe(|| read(bad))) {
+            Err(_) => wrong.push(format!("{damage}: it panicked")),
+            Ok(Ok(found)) if found != right => wrong.push(format!("{damage}: another result")),
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) if !codes.contains(&error.exit_code()) => wrong.push(format!("{damage}: exit code {}", error.exit_code())),
+            Ok(Err(error)) if error.to_string().len() < 20 => wrong.push(format!("{damage}: says only {error}")),
+            Ok(Err(_)) => {}
+        }
+        let peak = PEAK.swap(LIVE.load(Ordering::Relaxed), Ordering::Relaxed);
+        if peak > GIB {
+            wrong.push(format!("{damage}: {peak} bytes of memory"));
+        }
+    });
+    let first: Vec<&String> = wrong.iter().take(20).collect();
+    assert!(wrong.is_empty(), "{what}: {} of {cases} cases\n{first:#?}", wrong.len());
+}
+
+/// As a stage does before it reads: content that the hash in a manifest does not fit is refused.
+fn caught_by_hash(good: &[u8], bad: &[u8]) -> Result<()> {
+    if good == bad { Ok(()) } else { Err(Failure::BadInput("another hash than the manifest says".into())) }
+}
+
+/// With `BEDTIME_FUZZ_SEEDS=DIR` the good files are kept: what fuzzing starts from. Several files of one input are divided
+/// by a zero byte.
+fn seed(target: &str, name: &str, files: &[&[u8]]) {
+    if let Some(folder) = std::env::var_os("BEDTIME_FUZZ_SEEDS") {
+        AtomicFile::write(&Path::new(&folder).join(target).join(name), &files.join(&0)).unwrap();
+    }
+}
+
+fn story(i: u64) -> String {
+    format!("Once upon a time, Tom had {i} cats and {} dogs. \"It's mine!\" said Lily.", i * 7 % 13)
+}
+
+fn tokenizer() -> String {
+    train(280, |each| (0..100).try_for_each(|i| each(&story(i)))).unwrap()
+}
+
+fn record(vocab_size: u64) -> TokenizerRecord {
+    TokenizerRecord { sha256: "0".repeat(64), vocab_size }
+}
+
+fn log() -> Log {
+    Log::new("test", LogFormat::Text)
+}
+
+#[test]
+fn manifests() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("manifest.json");
+    fs::write(folder.path().join("in"), "input").unwrap();
+    let inputs = vec![("in".to_owned(), folder.path().join("in"))];
+    let work = Work { stage: "tokenize", manifest: path.clone(), inputs, config: json!({ "tokenize": { "shards": 3 }, "x": 0.1 }) };
+    let output = AtomicFile::write(&folder.path().join("out"), b"output").unwrap();
+    let mut manifest = work.manifest(vec![output]).unwrap();
+    manifest.counts.insert("train_tokens".into(), 123_456);
+    manifest.facts.insert("val_loss".into(), json!(1.0 / 3.0));
+    manifest.tokenizer = Some(record(300));
+    work.publish(&manifest).unwrap();
+    let good = fs::read(&path).unwrap();
+    seed("manifest", "small", &[&good]);
+    survives("a manifest", &good, &[3], |bytes| {
+        fs::write(&path, bytes).unwrap();
+        Manifest::read(&path)
+    });
+}
+
+#[test]
+fn tokenizers() {
+    let good = tokenizer().into_bytes();
+    seed("tokenizer", "trained", &[&good]);
+    let mut read = 0;
+    survives("tokenizer.json", &good, &[3], |bytes| {
+        let tokenizer = Tokenizer::from_json(Path::new("tokenizer.json"), bytes)?;
+        // One that still can be used: it encodes, within its vocabulary, and no stage takes it.
+        let ids = tokenizer.try_encode(&story(1))?;
+        assert!(ids.iter().all(|&id| id < tokenizer.vocab_size()));
+        tokenizer.decode(&ids);
+        read += 1;
+        caught_by_hash(&good, bytes)
+    });
+    assert!(read > 1, "no damaged tokenizer was usable: nothing was tried");
+}
+
+#[test]
+fn token_shards() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("train-00000-of-00001.arrow");
+    for (vocab_size, stories) in [(300, 20), (70_000, 20), (300, 3000)] {
+        let mut writer = ShardWriter::create(&path, &Origin::new(&record(vocab_size), TRAIN, (0, 1), &[], "text")).unwrap();
+        (0..stories).for_each(|i| writer.push(&(0..i as u32 % 29).collect::<Vec<_>>(), 7).unwrap());
+        writer.finish().unwrap();
+        let good = fs::read(&path).unwrap();
+        seed("shard", &format!("{vocab_size}-{stories}"), &[&good]);
+        survives(&format!("a shard of {stories} stories"), &good, &[3], |bytes| {
+            fs::write(&path, bytes).unwrap();
+            ShardReader::open(&path)?.read(|_, _| Ok(()))?;
+            caught_by_hash(&good, bytes)
+        });
+    }
+}
+
+#[test]
+fn bins_and_their_sidecars() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("train.bin");
+    let ids: Vec<u32> = (0..2000).map(|i| i * i % 300).collect();
+    let mut bytes = Vec::new();
+    Dtype::U16.append(&ids, &mut bytes);
+    let written = AtomicFile::write(&path, &bytes).unwrap();
+    let beside = sidecar(&path);
+    let work = Work { stage: "pack-bin", manifest: beside.clone(), inputs: vec![], config: json!({ "pack": { "seed": 1 } }) };
+    let mut manifest = work.manifest(vec![written]).unwrap();
+    manifest.counts.extend([("tokens", 2000), ("stories", 9), ("bytes", 8000)].map(|(name, count)| (name.to_owned(), count)));
+    manifest.facts.extend([("dtype".to_owned(), json!("uint16")), ("eos".to_owned(), json!(0))]);
+    manifest.tokenizer = Some(record(300));
+    work.publish(&manifest).unwrap();
+    let good = fs::read(&beside).unwrap();
+    seed("bin", "uint16", &[&good, &bytes[..]]);
+    let read = || {
+        let bin = Bin::open(&path, &log())?;
+        bin.verify()?;
+        let mut ids = vec![0; bin.len() as usize];
+        bin.copy(0, &mut ids);
+        Ok((bin.manifest().clone(), bin.eos(), ids))
+    };
+    survives("a sidecar", &good, &[3], |bytes| {
+        fs::write(&beside, bytes).unwrap();
+        read()
+    });
+    fs::write(&beside, &good).unwrap();
+    survives("a bin", &bytes, &[3], |bytes| {
+        fs::write(&path, bytes).unwrap();
+        read()
+    });
+}
+
+fn small_model() -> (Config, Vec<f32>) {
+    let section = stage::config::Model { n_layer: 1, n_head: 2, d_model: 8, d_mlp: 12, context: 8 };
+    let config = Config::new(&section, 260);
+    (config, initial_weights(&TensorTable::new(&config), 1))
+}
+
+#[test]
+fn checkpoints() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("last.safetensors");
+    let (config, weights) = small_model();
+    let state = State {
+        step: 70,
+        config,
+        settings: json!({ "lr": 6e-4, "seed": 1 }),
+        tokenizer_sha256: "ab".repeat(32),
+        device: "cpu".into(),
+        precision: "f32".into(),
+        update: vec![0.1, 65_536.0, 0.478],
+    };
+    Checkpoint { state, adam_m: weights.clone(), adam_v: weights.clone(), weights }.save(&path).unwrap();
+    let good = fs::read(&path).unwrap();
+    seed("checkpoint", "small", &[&good]);
+    survives("a checkpoint", &good, &[3], |bytes| {
+        fs::write(&path, bytes).unwrap();
+        Checkpoint::load(&path)
+    });
+}
+
+#[test]
+fn model_folders() {
+    let folder = tempfile::tempdir().unwrap();
+    let (config, weights) = small_model();
+    save_folder(folder.path(), &config, &weights, tokenizer().as_bytes(), 0).unwrap();
+    let files = ["config.json", "model.safetensors"].map(|name| fs::read(folder.path().join(name)).unwrap());
+    seed("folder", "small", &[&files[0], &files[1]]);
+    for name in ["config.json", "model.safetensors"] {
+        let path = folder.path().join(name);
+        let good = fs::read(&path).unwrap();
+        survives(name, &good, &[3], |bytes| {
+            fs::write(&path, bytes).unwrap();
+            load_folder(folder.path())?;
+            caught_by_hash(&good, bytes)
+        });
+        fs::write(&path, &good).unwrap();
+    }
+}
+
+#[test]
+fn pipeline_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("pipeline.toml");
+    let good = fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("../pipelines/tinystories-3m.toml")).unwrap();
+    seed("config", "3m", &[&good, b"train.lr=3e-4"]);
+    survives("a pipeline file", &good, &[2], |bytes| {
+        fs::write(&path, bytes).unwrap();
+        Pipeline::load(&path, &[]).map(drop) // a changed setting that still is one is a setting
+    });
+}
+
+#[test]
+fn parquet_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("train-00000-of-00001.parquet");
+    for stories in [12, 2500] {
+        let mut writer = StoryWriter::create(&path, "story").unwrap();
+        (0..stories).for_each(|i| writer.push(&story(i)).unwrap());
+        writer.finish().unwrap();
+        let good = fs::read(&path).unwrap();
+        seed("parquet", &stories.to_string(), &[&good]);
+        survives(&format!("parquet of {stories} stories"), &good, &[3], |bytes| {
+            fs::write(&path, bytes).unwrap();
+            let file = ParquetStories::open(&path, "text")?;
+            let mut read = 0;
+            (0..file.row_groups()).try_for_each(|row_group| {
+                file.read(row_group, |text| {
+                    read += text.len();
+                    Ok(())
+                })
+            })?;
+            caught_by_hash(&good, bytes)
+        });
+    }
+}

@@ -1,0 +1,15 @@
+#![no_main]
+use corpus::bin::Bin;
+use corpus::sampler::Sampler;
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| {
+    let (sidecar, content) = fuzz::halves(input);
+    let path = fuzz::file("train.bin", content);
+    fuzz::file("train.bin.json", sidecar);
+    if let Ok(bin) = Bin::open(&path, &fuzz::log()) {
+        let _ = bin.verify();
+        if let Ok(sampler) = Sampler::new(&bin, 1, 2, 4) {
+            sampler.batch(0, 0, &mut Vec::new());
+        }
+    }
+});
