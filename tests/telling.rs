@@ -235,7 +235,7 @@ fn the_table_says_how_stories_come_out() {
     assert_eq!(number(own, "stories"), number(written, "stories"));
     let table = told(&run, &args);
     assert!(table.starts_with("|") && table.contains("T 0.8") && table.contains("val.bin"), "{table}");
-    assert!(table.contains(&format!("runs of {COUNTED} or more")) && table.contains(&format!("below {SHORTEST}")), "{table}");
+    assert!(table.contains(&format!("runs of {COUNTED}\nor more")) && table.contains(&format!("below {SHORTEST}")), "{table}");
     assert!(table.lines().all(|line| line.chars().count() <= 80), "{table}");
 
     let exercise = told(&run, &["--temperatures", "0.5,0.8,1.2", "--n", "1", "--prompt", "Lily had"]);
