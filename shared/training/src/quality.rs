@@ -117,10 +117,10 @@ impl Quality {
         text + &format!(
             "
 All of it is about what follows the prompt. Tokens and words: means. Distinct-n:
-different n-grams of words over all n-grams (more text gives less). Repeated: 4-grams
-of words that the same story had before. Copied: tokens in runs of {counted} or more that
-stand in the training stories word for word. Longest copy: the longest such run of
-each story, in tokens (below {shortest} counts as 0).
+different n-grams of words over all n-grams (more text gives less). Repeated:
+4-grams of words that the same story had before. Copied: tokens in runs of {counted}
+or more that stand in the training stories word for word. Longest copy: the
+longest such run of each story, in tokens (below {shortest} counts as 0).
 "
         )
     }

@@ -296,7 +296,7 @@ mod tests {
     #[test]
     fn attention_equals_the_formula_and_reads_nothing_beyond_its_length() {
         for set in available() {
-            for (width, length) in [(40, 1), (40, 64), (40, 65), (10, 17), (16, 130), (64, 100), (112, 9)] {
+            for (width, length) in [(40usize, 1usize), (40, 64), (40, 65), (10, 17), (16, 130), (64, 100), (112, 9)] {
                 let room = length.next_multiple_of(BLOCK);
                 let (query, keys, seen) = (values(width, 1), values(length * width, 2), values(length * width, 3));
                 let mut transposed = vec![f32::NAN; width * room];
