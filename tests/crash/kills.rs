@@ -121,8 +121,8 @@ fn trial(world: &World, stage: &str, kills: &[Kill], row: &mut Row) -> Vec<Strin
     }
     let again: Vec<String> =
         kept.iter().filter(|(name, time)| modified(&place, name) != Some(*time)).map(|(name, _)| name.clone()).collect();
-    // The newest may lack the record that says that it is whole.
-    if again.len() > 1 {
+    // tokenize finishes four shards at once: so many may lack the record that says that they are whole.
+    if again.len() > 4 {
         wrong.push(format!("finished before, made again: {}", again.join(", ")));
     }
     wrong.into_iter().map(|line| format!("{stage} killed at {}: {line}", told.join(", then at "))).collect()
