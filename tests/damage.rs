@@ -262,7 +262,10 @@ fn checkpoints() {
         tokenizer_sha256: "ab".repeat(32),
         device: "cpu".into(),
         precision: "f32".into(),
+        plan: "plain".into(),
         update: vec![0.1, 65_536.0, 0.478],
+        best: None,
+        redrawn: vec![],
     };
     Checkpoint { state, adam_m: weights.clone(), adam_v: weights.clone(), weights }.save(&path).unwrap();
     let good = fs::read(&path).unwrap();

@@ -230,7 +230,9 @@ fn stages(bench: &Bench) {
         let mut command = half.command("train");
         tests::Ended::of(command.args(&fault).env("BEDTIME_FAULT", "nan@5").output().unwrap(), "train").code(4).says(&["step 5"]);
         half.run("train", &fault).ok().says(&["going on with step 4"]);
-        for name in ["run/final/model.safetensors", "run/checkpoints/last.safetensors", "run/checkpoints/best.safetensors", "run/samples.md"] {
+        for name in
+            ["run/final/model.safetensors", "run/checkpoints/last.safetensors", "run/checkpoints/best.safetensors", "run/samples.md"]
+        {
             assert!(gpu.read(name) == half.read(name), "{precision}: {name} differs after going on");
         }
         let losses = |run: &Run| -> Vec<Value> {

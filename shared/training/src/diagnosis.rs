@@ -170,7 +170,9 @@ fn plateaued(run: &Seen, losses: &[f64], now: f64) -> Option<Diagnosis> {
     let gap = run.lines.iter().rev().find_map(|line| line.val_loss).map_or(0.0, |loss| loss - now);
     (before - after < 0.003 * before).then(|| Diagnosis {
         kind: Kind::Plateaued,
-        seen: format!("over the last quarter of the steps the mean loss went from {before:.3} to {after:.3}; validation is {gap:+.3} from it."),
+        seen: format!(
+            "over the last quarter of the steps the mean loss went from {before:.3} to {after:.3}; validation is {gap:+.3} from it."
+        ),
         cause: match gap > 0.1 {
             true => "the limit of the data: validation is well above training.",
             false => "the limit of the model or of the learning rate: training and validation stand together.",

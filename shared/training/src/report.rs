@@ -283,7 +283,9 @@ mod tests {
         let story = Story { prompt: "Once".into(), text: "Once & <i>for all</i>".into(), tokens: vec![], logprobs: None, ended: true };
         let told = [0, 5, 10].map(|step| StoriesAt { step, stories: vec![story.clone()] });
         let text = page(&about, &moment, &told).unwrap().into_string();
-        for part in ["&lt;b&gt;mine", "&amp; &lt;i&gt;for all", "25 %", "63 %", "After 5 steps", "step 3: &lt;script&gt;", "steps = 5", "12.18"] {
+        for part in
+            ["&lt;b&gt;mine", "&amp; &lt;i&gt;for all", "25 %", "63 %", "After 5 steps", "step 3: &lt;script&gt;", "steps = 5", "12.18"]
+        {
             assert!(text.contains(part), "{part} is missing");
         }
         let outside = text.replace("http://www.w3.org/", "");

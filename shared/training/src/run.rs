@@ -276,13 +276,7 @@ impl Run {
         })?;
         progress.finish();
         let last = at.last().ok_or_else(|| Failure::usage("the run ended before its first step: nothing to finish"))?;
-        let line = Line {
-            step: done,
-            elapsed_s: at.elapsed_s(),
-            val_loss: Some(validation.loss()),
-            lr: at.learning_rate(done),
-            ..last
-        };
+        let line = Line { step: done, elapsed_s: at.elapsed_s(), val_loss: Some(validation.loss()), lr: at.learning_rate(done), ..last };
         at.log_line(line.clone());
         let early = match stop {
             Stop::Minutes => t.max_minutes.map(|minutes| format!("{minutes} minutes are over (train.max_minutes)")),
@@ -396,8 +390,7 @@ impl Run {
                 stage::changed_keys(&checkpoint.state.settings, &self.settings)
             )));
         }
-        let (device, precision, plan) =
-            (trainer.model.kernels.device(), trainer.model.kernels.precision(), trainer.model.kernels.plan());
+        let (device, precision, plan) = (trainer.model.kernels.device(), trainer.model.kernels.precision(), trainer.model.kernels.plan());
         let state = checkpoint.state;
         if state.device != device || state.precision != precision.name() {
             self.log.warn(format!(

@@ -31,7 +31,8 @@ impl Samples {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
             text => text.map_err(Failure::reading(&path))?,
         };
-        let told = text.lines().map_while(|line| serde_json::from_str(line).ok()).take_while(|told: &StoriesAt| told.step <= step).collect();
+        let told =
+            text.lines().map_while(|line| serde_json::from_str(line).ok()).take_while(|told: &StoriesAt| told.step <= step).collect();
         Ok(Samples { folder: folder.to_owned(), note, told })
     }
 
@@ -107,7 +108,8 @@ mod tests {
     use super::*;
 
     fn told(step: u64) -> StoriesAt {
-        let story = Story { prompt: "Once".into(), text: format!("Once | {step}\nthe *end*"), tokens: vec![1], logprobs: None, ended: step > 0 };
+        let story =
+            Story { prompt: "Once".into(), text: format!("Once | {step}\nthe *end*"), tokens: vec![1], logprobs: None, ended: step > 0 };
         StoriesAt { step, stories: vec![story] }
     }
 

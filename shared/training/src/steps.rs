@@ -302,7 +302,8 @@ impl<'a> Steps<'a> {
                 return Ok(Some(NotFinite { step, loss: metrics.loss, grad_norm: metrics.grad_norm }));
             }
             if !metrics.grad_norm.is_finite() {
-                let note = format!("step {step}: a gradient overflowed f16; the update was skipped, the loss scale is now {}", metrics.loss_scale);
+                let note =
+                    format!("step {step}: a gradient overflowed f16; the update was skipped, the loss scale is now {}", metrics.loss_scale);
                 self.tell("skipped", json!({ "step": step, "loss_scale": metrics.loss_scale }), note);
             }
             self.view.loss(metrics.loss);
@@ -433,7 +434,8 @@ impl<'a> Steps<'a> {
         self.hear()?;
         let on = self.run.pipeline.train.on_nan;
         if on == OnNan::Stop || self.rollbacks == ROLLBACKS {
-            let tried = if on == OnNan::Stop { String::new() } else { format!("\n  tried: {ROLLBACKS} times to go on without such a batch") };
+            let tried =
+                if on == OnNan::Stop { String::new() } else { format!("\n  tried: {ROLLBACKS} times to go on without such a batch") };
             let remedy = "a lower train.lr, a longer train.warmup or a smaller train.clip; --on-nan rollback skips single batches";
             let folder = self.run.folder.display();
             return Err(Failure::try_again(format!("{what}{tried}\n  kept: the last checkpoint in {folder}\n  remedy: {remedy}")));
