@@ -235,11 +235,13 @@ impl ShardWriter {
         let footer = self.footer()?;
         let end = [&[0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0], &footer[..], &(footer.len() as i32).to_le_bytes(), &ARROW_MAGIC].concat();
         self.file.put(&end)?;
-        let record = self.file.commit()?;
-        // What it says is hashed again before it is believed, so it may be lost, and is not worth waiting for a disk.
-        let text = serde_json::to_vec(&record).map_err(|error| Failure::usage(error.to_string()))?;
+        // The record is there before the shard has its name, so that no finished one is made again. What it says is hashed
+        // again before it is believed: it may be lost, and is not worth waiting for a disk.
         let beside = record_path(&self.path);
-        std::fs::write(&beside, text).map_err(Failure::writing(&beside))?;
+        let record = self.file.commit_with(|record| {
+            let text = serde_json::to_vec(record).map_err(|error| Failure::usage(error.to_string()))?;
+            std::fs::write(&beside, text).map_err(Failure::writing(&beside))
+        })?;
         Ok((record, self.totals))
     }
 

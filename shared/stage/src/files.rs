@@ -210,21 +210,25 @@ impl AtomicFile {
     }
 
     /// The file is on disk under its final name when this returns.
-    pub fn commit(mut self) -> Result<FileRecord> {
+    pub fn commit(self) -> Result<FileRecord> {
+        self.commit_with(|_| Ok(()))
+    }
+
+    /// Like [`commit`](Self::commit); `before` hears what the file will be just before it gets its name.
+    pub fn commit_with(mut self, before: impl FnOnce(&FileRecord) -> Result<()>) -> Result<FileRecord> {
         let mut writer = self.writer.take().expect("commit consumes the writer, which only commit takes");
-        let mut publish = || -> io::Result<Sha256> {
-            let hasher = writer.end()?;
-            writer.file().sync_all()?;
-            fs::rename(&self.temporary, &self.path)?;
-            sync_folder(&self.path)?;
-            Ok(hasher)
-        };
-        let result = publish().map_err(Failure::writing(&self.path));
+        let synced = writer.end().and_then(|hasher| writer.file().sync_all().map(|()| hasher)).map_err(Failure::writing(&self.path));
+        let result = synced.and_then(|hasher| {
+            let name = self.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            let record = FileRecord { name, bytes: self.bytes, sha256: hex(&hasher.finalize()) };
+            before(&record)?;
+            let publish = fs::rename(&self.temporary, &self.path).and_then(|()| sync_folder(&self.path));
+            publish.map(|()| record).map_err(Failure::writing(&self.path))
+        });
         if result.is_err() {
             let _ = fs::remove_file(&self.temporary);
         }
-        let name = self.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        Ok(FileRecord { name, bytes: self.bytes, sha256: hex(&result?.finalize()) })
+        result
     }
 }
 

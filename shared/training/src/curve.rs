@@ -66,7 +66,7 @@ mod tests {
 
     #[test]
     fn a_smoothed_curve_begins_with_its_first_value_and_follows() {
-        assert_eq!(smoothed([3.0, 3.0, 3.0], 0.9), [3.0; 3]);
+        assert!(smoothed([3.0, 3.0, 3.0], 0.9).iter().all(|value| (value - 3.0).abs() < 1e-12));
         // By hand: (0.5 * 0.5 * 4 + 0.5 * 2) / (1 - 0.25) = 8/3
         let curve = smoothed([4.0, 2.0], 0.5);
         assert!((curve[0] - 4.0).abs() < 1e-12 && (curve[1] - 8.0 / 3.0).abs() < 1e-12, "{curve:?}");

@@ -164,14 +164,19 @@ fn plateaued(run: &Seen, losses: &[f64], now: f64) -> Option<Diagnosis> {
     if quarter < 16 || tail || last.step < 5 * run.warmup {
         return None; // too short to tell, or the learning rate is about to end it anyway
     }
-    let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
+    // Not the mean: one spike would look like a plateau.
+    let median = |values: &[f64]| {
+        let mut sorted = values.to_vec();
+        sorted.sort_by(f64::total_cmp);
+        sorted[sorted.len() / 2]
+    };
     let recent = &losses[losses.len() - quarter..];
-    let (before, after) = (mean(&recent[..quarter / 2]), mean(&recent[quarter / 2..]));
+    let (before, after) = (median(&recent[..quarter / 2]), median(&recent[quarter / 2..]));
     let gap = run.lines.iter().rev().find_map(|line| line.val_loss).map_or(0.0, |loss| loss - now);
     (before - after < 0.003 * before).then(|| Diagnosis {
         kind: Kind::Plateaued,
         seen: format!(
-            "over the last quarter of the steps the mean loss went from {before:.3} to {after:.3}; validation is {gap:+.3} from it."
+            "over the last quarter of the steps the median loss went from {before:.3} to {after:.3}; validation is {gap:+.3} from it."
         ),
         cause: match gap > 0.1 {
             true => "the limit of the data: validation is well above training.",

@@ -352,7 +352,8 @@ mod tests {
             for j in 0..outputs {
                 matrix.row(&all, j, &mut row);
                 for (l, (found, exact)) in row.iter().zip(&b[j * depth..]).enumerate() {
-                    assert!((found - exact).abs() <= 0.5 / 127.0 * 0.51, "weight {j}, {l}: {found} {exact}");
+                    // Half a step of a block whose largest value is 0.5, and the scale's own rounding to f16.
+                    assert!((found - exact).abs() <= 0.5 * 0.5 / 127.0 + exact.abs() / 1024.0, "weight {j}, {l}: {found} {exact}");
                 }
                 for i in 0..rows {
                     let exact: f64 = (0..depth).map(|l| f64::from(a[i * depth + l]) * f64::from(b[j * depth + l])).sum();
