@@ -247,7 +247,7 @@ fn the_table_says_how_stories_come_out() {
     // A training story is copied from end to end: it is found where it stands.
     let one = Tokenizer::load(&run.path("tokenizer.json")).unwrap().encode(&story(7));
     let train = corpus::bin::Bin::open(&run.path("train.bin"), &stage::Log::new("test", stage::LogFormat::Text)).unwrap();
-    let copy = corpus::copies::copied(&train, &[one.clone()]).unwrap()[0];
+    let copy = corpus::copies::copied(&train, std::slice::from_ref(&one)).unwrap()[0];
     assert_eq!((copy.longest, copy.tokens), (one.len(), one.len()));
     // Without the bins there is no word of copies.
     fs::remove_file(run.path("train.bin")).unwrap();

@@ -118,8 +118,8 @@ fn bound(logits: &[f32], k: usize) -> f32 {
 }
 
 fn at_least(logits: &[f32], bound: f32) -> Vec<u32> {
-    // `!(<)` keeps what is not a number, which is no likelier than anything.
-    (0..logits.len() as u32).filter(|&id| !(logits[id as usize] < bound)).collect()
+    // What is not a number is kept: it is no likelier than anything.
+    (0..logits.len() as u32).filter(|&id| logits[id as usize] >= bound || logits[id as usize].is_nan()).collect()
 }
 
 #[multiversion::multiversion(targets("x86_64+avx512f", "x86_64+avx2+fma"))]
