@@ -78,7 +78,7 @@ struct Flags {
     /// auto, cpu, gpu or gpu:N (see train --list-devices)
     #[arg(long)]
     device: Option<String>,
-    /// What a GPU keeps values in: f32, f16, bf16 or auto; q8 on the CPU: eight bits, about twice as fast
+    /// What a GPU keeps values in: f32, f16, bf16 or auto; q8 on the CPU: eight bits, more than twice as fast
     #[arg(long)]
     precision: Option<String>,
     /// Stories told side by side; changes nothing but the speed
