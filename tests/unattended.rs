@@ -168,6 +168,14 @@ fn rollback_goes_back_and_on_without_the_batch_three_times_at_most() {
 }
 
 #[test]
+fn how_a_run_ends_may_change_on_the_way() {
+    let run = run();
+    with_fault(&run, "nan@25", &[]).code(4);
+    with_fault(&run, "nan@35", &["--on-nan", "rollback", "--max-minutes", "500"]).ok().says(&["going on with step 20", "back to step 30"]);
+    assert!(!run.path("run.1").exists(), "it is the same run");
+}
+
+#[test]
 fn a_run_can_be_started_over_with_nothing_deleted() {
     let run = run();
     run.run("train", &["--steps", "4"]).ok();

@@ -105,7 +105,6 @@ impl Run {
             "vocab_size": config.vocab_size,
             "steps": t.steps, "batch": t.batch, "accumulate": t.accumulate, "lr": t.lr, "warmup": t.warmup,
             "weight_decay": t.weight_decay, "clip": t.clip, "seed": t.seed, "precision": t.precision,
-            "max_minutes": t.max_minutes, "on_nan": t.on_nan,
             "train_bin_sha256": train.manifest().outputs.first().map(|o| &o.sha256),
             "tokenizer_sha256": tokenizer.sha256(),
         });
@@ -133,10 +132,11 @@ impl Run {
         })
     }
 
-    /// The settings that decide the result: those of the weights, and when to end.
+    /// The settings that decide the result: those of the weights, and when to end. A run goes on with another end.
     pub fn settings(&self) -> Value {
         let mut settings = self.settings.clone();
         settings["until_loss"] = json!(self.pipeline.train.until_loss);
+        settings["max_minutes"] = json!(self.pipeline.train.max_minutes);
         settings
     }
 
