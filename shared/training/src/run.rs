@@ -183,6 +183,9 @@ impl Run {
         let run_log = RunLog::open(&self.folder.join("loss.jsonl"), first)?;
         self.announce(first, &trainer);
         let samples = Samples::open(&self.folder, self.synthetic(), first)?;
+        if !samples.told.is_empty() {
+            samples.write()?; // a kill may have come between the two files
+        }
         let untold = self.untold(&checkpoints, &samples, first)?;
         let events = Arc::new(Mutex::new(Some(EventFile::create(&self.folder.join("tb"), first)?)));
         let about = self.about(&trainer)?;
