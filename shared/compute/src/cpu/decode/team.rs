@@ -80,6 +80,21 @@ fn wait_until(mut ready: impl FnMut() -> bool) {
 }
 
 impl Shared {
+    fn new(threads: usize) -> Self {
+        Shared {
+            threads,
+            number: Line::default(),
+            job: Mutex::new(None),
+            wake: Condvar::new(),
+            sleepers: Line::default(),
+            busy: Line::default(),
+            arrived: Line::default(),
+            phase: Line::default(),
+            stop: AtomicBool::new(false),
+            broken: AtomicBool::new(false),
+        }
+    }
+
     fn check(&self) {
         assert!(!self.broken.load(Ordering::Acquire), "another thread of the decoder failed");
     }
@@ -113,18 +128,7 @@ impl Member<'_> {
 impl Team {
     pub fn new(threads: usize) -> Self {
         let threads = threads.max(1);
-        let shared = Arc::new(Shared {
-            threads,
-            number: Line::default(),
-            job: Mutex::new(None),
-            wake: Condvar::new(),
-            sleepers: Line::default(),
-            busy: Line::default(),
-            arrived: Line::default(),
-            phase: Line::default(),
-            stop: AtomicBool::new(false),
-            broken: AtomicBool::new(false),
-        });
+        let shared = Arc::new(Shared::new(threads));
         let mut workers = Vec::new();
         for index in 1..threads {
             let shared = shared.clone();
@@ -248,20 +252,8 @@ mod tests {
 
     #[test]
     fn parts_cover_everything_once_in_whole_units() {
-        let shared = |threads| Shared {
-            threads,
-            number: Line::default(),
-            job: Mutex::new(None),
-            wake: Condvar::new(),
-            sleepers: Line::default(),
-            busy: Line::default(),
-            arrived: Line::default(),
-            phase: Line::default(),
-            stop: AtomicBool::new(false),
-            broken: AtomicBool::new(false),
-        };
         for (threads, items, unit) in [(1, 10, 16), (2, 856, 16), (3, 40, 16), (5, 17, 1), (4, 0, 16)] {
-            let shared = shared(threads);
+            let shared = Shared::new(threads);
             let parts: Vec<_> = (0..threads).map(|index| Member { index, shared: &shared }.part(items, unit)).collect();
             assert_eq!((parts[0].start, parts[threads - 1].end), (0, items));
             assert!(parts.windows(2).all(|pair| pair[0].end == pair[1].start), "{parts:?}");
