@@ -42,9 +42,10 @@ fn rmsnorm(bench: &Bench) {
         compare(bench, 2, &format!("rmsnorm {rows} x {width}"), |lab| {
             let [x, gain, dx, dgain] = [&x, &gain, &dx0, &dgain0].map(|values| lab.put(values));
             let (dout, out, rstd) = (lab.put_stored(&dout), lab.out_stored(rows * width), lab.out(rows));
+            let dx_low = lab.shadow(dx);
             lab.k.rmsnorm_forward(width, eps, x, gain, out, rstd);
-            lab.k.rmsnorm_backward(width, x, gain, rstd, dout, dx, dgain);
-            vec![lab.get("out", out), lab.get("rstd", rstd), lab.get("dx", dx), lab.get("dgain", dgain)]
+            lab.k.rmsnorm_backward(width, x, gain, rstd, dout, dx, dx_low, dgain);
+            vec![lab.get("out", out), lab.get("rstd", rstd), lab.get("dx", dx), lab.get("dx_low", dx_low), lab.get("dgain", dgain)]
         });
     }
 }

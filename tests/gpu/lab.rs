@@ -53,6 +53,11 @@ impl Lab {
         self.poison(all, len)
     }
 
+    /// A place for the rounded copy of an f32 operand, which is the operand itself where nothing is rounded.
+    pub fn shadow(&mut self, x: View) -> View {
+        if self.k.precision() == Precision::F32 { x } else { self.out_stored(x.len) }
+    }
+
     fn poison(&mut self, all: View, len: usize) -> View {
         self.k.upload(all, &vec![f32::NAN; all.len]);
         all.slice(GUARD, len)

@@ -227,6 +227,50 @@ pub trait Kernels {
         Ok(Vec::new())
     }
 
+    // What follows a product, fused with it: an engine may go through its output once less. Views said to be space
+    // hold what then need not be stored.
+
+    /// `qkv = a bᵀ` [rows, 3 d], queries and keys turned as by [`rope_forward`](Self::rope_forward); `k` columns of a
+    #[allow(clippy::too_many_arguments)] // two kernels' operands
+    fn matmul_nt_rope(&mut self, shape: AttentionShape, k: usize, a: View, b: View, positions: Tokens, table: View, qkv: View) {
+        self.matmul_nt(shape.rows(), 3 * shape.heads * shape.width, k, a, b, qkv);
+        self.rope_forward(shape, positions, table, qkv);
+    }
+    /// `out[m, n] = x + a bᵀ`; `branch` [m, n] is space
+    #[allow(clippy::too_many_arguments)]
+    fn matmul_nt_residual(&mut self, m: usize, n: usize, k: usize, a: View, b: View, x: View, branch: View, out: View) {
+        self.matmul_nt(m, n, k, a, b, branch);
+        self.residual_forward(x, branch, out);
+    }
+    /// `gate_up[m, 2 width] = a bᵀ`, `out = silu(gate) * up`
+    #[allow(clippy::too_many_arguments)]
+    fn matmul_nt_swiglu(&mut self, m: usize, width: usize, k: usize, a: View, b: View, gate_up: View, out: View) {
+        self.matmul_nt(m, 2 * width, k, a, b, gate_up);
+        self.swiglu_forward(width, gate_up, out);
+    }
+    /// `dgate_up =` the gradients of both halves, that of the SwiGLU being `a[m, k] b[k, width]`; `dout` [m, width] is space
+    #[allow(clippy::too_many_arguments)]
+    fn matmul_nn_swiglu(&mut self, m: usize, width: usize, k: usize, a: View, b: View, gate_up: View, dout: View, dgate_up: View) {
+        self.matmul_nn(m, width, k, a, b, dout);
+        self.swiglu_backward(width, gate_up, dout, dgate_up);
+    }
+    /// [`attention_backward`](Self::attention_backward), then [`rope_backward`](Self::rope_backward)
+    #[allow(clippy::too_many_arguments)]
+    fn attention_backward_rope(
+        &mut self,
+        shape: AttentionShape,
+        qkv: View,
+        out: View,
+        lse: View,
+        dout: View,
+        positions: Tokens,
+        table: View,
+        dqkv: View,
+    ) {
+        self.attention_backward(shape, qkv, out, lse, dout, dqkv);
+        self.rope_backward(shape, positions, table, dqkv);
+    }
+
     /// `out[r, :] = table[tokens[r], :]`, out [rows, width]
     fn embedding_forward(&mut self, width: usize, tokens: Tokens, table: View, out: View);
     /// `dtable[tokens[r], :] += dout[r, :]`, rows in order: the same bits every time
@@ -234,8 +278,10 @@ pub trait Kernels {
 
     /// `rstd[r] = 1 / sqrt(mean(x[r]²) + eps)`, `out[r] = x[r] * rstd[r] * gain` (Zhang and Sennrich, arXiv 1910.07467)
     fn rmsnorm_forward(&mut self, width: usize, eps: f32, x: View, gain: View, out: View, rstd: View);
-    /// `dx[r] += rstd (g - x * rstd² * mean(g * x))` with `g = dout[r] * gain`; `dgain += sum_r dout[r] * x[r] * rstd[r]`
-    fn rmsnorm_backward(&mut self, width: usize, x: View, gain: View, rstd: View, dout: View, dx: View, dgain: View);
+    /// `dx[r] += rstd (g - x * rstd² * mean(g * x))` with `g = dout[r] * gain`, and `dx_low`, its rounded copy ([`shadow`](Self::shadow));
+    /// `dgain += sum_r dout[r] * x[r] * rstd[r]`
+    #[allow(clippy::too_many_arguments)] // the operands of its formula
+    fn rmsnorm_backward(&mut self, width: usize, x: View, gain: View, rstd: View, dout: View, dx: View, dx_low: View, dgain: View);
 
     /// `c[m, n] = a[m, k] b[n, k]ᵀ`: a layer's output, its weight being [outputs, inputs]
     fn matmul_nt(&mut self, m: usize, n: usize, k: usize, a: View, b: View, c: View);

@@ -273,16 +273,12 @@ impl Model {
             let (a, next) = self.layer(l, pass);
             let k = &mut self.kernels;
             k.rmsnorm_forward(d, eps, a.x, w.attention_norm, a.norm, a.rstd);
-            k.matmul_nt(rows, 3 * d, d, a.norm, low.qkv, a.qkv);
-            k.rope_forward(shape, positions, rope, a.qkv);
+            k.matmul_nt_rope(shape, d, a.norm, low.qkv, positions, rope, a.qkv);
             k.attention_forward(shape, a.qkv, a.attention, a.lse);
-            k.matmul_nt(rows, d, d, a.attention, low.attention_out, branch);
-            k.residual_forward(a.x, branch, a.mid);
+            k.matmul_nt_residual(rows, d, d, a.attention, low.attention_out, a.x, branch, a.mid);
             k.rmsnorm_forward(d, eps, a.mid, w.mlp_norm, a.mid_norm, a.mid_rstd);
-            k.matmul_nt(rows, 2 * f, d, a.mid_norm, low.gate_up, a.gate_up);
-            k.swiglu_forward(f, a.gate_up, a.swiglu);
-            k.matmul_nt(rows, d, f, a.swiglu, low.down, branch);
-            k.residual_forward(a.mid, branch, next);
+            k.matmul_nt_swiglu(rows, f, d, a.mid_norm, low.gate_up, a.gate_up, a.swiglu);
+            k.matmul_nt_residual(rows, d, f, a.swiglu, low.down, a.mid, branch, next);
         }
         self.kernels.rmsnorm_forward(d, eps, out, self.weights.range(&self.table.final_norm), out_norm, out_rstd);
         out_norm
@@ -507,26 +503,22 @@ impl Trainer {
         }
         m.kernels.sum(m.losses.slice(0, rows), self.state.slice(state::LOSS, 1));
         m.kernels.fill(dx, 0.0);
-        m.kernels.rmsnorm_backward(d, out, m.weights.range(&final_norm), out_rstd, dbranch, dx, self.gradients.range(&final_norm));
+        m.kernels.rmsnorm_backward(d, out, m.weights.range(&final_norm), out_rstd, dbranch, dx, dx_low, self.gradients.range(&final_norm));
         for l in (0..m.config.n_layer).rev() {
             let (w, low, g) = (m.layer_weights(m.weights, l), m.layer_weights(m.low, l), m.layer_weights(self.gradients, l));
             let (a, _) = m.layer(l, pass);
             let k = &mut m.kernels;
-            k.round(dx, dx_low);
-            k.matmul_nn(rows, f, d, dx_low, low.down, dswiglu);
             k.matmul_tn(d, f, rows, dx_low, a.swiglu, g.down);
-            k.swiglu_backward(f, a.gate_up, dswiglu, dgate_up);
+            k.matmul_nn_swiglu(rows, f, d, dx_low, low.down, a.gate_up, dswiglu, dgate_up);
             k.matmul_nn(rows, d, 2 * f, dgate_up, low.gate_up, dbranch);
             k.matmul_tn(2 * f, d, rows, dgate_up, a.mid_norm, g.gate_up);
-            k.rmsnorm_backward(d, a.mid, w.mlp_norm, a.mid_rstd, dbranch, dx, g.mlp_norm);
-            k.round(dx, dx_low);
+            k.rmsnorm_backward(d, a.mid, w.mlp_norm, a.mid_rstd, dbranch, dx, dx_low, g.mlp_norm);
             k.matmul_nn(rows, d, d, dx_low, low.attention_out, dbranch);
             k.matmul_tn(d, d, rows, dx_low, a.attention, g.attention_out);
-            k.attention_backward(shape, a.qkv, a.attention, a.lse, dbranch, dqkv);
-            k.rope_backward(shape, positions, rope, dqkv);
+            k.attention_backward_rope(shape, a.qkv, a.attention, a.lse, dbranch, positions, rope, dqkv);
             k.matmul_nn(rows, d, 3 * d, dqkv, low.qkv, dbranch);
             k.matmul_tn(3 * d, d, rows, dqkv, a.norm, g.qkv);
-            k.rmsnorm_backward(d, a.x, w.attention_norm, a.rstd, dbranch, dx, g.attention_norm);
+            k.rmsnorm_backward(d, a.x, w.attention_norm, a.rstd, dbranch, dx, dx_low, g.attention_norm);
         }
         m.kernels.embedding_backward(d, inputs, dx, g_embedding);
     }

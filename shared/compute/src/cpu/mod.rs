@@ -180,7 +180,8 @@ impl Kernels for Cpu {
         self.write([out, rstd], |cpu, [out, rstd]| normalise::rmsnorm_forward(width, eps, cpu.get(x), cpu.get(gain), out, rstd));
     }
 
-    fn rmsnorm_backward(&mut self, width: usize, x: View, gain: View, rstd: View, dout: View, dx: View, dgain: View) {
+    fn rmsnorm_backward(&mut self, width: usize, x: View, gain: View, rstd: View, dout: View, dx: View, dx_low: View, dgain: View) {
+        self.round(dx, dx_low);
         let mut partial = std::mem::take(&mut self.partial);
         self.write([dx, dgain], |cpu, [dx, dgain]| {
             normalise::rmsnorm_backward(width, cpu.get(x), cpu.get(gain), cpu.get(rstd), cpu.get(dout), dx, dgain, &mut partial);

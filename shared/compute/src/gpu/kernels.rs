@@ -329,7 +329,7 @@ impl Kernels for Gpu {
         self.run("rmsnorm_forward", params, &[x, gain, out, rstd], counted(rstd.len), 0.0);
     }
 
-    fn rmsnorm_backward(&mut self, width: usize, x: View, gain: View, rstd: View, dout: View, dx: View, dgain: View) {
+    fn rmsnorm_backward(&mut self, width: usize, x: View, gain: View, rstd: View, dout: View, dx: View, dx_low: View, dgain: View) {
         let rows = rstd.len;
         let params = NormBackward { rows: word(rows), width: word(width) };
         self.run("rmsnorm_backward", params, &[x, gain, rstd, dout, dx], counted(rows), 0.0);
@@ -346,6 +346,7 @@ impl Kernels for Gpu {
             let params = Parts { parts: word(parts), len: word(width) };
             self.run("add_parts", params, &[part, dgain], striding(width), 0.0);
         }
+        self.round(dx, dx_low);
     }
 
     fn matmul_nt(&mut self, m: usize, n: usize, k: usize, a: View, b: View, c: View) {
