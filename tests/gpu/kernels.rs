@@ -9,6 +9,7 @@ pub const CASES: &[Case] = &[
     Case { name: "rmsnorm", run: rmsnorm },
     Case { name: "products", run: products },
     Case { name: "split_products", run: split_products },
+    Case { name: "fused_products", run: fused_products },
     Case { name: "rope", run: rope },
     Case { name: "attention", run: attention },
     Case { name: "attention_over_a_cache", run: attention_over_a_cache },
@@ -79,6 +80,44 @@ pub fn split_products(bench: &Bench) {
             lab.k.matmul_tn(outputs, inputs, rows, dc, a, db);
             lab.k.matmul_tn(outputs, inputs, rows, dc, a, db);
             vec![lab.get("tn", db)]
+        });
+    }
+}
+
+/// Products with what follows them, at shapes that go on matrix units and shapes that do not.
+pub fn fused_products(bench: &Bench) {
+    for (rows, width, inputs, heads) in [(1, 40, 40, 1), (70, 216, 80, 2), (131, 856, 320, 8), (33, 34, 17, 3), (150, 12, 36, 5)] {
+        let d = heads * 40;
+        let shape = AttentionShape { batch: 1, sequence: rows, heads, width: 40 };
+        let positions: Vec<u32> = (0..rows).map(|row| row as u32 * 7 % 90).collect();
+        let small = |len, seed| -> Vec<f32> { normal(len, seed).iter().map(|v| v * 0.3).collect() };
+        let (a, qkv_w, out_w, gate_up_w, x) = (
+            normal(rows * inputs, 1),
+            small(3 * d * inputs, 2),
+            small(width * inputs, 3),
+            small(2 * width * inputs, 4),
+            normal(rows * width, 5),
+        );
+        let (down, gate_up, table) = (small(inputs * width, 6), normal(rows * 2 * width, 7), rope_table(90, 40));
+        compare(bench, 40, &format!("fused products {rows} x {width} x {inputs}"), |lab| {
+            let p = lab.ids(&positions);
+            let [a, qkv_w, out_w, gate_up_w, down, gate_up_in] =
+                [&a, &qkv_w, &out_w, &gate_up_w, &down, &gate_up].map(|values| lab.put_stored(values));
+            let (table, x) = (lab.put(&table), lab.put(&x));
+            let (qkv, out) = (lab.out_stored(rows * 3 * d), lab.out(rows * width));
+            let [branch, swiglu, dout] = [(); 3].map(|()| lab.out_stored(rows * width));
+            let [gate_up, dgate_up] = [(); 2].map(|()| lab.out_stored(rows * 2 * width));
+            lab.k.matmul_nt_rope(shape, inputs, a, qkv_w, p, table, qkv);
+            lab.k.matmul_nt_residual(rows, width, inputs, a, out_w, x, branch, out);
+            lab.k.matmul_nt_swiglu(rows, width, inputs, a, gate_up_w, gate_up, swiglu);
+            lab.k.matmul_nn_swiglu(rows, width, inputs, a, down, gate_up_in, dout, dgate_up);
+            vec![
+                lab.get("qkv", qkv),
+                lab.get("residual", out),
+                lab.get("gate_up", gate_up),
+                lab.get("swiglu", swiglu),
+                lab.get("dgate_up", dgate_up),
+            ]
         });
     }
 }

@@ -3,9 +3,9 @@ use std::path::Path;
 use std::process::Command;
 
 use compute::Precision;
-use compute::gpu::pipeline::{KERNELS, Parsed, parse};
-use compute::gpu::{Device, Options};
-use compute::wgsl::{FILES, Library, Variant};
+use compute::gpu::pipeline::{KERNELS, Parsed, UNITS, parse};
+use compute::gpu::{Device, Options, TILES};
+use compute::wgsl::{FILES, Library, Units, Variant};
 use libtest_mimic::{Failed, Trial};
 
 use crate::{Bench, PRECISIONS, kernels, step};
@@ -13,9 +13,22 @@ use crate::{Bench, PRECISIONS, kernels, step};
 /// Every kernel's file in every precision and at several head widths.
 fn each(mut f: impl FnMut(&str, Variant, Parsed) -> Result<(), String>) -> Result<(), Failed> {
     for (kernel, file, lanes) in KERNELS {
+        if *lanes == UNITS {
+            for side in [8, 16] {
+                for scalars in [false, true] {
+                    let units = Units { side, subgroup: 32, scalars };
+                    for tiles in TILES {
+                        let variant = Variant { precision: Precision::F16, lanes: UNITS, head_width: 40, units: Some((units, *tiles)) };
+                        let parsed = parse(&Library::Embedded, file, &variant).map_err(|error| error.to_string())?;
+                        f(kernel, variant, parsed).map_err(|error| format!("{kernel} with {units:?}, {tiles:?}: {error}"))?;
+                    }
+                }
+            }
+            continue;
+        }
         for precision in PRECISIONS {
             for head_width in [2, 40, 64, 128] {
-                let variant = Variant { precision, lanes: *lanes, head_width };
+                let variant = Variant { precision, lanes: *lanes, head_width, units: None };
                 let parsed = parse(&Library::Embedded, file, &variant).map_err(|error| error.to_string())?;
                 f(kernel, variant, parsed).map_err(|error| format!("{kernel} in {precision}, heads of {head_width}: {error}"))?;
             }
@@ -29,7 +42,8 @@ pub fn trials(bench: Option<&Bench>) -> Vec<Trial> {
         Trial::test("shaders::interfaces", || each(|kernel, _, parsed| parsed.interface(kernel).map(drop).map_err(|e| e.to_string()))),
         Trial::test("shaders::spirv", || {
             each(|_, _, Parsed { module, info, .. }| {
-                naga::back::spv::write_vec(&module, &info, &naga::back::spv::Options::default(), None).map(drop).map_err(|e| e.to_string())
+                let options = naga::back::spv::Options { lang_version: (1, 4), ..Default::default() };
+                naga::back::spv::write_vec(&module, &info, &options, None).map(drop).map_err(|e| e.to_string())
             })
         }),
         Trial::test("shaders::metal", || {
@@ -44,7 +58,10 @@ pub fn trials(bench: Option<&Bench>) -> Vec<Trial> {
                 fake_missing_bindings: true,
                 ..Default::default()
             };
-            each(|_, _, Parsed { module, info, .. }| {
+            each(|_, variant, Parsed { module, info, .. }| {
+                if variant.units.is_some() {
+                    return Ok(()); // DX12 has no matrix units in wgpu: the plain kernels serve it
+                }
                 let mut text = String::new();
                 let pipeline = naga::back::hlsl::PipelineOptions::default();
                 let mut writer = naga::back::hlsl::Writer::new(&mut text, &options, &pipeline);
@@ -67,11 +84,11 @@ pub fn trials(bench: Option<&Bench>) -> Vec<Trial> {
     trials
 }
 
-/// bf16 needs an extension of naga's; the others are standard WGSL.
+/// bf16 and matrix units need extensions of naga's; the others are standard WGSL.
 fn tint_accepts() -> Result<(), Failed> {
     let folder = tempfile::tempdir().map_err(|e| e.to_string())?;
     each(|kernel, variant, parsed| {
-        if variant.precision == Precision::Bf16 {
+        if variant.precision == Precision::Bf16 || variant.units.is_some() {
             return Ok(());
         }
         let path = folder.path().join(format!("{kernel}.wgsl"));

@@ -34,6 +34,13 @@ embedded!(
     "loss_scale",
     "matmul",
     "matmul_tn",
+    "matmul_nn_swiglu_units",
+    "matmul_nn_units",
+    "matmul_nt_residual_units",
+    "matmul_nt_rope_units",
+    "matmul_nt_swiglu_units",
+    "matmul_nt_units",
+    "matmul_tn_units",
     "matvec",
     "residual",
     "rmsnorm",
@@ -44,13 +51,21 @@ embedded!(
     "sum",
     "swiglu",
     "swiglu_backward",
+    "lib/columns",
     "lib/groups",
     "lib/heads",
+    "lib/pairs",
     "lib/reduce",
+    "lib/staged_scalars",
+    "lib/staged_vectors",
     "lib/store_bf16",
     "lib/store_f16",
     "lib/store_f32",
+    "lib/sums_2x2",
+    "lib/sums_4x2",
+    "lib/sums_4x4",
     "lib/tile",
+    "lib/units",
 );
 
 /// Where shaders come from.
@@ -104,6 +119,47 @@ pub struct Variant {
     pub lanes: u32,
     /// Elements of a head: `HEAD_WIDTH`, and with it `TILE_ROWS`, the keys of a tile.
     pub head_width: u32,
+    /// For kernels on matrix units: which, and the tile of their product.
+    pub units: Option<(Units, Tiles)>,
+}
+
+/// Matrix units that take f16 and sum in f32.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Units {
+    /// `UNIT`: 8 or 16, the side of the square fragments they multiply.
+    pub side: u32,
+    /// `SUBGROUP`: the lanes that hold a fragment together.
+    pub subgroup: u32,
+    /// Fragments are loaded from scalars in workgroup memory (Metal), else from vectors of four.
+    pub scalars: bool,
+}
+
+/// How a product on matrix units is cut: a workgroup has subgroups[0] x subgroups[1] subgroups, each of them sums
+/// fragments[0] x fragments[1] fragments of the result, over slices of `depth`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Tiles {
+    pub fragments: [u32; 2],
+    pub subgroups: [u32; 2],
+    pub depth: u32,
+}
+
+impl Tiles {
+    /// Rows and columns of a workgroup's tile.
+    pub fn tile(&self, units: Units) -> [u32; 2] {
+        [0, 1].map(|i| self.fragments[i] * self.subgroups[i] * units.side)
+    }
+
+    pub fn lanes(&self, units: Units) -> u32 {
+        self.subgroups[0] * self.subgroups[1] * units.subgroup
+    }
+
+    /// Bytes of workgroup memory at most, whatever is contiguous: two slices of each operand, and the space of the sums.
+    pub fn workgroup_bytes(&self, units: Units) -> u32 {
+        let [rows, columns] = self.tile(units);
+        let slice = |side: u32| (side * (self.depth + 8)).max(self.depth * (side + 8)) * 2;
+        let space = self.subgroups[0] * self.subgroups[1] * units.side * (self.fragments[1] * units.side + 4) * 4;
+        2 * (slice(rows) + slice(columns)) + space
+    }
 }
 
 /// Rows that one workgroup sums of a gain's gradient: `PART_ROWS`.
@@ -121,9 +177,14 @@ impl Variant {
         };
         // Two tiles of vectors of four, and two scalars, per row.
         let tile_rows = (WORKGROUP_BYTES / (self.head_width.div_ceil(4) * 32 + 8)).clamp(1, 32);
+        let (units, lanes) = match self.units {
+            None => (String::new(), self.lanes),
+            Some((units, tiles)) => (units_prelude(units, tiles), tiles.lanes(units)),
+        };
+        let enable = if units.is_empty() { enable.to_owned() } else { format!("{enable}enable wgpu_cooperative_matrix;\n") };
         let mut text = format!(
-            "{enable}const LANES: u32 = {}u;\nconst HEAD_WIDTH: u32 = {}u;\nconst TILE_ROWS: u32 = {tile_rows}u;\nconst PART_ROWS: u32 = {PART_ROWS}u;\n",
-            self.lanes, self.head_width
+            "{enable}{units}const LANES: u32 = {}u;\nconst HEAD_WIDTH: u32 = {}u;\nconst TILE_ROWS: u32 = {tile_rows}u;\nconst PART_ROWS: u32 = {PART_ROWS}u;\n",
+            lanes, self.head_width
         );
         let indices = [
             ("GRAD_NORM", state::GRAD_NORM),
@@ -139,6 +200,28 @@ impl Variant {
         }
         text
     }
+}
+
+/// The constants and types of lib/units.wgsl.
+fn units_prelude(Units { side, subgroup, .. }: Units, tiles: Tiles) -> String {
+    let mut text = String::new();
+    for (name, element, role) in [("UnitA", "f16", "A"), ("UnitB", "f16", "B"), ("UnitC", "f32", "C")] {
+        text.push_str(&format!("alias {name} = coop_mat{side}x{side}<{element}, {role}>;\n"));
+    }
+    let Tiles { fragments, subgroups, depth } = tiles;
+    let values = [
+        ("UNIT", side),
+        ("SUBGROUP", subgroup),
+        ("SUBGROUPS_M", subgroups[0]),
+        ("SUBGROUPS_N", subgroups[1]),
+        ("FRAGMENTS_M", fragments[0]),
+        ("FRAGMENTS_N", fragments[1]),
+        ("TILE_K", depth),
+    ];
+    for (name, value) in values {
+        text.push_str(&format!("const {name}: u32 = {value}u;\n"));
+    }
+    text
 }
 
 /// A shader with all that it imports.
@@ -187,7 +270,12 @@ fn include(
     if !imported.insert(name.to_owned()) {
         return Ok(());
     }
-    let file = if name == "lib/store" { format!("lib/store_{}", variant.precision) } else { name.to_owned() };
+    let file = match (name, variant.units) {
+        ("lib/store", _) => format!("lib/store_{}", variant.precision),
+        ("lib/staged", Some((units, _))) => if units.scalars { "lib/staged_scalars" } else { "lib/staged_vectors" }.to_owned(),
+        ("lib/sums", Some((_, tiles))) => format!("lib/sums_{}x{}", tiles.fragments[0], tiles.fragments[1]),
+        _ => name.to_owned(),
+    };
     let text = library.read(&file).map_err(|error| {
         let place = from.map_or(String::new(), |place| format!("{place}: "));
         let known: Vec<&str> = FILES.iter().map(|(name, _)| *name).filter(|name| name.starts_with("lib/")).collect();
@@ -218,7 +306,7 @@ pub fn folder(path: &Path) -> Result<Library> {
 mod tests {
     use super::*;
 
-    const VARIANT: Variant = Variant { precision: Precision::F16, lanes: 64, head_width: 40 };
+    const VARIANT: Variant = Variant { precision: Precision::F16, lanes: 64, head_width: 40, units: None };
 
     #[test]
     fn imports_come_once_and_lines_know_their_file() {

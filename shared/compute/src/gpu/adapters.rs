@@ -4,6 +4,7 @@ use std::path::Path;
 
 use crate::EngineError;
 use crate::kernels::{Precision, Result};
+use crate::wgsl::Units;
 
 /// A GPU that the system shows, and what matters about it here.
 #[derive(Clone, Debug)]
@@ -147,6 +148,22 @@ impl Adapter {
     /// Whether it can keep values in that precision.
     pub fn supports(&self, precision: Precision) -> bool {
         self.features.contains(needed(precision))
+    }
+
+    /// The matrix units it offers for f16 with sums in f32, the larger ones first; none where the lanes of a subgroup are not known beforehand.
+    pub fn units(&self) -> Option<Units> {
+        let subgroup = self.info.subgroup_min_size;
+        let needed = wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX | wgpu::Features::SHADER_F16;
+        if !self.features.contains(needed) || self.info.subgroup_max_size != subgroup {
+            return None;
+        }
+        let offered = self.adapter.cooperative_matrix_properties();
+        let has = |side: u32| {
+            use wgpu::CooperativeScalarType::{F16, F32};
+            offered.iter().any(|t| [t.m_size, t.n_size, t.k_size] == [side; 3] && t.ab_type == F16 && t.cr_type == F32)
+        };
+        let side = [16, 8].into_iter().find(|&side| has(side))?;
+        Some(Units { side, subgroup, scalars: self.info.backend == wgpu::Backend::Metal })
     }
 
     /// What `auto` takes, and why.

@@ -4,10 +4,11 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::adapters::{self, Adapter};
-use super::pipeline::{self, KERNELS, Pipeline};
+use super::pipeline::{self, KERNELS, Pipeline, UNITS};
+use super::plan::Plan;
 use crate::EngineError;
 use crate::kernels::{Precision, Result};
-use crate::wgsl::{Library, Variant};
+use crate::wgsl::{Library, Tiles, Units, Variant};
 
 /// How a GPU is opened.
 #[derive(Clone, Debug, Default)]
@@ -22,6 +23,8 @@ pub struct Options {
     pub default_limits: bool,
     /// Takes it that there is no more memory than so many bytes, to see what happens then.
     pub memory_limit: Option<u64>,
+    /// Leaves the matrix units alone, if there are any.
+    pub plain: bool,
     /// Takes the kernels without a probe: for tests of whether their tests find faults.
     pub unprobed: bool,
     /// Where compiled pipelines are kept from run to run.
@@ -39,6 +42,7 @@ pub struct Device {
     /// Which text the shaders have, in 16 digits.
     pub shaders: String,
     troubles: Arc<Troubles>,
+    plan: Mutex<Option<Plan>>,
     pipelines: Mutex<HashMap<(&'static str, Variant), Arc<Pipeline>>>,
     cache: Option<(wgpu::PipelineCache, PathBuf)>,
     /// Precisions and head widths whose probe was passed.
@@ -66,6 +70,8 @@ impl Device {
             wgpu::Features::PIPELINE_CACHE | if options.profile { wgpu::Features::TIMESTAMP_QUERY } else { wgpu::Features::empty() },
             |all, one| all | one,
         );
+        let units = adapter.units().filter(|_| !options.plain && !options.default_limits);
+        let optional = if units.is_some() { optional | wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX } else { optional };
         let features = adapter.features & optional;
         if options.profile && !features.contains(wgpu::Features::TIMESTAMP_QUERY) {
             return Err(EngineError::Unsupported(format!(
@@ -78,6 +84,7 @@ impl Device {
             limits.max_buffer_size = adapter.limits.max_buffer_size;
             limits.max_storage_buffer_binding_size = adapter.limits.max_storage_buffer_binding_size;
             limits.min_storage_buffer_offset_alignment = adapter.limits.min_storage_buffer_offset_alignment;
+            limits.max_compute_workgroup_storage_size = adapter.limits.max_compute_workgroup_storage_size;
         }
         let mut small = Vec::new();
         limits
@@ -96,6 +103,12 @@ impl Device {
             required_features: features,
             required_limits: limits.or_worse_values_from(&adapter.limits),
             memory_hints: wgpu::MemoryHints::Performance,
+            experimental_features: match units {
+                // SAFETY: of the experimental features only cooperative matrices are used, by shaders that the probe and
+                // the kernels' tests run; lib/units.wgsl keeps to workgroup memory that it has sized itself.
+                Some(_) => unsafe { wgpu::ExperimentalFeatures::enabled() },
+                None => wgpu::ExperimentalFeatures::disabled(),
+            },
             ..Default::default()
         };
         let (device, queue) = pollster::block_on(adapter.adapter.request_device(&descriptor)).map_err(|error| {
@@ -117,6 +130,7 @@ impl Device {
             queue,
             adapter,
             options,
+            plan: Mutex::new(units.and_then(|units| Plan::shipped(units, &limits))),
             limits,
             troubles,
             pipelines: Mutex::default(),
@@ -153,6 +167,17 @@ impl Device {
                 self.adapter.name()
             ))
         })
+    }
+
+    /// How products are cut for the matrix units, where this precision goes on them.
+    pub(super) fn plan(&self, precision: Precision) -> Option<Plan> {
+        let plan = self.plan.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        plan.filter(|_| precision == Precision::F16)
+    }
+
+    /// Takes another plan, or none: engines opened from now on use it.
+    pub fn set_plan(&self, plan: Option<Plan>) {
+        *self.plan.lock().unwrap_or_else(PoisonError::into_inner) = plan;
     }
 
     /// Runs the probe unless it was passed before.
@@ -193,9 +218,16 @@ impl Device {
     /// Compiles all kernels, on all threads, and keeps what the driver made of them for the next start.
     pub(super) fn prepare(&self, precision: Precision, head_width: u32) -> Result<()> {
         use rayon::prelude::*;
-        let variant = |kernel: &str| variant_of(kernel, precision, head_width);
+        let plan = self.plan(precision);
         let before = self.pipelines.lock().unwrap_or_else(PoisonError::into_inner).len();
-        KERNELS.par_iter().try_for_each(|(kernel, ..)| self.pipeline(kernel, &variant(kernel)).map(drop))?;
+        KERNELS.par_iter().try_for_each(|(kernel, _, lanes)| {
+            if *lanes != UNITS {
+                return self.pipeline(kernel, &variant_of(kernel, precision, head_width)).map(drop);
+            }
+            let Some(plan) = &plan else { return Ok(()) };
+            let mut tiles = plan.likely(kernel).into_iter();
+            tiles.try_for_each(|tiles| self.pipeline(kernel, &units_variant(kernel, head_width, plan.units, tiles)).map(drop))
+        })?;
         let after = self.pipelines.lock().unwrap_or_else(PoisonError::into_inner).len();
         if after > before
             && let Some((cache, path)) = &self.cache
@@ -213,8 +245,16 @@ impl Device {
 
 /// Kernels without heads are the same for all head widths.
 pub(super) fn variant_of(kernel: &str, precision: Precision, head_width: u32) -> Variant {
-    let head_width = if kernel.starts_with("attention") { head_width } else { 4 };
-    Variant { precision, lanes: 0, head_width }
+    Variant { precision, lanes: 0, head_width: head_width_of(kernel, head_width), units: None }
+}
+
+/// The same for a kernel on matrix units.
+pub(super) fn units_variant(kernel: &str, head_width: u32, units: Units, tiles: Tiles) -> Variant {
+    Variant { precision: Precision::F16, lanes: UNITS, head_width: head_width_of(kernel, head_width), units: Some((units, tiles)) }
+}
+
+fn head_width_of(kernel: &str, head_width: u32) -> u32 {
+    if kernel.starts_with("attention") || kernel.contains("rope_units") { head_width } else { 4 }
 }
 
 fn pipeline_cache(device: &wgpu::Device, adapter: &Adapter, options: &Options) -> Option<(wgpu::PipelineCache, PathBuf)> {

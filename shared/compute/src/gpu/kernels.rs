@@ -1,10 +1,10 @@
 //! The kernels of the trait, each a dispatch of the shader of its name, or a few.
-use super::device::variant_of;
+use super::device::{units_variant, variant_of};
 use super::pipeline::Element;
 use super::record::{Bound, Copies, Cost, Reading};
 use super::{Gpu, Report, TokenBuffer, View, decode, encode};
 use crate::kernels::{AdamW, AttentionShape, Counts, GROWTH_INTERVAL, KernelTime, Kernels, Precision, Result, Snapshot, Ticket, Tokens};
-use crate::wgsl::PART_ROWS;
+use crate::wgsl::{PART_ROWS, Tiles, Units, Variant};
 
 /// `Params` as Rust knows them: the fields before those that say where operands begin. A kernel's first call compares
 /// them with what naga read from the shader.
@@ -69,6 +69,11 @@ fn counted(groups: usize) -> [u32; 3] {
     [word(groups.div_ceil(rows)), word(rows), 1]
 }
 
+/// Whether views begin and end at multiples of four values.
+fn in_fours(views: &[View]) -> bool {
+    views.iter().all(|view| view.offset.is_multiple_of(4) && view.len.is_multiple_of(4))
+}
+
 impl Gpu {
     /// Records a kernel. `operands` in binding order: inputs, then outputs.
     fn run<P: Params>(&mut self, kernel: &'static str, params: P, operands: &[View], groups: [u32; 3], flop: f64) {
@@ -78,10 +83,22 @@ impl Gpu {
     }
 
     fn try_run<P: Params>(&mut self, kernel: &'static str, params: P, operands: &[View], groups: [u32; 3], flop: f64) -> Result<()> {
+        self.run_variant(kernel, &variant_of(kernel, self.precision, self.head_width), params, operands, groups, flop)
+    }
+
+    fn run_variant<P: Params>(
+        &mut self,
+        kernel: &'static str,
+        variant: &Variant,
+        params: P,
+        operands: &[View],
+        groups: [u32; 3],
+        flop: f64,
+    ) -> Result<()> {
         if groups.contains(&0) || self.refused.is_some() {
             return Ok(());
         }
-        let pipeline = self.device.pipeline(kernel, &variant_of(kernel, self.precision, self.head_width))?;
+        let pipeline = self.device.pipeline(kernel, variant)?;
         let interface = &pipeline.interface;
         assert_eq!(interface.bindings.len(), operands.len(), "{kernel}: operands");
         if self.called.insert(kernel) {
@@ -99,6 +116,7 @@ impl Gpu {
             let buffer = &self.buffers[view.buffer];
             assert_eq!(buffer.element, binding.element, "{kernel}: {} is {}", binding.name, buffer.label);
             assert!(view.offset + view.len <= buffer.len, "{kernel}: {} lies beyond {}", binding.name, buffer.label);
+            assert!(!binding.vectors || in_fours(&[*view]), "{kernel}: {} is not in fours", binding.name);
             let size = buffer.element.bytes();
             // A binding begins at a multiple of the alignment; what remains is told to the shader.
             let start = view.offset * size;
@@ -113,10 +131,41 @@ impl Gpu {
         self.recorder.dispatch(kernel, &pipeline, &bytes, &bound, |b| buffers[b].buffer.clone(), groups, cost)
     }
 
-    fn product(&mut self, kernel: &'static str, m: usize, n: usize, k: usize, a: View, b: View, c: View) {
+    /// The matrix units and the tile for a product, where it can go on them: all operands in fours, and what is contiguous in them too.
+    fn units_for(&self, kernel: &'static str, [m, n, k]: [usize; 3], operands: &[View]) -> Option<(Units, Tiles)> {
+        let plan = self.plan.as_ref()?;
+        let contiguous = if kernel == "matmul_tn_units" { [m, n] } else { [n, k] };
+        let fits = contiguous.iter().all(|side| side.is_multiple_of(4)) && in_fours(operands);
+        fits.then(|| (plan.units, plan.tiles(kernel, [m, n, k])))
+    }
+
+    /// Records a product on matrix units, if it can go on them.
+    fn product_on_units<P: Params>(
+        &mut self,
+        kernel: &'static str,
+        [m, n, k]: [usize; 3],
+        params: P,
+        operands: &[View],
+        in_fours: &[View],
+    ) -> bool {
+        let Some((units, tiles)) = self.units_for(kernel, [m, n, k], in_fours) else { return false };
+        let [rows, columns] = tiles.tile(units).map(|side| side as usize);
+        let groups = [word(n.div_ceil(columns)), word(m.div_ceil(rows)), 1];
+        let variant = units_variant(kernel, self.head_width, units, tiles);
+        if let Err(error) = self.run_variant(kernel, &variant, params, operands, groups, 2.0 * (m * n * k) as f64) {
+            self.trouble.get_or_insert(error);
+        }
+        true
+    }
+
+    fn product(&mut self, kernel: &'static str, on_units: &'static str, [m, n, k]: [usize; 3], a: View, b: View, c: View) {
         assert_eq!((a.len, b.len, c.len), (m * k, n * k, m * n), "{kernel} {m} x {n} x {k}");
+        let params = Product { m: word(m), n: word(n), k: word(k) };
+        if self.product_on_units(on_units, [m, n, k], params, &[a, b, c], &[a, b, c]) {
+            return;
+        }
         let groups = [word(n.div_ceil(TILE)), word(m.div_ceil(TILE)), 1];
-        self.run(kernel, Product { m: word(m), n: word(n), k: word(k) }, &[a, b, c], groups, 2.0 * (m * n * k) as f64);
+        self.run(kernel, params, &[a, b, c], groups, 2.0 * (m * n * k) as f64);
     }
 
     fn ids(&self, tokens: Tokens) -> View {
@@ -164,7 +213,11 @@ impl Kernels for Gpu {
 
     fn plan(&self) -> String {
         let checks = if self.device.options.checks { ", bounds checks" } else { "" };
-        format!("shaders {}, tiles of {TILE}, f32 products on plain lanes{checks}", self.device.shaders)
+        let products = match &self.plan {
+            Some(plan) => plan.to_string(),
+            None => format!("tiles of {TILE} on plain lanes"),
+        };
+        format!("shaders {}{checks}; {products}", self.device.shaders)
     }
 
     fn precision(&self) -> Precision {
@@ -350,24 +403,79 @@ impl Kernels for Gpu {
     }
 
     fn matmul_nt(&mut self, m: usize, n: usize, k: usize, a: View, b: View, c: View) {
-        self.product("matmul_nt", m, n, k, a, b, c);
+        self.product("matmul_nt", "matmul_nt_units", [m, n, k], a, b, c);
     }
 
     fn matmul_nn(&mut self, m: usize, n: usize, k: usize, a: View, b: View, c: View) {
-        self.product("matmul_nn", m, n, k, a, b, c);
+        self.product("matmul_nn", "matmul_nn_units", [m, n, k], a, b, c);
     }
 
     fn matmul_tn(&mut self, m: usize, n: usize, k: usize, a: View, b: View, c: View) {
         assert_eq!((a.len, b.len, c.len), (m * k, n * k, m * n), "matmul_tn {m} x {n} x {k}");
-        let tiles = [word(n.div_ceil(TILE)), word(m.div_ceil(TILE))];
+        let on_units = self.units_for("matmul_tn_units", [m, n, k], &[a, b, c]);
+        let tile = on_units.map_or([TILE; 2], |(units, tiles)| tiles.tile(units).map(|side| side as usize));
+        let tiles = [word(n.div_ceil(tile[1])), word(m.div_ceil(tile[0]))];
         let wanted = BUSY_TILES.div_ceil(tiles[0] * tiles[1]).min(word(k) / LEAST_PART).min(word(self.parts.len / c.len)).max(1);
-        let part = word(k).div_ceil(wanted).next_multiple_of(16);
+        let depth = on_units.map_or(16, |(_, tiles)| tiles.depth);
+        let part = word(k).div_ceil(wanted).next_multiple_of(depth);
         let parts = word(k).div_ceil(part);
         let out = if parts == 1 { c } else { self.parts.slice(0, parts as usize * c.len) };
         let params = SplitProduct { m: word(m), n: word(n), k: word(k), part, accumulate: u32::from(parts == 1) };
-        self.run("matmul_tn", params, &[a, b, out], [tiles[0], tiles[1], parts], 2.0 * (m * n * k) as f64);
+        let groups = [tiles[0], tiles[1], parts];
+        let (kernel, variant) = match on_units {
+            Some((units, tiles)) => ("matmul_tn_units", units_variant("matmul_tn_units", self.head_width, units, tiles)),
+            None => ("matmul_tn", variant_of("matmul_tn", self.precision, self.head_width)),
+        };
+        if let Err(error) = self.run_variant(kernel, &variant, params, &[a, b, out], groups, 2.0 * (m * n * k) as f64) {
+            self.trouble.get_or_insert(error);
+        }
         if parts > 1 {
             self.run("add_parts", Parts { parts, len: word(c.len) }, &[out, c], striding(c.len), 0.0);
+        }
+    }
+
+    fn matmul_nt_rope(&mut self, shape: AttentionShape, k: usize, a: View, b: View, positions: Tokens, table: View, qkv: View) {
+        self.head_width_is(shape);
+        let (m, n) = (shape.rows(), 3 * shape.heads * shape.width);
+        let params = Product { m: word(m), n: word(n), k: word(k) };
+        // Four elements of half a head turn together.
+        let fused = shape.width.is_multiple_of(8)
+            && self.product_on_units(
+                "matmul_nt_rope_units",
+                [m, n, k],
+                params,
+                &[a, b, self.ids(positions), table, qkv],
+                &[a, b, table, qkv],
+            );
+        if !fused {
+            self.matmul_nt(m, n, k, a, b, qkv);
+            self.rope_forward(shape, positions, table, qkv);
+        }
+    }
+
+    fn matmul_nt_residual(&mut self, m: usize, n: usize, k: usize, a: View, b: View, x: View, branch: View, out: View) {
+        let (params, operands) = (Product { m: word(m), n: word(n), k: word(k) }, [a, b, x, out]);
+        if !self.product_on_units("matmul_nt_residual_units", [m, n, k], params, &operands, &operands) {
+            self.matmul_nt(m, n, k, a, b, branch);
+            self.residual_forward(x, branch, out);
+        }
+    }
+
+    fn matmul_nt_swiglu(&mut self, m: usize, width: usize, k: usize, a: View, b: View, gate_up: View, out: View) {
+        let (n, operands) = (2 * width, [a, b, gate_up, out]);
+        let params = Product { m: word(m), n: word(n), k: word(k) };
+        let fused = width.is_multiple_of(4) && self.product_on_units("matmul_nt_swiglu_units", [m, n, k], params, &operands, &operands);
+        if !fused {
+            self.matmul_nt(m, n, k, a, b, gate_up);
+            self.swiglu_forward(width, gate_up, out);
+        }
+    }
+
+    fn matmul_nn_swiglu(&mut self, m: usize, width: usize, k: usize, a: View, b: View, gate_up: View, dout: View, dgate_up: View) {
+        let (params, operands) = (Product { m: word(m), n: word(width), k: word(k) }, [a, b, gate_up, dgate_up]);
+        if !self.product_on_units("matmul_nn_swiglu_units", [m, width, k], params, &operands, &operands) {
+            self.matmul_nn(m, width, k, a, b, dout);
+            self.swiglu_backward(width, gate_up, dout, dgate_up);
         }
     }
 

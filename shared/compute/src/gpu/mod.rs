@@ -6,6 +6,7 @@ pub mod adapters;
 mod device;
 mod kernels;
 pub mod pipeline;
+mod plan;
 mod probe;
 mod record;
 
@@ -14,6 +15,7 @@ use std::sync::Arc;
 
 pub use adapters::{Adapter, Choice};
 pub use device::{Device, Options};
+pub use plan::{Plan, TILES};
 
 use crate::EngineError;
 use crate::kernels::{Kernels, Precision, Result, STEPS_IN_FLIGHT, View, state};
@@ -45,6 +47,8 @@ pub struct Gpu {
     device: Arc<Device>,
     precision: Precision,
     head_width: u32,
+    /// How products are cut for the matrix units, if they go on these.
+    plan: Option<Plan>,
     buffers: Vec<Buffer>,
     tokens: Vec<TokenBuffer>,
     recorder: Recorder,
@@ -107,6 +111,7 @@ impl Gpu {
             device: device.clone(),
             precision,
             head_width,
+            plan: device.plan(precision),
             buffers: Vec::new(),
             tokens: Vec::new(),
             parts: View { buffer: 0, offset: 0, len: PARTS_LEN },

@@ -31,6 +31,8 @@ pub struct Binding {
     pub index: u32,
     pub writes: bool,
     pub element: Element,
+    /// As vectors of four: the view has to begin and end at multiples of four.
+    pub vectors: bool,
     /// Where in `Params` the field `<name>_at` is: the buffer's first element that counts.
     pub at: usize,
 }
@@ -53,6 +55,9 @@ pub struct Interface {
     pub bindings: Vec<Binding>,
 }
 
+/// In the place of a number of invocations: the kernel works on matrix units, and its tile tells.
+pub const UNITS: u32 = 0;
+
 /// Kernel name, file, and invocations of a workgroup that reduces (`LANES`).
 pub const KERNELS: &[(&str, &str, u32)] = &[
     ("adamw", "adamw", 256),
@@ -73,6 +78,13 @@ pub const KERNELS: &[(&str, &str, u32)] = &[
     ("matmul_nt", "matmul", 256),
     ("matmul_nn", "matmul", 256),
     ("matmul_tn", "matmul_tn", 256),
+    ("matmul_nn_swiglu_units", "matmul_nn_swiglu_units", UNITS),
+    ("matmul_nn_units", "matmul_nn_units", UNITS),
+    ("matmul_nt_residual_units", "matmul_nt_residual_units", UNITS),
+    ("matmul_nt_rope_units", "matmul_nt_rope_units", UNITS),
+    ("matmul_nt_swiglu_units", "matmul_nt_swiglu_units", UNITS),
+    ("matmul_nt_units", "matmul_nt_units", UNITS),
+    ("matmul_tn_units", "matmul_tn_units", UNITS),
     ("matvec_nt", "matvec", 64),
     ("residual_forward", "residual", 256),
     ("rmsnorm_forward", "rmsnorm", 64),
@@ -120,7 +132,8 @@ pub fn parse(library: &Library, file: &str, variant: &Variant) -> Result<Parsed>
 }
 
 fn capabilities() -> naga::valid::Capabilities {
-    naga::valid::Capabilities::SHADER_FLOAT16 | naga::valid::Capabilities::SHADER_INT16
+    use naga::valid::Capabilities;
+    Capabilities::SHADER_FLOAT16 | Capabilities::SHADER_INT16 | Capabilities::COOPERATIVE_MATRIX
 }
 
 impl Parsed {
@@ -154,7 +167,13 @@ impl Parsed {
                     if used[handle].is_empty() {
                         continue;
                     }
-                    let element = match module.types[*base].inner {
+                    // Vectors of four are as many values one after the other.
+                    let scalar = match module.types[*base].inner {
+                        naga::TypeInner::Vector { size: naga::VectorSize::Quad, scalar } => naga::TypeInner::Scalar(scalar),
+                        ref other => other.clone(),
+                    };
+                    let vectors = matches!(module.types[*base].inner, naga::TypeInner::Vector { .. });
+                    let element = match scalar {
                         naga::TypeInner::Scalar(naga::Scalar { kind: naga::ScalarKind::Float, width: 4 }) => Element::Value(Precision::F32),
                         naga::TypeInner::Scalar(naga::Scalar { kind: naga::ScalarKind::Float, width: 2 }) => Element::Value(Precision::F16),
                         naga::TypeInner::Scalar(naga::Scalar { kind: naga::ScalarKind::Uint, width: 2 }) => Element::Value(Precision::Bf16),
@@ -162,7 +181,7 @@ impl Parsed {
                         _ => return Err(wrong(format!("{name} is no array of a storage type, f32 or u32"))),
                     };
                     let writes = access.contains(naga::StorageAccess::STORE);
-                    interface.bindings.push(Binding { name, index: resource.binding, writes, element, at: 0 });
+                    interface.bindings.push(Binding { name, index: resource.binding, writes, element, vectors, at: 0 });
                 }
                 _ => return Err(wrong(format!("{name} is neither Params nor a storage array"))),
             }

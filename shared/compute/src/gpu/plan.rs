@@ -1,0 +1,162 @@
+//! How products are cut for the matrix units: a shipped table serves a cold start, tuning finds better tiles for single shapes.
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+
+use crate::wgsl::{Tiles, Units};
+
+/// The units, and the tiles that were found best for a kernel and a shape [m, n, k]; the table serves all others.
+///
+/// As text, for checkpoints and the cache: `units 16x16 of 32 lanes; matmul_nt_units 16384x8000x320 4x4 2x2 16`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plan {
+    pub units: Units,
+    /// What a workgroup may have of its memory, and of invocations.
+    most_bytes: u32,
+    most_lanes: u32,
+    pub tuned: BTreeMap<(String, [usize; 3]), Tiles>,
+}
+
+/// Workgroups below which a smaller tile is taken, so that every multiprocessor has some.
+const BUSY_GROUPS: usize = 256;
+
+/// All shapes that shaders/lib/sums_*.wgsl make possible and that are worth a try, the largest first.
+pub const TILES: &[Tiles] = &[
+    tiles([4, 4], [2, 2], 16),
+    tiles([4, 4], [2, 2], 32),
+    tiles([4, 2], [2, 4], 16),
+    tiles([4, 2], [2, 4], 32),
+    tiles([4, 2], [2, 2], 32),
+    tiles([4, 2], [2, 2], 16),
+    tiles([4, 4], [1, 2], 32),
+    tiles([2, 2], [2, 2], 32),
+    tiles([2, 2], [2, 2], 16),
+];
+
+const fn tiles(fragments: [u32; 2], subgroups: [u32; 2], depth: u32) -> Tiles {
+    Tiles { fragments, subgroups, depth }
+}
+
+impl Plan {
+    /// The table alone; none where no tile fits the device.
+    pub fn shipped(units: Units, limits: &wgpu::Limits) -> Option<Self> {
+        let plan = Plan {
+            units,
+            most_bytes: limits.max_compute_workgroup_storage_size,
+            most_lanes: limits.max_compute_invocations_per_workgroup,
+            tuned: BTreeMap::new(),
+        };
+        (!plan.candidates().is_empty()).then_some(plan)
+    }
+
+    /// The tiles that the device takes, the largest first.
+    pub fn candidates(&self) -> Vec<Tiles> {
+        TILES.iter().copied().filter(|tiles| self.takes(tiles)).collect()
+    }
+
+    fn takes(&self, tiles: &Tiles) -> bool {
+        let lanes = tiles.lanes(self.units);
+        // Every lane brings the same number of vectors of a slice.
+        let even = tiles.tile(self.units).iter().all(|side| (side * tiles.depth / 4).is_multiple_of(lanes));
+        even && lanes <= self.most_lanes && tiles.workgroup_bytes(self.units) <= self.most_bytes && tiles.depth.is_multiple_of(self.units.side)
+    }
+
+    /// What serves a product of this shape.
+    pub fn tiles(&self, kernel: &str, shape: [usize; 3]) -> Tiles {
+        if let Some(tuned) = self.tuned.get(&(kernel.to_owned(), shape)) {
+            return *tuned;
+        }
+        let candidates = self.candidates();
+        let [m, n, k] = shape;
+        let busy = |tiles: &&Tiles| {
+            let [rows, columns] = tiles.tile(self.units).map(|side| side as usize);
+            // The gradient of a weight is split along k.
+            let parts = if kernel == "matmul_tn_units" { (k / BUSY_GROUPS).max(1) } else { 1 };
+            m.div_ceil(rows) * n.div_ceil(columns) * parts >= BUSY_GROUPS
+        };
+        *candidates.iter().find(busy).or(candidates.last()).expect("a plan has a tile")
+    }
+
+    /// What a kernel will probably need, to be compiled before the first step.
+    pub fn likely(&self, kernel: &str) -> Vec<Tiles> {
+        let tuned = self.tuned.iter().filter(|((of, _), _)| of == kernel).map(|(_, tiles)| *tiles);
+        let mut likely: Vec<Tiles> = tuned.collect();
+        if likely.is_empty() {
+            likely.push(self.candidates()[0]);
+        }
+        likely.sort_unstable();
+        likely.dedup();
+        likely
+    }
+
+    /// The same device with the choices of a text that [`Display`](fmt::Display) wrote; none where it is of other units or has a tile that
+    /// the device does not take.
+    pub fn with(&self, text: &str) -> Option<Self> {
+        let mut parts = text.split("; ");
+        if parts.next() != Some(&units_text(self.units)) {
+            return None;
+        }
+        let mut tuned = BTreeMap::new();
+        for part in parts {
+            let mut words = part.split(' ');
+            let mut next = || words.next();
+            let (kernel, shape, fragments, subgroups, depth) = (next()?, sides(next()?)?, sides(next()?)?, sides(next()?)?, next()?);
+            let tiles = Tiles { fragments, subgroups, depth: depth.parse().ok()? };
+            if !TILES.contains(&tiles) || !self.takes(&tiles) {
+                return None;
+            }
+            tuned.insert((kernel.to_owned(), shape), tiles);
+        }
+        Some(Plan { tuned, ..self.clone() })
+    }
+}
+
+fn units_text(Units { side, subgroup, .. }: Units) -> String {
+    format!("units {side}x{side} of {subgroup} lanes")
+}
+
+/// `16384x8000x320`
+fn sides<T: FromStr, const N: usize>(text: &str) -> Option<[T; N]> {
+    let sides: Option<Vec<T>> = text.split('x').map(|side| side.parse().ok()).collect();
+    sides?.try_into().ok()
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str(&units_text(self.units))?;
+        for ((kernel, [m, n, k]), Tiles { fragments: [fm, fn_], subgroups: [sm, sn], depth }) in &self.tuned {
+            write!(f, "; {kernel} {m}x{n}x{k} {fm}x{fn_} {sm}x{sn} {depth}")?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plan(side: u32, subgroup: u32, bytes: u32) -> Plan {
+        let limits = wgpu::Limits { max_compute_workgroup_storage_size: bytes, ..wgpu::Limits::defaults() };
+        Plan::shipped(Units { side, subgroup, scalars: false }, &limits).unwrap()
+    }
+
+    #[test]
+    fn large_products_have_large_tiles_and_small_ones_enough_workgroups() {
+        let nvidia = plan(16, 32, 49_152);
+        assert_eq!(nvidia.tiles("matmul_nt_units", [16_384, 8000, 320]).tile(nvidia.units), [128, 128]);
+        assert_eq!(nvidia.tiles("matmul_tn_units", [960, 320, 16_384]).tile(nvidia.units), [128, 128]);
+        assert!(nvidia.tiles("matmul_nt_units", [512, 320, 320]).tile(nvidia.units)[0] < 128);
+        // WebGPU's least workgroup memory still takes one with the small units.
+        assert!(!plan(8, 32, 16_384).candidates().is_empty());
+    }
+
+    #[test]
+    fn a_plan_survives_being_text_and_another_device_refuses_it() {
+        let mut tuned = plan(16, 32, 49_152);
+        tuned.tuned.insert(("matmul_nt_units".into(), [16_384, 8000, 320]), tiles([4, 2], [2, 2], 32));
+        assert_eq!(plan(16, 32, 49_152).with(&tuned.to_string()), Some(tuned.clone()));
+        assert_eq!(plan(8, 32, 49_152).with(&tuned.to_string()), None);
+        assert_eq!(plan(16, 32, 32_768).with(&tuned.to_string()), None, "the tile needs more memory");
+        assert_eq!(plan(16, 32, 49_152).with(&tuned.to_string().replace("2x2 32", "2x2 31")), None);
+    }
+}
