@@ -77,6 +77,10 @@ pub fn trials(bench: Option<&Bench>) -> Vec<Trial> {
     let none = move || Ok(nothing_is_found(&own.expect("ignored without one")));
     trials.push(Trial::test("faults::none", none).with_ignored_flag(!lacks.is_empty()).with_kind(lacks));
     for fault in FAULTS {
+        let lacks = match bench {
+            Some(bench) if fault.on_units && bench.device.adapter.units().is_none() => "no matrix units",
+            _ => lacks,
+        };
         let bench = bench.cloned();
         let test = move || is_found(fault, &bench.expect("ignored without one"));
         trials.push(Trial::test(format!("faults::{}", fault.name), test).with_ignored_flag(!lacks.is_empty()).with_kind(lacks));
@@ -105,6 +109,14 @@ struct Fault {
     right: &'static str,
     wrong: &'static str,
     test: fn(&Bench),
+    /// In a kernel on matrix units, which f16 alone goes on.
+    on_units: bool,
+}
+
+impl Fault {
+    fn precision(&self) -> Precision {
+        if self.on_units { Precision::F16 } else { Precision::F32 }
+    }
 }
 
 const FAULTS: &[Fault] = &[
@@ -114,6 +126,7 @@ const FAULTS: &[Fault] = &[
         right: "if start + j <= row {",
         wrong: "if start + j <= row + 1u {",
         test: kernels::attention,
+        on_units: false,
     },
     Fault {
         name: "backward_mask_off_by_one",
@@ -121,6 +134,7 @@ const FAULTS: &[Fault] = &[
         right: "if row <= start + i && start + i < p.sequence {",
         wrong: "if row < start + i && start + i < p.sequence {",
         test: kernels::attention,
+        on_units: false,
     },
     Fault {
         name: "dropped_slice_of_k",
@@ -128,6 +142,7 @@ const FAULTS: &[Fault] = &[
         right: "start < p.k; start += TILE_K",
         wrong: "start + TILE_K < p.k + 1u; start += TILE_K",
         test: kernels::products,
+        on_units: false,
     },
     Fault {
         name: "dropped_part_of_a_split_sum",
@@ -135,6 +150,7 @@ const FAULTS: &[Fault] = &[
         right: "z < p.parts;",
         wrong: "z + 1u < p.parts;",
         test: kernels::split_products,
+        on_units: false,
     },
     Fault {
         name: "missing_scale",
@@ -142,6 +158,7 @@ const FAULTS: &[Fault] = &[
         right: "p.scale * qkv_vector(query",
         wrong: "qkv_vector(query",
         test: kernels::attention,
+        on_units: false,
     },
     Fault {
         name: "missing_loss_scale",
@@ -149,6 +166,7 @@ const FAULTS: &[Fault] = &[
         right: "p.scale * state[p.state_at + LOSS_SCALE]",
         wrong: "p.scale",
         test: kernels::cross_entropy,
+        on_units: false,
     },
     Fault {
         name: "accumulator_not_cleared",
@@ -156,6 +174,7 @@ const FAULTS: &[Fault] = &[
         right: "                    out[at] = sums[i][j];",
         wrong: "                    out[at] += sums[i][j];",
         test: kernels::split_products,
+        on_units: false,
     },
     Fault {
         name: "transposed_operand",
@@ -163,6 +182,7 @@ const FAULTS: &[Fault] = &[
         right: "select(l * p.n + j, j * p.k + l, transposed)",
         wrong: "select(j * p.k + l, l * p.n + j, transposed)",
         test: kernels::products,
+        on_units: false,
     },
     Fault {
         name: "token_of_the_row_before",
@@ -170,14 +190,63 @@ const FAULTS: &[Fault] = &[
         right: "order[p.order_at + at]",
         wrong: "order[p.order_at + max(at, 1u) - 1u]",
         test: kernels::embedding,
+        on_units: false,
     },
-    Fault { name: "decay_on_everything", file: "adamw", right: "i < p.decay_len", wrong: "i < p.len", test: kernels::norm_and_adamw },
+    Fault {
+        name: "decay_on_everything",
+        file: "adamw",
+        right: "i < p.decay_len",
+        wrong: "i < p.len",
+        test: kernels::norm_and_adamw,
+        on_units: false,
+    },
     Fault {
         name: "overflow_not_skipped",
         file: "loss_scale",
         right: "state[s + FACTOR] = 0.0;",
         wrong: "state[s + FACTOR] = 1.0;",
         test: step::overflow,
+        on_units: false,
+    },
+    Fault {
+        name: "units_edge_not_masked",
+        file: "lib/units",
+        right: "if column < p.n && l < end {",
+        wrong: "if column < p.n && l < end + 4u {",
+        test: kernels::fused_products,
+        on_units: true,
+    },
+    Fault {
+        name: "units_part_of_the_one_before",
+        file: "matmul_tn_units",
+        right: "part = group.z;",
+        wrong: "part = max(group.z, 1u) - 1u;",
+        test: kernels::split_products,
+        on_units: true,
+    },
+    Fault {
+        name: "units_values_turned_too",
+        file: "matmul_nt_rope_units",
+        right: "p.n / 3u * 2u",
+        wrong: "p.n",
+        test: kernels::fused_products,
+        on_units: true,
+    },
+    Fault {
+        name: "units_residual_forgotten",
+        file: "matmul_nt_residual_units",
+        right: "x[(p.x_at + at) / 4u] + values",
+        wrong: "values",
+        test: kernels::fused_products,
+        on_units: true,
+    },
+    Fault {
+        name: "units_up_for_gate",
+        file: "matmul_nn_swiglu_units",
+        right: "(sigmoid + silu * (1.0 - sigmoid))",
+        wrong: "(sigmoid + silu * sigmoid)",
+        test: kernels::fused_products,
+        on_units: true,
     },
 ];
 
@@ -187,9 +256,8 @@ fn nothing_is_found(bench: &Bench) {
     copy_shaders(folder.path());
     let options = Options { library: Library::Folder(folder.path().to_owned()), unprobed: true, ..Options::default() };
     let device = Device::open(bench.device.adapter.clone(), options).expect("the adapter opened before");
-    let bench = Bench { device, ..bench.clone() };
     for fault in FAULTS {
-        (fault.test)(&bench);
+        (fault.test)(&Bench { device: device.clone(), precision: fault.precision() });
     }
 }
 
@@ -202,7 +270,7 @@ fn is_found(fault: &Fault, bench: &Bench) -> Result<(), Failed> {
     std::fs::write(&path, text.replace(fault.right, fault.wrong)).map_err(|e| e.to_string())?;
     let options = Options { library: Library::Folder(folder.path().to_owned()), unprobed: true, ..Options::default() };
     let device = Device::open(bench.device.adapter.clone(), options).map_err(|e| e.to_string())?;
-    let faulty = Bench { device, ..bench.clone() };
+    let faulty = Bench { device, precision: fault.precision() };
     let found = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| (fault.test)(&faulty)));
     if found.is_err() { Ok(()) } else { Err(format!("no test noticed {} in {}", fault.name, fault.file).into()) }
 }
