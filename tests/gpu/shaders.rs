@@ -147,8 +147,8 @@ const FAULTS: &[Fault] = &[
     Fault {
         name: "dropped_part_of_a_split_sum",
         file: "add_parts",
-        right: "z < p.parts;",
-        wrong: "z + 1u < p.parts;",
+        right: "z < segment.y;",
+        wrong: "z + 1u < segment.y;",
         test: kernels::split_products,
         on_units: false,
     },
@@ -210,9 +210,9 @@ const FAULTS: &[Fault] = &[
     },
     Fault {
         name: "units_edge_not_masked",
-        file: "lib/units",
-        right: "if column < p.n && l < end {",
-        wrong: "if column < p.n && l < end + 4u {",
+        file: "lib/columns",
+        right: "first_column + x < p.n {",
+        wrong: "first_column + x <= p.n {",
         test: kernels::fused_products,
         on_units: true,
     },

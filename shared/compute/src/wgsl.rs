@@ -45,7 +45,6 @@ embedded!(
     "residual",
     "rmsnorm",
     "rmsnorm_backward",
-    "rmsnorm_backward_gain",
     "rope",
     "round",
     "sum",
@@ -163,7 +162,7 @@ impl Tiles {
 }
 
 /// Rows that one workgroup sums of a gain's gradient: `PART_ROWS`.
-pub const PART_ROWS: u32 = 128;
+pub const PART_ROWS: u32 = 64;
 
 /// Workgroup memory that every device has (WebGPU's default limit).
 const WORKGROUP_BYTES: u32 = 16_384;

@@ -84,7 +84,8 @@ impl Device {
             limits.max_buffer_size = adapter.limits.max_buffer_size;
             limits.max_storage_buffer_binding_size = adapter.limits.max_storage_buffer_binding_size;
             limits.min_storage_buffer_offset_alignment = adapter.limits.min_storage_buffer_offset_alignment;
-            limits.max_compute_workgroup_storage_size = adapter.limits.max_compute_workgroup_storage_size;
+            limits.max_compute_workgroup_storage_size =
+                limits.max_compute_workgroup_storage_size.max(adapter.limits.max_compute_workgroup_storage_size);
         }
         let mut small = Vec::new();
         limits

@@ -2,7 +2,7 @@
 use super::device::{units_variant, variant_of};
 use super::pipeline::Element;
 use super::record::{Bound, Copies, Cost, Reading};
-use super::{Gpu, Report, TokenBuffer, View, decode, encode};
+use super::{Gpu, PARTS_LEN, Report, TokenBuffer, View, decode, encode};
 use crate::kernels::{AdamW, AttentionShape, Counts, GROWTH_INTERVAL, KernelTime, Kernels, Precision, Result, Snapshot, Ticket, Tokens};
 use crate::wgsl::{PART_ROWS, Tiles, Units, Variant};
 
@@ -23,13 +23,13 @@ macro_rules! params {
         }
     )*};
     (@float f32) => { true };
-    (@float u32) => { false };
+    (@float $other:ident) => { false };
 }
 
 params! {
     Product { m: u32, n: u32, k: u32 }
     SplitProduct { m: u32, n: u32, k: u32, part: u32, accumulate: u32 }
-    Parts { parts: u32, len: u32 }
+    Parts { count: u32, len: u32, unused: u32, unused_too: u32, segments: SegmentTable }
     Rows { len: u32, width: u32 }
     Segments { segments: u32, width: u32 }
     Norm { rows: u32, width: u32, eps: f32 }
@@ -43,6 +43,19 @@ params! {
     Adam { len: u32, decay_len: u32, learning_rate: f32, beta1: f32, beta2: f32, eps: f32, weight_decay: f32 }
     Append { len: u32, d: u32, context: u32 }
     Decode { rows: u32, heads: u32, context: u32, scale: f32 }
+}
+
+/// Split sums that one dispatch of add_parts ends.
+const SEGMENTS: usize = 12;
+/// For each where it begins among all of their values, its parts, and where these and its output are.
+type SegmentTable = [[u32; 4]; SEGMENTS];
+
+/// A split sum whose parts are, or will be, in the work space.
+#[derive(Clone, Copy)]
+pub(super) struct Split {
+    parts: u32,
+    part: View,
+    pub(super) out: View,
 }
 
 /// Workgroups that take squares for the norm of the gradient.
@@ -98,6 +111,10 @@ impl Gpu {
         if groups.contains(&0) || self.refused.is_some() {
             return Ok(());
         }
+        // Whoever reads or writes a gradient needs what was split before.
+        if self.splits.first().is_some_and(|split| operands.iter().any(|view| view.buffer == split.out.buffer)) {
+            self.end_splits();
+        }
         let pipeline = self.device.pipeline(kernel, variant)?;
         let interface = &pipeline.interface;
         assert_eq!(interface.bindings.len(), operands.len(), "{kernel}: operands");
@@ -129,6 +146,44 @@ impl Gpu {
         let buffers = &self.buffers;
         let cost = Cost { flop, bytes: touched as f64 };
         self.recorder.dispatch(kernel, &pipeline, &bytes, &bound, |b| buffers[b].buffer.clone(), groups, cost)
+    }
+
+    /// Where `parts` parts of a sum for `out` may be written; [`end_splits`](Self::end_splits) adds them up before anything else
+    /// touches the buffer of `out`, many sums in one dispatch.
+    fn split(&mut self, parts: usize, out: View) -> View {
+        let len = parts * out.len;
+        let taken = |gpu: &Self| gpu.splits.last().map_or(0, |split| split.part.offset + split.part.len);
+        let other = |split: &Split| {
+            let apart = split.out.offset + split.out.len <= out.offset || out.offset + out.len <= split.out.offset;
+            split.out.buffer != out.buffer || !apart
+        };
+        if self.splits.len() == SEGMENTS || taken(self) + len > PARTS_LEN || self.splits.iter().any(other) {
+            self.end_splits();
+        }
+        if self.parts.is_none() {
+            self.parts = Some(self.create("parts", Element::Value(Precision::F32), PARTS_LEN));
+        }
+        let part = self.parts.expect("it was just made").slice(taken(self).next_multiple_of(4).min(PARTS_LEN - len), len);
+        self.splits.push(Split { parts: word(parts), part, out });
+        part
+    }
+
+    /// Adds the parts of all split sums to where they belong.
+    pub(super) fn end_splits(&mut self) {
+        let splits = std::mem::take(&mut self.splits);
+        let Some(first) = splits.first() else { return };
+        let start = splits.iter().map(|split| split.out.offset).min().unwrap_or_default();
+        let end = splits.iter().map(|split| split.out.offset + split.out.len).max().unwrap_or_default();
+        let out = View { buffer: first.out.buffer, offset: start, len: end - start };
+        let last = splits.last().map_or(first.part, |split| split.part);
+        let part = View { len: last.offset + last.len, offset: 0, ..first.part };
+        let mut params = Parts { count: word(splits.len()), len: 0, unused: 0, unused_too: 0, segments: SegmentTable::default() };
+        for (segment, split) in params.segments.iter_mut().zip(&splits) {
+            *segment = [params.len, split.parts, word(split.part.offset), word(split.out.offset - start)];
+            params.len += word(split.out.len);
+        }
+        let groups = striding(params.len as usize);
+        self.run("add_parts", params, &[part, out], groups, 0.0);
     }
 
     /// The matrix units and the tile for a product, where it can go on them: all operands in fours, and what is contiguous in them too.
@@ -277,6 +332,7 @@ impl Kernels for Gpu {
     }
 
     fn snapshot(&mut self, views: &[View]) -> Result<Box<dyn Snapshot>> {
+        self.end_splits();
         let mut copies = Vec::with_capacity(views.len());
         for view in views {
             let from = &self.buffers[view.buffer];
@@ -294,6 +350,7 @@ impl Kernels for Gpu {
     }
 
     fn submit(&mut self, report: View) -> Ticket {
+        self.end_splits();
         let ticket = Ticket(self.submitted);
         let place = (self.submitted % self.reports.len() as u64) as usize;
         assert!(self.submitted - self.collected < self.reports.len() as u64, "more steps in flight than the ring holds");
@@ -385,21 +442,14 @@ impl Kernels for Gpu {
     fn rmsnorm_backward(&mut self, width: usize, x: View, gain: View, rstd: View, dout: View, dx: View, dx_low: View, dgain: View) {
         let rows = rstd.len;
         let params = NormBackward { rows: word(rows), width: word(width) };
-        self.run("rmsnorm_backward", params, &[x, gain, rstd, dout, dx], counted(rows), 0.0);
-        // As many rows at a time as the work space holds parts for.
-        let at_once = (self.parts.len / width).max(1) * PART_ROWS as usize;
-        for start in (0..rows).step_by(at_once) {
-            let rows = at_once.min(rows - start);
-            let parts = rows.div_ceil(PART_ROWS as usize);
-            let part = self.parts.slice(0, parts * width);
-            let [x, dout] = [x, dout].map(|view| view.slice(start * width, rows * width));
-            let params = NormBackward { rows: word(rows), width: word(width) };
-            let groups = [word(width.div_ceil(64)), word(parts), 1];
-            self.run("rmsnorm_backward_gain", params, &[x, rstd.slice(start, rows), dout, part], groups, 0.0);
-            let params = Parts { parts: word(parts), len: word(width) };
-            self.run("add_parts", params, &[part, dgain], striding(width), 0.0);
+        let parts = rows.div_ceil(PART_ROWS as usize);
+        let part = self.split(parts, dgain);
+        let operands = [x, gain, rstd, dout, dx, part, dx_low];
+        if dx == dx_low {
+            self.run("rmsnorm_backward", params, &operands[..6], counted(parts), 0.0);
+        } else {
+            self.run("rmsnorm_backward_low", params, &operands, counted(parts), 0.0);
         }
-        self.round(dx, dx_low);
     }
 
     fn matmul_nt(&mut self, m: usize, n: usize, k: usize, a: View, b: View, c: View) {
@@ -415,11 +465,11 @@ impl Kernels for Gpu {
         let on_units = self.units_for("matmul_tn_units", [m, n, k], &[a, b, c]);
         let tile = on_units.map_or([TILE; 2], |(units, tiles)| tiles.tile(units).map(|side| side as usize));
         let tiles = [word(n.div_ceil(tile[1])), word(m.div_ceil(tile[0]))];
-        let wanted = BUSY_TILES.div_ceil(tiles[0] * tiles[1]).min(word(k) / LEAST_PART).min(word(self.parts.len / c.len)).max(1);
+        let wanted = (BUSY_TILES / (tiles[0] * tiles[1])).min(word(k) / LEAST_PART).min(word(PARTS_LEN / c.len)).max(1);
         let depth = on_units.map_or(16, |(_, tiles)| tiles.depth);
         let part = word(k).div_ceil(wanted).next_multiple_of(depth);
         let parts = word(k).div_ceil(part);
-        let out = if parts == 1 { c } else { self.parts.slice(0, parts as usize * c.len) };
+        let out = if parts == 1 { c } else { self.split(parts as usize, c) };
         let params = SplitProduct { m: word(m), n: word(n), k: word(k), part, accumulate: u32::from(parts == 1) };
         let groups = [tiles[0], tiles[1], parts];
         let (kernel, variant) = match on_units {
@@ -428,9 +478,6 @@ impl Kernels for Gpu {
         };
         if let Err(error) = self.run_variant(kernel, &variant, params, &[a, b, out], groups, 2.0 * (m * n * k) as f64) {
             self.trouble.get_or_insert(error);
-        }
-        if parts > 1 {
-            self.run("add_parts", Parts { parts, len: word(c.len) }, &[out, c], striding(c.len), 0.0);
         }
     }
 
@@ -533,7 +580,10 @@ impl Kernels for Gpu {
     }
 
     fn grad_norm(&mut self, gradients: View, norm: View) {
-        let parts = self.parts.slice(0, NORM_PARTS as usize);
+        // Its own parts are used up at once: what was split before has to be added by then.
+        self.end_splits();
+        let parts = self.split(NORM_PARTS as usize, norm);
+        self.splits.clear();
         self.run("grad_norm_parts", Length { len: word(gradients.len) }, &[gradients, parts], [NORM_PARTS, 1, 1], 0.0);
         self.run("grad_norm", Length { len: NORM_PARTS }, &[parts, norm], [1, 1, 1], 0.0);
     }
@@ -548,8 +598,12 @@ impl Kernels for Gpu {
     fn adamw(&mut self, constants: AdamW, state: View, weights: View, shadow: View, gradients: View, m: View, v: View) {
         let AdamW { learning_rate, beta1, beta2, eps, weight_decay, decay_len, .. } = constants;
         let params = Adam { len: word(weights.len), decay_len: word(decay_len), learning_rate, beta1, beta2, eps, weight_decay };
-        self.run("adamw", params, &[state, gradients, weights, m, v], striding(weights.len), 0.0);
-        self.round(weights, shadow);
+        let operands = [state, gradients, weights, m, v, shadow];
+        if weights == shadow {
+            self.run("adamw", params, &operands[..5], striding(weights.len), 0.0);
+        } else {
+            self.run("adamw_low", params, &operands, striding(weights.len), 0.0);
+        }
     }
 
     fn cache_append(&mut self, shape: AttentionShape, context: usize, slots: Tokens, positions: Tokens, qkv: View, cache: View) {

@@ -22,8 +22,9 @@ use crate::kernels::{Kernels, Precision, Result, STEPS_IN_FLIGHT, View, state};
 use pipeline::Element;
 use record::{Reading, Recorder, Spares};
 
-/// f32 values of the work space that split sums are kept in.
-const PARTS_LEN: usize = 1 << 21;
+/// f32 values of the work space that split sums are kept in: those of a layer's weights in one go, and what every device
+/// takes as a binding.
+const PARTS_LEN: usize = 1 << 24;
 /// Bytes read back at once.
 const STAGING_BYTES: u64 = 16 << 20;
 
@@ -52,7 +53,9 @@ pub struct Gpu {
     buffers: Vec<Buffer>,
     tokens: Vec<TokenBuffer>,
     recorder: Recorder,
-    parts: View,
+    /// The work space, made when it is first needed, and what is in it.
+    parts: Option<View>,
+    splits: Vec<kernels::Split>,
     staging: wgpu::Buffer,
     spares: Spares,
     reports: Vec<Report>,
@@ -103,7 +106,7 @@ impl Gpu {
     fn bare(device: &Arc<Device>, precision: Precision, head_width: u32) -> Self {
         let readable = |label, size| record::readable(device, label, size);
         let report = |_| Report { reading: None, buffer: readable("report", 4 * state::LEN as u64), len: 0 };
-        let mut gpu = Gpu {
+        Gpu {
             recorder: Recorder::new(device.clone()),
             staging: readable("staging", STAGING_BYTES),
             spares: Spares::default(),
@@ -114,16 +117,15 @@ impl Gpu {
             plan: device.plan(precision),
             buffers: Vec::new(),
             tokens: Vec::new(),
-            parts: View { buffer: 0, offset: 0, len: PARTS_LEN },
+            parts: None,
+            splits: Vec::new(),
             submitted: 0,
             collected: 0,
             bytes: 0,
             refused: None,
             trouble: None,
             called: HashSet::new(),
-        };
-        gpu.parts = gpu.create("parts", Element::Value(Precision::F32), PARTS_LEN);
-        gpu
+        }
     }
 
     fn create(&mut self, label: &'static str, element: Element, len: usize) -> View {
@@ -159,7 +161,8 @@ impl Gpu {
         if self.refused.is_some() {
             return; // `allocated` tells
         }
-        if self.recorder.uses(view.buffer) {
+        let split = self.splits.first().is_some_and(|split| split.out.buffer == view.buffer);
+        if split || self.recorder.uses(view.buffer) {
             self.flush();
         }
         let buffer = &self.buffers[view.buffer];
@@ -204,6 +207,7 @@ impl Gpu {
 
     /// Hands over what was recorded.
     fn flush(&mut self) {
+        self.end_splits();
         if let Err(error) = self.recorder.flush() {
             self.trouble.get_or_insert(error);
         }

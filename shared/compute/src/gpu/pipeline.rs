@@ -61,6 +61,7 @@ pub const UNITS: u32 = 0;
 /// Kernel name, file, and invocations of a workgroup that reduces (`LANES`).
 pub const KERNELS: &[(&str, &str, u32)] = &[
     ("adamw", "adamw", 256),
+    ("adamw_low", "adamw", 256),
     ("add_parts", "add_parts", 256),
     ("attention_forward", "attention", 64),
     ("attention_backward_queries", "attention_backward", 64),
@@ -88,8 +89,8 @@ pub const KERNELS: &[(&str, &str, u32)] = &[
     ("matvec_nt", "matvec", 64),
     ("residual_forward", "residual", 256),
     ("rmsnorm_forward", "rmsnorm", 64),
-    ("rmsnorm_backward", "rmsnorm_backward", 64),
-    ("rmsnorm_backward_gain", "rmsnorm_backward_gain", 64),
+    ("rmsnorm_backward", "rmsnorm_backward", 256),
+    ("rmsnorm_backward_low", "rmsnorm_backward", 256),
     ("rope_forward", "rope", 256),
     ("rope_backward", "rope", 256),
     ("round_stored", "round", 256),
@@ -155,10 +156,11 @@ impl Parsed {
                 (naga::AddressSpace::Uniform, naga::TypeInner::Struct { members, span }) => {
                     interface.params_bytes = *span as usize;
                     for member in members {
-                        let naga::TypeInner::Scalar(scalar) = module.types[member.ty].inner else {
-                            return Err(wrong("Params holds u32 and f32 alone".into()));
+                        let float = match module.types[member.ty].inner {
+                            naga::TypeInner::Scalar(scalar) => scalar.kind == naga::ScalarKind::Float,
+                            naga::TypeInner::Array { .. } => false,
+                            _ => return Err(wrong("Params holds u32, f32 and arrays of u32 alone".into())),
                         };
-                        let float = scalar.kind == naga::ScalarKind::Float;
                         let name = member.name.clone().unwrap_or_default();
                         interface.fields.push(Field { name, offset: member.offset as usize, float });
                     }
