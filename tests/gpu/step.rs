@@ -299,10 +299,7 @@ fn budget(bench: &Bench) {
 
 /// The dispatches of a step of the default run: its layers, rows and vocabulary, with narrow layers, since widths change no number.
 fn default_budget(bench: &Bench) {
-    if bench.precision != Precision::F16 || bench.device.adapter.units().is_none() {
-        return; // the plain kernels are the fallback: `budget` counts theirs
-    }
-    let config = Config { vocab_size: 8000, n_layer: 6, d_model: 16, d_mlp: 24, context: 64, ..small() };
+    let config = Config { vocab_size: 8000, n_layer: 6, d_model: 16, n_head: 2, d_mlp: 24, context: 64, ..small() };
     let weights = initial_weights(&TensorTable::new(&config), 1);
     let mut trainer = Trainer::new(gpu(bench, &config), config, &weights, 256, config.context).unwrap();
     let windows = tokens(256 * 65, config.vocab_size, 1);
@@ -310,5 +307,7 @@ fn default_budget(bench: &Bench) {
     let before = trainer.model.kernels.counts();
     step(&mut trainer, &windows, 1e-3);
     let dispatches = trainer.model.kernels.counts().dispatches - before.dispatches;
-    assert!((100..=160).contains(&dispatches), "{dispatches} dispatches a step");
+    let on_units = bench.precision == Precision::F16 && bench.device.adapter.units().is_some();
+    let most = if on_units { 160 } else { 190 };
+    assert!((100..=most).contains(&dispatches), "{dispatches} dispatches a step, at most {most}");
 }

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use stage::{AtomicFile, Failure, Log, Result, Stage, Unit, interrupt};
 
 use crate::engine::{Engine, Wanted, failed};
+use crate::tuning::Tuned;
 use crate::keeper::{Keeper, Kept, Teller};
 use crate::report::About;
 use crate::samples::Samples;
@@ -31,6 +32,7 @@ pub struct Run {
     pub(crate) validation: Arc<Bin>,
     settings: Value,
     pub(crate) engine: Engine,
+    tune: bool,
 }
 
 /// What the command line asks of a run beside its settings.
@@ -40,6 +42,8 @@ pub struct Manual {
     pub shaders: Option<PathBuf>,
     /// Keep the time of every kernel.
     pub profile: bool,
+    /// Look for the best tiles first.
+    pub tune: bool,
 }
 
 /// What a finished run has to show.
@@ -129,6 +133,7 @@ impl Run {
             train: Arc::new(train),
             validation: Arc::new(validation),
             settings,
+            tune: manual.tune,
         })
     }
 
@@ -169,6 +174,11 @@ impl Run {
         let checkpoints = Checkpoints::new(&self.folder, t.keep_last);
         let sampler = Sampler::new(&self.train, t.seed, t.batch as usize, self.config.context)?;
         let before = initial_weights(&TensorTable::new(&self.config), t.seed);
+        if self.tune {
+            let mut windows = Vec::new();
+            sampler.batch(0, 0, &mut windows);
+            self.engine.tune(&Tuned { config: self.config, weights: &before, batch: t.batch as usize, windows }, &self.log)?;
+        }
         let mut trainer = self.trainer(&before)?;
         let _lock = self.lock()?;
         self.set_aside_if_other(anew)?;
@@ -400,9 +410,13 @@ impl Run {
                 "the checkpoint comes from {}, in {}; on {device}, in {precision}, the run goes on with other rounding",
                 state.device, state.precision
             ));
+        } else if state.plan != plan && self.engine.take_plan(&state.plan) {
+            // Other tiles give other bits: the run keeps those it began with.
+            *trainer = self.trainer(&checkpoint.weights)?;
+            self.log.say(format!("kernels: those of the checkpoint ({})", state.plan));
         } else if state.plan != plan {
             self.log.warn(format!(
-                "the checkpoint was made with other kernels ({}), which are not there any more: with {plan} the run goes on with other rounding",
+                "the checkpoint was made with other kernels ({}), which cannot be had: with {plan} the run goes on with other rounding",
                 state.plan
             ));
         }
