@@ -6,7 +6,8 @@
 //
 // attention_backward_queries: an invocation owns a query and goes over the keys up to it.
 // attention_backward_keys:    an invocation owns a key and goes over the queries from it on.
-// Both recompute the weights, so nothing of the size of sequence x sequence is ever kept, and no sum is shared.
+// Both recompute the weights, so nothing of the size of sequence x sequence is ever kept, and no sum is shared. If `turned`, dq
+// and dk are turned back by their positions as in rope.wgsl; else positions and table are not read.
 //
 // Dispatch: (ceil(sequence / 64), batch * heads) workgroups of 64.
 #import lib/store
@@ -16,10 +17,13 @@ struct Params {
     sequence: u32,
     heads: u32,
     scale: f32,
+    turned: u32,
     qkv_at: u32,
     out_at: u32,
     lse_at: u32,
     dout_at: u32,
+    positions_at: u32,
+    table_at: u32,
     dqkv_at: u32,
 }
 @group(0) @binding(0) var<uniform> p: Params;
@@ -27,7 +31,9 @@ struct Params {
 @group(0) @binding(2) var<storage, read> out: array<Stored>;
 @group(0) @binding(3) var<storage, read> lse: array<f32>;
 @group(0) @binding(4) var<storage, read> dout: array<Stored>;
-@group(0) @binding(5) var<storage, read_write> dqkv: array<Stored>;
+@group(0) @binding(5) var<storage, read> positions: array<u32>;
+@group(0) @binding(6) var<storage, read> table: array<f32>;
+@group(0) @binding(7) var<storage, read_write> dqkv: array<Stored>;
 
 var<workgroup> lse_tile: array<f32, TILE_ROWS>;
 var<workgroup> delta_tile: array<f32, TILE_ROWS>;
@@ -49,6 +55,26 @@ fn delta_of(first: u32) -> f32 {
         delta += widen(out[p.out_at + first + i]) * widen(dout[p.dout_at + first + i]);
     }
     return delta;
+}
+
+// Writes the gradient of a query or key, a row of the batch, to the head that begins at `first`.
+fn write_turned(x: ptr<function, array<vec4<f32>, VECTORS>>, row: u32, first: u32) {
+    if p.turned == 0u {
+        for (var i = 0u; i < HEAD_WIDTH; i++) {
+            dqkv[first + i] = narrow((*x)[i / 4u][i % 4u]);
+        }
+        return;
+    }
+    let half = HEAD_WIDTH / 2u;
+    let angle = p.table_at + positions[p.positions_at + row] * HEAD_WIDTH;
+    for (var i = 0u; i < half; i++) {
+        let cosine = table[angle + i];
+        let sine = table[angle + half + i];
+        let a = (*x)[i / 4u][i % 4u];
+        let b = (*x)[(i + half) / 4u][(i + half) % 4u];
+        dqkv[first + i] = narrow(a * cosine + b * sine);
+        dqkv[first + half + i] = narrow(b * cosine - a * sine);
+    }
 }
 
 @compute @workgroup_size(64)
@@ -108,9 +134,7 @@ fn attention_backward_queries(@builtin(workgroup_id) group: vec3<u32>, @builtin(
         workgroupBarrier();
     }
     if real {
-        for (var i = 0u; i < HEAD_WIDTH; i++) {
-            dqkv[p.dqkv_at + query + row * 3u * d + i] = narrow(dq[i / 4u][i % 4u]);
-        }
+        write_turned(&dq, batch * p.sequence + row, p.dqkv_at + query + row * 3u * d);
     }
 }
 
@@ -172,8 +196,8 @@ fn attention_backward_keys(@builtin(workgroup_id) group: vec3<u32>, @builtin(loc
         workgroupBarrier();
     }
     if real {
+        write_turned(&dk, batch * p.sequence + row, p.dqkv_at + key);
         for (var i = 0u; i < HEAD_WIDTH; i++) {
-            dqkv[p.dqkv_at + key + i] = narrow(dk[i / 4u][i % 4u]);
             dqkv[p.dqkv_at + key + d + i] = narrow(dv[i / 4u][i % 4u]);
         }
     }

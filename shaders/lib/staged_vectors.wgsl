@@ -1,5 +1,4 @@
-// Slices in workgroup memory as vectors of four: 8 bytes a store. Not for Metal, whose matrices load from scalars alone.
+// Tiles in workgroup memory as vectors of four: 8 bytes a store. Not for Metal, whose matrices load from scalars alone.
 alias StagedSlot = vec4<f16>;
 const STAGED_SLOTS: u32 = 1u;
-fn put_a(at: u32, values: vec4<f16>) { a_slices[at] = values; }
-fn put_b(at: u32, values: vec4<f16>) { b_slices[at] = values; }
+fn put(at: u32, values: vec4<f16>) { staged[at] = values; }

@@ -19,8 +19,9 @@ const B_SLICE: u32 = select(TILE_K, TILE_N, B_ALONG_K) * B_PITCH;
 const A_OWN: u32 = TILE_M * TILE_K / 4u / LANES;
 const B_OWN: u32 = TILE_N * TILE_K / 4u / LANES;
 
-var<workgroup> a_slices: array<StagedSlot, 2u * A_SLICE * STAGED_SLOTS>;
-var<workgroup> b_slices: array<StagedSlot, 2u * B_SLICE * STAGED_SLOTS>;
+// Both slices of a, then both of b.
+const B_SLICES: u32 = 2u * A_SLICE;
+var<workgroup> staged: array<StagedSlot, 2u * (A_SLICE + B_SLICE) * STAGED_SLOTS>;
 
 // The vectors of a slice that a lane brings: from row `first` of c and l = `start` on; 0 beyond m and `end`.
 fn fetch_a(own: ptr<function, array<vec4<f16>, A_OWN>>, first: u32, start: u32, end: u32, lane: u32) {
@@ -57,29 +58,29 @@ fn stage_a(own: ptr<function, array<vec4<f16>, A_OWN>>, slice: u32, lane: u32) {
     for (var i = 0u; i < A_OWN; i++) {
         let place = lane + i * LANES;
         let at = slice * A_SLICE + place / A_WIDTH * A_PITCH + place % A_WIDTH;
-        put_a(at, (*own)[i]);
+        put(at, (*own)[i]);
     }
 }
 
 fn stage_b(own: ptr<function, array<vec4<f16>, B_OWN>>, slice: u32, lane: u32) {
     for (var i = 0u; i < B_OWN; i++) {
         let place = lane + i * LANES;
-        let at = slice * B_SLICE + place / B_WIDTH * B_PITCH + place % B_WIDTH;
-        put_b(at, (*own)[i]);
+        let at = B_SLICES + slice * B_SLICE + place / B_WIDTH * B_PITCH + place % B_WIDTH;
+        put(at, (*own)[i]);
     }
 }
 
 // The fragment of a whose first row of the tile and first l of the slice these are.
 fn fragment_a(slice: u32, row: u32, l: u32) -> UnitA {
     if A_ALONG_K {
-        return coopLoadT<UnitA>(&a_slices[(slice * A_SLICE + row * A_PITCH + l / 4u) * STAGED_SLOTS], A_PITCH * STAGED_SLOTS);
+        return coopLoadT<UnitA>(&staged[(slice * A_SLICE + row * A_PITCH + l / 4u) * STAGED_SLOTS], A_PITCH * STAGED_SLOTS);
     }
-    return coopLoad<UnitA>(&a_slices[(slice * A_SLICE + l * A_PITCH + row / 4u) * STAGED_SLOTS], A_PITCH * STAGED_SLOTS);
+    return coopLoad<UnitA>(&staged[(slice * A_SLICE + l * A_PITCH + row / 4u) * STAGED_SLOTS], A_PITCH * STAGED_SLOTS);
 }
 
 fn fragment_b(slice: u32, column: u32, l: u32) -> UnitB {
     if B_ALONG_K {
-        return coopLoad<UnitB>(&b_slices[(slice * B_SLICE + column * B_PITCH + l / 4u) * STAGED_SLOTS], B_PITCH * STAGED_SLOTS);
+        return coopLoad<UnitB>(&staged[(B_SLICES + slice * B_SLICE + column * B_PITCH + l / 4u) * STAGED_SLOTS], B_PITCH * STAGED_SLOTS);
     }
-    return coopLoadT<UnitB>(&b_slices[(slice * B_SLICE + l * B_PITCH + column / 4u) * STAGED_SLOTS], B_PITCH * STAGED_SLOTS);
+    return coopLoadT<UnitB>(&staged[(B_SLICES + slice * B_SLICE + l * B_PITCH + column / 4u) * STAGED_SLOTS], B_PITCH * STAGED_SLOTS);
 }

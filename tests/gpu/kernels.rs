@@ -127,9 +127,10 @@ fn attention_shapes() -> Vec<AttentionShape> {
     let shape = |batch, sequence, heads, width| AttentionShape { batch, sequence, heads, width };
     let mut shapes = vec![shape(1, 1, 1, 2), shape(3, 48, 3, 10)];
     for width in [40, 64] {
-        shapes.extend([1, 33, 64, 130].map(|sequence| shape(2, sequence, 2, width)));
+        shapes.extend([1, 31, 64, 65, 130].map(|sequence| shape(2, sequence, 2, width)));
     }
-    shapes.push(shape(1, 70, 1, 128));
+    // Narrower than a fragment, and padded to whole ones.
+    shapes.extend([shape(2, 65, 3, 4), shape(1, 31, 2, 8), shape(2, 33, 3, 20), shape(1, 70, 1, 128)]);
     shapes
 }
 
@@ -156,19 +157,25 @@ fn rope(bench: &Bench) {
 pub fn attention(bench: &Bench) {
     for shape in attention_shapes() {
         let (rows, d) = (shape.rows(), shape.heads * shape.width);
-        let (qkv, dout) = (normal(rows * 3 * d, 1), normal(rows * d, 2));
+        let (qkv, dout, table) = (normal(rows * 3 * d, 1), normal(rows * d, 2), rope_table(160, shape.width));
+        // Other positions in every sequence.
+        let positions: Vec<u32> = (0..rows).map(|row| (row % shape.sequence + 7 * (row / shape.sequence)) as u32).collect();
         compare(bench, shape.width, &format!("{shape:?}"), |lab| {
             let (x, o) = (lab.put_stored(&qkv), lab.put_stored(&dout));
             let (out, lse, dqkv) = (lab.out_stored(rows * d), lab.out(rows * shape.heads), lab.out_stored(rows * 3 * d));
             lab.k.attention_forward(shape, x, out, lse);
             lab.k.attention_backward(shape, x, out, lse, o, dqkv);
-            let (name, dqkv) = lab.get("dqkv", dqkv);
-            // Queries, keys and values apart: a fault in one must not drown in the others.
-            let part = |part: usize| -> Vec<f32> { dqkv.chunks_exact(3 * d).flat_map(|row| row[part * d..][..d].to_vec()).collect() };
-            // With one token there is nothing to choose: both gradients of the scores are zero but for rounding.
-            let mut outputs = vec![lab.get("out", out), lab.get("lse", lse), (format!("dv of {name}"), part(2))];
-            if shape.sequence > 1 {
-                outputs.extend([(format!("dq of {name}"), part(0)), (format!("dk of {name}"), part(1))]);
+            let (p, table, turned) = (lab.ids(&positions), lab.put(&table), lab.out_stored(rows * 3 * d));
+            lab.k.attention_backward_rope(shape, x, out, lse, o, p, table, turned);
+            let mut outputs = vec![lab.get("out", out), lab.get("lse", lse)];
+            for (name, dqkv) in [lab.get("dqkv", dqkv), lab.get("turned dqkv", turned)] {
+                // Queries, keys and values apart: a fault in one must not drown in the others.
+                let part = |part: usize| -> Vec<f32> { dqkv.chunks_exact(3 * d).flat_map(|row| row[part * d..][..d].to_vec()).collect() };
+                outputs.push((format!("dv of {name}"), part(2)));
+                // With one token there is nothing to choose: both gradients of the scores are zero but for rounding.
+                if shape.sequence > 1 {
+                    outputs.extend([(format!("dq of {name}"), part(0)), (format!("dk of {name}"), part(1))]);
+                }
             }
             outputs
         });

@@ -4,23 +4,31 @@ use std::process::Command;
 
 use compute::Precision;
 use compute::gpu::pipeline::{KERNELS, Parsed, UNITS, parse};
-use compute::gpu::{Device, Options, TILES};
-use compute::wgsl::{FILES, Library, Units, Variant};
+use compute::gpu::{Device, Options, TILES, attention_tiles};
+use compute::wgsl::{FILES, Library, Tiles, Units, Variant};
 use libtest_mimic::{Failed, Trial};
 
 use crate::{Bench, PRECISIONS, kernels, step};
 
 /// Every kernel's file in every precision and at several head widths.
 fn each(mut f: impl FnMut(&str, Variant, Parsed) -> Result<(), String>) -> Result<(), Failed> {
+    let roomy = wgpu::Limits { max_compute_workgroup_storage_size: 65_536, ..wgpu::Limits::defaults() };
     for (kernel, file, lanes) in KERNELS {
         if *lanes == UNITS {
             for side in [8, 16] {
                 for scalars in [false, true] {
                     let units = Units { side, subgroup: 32, scalars };
-                    for tiles in TILES {
-                        let variant = Variant { precision: Precision::F16, lanes: UNITS, head_width: 40, units: Some((units, *tiles)) };
+                    let cuts: Vec<(u32, Tiles)> = if kernel.starts_with("attention") {
+                        let tiles = |width| attention_tiles(units, width, &roomy).into_iter().map(move |tiles| (width, tiles));
+                        [8, 20, 40, 64, 128].into_iter().flat_map(tiles).collect()
+                    } else {
+                        TILES.iter().map(|tiles| (40, *tiles)).collect()
+                    };
+                    for (head_width, tiles) in cuts {
+                        let variant = Variant { precision: Precision::F16, lanes: UNITS, head_width, units: Some((units, tiles)) };
                         let parsed = parse(&Library::Embedded, file, &variant).map_err(|error| error.to_string())?;
-                        f(kernel, variant, parsed).map_err(|error| format!("{kernel} with {units:?}, {tiles:?}: {error}"))?;
+                        f(kernel, variant, parsed)
+                            .map_err(|error| format!("{kernel} with {units:?}, {tiles:?}, heads of {head_width}: {error}"))?;
                     }
                 }
             }
@@ -247,6 +255,78 @@ const FAULTS: &[Fault] = &[
         wrong: "(sigmoid + silu * sigmoid)",
         test: kernels::fused_products,
         on_units: true,
+    },
+    Fault {
+        name: "units_mask_off_by_one_in_sums",
+        file: "attention_units",
+        right: "exp(scores - larger), seen)",
+        wrong: "exp(scores - larger), vec4(start + 4u * v) + vec4(0u, 1u, 2u, 3u) < vec4(i))",
+        test: kernels::attention,
+        on_units: true,
+    },
+    Fault {
+        name: "units_mask_off_by_one",
+        file: "attention_units",
+        right: "vec4<f16>(select(vec4<f32>(), weights, seen))",
+        wrong: "vec4<f16>(select(vec4<f32>(), weights, vec4(start + 4u * v) + vec4(0u, 1u, 2u, 3u) < vec4(i)))",
+        test: kernels::attention,
+        on_units: true,
+    },
+    Fault {
+        name: "units_mask_off_by_one_in_queries",
+        file: "attention_backward_queries_units",
+        right: "vec4(0u, 1u, 2u, 3u) <= vec4(i);",
+        wrong: "vec4(0u, 1u, 2u, 3u) <= vec4(i + 1u);",
+        test: kernels::attention,
+        on_units: true,
+    },
+    Fault {
+        name: "units_mask_off_by_one_in_keys",
+        file: "attention_backward_keys_units",
+        right: "(vec4(j) <= i)",
+        wrong: "(vec4(j) < i)",
+        test: kernels::attention,
+        on_units: true,
+    },
+    Fault {
+        name: "units_padding_not_zero",
+        file: "lib/attention_units",
+        right: "first + y < p.sequence && 4u * v < HEAD_WIDTH",
+        wrong: "first + y < p.sequence",
+        test: kernels::attention,
+        on_units: true,
+    },
+    Fault {
+        name: "units_padding_of_dout_not_zero",
+        file: "lib/attention_gradients",
+        right: "first + y < p.sequence && 4u * v < HEAD_WIDTH",
+        wrong: "first + y + 1u < p.sequence",
+        test: kernels::attention,
+        on_units: true,
+    },
+    Fault {
+        name: "units_subgroups_in_another_order",
+        file: "lib/attention_units",
+        right: "own = subgroup == turn;",
+        wrong: "own = subgroup == (turn ^ 1u);",
+        test: kernels::attention,
+        on_units: true,
+    },
+    Fault {
+        name: "units_turned_forth",
+        file: "lib/attention_gradients",
+        right: "vec4<f16>(b * cosine - a * sine)",
+        wrong: "vec4<f16>(b * cosine + a * sine)",
+        test: kernels::attention,
+        on_units: true,
+    },
+    Fault {
+        name: "turned_by_the_first_sequence",
+        file: "attention_backward",
+        right: "write_turned(&dk, batch * p.sequence + row,",
+        wrong: "write_turned(&dk, row,",
+        test: kernels::attention,
+        on_units: false,
     },
 ];
 

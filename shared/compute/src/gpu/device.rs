@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::adapters::{self, Adapter};
+use super::kernels::attention_tiles;
 use super::pipeline::{self, KERNELS, Pipeline, UNITS};
 use super::plan::Plan;
 use crate::EngineError;
@@ -231,8 +232,11 @@ impl Device {
                 return self.pipeline(kernel, &variant_of(kernel, precision, head_width)).map(drop);
             }
             let Some(plan) = &plan else { return Ok(()) };
-            let mut tiles = plan.likely(kernel).into_iter();
-            tiles.try_for_each(|tiles| self.pipeline(kernel, &units_variant(kernel, head_width, plan.units, tiles)).map(drop))
+            let tiles = match kernel.strip_prefix("attention") {
+                Some(_) => attention_tiles(plan.units, head_width, &self.limits).into_iter().take(1).collect(),
+                None => plan.likely(kernel),
+            };
+            tiles.into_iter().try_for_each(|tiles| self.pipeline(kernel, &units_variant(kernel, head_width, plan.units, tiles)).map(drop))
         })?;
         let after = self.pipelines.lock().unwrap_or_else(PoisonError::into_inner).len();
         if after > before

@@ -1,4 +1,9 @@
 //! The kernels of the trait, each a dispatch of the shader of its name, or a few.
+mod attention;
+
+pub(super) use attention::Space;
+pub use attention::attention_tiles;
+
 use super::device::{units_variant, variant_of};
 use super::pipeline::Element;
 use super::plan;
@@ -27,6 +32,8 @@ macro_rules! params {
     (@float $other:ident) => { false };
 }
 
+use params;
+
 params! {
     Product { m: u32, n: u32, k: u32 }
     SplitProduct { m: u32, n: u32, k: u32, part: u32, accumulate: u32 }
@@ -36,7 +43,6 @@ params! {
     Norm { rows: u32, width: u32, eps: f32 }
     NormBackward { rows: u32, width: u32 }
     Rope { pairs: u32, heads: u32, width: u32 }
-    Attention { sequence: u32, heads: u32, scale: f32 }
     Loss { rows: u32, vocab: u32, scale: f32 }
     Length { len: u32 }
     Fill { len: u32, value: f32 }
@@ -547,15 +553,25 @@ impl Kernels for Gpu {
     }
 
     fn attention_forward(&mut self, shape: AttentionShape, qkv: View, out: View, lse: View) {
-        let (params, groups, flop) = self.attention(shape);
-        self.run("attention_forward", params, &[qkv, out, lse], groups, 2.0 * flop);
+        self.attention_forward_on_device(shape, qkv, out, lse);
     }
 
     fn attention_backward(&mut self, shape: AttentionShape, qkv: View, out: View, lse: View, dout: View, dqkv: View) {
-        let (params, groups, flop) = self.attention(shape);
-        let operands = [qkv, out, lse, dout, dqkv];
-        self.run("attention_backward_queries", params, &operands, groups, 3.0 * flop);
-        self.run("attention_backward_keys", params, &operands, groups, 4.0 * flop);
+        self.attention_backward_on_device(shape, qkv, out, lse, dout, None, dqkv);
+    }
+
+    fn attention_backward_rope(
+        &mut self,
+        shape: AttentionShape,
+        qkv: View,
+        out: View,
+        lse: View,
+        dout: View,
+        positions: Tokens,
+        table: View,
+        dqkv: View,
+    ) {
+        self.attention_backward_on_device(shape, qkv, out, lse, dout, Some((positions, table)), dqkv);
     }
 
     fn swiglu_forward(&mut self, width: usize, gate_up: View, out: View) {
@@ -647,14 +663,5 @@ impl Gpu {
 
     fn head_width_is(&self, shape: AttentionShape) {
         assert_eq!(shape.width, self.head_width as usize, "the engine was opened for heads of another width");
-    }
-
-    /// Parameters, workgroups, and the multiplications and additions of one product of the causal half.
-    fn attention(&self, shape: AttentionShape) -> (Attention, [u32; 3], f64) {
-        self.head_width_is(shape);
-        let AttentionShape { batch, sequence, heads, width } = shape;
-        let params = Attention { sequence: word(sequence), heads: word(heads), scale: 1.0 / (width as f32).sqrt() };
-        let pairs = sequence as f64 * (sequence as f64 + 1.0) / 2.0;
-        (params, [word(sequence.div_ceil(64)), word(batch * heads), 1], 2.0 * (batch * heads * width) as f64 * pairs)
     }
 }

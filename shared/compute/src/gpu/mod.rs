@@ -15,6 +15,7 @@ use std::sync::Arc;
 
 pub use adapters::{Adapter, Choice};
 pub use device::{Device, Options};
+pub use kernels::attention_tiles;
 pub use plan::{Plan, TILES};
 
 use crate::EngineError;
@@ -56,6 +57,7 @@ pub struct Gpu {
     /// The work space, made when it is first needed, and what is in it.
     parts: Option<View>,
     splits: Vec<kernels::Split>,
+    attention: kernels::Space,
     staging: wgpu::Buffer,
     spares: Spares,
     reports: Vec<Report>,
@@ -119,6 +121,7 @@ impl Gpu {
             tokens: Vec::new(),
             parts: None,
             splits: Vec::new(),
+            attention: kernels::Space::default(),
             submitted: 0,
             collected: 0,
             bytes: 0,

@@ -1,0 +1,151 @@
+// The gradients of keys and values on matrix units; formulas and shapes as in attention_backward.wgsl. dk is turned back if
+// `turned`; delta is what attention_backward_queries_units left.
+//
+// A workgroup owns keys and goes over the queries from them on, everything transposed: scores^T = k q^T, dweights^T = v dout^T,
+// dv += weights^T dout, dk += dscores^T q.
+//
+// Dispatch: (ceil(sequence / OWN), batch * heads) workgroups of LANES. HEAD_WIDTH is a multiple of four, if turned of eight; at most 8 UNIT.
+#import lib/staged
+#import lib/attention_units
+#import lib/attention_gradients
+
+const SCORE_SPACES: u32 = 2u;
+const WEIGHT_SPACES: u32 = 2u;
+
+struct Params {
+    sequence: u32,
+    heads: u32,
+    scale: f32,
+    turned: u32,
+    qkv_at: u32,
+    lse_at: u32,
+    dout_at: u32,
+    positions_at: u32,
+    table_at: u32,
+    delta_at: u32,
+    dqkv_at: u32,
+}
+@group(0) @binding(0) var<uniform> p: Params;
+@group(0) @binding(1) var<storage, read> qkv: array<vec4<f16>>;
+@group(0) @binding(2) var<storage, read> lse: array<f32>;
+@group(0) @binding(3) var<storage, read> dout: array<vec4<f16>>;
+@group(0) @binding(4) var<storage, read> positions: array<u32>;
+@group(0) @binding(5) var<storage, read> table: array<vec4<f32>>;
+@group(0) @binding(6) var<storage, read> delta: array<f32>;
+@group(0) @binding(7) var<storage, read_write> dqkv: array<vec4<f16>>;
+
+// lse and delta of a tile's queries.
+var<workgroup> lse_tile: array<f32, TILE>;
+var<workgroup> delta_tile: array<f32, TILE>;
+
+@compute @workgroup_size(LANES)
+fn attention_backward_keys_units(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    let d = p.heads * HEAD_WIDTH;
+    let query = head_at(group.y, 3u);
+    let key = query + d;
+    let value = key + d;
+    let output = p.dout_at + head_at(group.y, 1u);
+    let first = group.x * OWN;
+    let subgroup = lane / SUBGROUP;
+    let row = lane / ROW_LANES;
+    let part = lane % ROW_LANES;
+    let j = first + row;
+
+    stage_qkv(FIRST_TILE, OWN, first, p.qkv_at + key, lane);
+    workgroupBarrier();
+    let a0 = own_fragment(subgroup, 0u);
+    let a1 = own_fragment(subgroup, 1u);
+    let a2 = own_fragment(subgroup, 2u);
+    let a3 = own_fragment(subgroup, 3u);
+    let a4 = own_fragment(subgroup, 4u);
+    let a5 = own_fragment(subgroup, 5u);
+    let a6 = own_fragment(subgroup, 6u);
+    let a7 = own_fragment(subgroup, 7u);
+    workgroupBarrier();
+    stage_qkv(FIRST_TILE, OWN, first, p.qkv_at + value, lane);
+    workgroupBarrier();
+    let b0 = own_fragment(subgroup, 0u);
+    let b1 = own_fragment(subgroup, 1u);
+    let b2 = own_fragment(subgroup, 2u);
+    let b3 = own_fragment(subgroup, 3u);
+    let b4 = own_fragment(subgroup, 4u);
+    let b5 = own_fragment(subgroup, 5u);
+    let b6 = own_fragment(subgroup, 6u);
+    let b7 = own_fragment(subgroup, 7u);
+    workgroupBarrier();
+
+    var c0 = UnitC();
+    var c1 = UnitC();
+    var c2 = UnitC();
+    var c3 = UnitC();
+    var c4 = UnitC();
+    var c5 = UnitC();
+    var c6 = UnitC();
+    var c7 = UnitC();
+    var e0 = UnitC();
+    var e1 = UnitC();
+    var e2 = UnitC();
+    var e3 = UnitC();
+    var e4 = UnitC();
+    var e5 = UnitC();
+    var e6 = UnitC();
+    var e7 = UnitC();
+    // Queries before the group's first key see none of its keys.
+    for (var start = first; start < p.sequence; start += TILE) {
+        stage_qkv(FIRST_TILE, TILE, start, p.qkv_at + query, lane);
+        stage_dout(SECOND_TILE, TILE, start, output, lane);
+        for (var i = lane; i < TILE; i += LANES) {
+            let at = group.y * p.sequence + min(start + i, p.sequence - 1u);
+            lse_tile[i] = lse[p.lse_at + at];
+            delta_tile[i] = delta[p.delta_at + at];
+        }
+        workgroupBarrier();
+        put_scores(a0, a1, a2, a3, a4, a5, a6, a7, FIRST_TILE, 0u, subgroup);
+        put_scores(b0, b1, b2, b3, b4, b5, b6, b7, SECOND_TILE, SCORES_SPACE, subgroup);
+        workgroupBarrier();
+        for (var v = part; v < TILE / 4u; v += ROW_LANES) {
+            let at = row * SCORES_PITCH + 4u * v;
+            let i = vec4(start + 4u * v) + vec4(0u, 1u, 2u, 3u);
+            let seen = (vec4(j) <= i) & (i < vec4(p.sequence));
+            let q_lse = vec4(lse_tile[4u * v], lse_tile[4u * v + 1u], lse_tile[4u * v + 2u], lse_tile[4u * v + 3u]);
+            let q_delta = vec4(delta_tile[4u * v], delta_tile[4u * v + 1u], delta_tile[4u * v + 2u], delta_tile[4u * v + 3u]);
+            let weights = select(vec4<f32>(), exp(p.scale * space_at(at) - q_lse), seen);
+            let dscores = weights * (space_at(SCORES_SPACE + at) - q_delta) * p.scale;
+            put(WEIGHTS + row * WEIGHTS_PITCH + v, vec4<f16>(weights));
+            put(WEIGHTS + WEIGHTS_SPACE + row * WEIGHTS_PITCH + v, vec4<f16>(dscores));
+        }
+        workgroupBarrier();
+        for (var l = 0u; l < TILE; l += UNIT) {
+            let w = weights_fragment(WEIGHTS, subgroup, l);
+            e0 = coopMultiplyAdd(w, along_rows(SECOND_TILE, l, 0u), e0);
+            if HEAD_FRAGMENTS > 1u { e1 = coopMultiplyAdd(w, along_rows(SECOND_TILE, l, 1u), e1); }
+            if HEAD_FRAGMENTS > 2u { e2 = coopMultiplyAdd(w, along_rows(SECOND_TILE, l, 2u), e2); }
+            if HEAD_FRAGMENTS > 3u { e3 = coopMultiplyAdd(w, along_rows(SECOND_TILE, l, 3u), e3); }
+            if HEAD_FRAGMENTS > 4u { e4 = coopMultiplyAdd(w, along_rows(SECOND_TILE, l, 4u), e4); }
+            if HEAD_FRAGMENTS > 5u { e5 = coopMultiplyAdd(w, along_rows(SECOND_TILE, l, 5u), e5); }
+            if HEAD_FRAGMENTS > 6u { e6 = coopMultiplyAdd(w, along_rows(SECOND_TILE, l, 6u), e6); }
+            if HEAD_FRAGMENTS > 7u { e7 = coopMultiplyAdd(w, along_rows(SECOND_TILE, l, 7u), e7); }
+            let dw = weights_fragment(WEIGHTS + WEIGHTS_SPACE, subgroup, l);
+            c0 = coopMultiplyAdd(dw, along_rows(FIRST_TILE, l, 0u), c0);
+            if HEAD_FRAGMENTS > 1u { c1 = coopMultiplyAdd(dw, along_rows(FIRST_TILE, l, 1u), c1); }
+            if HEAD_FRAGMENTS > 2u { c2 = coopMultiplyAdd(dw, along_rows(FIRST_TILE, l, 2u), c2); }
+            if HEAD_FRAGMENTS > 3u { c3 = coopMultiplyAdd(dw, along_rows(FIRST_TILE, l, 3u), c3); }
+            if HEAD_FRAGMENTS > 4u { c4 = coopMultiplyAdd(dw, along_rows(FIRST_TILE, l, 4u), c4); }
+            if HEAD_FRAGMENTS > 5u { c5 = coopMultiplyAdd(dw, along_rows(FIRST_TILE, l, 5u), c5); }
+            if HEAD_FRAGMENTS > 6u { c6 = coopMultiplyAdd(dw, along_rows(FIRST_TILE, l, 6u), c6); }
+            if HEAD_FRAGMENTS > 7u { c7 = coopMultiplyAdd(dw, along_rows(FIRST_TILE, l, 7u), c7); }
+        }
+        workgroupBarrier();
+    }
+
+    for (var turn = 0u; turn < SUBGROUPS_M; turn++) {
+        put_sums(c0, c1, c2, c3, c4, c5, c6, c7, subgroup, turn);
+        workgroupBarrier();
+        write_turned_sums(first + turn * UNIT, p.dqkv_at + key, group.y, lane);
+        workgroupBarrier();
+        put_sums(e0, e1, e2, e3, e4, e5, e6, e7, subgroup, turn);
+        workgroupBarrier();
+        write_sums(first + turn * UNIT, p.dqkv_at + value, lane);
+        workgroupBarrier();
+    }
+}

@@ -1,0 +1,132 @@
+// The gradient of queries on matrix units; formulas and shapes as in attention_backward.wgsl. dq is turned back if `turned`. Leaves
+// delta [batch, heads, sequence] for attention_backward_keys_units.
+//
+// A workgroup owns queries and goes over the keys up to them: scores = q k^T, dweights = dout v^T, dq += dscores k.
+//
+// Dispatch: (ceil(sequence / OWN), batch * heads) workgroups of LANES. HEAD_WIDTH is a multiple of four, if turned of eight; at most 8 UNIT.
+#import lib/staged
+#import lib/attention_units
+#import lib/attention_gradients
+
+const SCORE_SPACES: u32 = 2u;
+const WEIGHT_SPACES: u32 = 1u;
+
+struct Params {
+    sequence: u32,
+    heads: u32,
+    scale: f32,
+    turned: u32,
+    qkv_at: u32,
+    out_at: u32,
+    lse_at: u32,
+    dout_at: u32,
+    positions_at: u32,
+    table_at: u32,
+    delta_at: u32,
+    dqkv_at: u32,
+}
+@group(0) @binding(0) var<uniform> p: Params;
+@group(0) @binding(1) var<storage, read> qkv: array<vec4<f16>>;
+@group(0) @binding(2) var<storage, read> out: array<vec4<f16>>;
+@group(0) @binding(3) var<storage, read> lse: array<f32>;
+@group(0) @binding(4) var<storage, read> dout: array<vec4<f16>>;
+@group(0) @binding(5) var<storage, read> positions: array<u32>;
+@group(0) @binding(6) var<storage, read> table: array<vec4<f32>>;
+@group(0) @binding(7) var<storage, read_write> delta: array<f32>;
+@group(0) @binding(8) var<storage, read_write> dqkv: array<vec4<f16>>;
+
+@compute @workgroup_size(LANES)
+fn attention_backward_queries_units(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    let d = p.heads * HEAD_WIDTH;
+    let query = head_at(group.y, 3u);
+    let key = p.qkv_at + query + d;
+    let value = key + d;
+    let output = head_at(group.y, 1u);
+    // The last queries see most keys: they begin first.
+    let first = ((p.sequence + OWN - 1u) / OWN - 1u - group.x) * OWN;
+    let end = min(first + OWN, p.sequence);
+    let subgroup = lane / SUBGROUP;
+    let row = lane / ROW_LANES;
+    let part = lane % ROW_LANES;
+    let i = first + row;
+
+    stage_qkv(FIRST_TILE, OWN, first, p.qkv_at + query, lane);
+    workgroupBarrier();
+    let a0 = own_fragment(subgroup, 0u);
+    let a1 = own_fragment(subgroup, 1u);
+    let a2 = own_fragment(subgroup, 2u);
+    let a3 = own_fragment(subgroup, 3u);
+    let a4 = own_fragment(subgroup, 4u);
+    let a5 = own_fragment(subgroup, 5u);
+    let a6 = own_fragment(subgroup, 6u);
+    let a7 = own_fragment(subgroup, 7u);
+    workgroupBarrier();
+    stage_dout(FIRST_TILE, OWN, first, p.dout_at + output, lane);
+    workgroupBarrier();
+    let b0 = own_fragment(subgroup, 0u);
+    let b1 = own_fragment(subgroup, 1u);
+    let b2 = own_fragment(subgroup, 2u);
+    let b3 = own_fragment(subgroup, 3u);
+    let b4 = own_fragment(subgroup, 4u);
+    let b5 = own_fragment(subgroup, 5u);
+    let b6 = own_fragment(subgroup, 6u);
+    let b7 = own_fragment(subgroup, 7u);
+    workgroupBarrier();
+
+    var row_lse = 0.0;
+    var row_delta = 0.0;
+    if i < p.sequence {
+        row_lse = lse[p.lse_at + group.y * p.sequence + i];
+        for (var v = 0u; v < HEAD_WIDTH / 4u; v++) {
+            let at = (output + i * d) / 4u + v;
+            row_delta += dot(vec4<f32>(out[p.out_at / 4u + at]), vec4<f32>(dout[p.dout_at / 4u + at]));
+        }
+        if part == 0u {
+            delta[p.delta_at + group.y * p.sequence + i] = row_delta;
+        }
+    }
+
+    var c0 = UnitC();
+    var c1 = UnitC();
+    var c2 = UnitC();
+    var c3 = UnitC();
+    var c4 = UnitC();
+    var c5 = UnitC();
+    var c6 = UnitC();
+    var c7 = UnitC();
+    for (var start = 0u; start < end; start += TILE) {
+        stage_qkv(FIRST_TILE, TILE, start, key, lane);
+        stage_qkv(SECOND_TILE, TILE, start, value, lane);
+        workgroupBarrier();
+        put_scores(a0, a1, a2, a3, a4, a5, a6, a7, FIRST_TILE, 0u, subgroup);
+        put_scores(b0, b1, b2, b3, b4, b5, b6, b7, SECOND_TILE, SCORES_SPACE, subgroup);
+        workgroupBarrier();
+        for (var v = part; v < TILE / 4u; v += ROW_LANES) {
+            let at = row * SCORES_PITCH + 4u * v;
+            let seen = vec4(start + 4u * v) + vec4(0u, 1u, 2u, 3u) <= vec4(i);
+            let weights = exp(p.scale * space_at(at) - row_lse);
+            let dscores = weights * (space_at(SCORES_SPACE + at) - row_delta) * p.scale;
+            put(WEIGHTS + row * WEIGHTS_PITCH + v, vec4<f16>(select(vec4<f32>(), dscores, seen)));
+        }
+        workgroupBarrier();
+        for (var l = 0u; l < TILE; l += UNIT) {
+            let w = weights_fragment(WEIGHTS, subgroup, l);
+            c0 = coopMultiplyAdd(w, along_rows(FIRST_TILE, l, 0u), c0);
+            if HEAD_FRAGMENTS > 1u { c1 = coopMultiplyAdd(w, along_rows(FIRST_TILE, l, 1u), c1); }
+            if HEAD_FRAGMENTS > 2u { c2 = coopMultiplyAdd(w, along_rows(FIRST_TILE, l, 2u), c2); }
+            if HEAD_FRAGMENTS > 3u { c3 = coopMultiplyAdd(w, along_rows(FIRST_TILE, l, 3u), c3); }
+            if HEAD_FRAGMENTS > 4u { c4 = coopMultiplyAdd(w, along_rows(FIRST_TILE, l, 4u), c4); }
+            if HEAD_FRAGMENTS > 5u { c5 = coopMultiplyAdd(w, along_rows(FIRST_TILE, l, 5u), c5); }
+            if HEAD_FRAGMENTS > 6u { c6 = coopMultiplyAdd(w, along_rows(FIRST_TILE, l, 6u), c6); }
+            if HEAD_FRAGMENTS > 7u { c7 = coopMultiplyAdd(w, along_rows(FIRST_TILE, l, 7u), c7); }
+        }
+        workgroupBarrier();
+    }
+
+    for (var turn = 0u; turn < SUBGROUPS_M; turn++) {
+        put_sums(c0, c1, c2, c3, c4, c5, c6, c7, subgroup, turn);
+        workgroupBarrier();
+        write_turned_sums(first + turn * UNIT, p.dqkv_at + query, group.y, lane);
+        workgroupBarrier();
+    }
+}

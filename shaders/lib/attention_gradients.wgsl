@@ -1,0 +1,55 @@
+// What both kernels of attention's backward on matrix units share beyond lib/attention_units: the gradient of the output as a
+// tile, and gradients written from the space, turned back by their positions as in rope.wgsl if p.turned.
+//
+// From the importing file: p, dout, table and dqkv as vectors of four, positions.
+
+// Brings rows of dout, the head's elements of the sequence's first row beginning at `at`; zeros beyond width and sequence.
+fn stage_dout(to: u32, rows: u32, first: u32, at: u32, lane: u32) {
+    for (var i = lane; i < rows * VECTORS; i += LANES) {
+        let y = i / VECTORS;
+        let v = i % VECTORS;
+        var values = vec4<f16>();
+        if first + y < p.sequence && 4u * v < HEAD_WIDTH {
+            values = dout[(at + (first + y) * p.heads * HEAD_WIDTH) / 4u + v];
+        }
+        put(to + y * PITCH + v, values);
+    }
+}
+
+// Rows of the space to rows of dqkv from `first` of the workgroup's sequence on, whose elements of the sequence's first row begin at `at`.
+fn write_sums(first: u32, at: u32, lane: u32) {
+    for (var i = lane; i < UNIT * HEAD_WIDTH / 4u; i += LANES) {
+        let row = i / (HEAD_WIDTH / 4u);
+        let v = i % (HEAD_WIDTH / 4u);
+        if first + row < p.sequence {
+            dqkv[(at + (first + row) * 3u * p.heads * HEAD_WIDTH) / 4u + v] = vec4<f16>(space_at(row * SUMS_PITCH + 4u * v));
+        }
+    }
+}
+
+// Of half a head, where heads are multiples of eight; else nothing is turned.
+const HALF_VECTORS: u32 = max(HEAD_WIDTH / 8u, 1u);
+
+// The same of queries or keys: four elements of the first half of the head and their partners in the second turn together.
+fn write_turned_sums(first: u32, at: u32, y: u32, lane: u32) {
+    if p.turned == 0u {
+        write_sums(first, at, lane);
+        return;
+    }
+    let half = 4u * HALF_VECTORS;
+    for (var i = lane; i < UNIT * HALF_VECTORS; i += LANES) {
+        let row = i / HALF_VECTORS;
+        let j = 4u * (i % HALF_VECTORS);
+        if first + row < p.sequence {
+            let position = positions[p.positions_at + y / p.heads * p.sequence + first + row];
+            let angle = p.table_at + position * HEAD_WIDTH + j;
+            let cosine = table[angle / 4u];
+            let sine = table[(angle + half) / 4u];
+            let a = space_at(row * SUMS_PITCH + j);
+            let b = space_at(row * SUMS_PITCH + j + half);
+            let to = at + (first + row) * 3u * p.heads * HEAD_WIDTH + j;
+            dqkv[to / 4u] = vec4<f16>(a * cosine + b * sine);
+            dqkv[(to + half) / 4u] = vec4<f16>(b * cosine - a * sine);
+        }
+    }
+}
