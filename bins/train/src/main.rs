@@ -146,7 +146,7 @@ fn run() -> anyhow::Result<()> {
     manifest.facts.extend(facts.map(|(name, value)| (name.to_owned(), Value::from(value))));
     work.publish(&manifest)?;
     if profile {
-        print(&profile_table(&ended.profile, ended.profiled_steps))?;
+        print(&profile_table(&ended.profile, ended.profiled_steps, run.peaks()?))?;
     }
     if let Some(why) = &ended.early {
         stage.log.say(format!("ended before train.steps: {why}"));

@@ -12,13 +12,14 @@ use serde_json::{Value, json};
 use stage::{AtomicFile, Failure, Log, Result, Stage, Unit, interrupt};
 
 use crate::engine::{Engine, Wanted, failed};
-use crate::tuning::Tuned;
 use crate::keeper::{Keeper, Kept, Teller};
+use crate::peak::Peaks;
 use crate::report::About;
 use crate::samples::Samples;
 use crate::score::{Score, score};
 use crate::steps::{Steps, Stop};
 use crate::tensorboard::EventFile;
+use crate::tuning::Tuned;
 use crate::{Checkpoints, Line, Manner, RunLog};
 
 /// A run: inputs, settings, and the folder it keeps.
@@ -66,6 +67,16 @@ pub struct Ended {
     pub profile: Vec<KernelTime>,
     /// Steps that the profile covers.
     pub profiled_steps: u64,
+}
+
+impl Run {
+    /// What the profile's kernels are measured against.
+    ///
+    /// # Errors
+    /// Exit code 4 when the device does not do it.
+    pub fn peaks(&self) -> Result<Peaks> {
+        Peaks::measure(&self.engine)
+    }
 }
 
 /// Where a run goes on.

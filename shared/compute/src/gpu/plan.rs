@@ -65,7 +65,9 @@ impl Plan {
         let lanes = tiles.lanes(self.units);
         // Every lane brings the same number of vectors of a slice.
         let even = tiles.tile(self.units).iter().all(|side| (side * tiles.depth / 4).is_multiple_of(lanes));
-        even && lanes <= self.most_lanes && tiles.workgroup_bytes(self.units) <= self.most_bytes && tiles.depth.is_multiple_of(self.units.side)
+        even && lanes <= self.most_lanes
+            && tiles.workgroup_bytes(self.units) <= self.most_bytes
+            && tiles.depth.is_multiple_of(self.units.side)
     }
 
     /// These tiles for every product.
