@@ -15,7 +15,7 @@ const KC: usize = 384;
 const KC_TRANSPOSED: usize = 256;
 /// Rows of a and columns of b per task: 384 x 384 values of b take half the second cache, and few rows make the tasks many
 /// enough to share out evenly.
-const MC: usize = 48;
+const MC: usize = 24;
 const NC: usize = 384;
 
 /// A matrix in place: element (i, j) is `data[i * rows + j * columns]`.

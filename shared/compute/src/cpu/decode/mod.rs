@@ -7,7 +7,7 @@ mod kernels;
 mod lanes;
 mod large;
 mod q8;
-pub(super) mod team;
+mod team;
 
 use std::ops::Range;
 
