@@ -15,7 +15,7 @@ MODEL    := train eval-ppl sample
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: all build build-data build-model data fetch tokenizer tokenize pack train eval sample test test-long crash-test fuzz test-mesa bench lint clean help
+.PHONY: all build build-data build-model data fetch tokenizer tokenize pack train eval sample test test-long crash-test fuzz test-mesa bench bench-gpu lint clean help
 
 all: data train eval sample ## From stories to a model that tells them
 	@echo
@@ -81,6 +81,13 @@ fuzz: ## Every reader against made-up files, 15 minutes each (cargo-fuzz and a n
 bench: ## What this machine reaches, as one table
 	$(CARGO) build --release --workspace --bins
 	$(BIN)/bench
+
+# Real stories: make data bench-gpu PIPELINE=pipelines/tinystories-10m.toml [MINUTES=40]
+MINUTES ?= 8
+bench-gpu: ## What training reaches on this GPU, beside PyTorch where python3 has it (8 minutes)
+	$(CARGO) build --release --workspace --bins
+	$(BIN)/bench-gpu --minutes $(MINUTES) --json $(OUT_DIR)/bench-gpu.json \
+	  $(if $(filter-out pipelines/quickstart.toml,$(PIPELINE)),--data $(OUT_DIR))
 
 lint: ## Format and lints, warnings as errors
 	$(CARGO) fmt --all --check
