@@ -1,4 +1,5 @@
 //! The whole step on the GPU: golden values of PyTorch, a run beside the CPU engine's, overflow, repetition, decoding.
+use compute::gpu::Device;
 use compute::{AdamW, Cpu, Decoder, Gpu, Kernels, Metrics, Model, Precision, Row, Trainer, state};
 use model::{Config, TensorTable, initial_weights};
 use tests::golden::{Folder, Golden};
@@ -16,7 +17,7 @@ pub const CASES: &[Case] = &[
     Case { name: "passes", run: passes },
     Case { name: "decoding", run: decoding },
     Case { name: "budget", run: budget },
-    Case { name: "default_budget", run: default_budget },
+    Case { name: "plan", run: plan },
 ];
 
 fn gpu(bench: &Bench, config: &Config) -> Box<dyn Kernels> {
@@ -272,6 +273,12 @@ fn decoding(bench: &Bench) {
     }
 }
 
+/// Per layer 7 forward and 13 backward on matrix units, without them what follows products as well (and in two bytes no more than
+/// that); 4 for each chunk of the loss; and what stands around the layers.
+fn dispatches_of_a_step(on_units: bool, layers: u64, chunks: u64) -> u64 {
+    if on_units { 20 * layers + 4 * chunks + 15 } else { 25 * layers + 4 * chunks + 15 }
+}
+
 /// One submit a step, dispatches within their budget, no buffer after the first step, and reports that need no wait.
 fn budget(bench: &Bench) {
     let config = small();
@@ -289,26 +296,39 @@ fn budget(bench: &Bench) {
     assert_eq!(after.buffers, before.buffers, "buffers are allocated before the second step");
     assert_eq!(after.bind_groups, before.bind_groups, "bind groups are made in the first step");
     assert_eq!(after.submits - before.submits, 5, "one submit a step");
-    // Per layer 7 forward and 13 backward where products go on matrix units, else what follows them as well; and what stands
-    // around the layers.
-    let on_units = bench.precision == Precision::F16 && bench.device.adapter.units().is_some();
-    let most = 5 * (if on_units { 20 } else { 24 } * config.n_layer as u64 + 19);
     let dispatches = after.dispatches - before.dispatches;
-    assert!(dispatches <= most, "{dispatches} dispatches in 5 steps, at most {most}");
+    let on_units = bench.precision == Precision::F16 && bench.device.adapter.units().is_some();
+    assert_eq!(dispatches, 5 * dispatches_of_a_step(on_units, config.n_layer as u64, 1));
+    assert!(dispatches_of_a_step(true, 6, 4) <= 160, "the default run: 6 layers, and its loss in 4 chunks");
 }
 
-/// The dispatches of a step of the default run: its layers, rows and vocabulary, with narrow layers, since widths change no number.
-fn default_budget(bench: &Bench) {
-    if bench.precision != Precision::F16 || bench.device.adapter.units().is_none() {
-        return; // the plain kernels are the fallback: `budget` counts theirs
-    }
-    let config = Config { vocab_size: 8000, n_layer: 6, d_model: 16, d_mlp: 24, context: 64, ..small() };
+/// What a checkpoint tells of its kernels is taken up again, and gives the bits that it gave.
+fn plan(bench: &Bench) {
+    let config = small();
+    let stories = Windows::new(config.vocab_size);
     let weights = initial_weights(&TensorTable::new(&config), 1);
-    let mut trainer = Trainer::new(gpu(bench, &config), config, &weights, 256, config.context).unwrap();
-    let windows = tokens(256 * 65, config.vocab_size, 1);
-    step(&mut trainer, &windows, 1e-3);
-    let before = trainer.model.kernels.counts();
-    step(&mut trainer, &windows, 1e-3);
-    let dispatches = trainer.model.kernels.counts().dispatches - before.dispatches;
-    assert!((100..=160).contains(&dispatches), "{dispatches} dispatches a step");
+    let own = Device::open(bench.device.adapter.clone(), bench.device.options.clone()).unwrap();
+    let run = || {
+        let kernels = Gpu::open(&own, bench.precision, config.head_width()).unwrap();
+        let mut trainer = Trainer::new(kernels, config, &weights, 2, config.context).unwrap();
+        let losses: Vec<u32> = (0..2).map(|i| step(&mut trainer, &stories.batch(i, 2, config.context), 1e-3).loss.to_bits()).collect();
+        let weights: Vec<u32> = trainer.model.weights().unwrap().iter().map(|value| value.to_bits()).collect();
+        (trainer.model.kernels.plan(), losses, weights)
+    };
+    let shipped = run();
+    assert!(own.take_plan(&shipped.0), "{}", shipped.0);
+    assert!(!own.take_plan("shaders 0123456789abcdef; tiles of 64 on plain lanes"), "other shaders have other bits");
+    if let Some(mut tuned) = own.plan(bench.precision) {
+        let shape = [2 * config.context, config.vocab_size, config.d_model];
+        let usual = tuned.tiles("matmul_nt_units", shape);
+        let another = tuned.candidates().into_iter().find(|tiles| *tiles != usual).unwrap();
+        tuned.tuned.insert(("matmul_nt_units".into(), shape), another);
+        own.set_plan(Some(tuned));
+        let other = run();
+        assert_ne!(other.0, shipped.0);
+        assert!(own.take_plan(&shipped.0));
+        assert!(run() == shipped, "the plan that was told gives the same bits");
+        assert!(own.take_plan(&other.0) && run() == other);
+        assert!(!own.take_plan(&other.0.replace("of 8 lanes", "of 7 lanes")), "other units");
+    }
 }

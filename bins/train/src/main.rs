@@ -38,6 +38,9 @@ struct Args {
     /// Print where the GPU's time went, kernel by kernel; slows the run down
     #[arg(long)]
     profile: bool,
+    /// First time the tiles of matrix units for a minute or two, and keep the best for this GPU
+    #[arg(long)]
+    tune: bool,
     /// Start over; the run that is there is kept as run.N (as --force does)
     #[arg(long)]
     fresh: bool,
@@ -112,14 +115,14 @@ fn main() -> ExitCode {
 }
 
 fn run() -> anyhow::Result<()> {
-    let Args { common, flags, list_devices: list, profile, fresh, shaders } = Args::parse();
+    let Args { common, flags, list_devices: list, profile, tune, fresh, shaders } = Args::parse();
     if list {
         print(&list_devices())?;
         return Ok(());
     }
     let stage = common.open("train", "train", &flags)?;
     stage.use_threads()?;
-    let run = Run::open(&stage, &Manual { shaders, profile })?;
+    let run = Run::open(&stage, &Manual { shaders, profile, tune })?;
     let inputs = ["train.bin", "val.bin", "tokenizer.json"].map(|name| (name.to_owned(), stage.path(name)));
     let work = Work { stage: "train", manifest: run.folder().join("manifest.json"), inputs: inputs.into(), config: run.settings() };
     let anew = stage.force || fresh;
@@ -143,7 +146,7 @@ fn run() -> anyhow::Result<()> {
     manifest.facts.extend(facts.map(|(name, value)| (name.to_owned(), Value::from(value))));
     work.publish(&manifest)?;
     if profile {
-        print(&profile_table(&ended.profile, ended.profiled_steps))?;
+        print(&profile_table(&ended.profile, ended.profiled_steps, run.peaks()?))?;
     }
     if let Some(why) = &ended.early {
         stage.log.say(format!("ended before train.steps: {why}"));

@@ -163,6 +163,9 @@ pub struct Counts {
 #[derive(Clone, Debug, PartialEq, serde::Serialize)]
 pub struct KernelTime {
     pub kernel: String,
+    /// m, n and k of a product.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shape: Option<[usize; 3]>,
     pub calls: u64,
     pub seconds: f64,
     /// Multiplications and additions of the products in it.

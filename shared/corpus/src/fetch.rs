@@ -105,7 +105,8 @@ impl Fetcher<'_> {
                 let (path, partial) = (self.raw.path(&part.output), self.raw.path(&format!("{}.partial", part.output)));
                 create_dir(partial.parent().unwrap_or(Path::new("")))?;
                 let record = download(network()?, file.as_ref(), &partial, meter)?;
-                let count = self.verify(&partial, Path::new(file.address()), None).inspect_err(|error| drop_if_bad(&partial, error))?;
+                let stories = ParquetStories::open_mapped(&partial, Path::new(file.address()), self.column);
+                let count = stories.and_then(|stories| self.verify(&stories, None)).inspect_err(|error| drop_if_bad(&partial, error))?;
                 self.raw.unpublish()?;
                 publish_file(&partial, &path)?;
                 forget_note(&partial)?;
@@ -126,7 +127,8 @@ impl Fetcher<'_> {
                 let bad = Cancel::default();
                 let (count, copied) = std::thread::scope(|scope| {
                     let copy = scope.spawn(|| self.copy(file, &part.output, &bad));
-                    let count = self.verify(&file.path, &file.path, Some(meter)).inspect_err(|_| bad.cancel());
+                    let stories = ParquetStories::open(&file.path, self.column);
+                    let count = stories.and_then(|stories| self.verify(&stories, Some(meter))).inspect_err(|_| bad.cancel());
                     (count, copy.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
                 });
                 let (count, copied) = (count?, copied?);
@@ -152,8 +154,7 @@ impl Fetcher<'_> {
     }
 
     /// Reads every story of a parquet file that is kept as it is: what cannot be read is found here, not two stages later.
-    fn verify(&self, path: &Path, name: &Path, meter: Option<&Meter>) -> Result<Count> {
-        let stories = ParquetStories::open_named(path, name, self.column)?;
+    fn verify(&self, stories: &ParquetStories, meter: Option<&Meter>) -> Result<Count> {
         let read = |row_group: usize| {
             self.cancel.check()?;
             let mut count = Count { stories: stories.stories_in(row_group), bytes: 0 };

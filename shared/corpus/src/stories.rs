@@ -7,6 +7,7 @@ use std::sync::Arc;
 use arrow::array::{Array, StringViewArray};
 use arrow::datatypes::{DataType, Field, Schema};
 use bytes::Bytes;
+use memmap2::Mmap;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
 use parquet::errors::ParquetError;
@@ -135,6 +136,8 @@ pub trait RangeRead: Send + Sync {
 
 enum Place {
     Local(PathBuf),
+    /// A local file of our own, mapped: its pages are decoded where they lie.
+    Mapped(Bytes),
     Remote(Arc<dyn RangeRead>),
 }
 
@@ -169,6 +172,17 @@ impl ParquetStories {
         check_ends(name, length, &ends)?;
         let metadata = ParquetMetaDataReader::new().parse_and_finish(&file).map_err(|error| damaged(name, "footer", error))?;
         Self::new(name, Place::Local(path.to_owned()), length, metadata, column)
+    }
+
+    /// Like [`open_named`](Self::open_named), for a file that this process wrote and that nobody else shortens: its bytes
+    /// are not copied once more.
+    pub fn open_mapped(path: &Path, name: &Path, column: &str) -> Result<Self> {
+        let mut stories = Self::open_named(path, name, column)?;
+        let file = File::open(path).map_err(Failure::reading(path))?;
+        // SAFETY: the file is this process's own, in a folder of its own, and changed by nobody while it is read.
+        let mapped = unsafe { Mmap::map(&file) }.map_err(Failure::reading(path))?;
+        stories.place = Place::Mapped(Bytes::from_owner(mapped));
+        Ok(stories)
     }
 
     /// Reads the footer over the network; `name` is the name that messages give the file.
@@ -266,6 +280,7 @@ impl ParquetStories {
     pub fn batches(&self, row_group: usize) -> Result<TextBatches<'_>> {
         match &self.place {
             Place::Local(path) => self.batches_from(File::open(path).map_err(Failure::reading(&self.name))?, row_group),
+            Place::Mapped(bytes) => self.batches_from(bytes.clone(), row_group),
             Place::Remote(remote) => {
                 let (start, bytes) = self.metadata.metadata().row_group(row_group).column(self.column).byte_range();
                 let window = Window { length: remote.length(), start, bytes: remote.read_range(start, bytes)? };

@@ -122,7 +122,15 @@ impl Engine {
         };
         let mut last = None;
         for (precision, why) in tries {
-            match Gpu::open(&device, precision, head_width) {
+            let mut opened = Gpu::open(&device, precision, head_width);
+            if let Err(error @ EngineError::Probe(_)) = &opened
+                && device.plan(precision).is_some()
+            {
+                log.warn(format!("{error}\n  instead: products without matrix units"));
+                device.set_plan(None);
+                opened = Gpu::open(&device, precision, head_width);
+            }
+            match opened {
                 Ok(_) => {
                     log.say(format!("device {}: {name}, {precision}: {why}", wanted.device));
                     return Ok(Engine::Gpu { device, precision, head_width });
@@ -157,6 +165,14 @@ impl Engine {
         match self {
             Engine::Cpu(_) => Precision::F32,
             Engine::Gpu { precision, .. } => *precision,
+        }
+    }
+
+    /// Computes with the kernels that a checkpoint tells of, if they can be had.
+    pub(crate) fn take_plan(&self, told: &str) -> bool {
+        match self {
+            Engine::Cpu(_) => false,
+            Engine::Gpu { device, .. } => device.take_plan(told),
         }
     }
 

@@ -1,4 +1,4 @@
-//! What the engine could do at best: the rate of a large product, measured on the spot.
+//! What the engine could do at best: the rates of a large product and of a large copy, measured on the spot.
 use std::time::Instant;
 
 use stage::Result;
@@ -36,5 +36,49 @@ pub fn measure(engine: &Engine) -> Result<f64> {
         let products = (SECONDS / once).ceil().clamp(1.0, 64.0) as usize;
         let seconds = timed(products)?;
         return Ok((products * 2 * n * n * n) as f64 / seconds);
+    }
+}
+
+/// What a kernel is measured against.
+#[derive(Clone, Copy, Debug)]
+pub struct Peaks {
+    /// Multiplications and additions per second of a large product.
+    pub flop: f64,
+    /// Bytes per second, read and written, of a large copy.
+    pub bytes: f64,
+}
+
+impl Peaks {
+    pub(crate) fn measure(engine: &Engine) -> Result<Self> {
+        Ok(Peaks { flop: measure(engine)?, bytes: copy(engine)? })
+    }
+}
+
+/// Bytes per second of `out = x + branch`, the pass over memory that the step itself makes.
+fn copy(engine: &Engine) -> Result<f64> {
+    let mut kernels = engine.kernels()?;
+    let mut len = 1 << 20;
+    loop {
+        let (x, out, branch) = (kernels.allocate("copy", len), kernels.allocate("copy", len), kernels.allocate_stored("copy", len));
+        if kernels.allocated().is_err() {
+            return Err(stage::Failure::try_again("no memory for measuring the peak"));
+        }
+        let mut timed = |passes: usize| -> Result<f64> {
+            let started = Instant::now();
+            (0..passes).for_each(|_| kernels.residual_forward(x, branch, out));
+            kernels.download(out.slice(0, 1)).map_err(failed)?;
+            Ok(started.elapsed().as_secs_f64())
+        };
+        timed(1)?;
+        let once = timed(1)?;
+        // Far beyond every cache.
+        if once * 8.0 < SECONDS && len < 1 << 24 {
+            len *= 4;
+            kernels = engine.kernels()?;
+            continue;
+        }
+        let passes = (SECONDS / once).ceil().clamp(1.0, 256.0) as usize;
+        let seconds = timed(passes)?;
+        return Ok((passes * len * (8 + engine.precision().bytes())) as f64 / seconds);
     }
 }

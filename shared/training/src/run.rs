@@ -13,11 +13,13 @@ use stage::{AtomicFile, Failure, Log, Result, Stage, Unit, interrupt};
 
 use crate::engine::{Engine, Wanted, failed};
 use crate::keeper::{Keeper, Kept, Teller};
+use crate::peak::Peaks;
 use crate::report::About;
 use crate::samples::Samples;
 use crate::score::{Score, score};
 use crate::steps::{Steps, Stop};
 use crate::tensorboard::EventFile;
+use crate::tuning::Tuned;
 use crate::{Checkpoints, Line, Manner, RunLog};
 
 /// A run: inputs, settings, and the folder it keeps.
@@ -31,6 +33,7 @@ pub struct Run {
     pub(crate) validation: Arc<Bin>,
     settings: Value,
     pub(crate) engine: Engine,
+    tune: bool,
 }
 
 /// What the command line asks of a run beside its settings.
@@ -40,6 +43,8 @@ pub struct Manual {
     pub shaders: Option<PathBuf>,
     /// Keep the time of every kernel.
     pub profile: bool,
+    /// Look for the best tiles first.
+    pub tune: bool,
 }
 
 /// What a finished run has to show.
@@ -62,6 +67,16 @@ pub struct Ended {
     pub profile: Vec<KernelTime>,
     /// Steps that the profile covers.
     pub profiled_steps: u64,
+}
+
+impl Run {
+    /// What the profile's kernels are measured against.
+    ///
+    /// # Errors
+    /// Exit code 4 when the device does not do it.
+    pub fn peaks(&self) -> Result<Peaks> {
+        Peaks::measure(&self.engine)
+    }
 }
 
 /// Where a run goes on.
@@ -129,6 +144,7 @@ impl Run {
             train: Arc::new(train),
             validation: Arc::new(validation),
             settings,
+            tune: manual.tune,
         })
     }
 
@@ -169,6 +185,11 @@ impl Run {
         let checkpoints = Checkpoints::new(&self.folder, t.keep_last);
         let sampler = Sampler::new(&self.train, t.seed, t.batch as usize, self.config.context)?;
         let before = initial_weights(&TensorTable::new(&self.config), t.seed);
+        if self.tune {
+            let mut windows = Vec::new();
+            sampler.batch(0, 0, &mut windows);
+            self.engine.tune(&Tuned { config: self.config, weights: &before, batch: t.batch as usize, windows }, &self.log)?;
+        }
         let mut trainer = self.trainer(&before)?;
         let _lock = self.lock()?;
         self.set_aside_if_other(anew)?;
@@ -400,9 +421,13 @@ impl Run {
                 "the checkpoint comes from {}, in {}; on {device}, in {precision}, the run goes on with other rounding",
                 state.device, state.precision
             ));
+        } else if state.plan != plan && self.engine.take_plan(&state.plan) {
+            // Other tiles give other bits: the run keeps those it began with.
+            *trainer = self.trainer(&checkpoint.weights)?;
+            self.log.say(format!("kernels: those of the checkpoint ({})", state.plan));
         } else if state.plan != plan {
             self.log.warn(format!(
-                "the checkpoint was made with other kernels ({}), which are not there any more: with {plan} the run goes on with other rounding",
+                "the checkpoint was made with other kernels ({}), which cannot be had: with {plan} the run goes on with other rounding",
                 state.plan
             ));
         }

@@ -487,7 +487,7 @@ impl<'a> Steps<'a> {
     /// Takes what the engine kept of its kernels' time since the last call; only steps `count`.
     fn take_profile(&mut self, count: bool) -> Result<()> {
         for row in self.trainer.model.kernels.profile().map_err(failed)? {
-            match self.profile.iter_mut().find(|sum| sum.kernel == row.kernel) {
+            match self.profile.iter_mut().find(|sum| sum.kernel == row.kernel && sum.shape == row.shape) {
                 _ if !count => {}
                 Some(sum) => {
                     sum.calls += row.calls;

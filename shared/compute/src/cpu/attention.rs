@@ -6,10 +6,11 @@
 use std::cell::RefCell;
 
 use multiversion::multiversion;
-use rayon::prelude::*;
 
+use super::elementwise::{angles, rotate};
 use super::math::{CHUNK, dot, exp, map_sum, max_of};
 use super::matmul::{Packed, Strided, multiply, room};
+use super::parallel::{each, each_part};
 use crate::AttentionShape;
 
 /// Queries per strip, and per group within it: a multiple of each microkernel's rows.
@@ -42,7 +43,7 @@ pub fn forward(shape: AttentionShape, qkv: &[f32], out: &mut [f32], lse: &mut [f
     let d = heads * width;
     let out = HeadColumns::new(out, shape, d);
     let scale = 1.0 / (width as f32).sqrt();
-    lse.par_chunks_mut(sequence).enumerate().for_each(|(task, lse)| {
+    each_part([(lse, sequence)], |task, [lse]| {
         WORKSPACE.with_borrow_mut(|work| {
             let (b, h) = (task / heads, task % heads);
             let [queries, keys, values] = head(shape, qkv, b, h);
@@ -70,13 +71,23 @@ pub fn forward(shape: AttentionShape, qkv: &[f32], out: &mut [f32], lse: &mut [f
     });
 }
 
-/// The gradients of queries, keys and values, written over `dqkv`.
-pub fn backward(shape: AttentionShape, qkv: &[f32], out: &[f32], lse: &[f32], dout: &[f32], dqkv: &mut [f32]) {
+/// The gradients of queries, keys and values, written over `dqkv`; those of queries and keys turned back where `rope` gives
+/// positions and the table of angles.
+pub fn backward(
+    shape: AttentionShape,
+    qkv: &[f32],
+    out: &[f32],
+    lse: &[f32],
+    dout: &[f32],
+    dqkv: &mut [f32],
+    rope: Option<(&[u32], &[f32])>,
+) {
     let AttentionShape { sequence, heads, width, .. } = shape;
     let d = heads * width;
     let dqkv = HeadColumns::new(dqkv, shape, 3 * d);
     let scale = 1.0 / (width as f32).sqrt();
-    lse.par_chunks(sequence).enumerate().for_each(|(task, lse)| {
+    each(shape.batch * heads, |task| {
+        let lse = &lse[task * sequence..][..sequence];
         WORKSPACE.with_borrow_mut(|work| {
             let (b, h) = (task / heads, task % heads);
             let [queries, keys, values] = head(shape, qkv, b, h);
@@ -121,6 +132,16 @@ pub fn backward(shape: AttentionShape, qkv: &[f32], out: &[f32], lse: &[f32], do
                 let target = unsafe { dqkv.rows(b, part * heads + h, 0) };
                 for (i, row) in gradient.chunks_exact(width).enumerate() {
                     target[i * 3 * d..][..width].copy_from_slice(row);
+                }
+            }
+            if let Some((positions, table)) = rope {
+                for part in [0, 1] {
+                    // SAFETY: as above; queries and keys of head h.
+                    let target = unsafe { dqkv.rows(b, part * heads + h, 0) };
+                    for (i, &position) in positions[b * sequence..][..sequence].iter().enumerate() {
+                        let (cos, sin) = angles(width, table, position);
+                        rotate(&mut target[i * 3 * d..][..width], cos, sin, -1.0);
+                    }
                 }
             }
         })

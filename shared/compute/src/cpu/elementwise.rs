@@ -1,14 +1,16 @@
 //! Kernels that go over rows once: embedding, rope, SwiGLU, residual, and attention over a cache.
 use multiversion::multiversion;
-use rayon::prelude::*;
 
 use super::ROWS;
 use super::math::{dot, exp, map_sum, max_of, sigmoid};
+use super::parallel::each_part;
 use crate::AttentionShape;
 
 pub fn embedding_forward(width: usize, tokens: &[u32], table: &[f32], out: &mut [f32]) {
-    out.par_chunks_mut(width).zip(tokens).with_min_len(ROWS).for_each(|(row, &token)| {
-        row.copy_from_slice(&table[token as usize * width..][..width]);
+    each_part([(out, ROWS * width)], |part, [out]| {
+        for (row, &token) in out.chunks_exact_mut(width).zip(&tokens[part * ROWS..]) {
+            row.copy_from_slice(&table[token as usize * width..][..width]);
+        }
     });
 }
 
@@ -17,7 +19,7 @@ pub fn embedding_backward(width: usize, tokens: &[u32], dout: &[f32], dtable: &m
     // Tasks own ranges of the vocabulary: rows of the table, which are contiguous.
     let vocab = dtable.len() / width;
     let part = vocab.div_ceil(16).max(1);
-    dtable.par_chunks_mut(part * width).enumerate().for_each(|(p, dtable)| {
+    each_part([(dtable, part * width)], |p, [dtable]| {
         let owned = p * part..p * part + dtable.len() / width;
         for (&token, dout) in tokens.iter().zip(dout.chunks_exact(width)) {
             if owned.contains(&(token as usize)) {
@@ -30,13 +32,25 @@ pub fn embedding_backward(width: usize, tokens: &[u32], dout: &[f32], dtable: &m
 
 /// Turns queries and keys by their angle; `direction` -1 turns back.
 pub fn rope(shape: AttentionShape, positions: &[u32], table: &[f32], qkv: &mut [f32], direction: f32) {
+    each_part([(qkv, ROWS * 3 * shape.heads * shape.width)], |part, [qkv]| {
+        rope_rows(shape, &positions[part * ROWS..], table, qkv, direction);
+    });
+}
+
+/// The same for some rows, on the calling thread.
+pub fn rope_rows(shape: AttentionShape, positions: &[u32], table: &[f32], qkv: &mut [f32], direction: f32) {
     let AttentionShape { heads, width, .. } = shape;
-    qkv.par_chunks_mut(3 * heads * width).zip(positions).with_min_len(ROWS).for_each(|(row, &position)| {
-        let (cos, sin) = table[position as usize * width..][..width].split_at(width / 2);
+    for (row, &position) in qkv.chunks_exact_mut(3 * heads * width).zip(positions) {
+        let (cos, sin) = angles(width, table, position);
         for head in row[..2 * heads * width].chunks_exact_mut(width) {
             rotate(head, cos, sin, direction);
         }
-    });
+    }
+}
+
+/// Cosines and sines of a position.
+pub fn angles(width: usize, table: &[f32], position: u32) -> (&[f32], &[f32]) {
+    table[position as usize * width..][..width].split_at(width / 2)
 }
 
 #[multiversion(targets("x86_64+avx512f", "x86_64+avx2+fma"))]
@@ -50,10 +64,15 @@ pub(super) fn rotate(head: &mut [f32], cos: &[f32], sin: &[f32], direction: f32)
 }
 
 pub fn swiglu_forward(width: usize, gate_up: &[f32], out: &mut [f32]) {
-    out.par_chunks_mut(width).zip(gate_up.par_chunks(2 * width)).with_min_len(ROWS).for_each(|(out, gate_up)| {
+    each_part([(out, ROWS * width)], |part, [out]| swiglu_rows(width, &gate_up[part * ROWS * 2 * width..], out));
+}
+
+/// The same for the rows of `out`, on the calling thread.
+pub fn swiglu_rows(width: usize, gate_up: &[f32], out: &mut [f32]) {
+    for (out, gate_up) in out.chunks_exact_mut(width).zip(gate_up.chunks_exact(2 * width)) {
         let (gate, up) = gate_up.split_at(width);
         swiglu_row(gate, up, out);
-    });
+    }
 }
 
 #[multiversion(targets("x86_64+avx512f", "x86_64+avx2+fma"))]
@@ -65,12 +84,19 @@ fn swiglu_row(gate: &[f32], up: &[f32], out: &mut [f32]) {
 
 /// d silu(g) / dg = s + g s (1 - s), s the sigmoid of g.
 pub fn swiglu_backward(width: usize, gate_up: &[f32], dout: &[f32], dgate_up: &mut [f32]) {
-    let rows = dgate_up.par_chunks_mut(2 * width).zip(gate_up.par_chunks(2 * width)).zip(dout.par_chunks(width));
-    rows.with_min_len(ROWS).for_each(|((dgate_up, gate_up), dout)| {
+    each_part([(dgate_up, ROWS * 2 * width)], |part, [dgate_up]| {
+        swiglu_backward_rows(width, &gate_up[part * ROWS * 2 * width..], &dout[part * ROWS * width..], dgate_up);
+    });
+}
+
+/// The same for the rows of `dgate_up`, on the calling thread.
+pub fn swiglu_backward_rows(width: usize, gate_up: &[f32], dout: &[f32], dgate_up: &mut [f32]) {
+    let rows = dgate_up.chunks_exact_mut(2 * width).zip(gate_up.chunks_exact(2 * width)).zip(dout.chunks_exact(width));
+    for ((dgate_up, gate_up), dout) in rows {
         let (gate, up) = gate_up.split_at(width);
         let (dgate, dup) = dgate_up.split_at_mut(width);
         swiglu_backward_row(gate, up, dout, dgate, dup);
-    });
+    }
 }
 
 #[multiversion(targets("x86_64+avx512f", "x86_64+avx2+fma"))]
@@ -86,11 +112,16 @@ fn swiglu_backward_row(gate: &[f32], up: &[f32], dout: &[f32], dgate: &mut [f32]
 
 pub fn residual_forward(x: &[f32], branch: &[f32], out: &mut [f32]) {
     const PART: usize = 1 << 14;
-    out.par_chunks_mut(PART).zip(x.par_chunks(PART)).zip(branch.par_chunks(PART)).for_each(|((out, x), branch)| {
-        for ((out, x), branch) in out.iter_mut().zip(x).zip(branch) {
+    each_part([(out, PART)], |part, [out]| {
+        for ((out, x), branch) in out.iter_mut().zip(&x[part * PART..]).zip(&branch[part * PART..]) {
             *out = x + branch;
         }
     });
+}
+
+/// `out = x + out`, on the calling thread.
+pub fn add(x: &[f32], out: &mut [f32]) {
+    out.iter_mut().zip(x).for_each(|(out, x)| *out = x + *out);
 }
 
 /// Keys and values of each row to its place in the cache [slots, context, 2 d].
@@ -113,13 +144,12 @@ pub fn attention_decode(
 ) {
     let AttentionShape { heads, width, .. } = shape;
     let d = heads * width;
-    out.par_chunks_mut(width).enumerate().for_each_init(Vec::new, |weights, (task, out)| {
+    each_part([(out, width)], |task, [out]| {
         let (row, head) = (task / heads, task % heads);
         let query = &qkv[row * 3 * d + head * width..][..width];
         let slot = &cache[slots[row] as usize * context * 2 * d..][..context * 2 * d];
-        weights.clear();
-        weights.resize(positions[row] as usize + 1, 0.0);
-        decode_head(query, &slot[head * width..], &slot[d + head * width..], 2 * d, weights, out);
+        let mut weights = vec![0.0; positions[row] as usize + 1];
+        decode_head(query, &slot[head * width..], &slot[d + head * width..], 2 * d, &mut weights, out);
     });
 }
 

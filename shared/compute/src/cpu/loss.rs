@@ -1,17 +1,22 @@
 //! The end of the step: cross entropy, the norm of the gradient, and AdamW.
 use multiversion::multiversion;
-use rayon::prelude::*;
 
 use super::math::{exp, map_sum, max_of, sum_of};
 use super::matmul::{STRIP, Strided, Workspace, strips};
+use super::parallel::each_part;
 use crate::kernels::{AdamW, NO_TARGET, state};
 
 /// Elements per task over flat buffers.
 const PART: usize = 1 << 14;
+/// Rows of logits per task.
+const LOGIT_ROWS: usize = 8;
 
 pub fn cross_entropy_forward(vocab: usize, logits: &[f32], targets: &[u32], losses: &mut [f32]) {
-    losses.par_iter_mut().zip(logits.par_chunks(vocab)).zip(targets).for_each(|((loss, logits), &target)| {
-        *loss = if target == NO_TARGET { 0.0 } else { log_sum_exp(logits) - logits[target as usize] };
+    each_part([(losses, LOGIT_ROWS)], |part, [losses]| {
+        let first = part * LOGIT_ROWS;
+        for ((loss, logits), &target) in losses.iter_mut().zip(logits[first * vocab..].chunks_exact(vocab)).zip(&targets[first..]) {
+            *loss = if target == NO_TARGET { 0.0 } else { log_sum_exp(logits) - logits[target as usize] };
+        }
     });
 }
 
@@ -77,15 +82,17 @@ fn add_to_sum(logits: &[f32], max: f32, sum: f32) -> (f32, f32) {
 }
 
 pub fn cross_entropy_backward(vocab: usize, scale: f32, logits: &mut [f32], targets: &[u32], losses: &mut [f32]) {
-    losses.par_iter_mut().zip(logits.par_chunks_mut(vocab)).zip(targets).for_each(|((loss, logits), &target)| {
-        if target == NO_TARGET {
-            *loss = 0.0;
-            logits.fill(0.0);
-            return;
+    each_part([(losses, LOGIT_ROWS), (logits, LOGIT_ROWS * vocab)], |part, [losses, logits]| {
+        for ((loss, logits), &target) in losses.iter_mut().zip(logits.chunks_exact_mut(vocab)).zip(&targets[part * LOGIT_ROWS..]) {
+            if target == NO_TARGET {
+                *loss = 0.0;
+                logits.fill(0.0);
+                continue;
+            }
+            let chosen = logits[target as usize];
+            *loss = softmax_scaled(scale, logits) - chosen;
+            logits[target as usize] -= scale;
         }
-        let chosen = logits[target as usize];
-        *loss = softmax_scaled(scale, logits) - chosen;
-        logits[target as usize] -= scale;
     });
 }
 
@@ -103,7 +110,11 @@ fn softmax_scaled(scale: f32, logits: &mut [f32]) -> f32 {
 
 /// Sums of squares per part in f32 lanes, over the parts in f64.
 pub fn grad_norm(gradients: &[f32]) -> f32 {
-    let sums: Vec<f64> = gradients.par_chunks(PART).map(|part| f64::from(sum_of_squares(part))).collect();
+    let mut sums = vec![0.0; gradients.len().div_ceil(PART)];
+    each_part([(&mut sums[..], 1)], |part, [sum]| {
+        let values = &gradients[part * PART..];
+        sum[0] = f64::from(sum_of_squares(&values[..PART.min(values.len())]));
+    });
     sums.iter().sum::<f64>().sqrt() as f32
 }
 
@@ -159,8 +170,9 @@ pub fn adamw(constants: AdamW, state: &[f32], weights: &mut [f32], gradients: &[
     };
     let decayed = Factors { keep: 1.0 - learning_rate * weight_decay, ..factors };
     let update = |factors: Factors, weights: &mut [f32], gradients: &[f32], m: &mut [f32], v: &mut [f32]| {
-        let parts = weights.par_chunks_mut(PART).zip(gradients.par_chunks(PART)).zip(m.par_chunks_mut(PART)).zip(v.par_chunks_mut(PART));
-        parts.for_each(|(((weights, gradients), m), v)| update_part(factors, weights, gradients, m, v));
+        each_part([(weights, PART), (m, PART), (v, PART)], |part, [weights, m, v]| {
+            update_part(factors, weights, &gradients[part * PART..], m, v);
+        });
     };
     let (weights, others) = weights.split_at_mut(decay_len);
     let (m, m_others) = m.split_at_mut(decay_len);

@@ -6,9 +6,8 @@
 //! the result does not depend on their number.
 use std::ops::Range;
 
-use rayon::prelude::*;
-
 use super::microkernel::{self, Set, Tile};
+use super::parallel::{each, each_part};
 
 /// Longest piece of k at once; shorter where each of its steps is on another line of a: the lines of a tile's rows then
 /// stay in the first cache.
@@ -130,6 +129,18 @@ fn copy_rows<const WIDTH: usize>(b: Strided, panel: &mut [f32]) {
 /// As `pack_panel`, in blocks of 4 columns, each read along its own line.
 fn transpose(width: usize, columns: usize, b: Strided, panel: &mut [f32]) {
     let depth = panel.len() / width;
+    #[cfg(target_arch = "x86_64")]
+    if b.row_stride == 1 && columns.is_multiple_of(8) && depth.is_multiple_of(8) && std::arch::is_x86_feature_detected!("avx") {
+        for j in (0..columns).step_by(8) {
+            for l in (0..depth).step_by(8) {
+                let source = &b.data[j * b.column_stride + l..][..7 * b.column_stride + 8];
+                let target = &mut panel[l * width + j..][..7 * width + 8];
+                // SAFETY: the processor has AVX, and both slices reach to the end of the eighth row.
+                unsafe { transpose_8(source.as_ptr(), b.column_stride, target.as_mut_ptr(), width) };
+            }
+        }
+        return;
+    }
     for j in (0..columns).step_by(4) {
         let of = |i: usize| &b.data[(j + i).min(columns - 1) * b.column_stride..];
         let sources = [of(0), of(1), of(2), of(3)];
@@ -159,6 +170,30 @@ fn transpose(width: usize, columns: usize, b: Strided, panel: &mut [f32]) {
     }
 }
 
+/// `target[l][j] = source[j][l]` for 8 x 8 values, rows so many values apart.
+///
+/// SAFETY: both have them, and the processor has AVX.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx")]
+unsafe fn transpose_8(source: *const f32, source_stride: usize, target: *mut f32, target_stride: usize) {
+    use std::arch::x86_64::*;
+    // SAFETY: the caller's promise.
+    unsafe {
+        // Halves of rows j and j + 4 side by side: what is left is to transpose 4 x 4 within the halves of registers.
+        let row = |j: usize, l: usize| _mm_loadu_ps(source.add(j * source_stride + l));
+        for l in [0, 4] {
+            let [a, b, c, d] = std::array::from_fn(|j| _mm256_set_m128(row(j + 4, l), row(j, l)));
+            let (ab, cd) = (_mm256_unpacklo_ps(a, b), _mm256_unpacklo_ps(c, d));
+            let (ab_high, cd_high) = (_mm256_unpackhi_ps(a, b), _mm256_unpackhi_ps(c, d));
+            let put = |i: usize, values| _mm256_storeu_ps(target.add((l + i) * target_stride), values);
+            put(0, _mm256_shuffle_ps::<0b01_00_01_00>(ab, cd));
+            put(1, _mm256_shuffle_ps::<0b11_10_11_10>(ab, cd));
+            put(2, _mm256_shuffle_ps::<0b01_00_01_00>(ab_high, cd_high));
+            put(3, _mm256_shuffle_ps::<0b11_10_11_10>(ab_high, cd_high));
+        }
+    }
+}
+
 /// Work space of [`matmul`], kept from call to call.
 #[derive(Default)]
 pub struct Workspace {
@@ -170,11 +205,54 @@ pub fn matmul(work: &mut Workspace, m: usize, n: usize, k: usize, a: Strided, b:
     matmul_with(microkernel::best(), work, m, n, k, a, b, c, accumulate);
 }
 
+/// Rows per task of [`matmul_then`], and those where b is larger than the second cache.
+const ROWS_THEN: usize = 24;
+const ROWS_THEN_LARGE: usize = 48;
+
+/// `c[m, n] = a b`, and as soon as some rows of c are there, `then(first row, rows of c, the same rows of also)`, on the thread
+/// that computed them. `also` has m rows too, or no value.
+pub fn matmul_then(
+    work: &mut Workspace,
+    m: usize,
+    n: usize,
+    k: usize,
+    a: Strided,
+    b: Strided,
+    c: &mut [f32],
+    also: &mut [f32],
+    then: impl Fn(usize, &mut [f32], &mut [f32]) + Sync,
+) {
+    assert!(m > 0 && n > 0 && k > 0 && c.len() == m * n && also.len().is_multiple_of(m));
+    let set = microkernel::best();
+    a.check(m, k);
+    b.check(k, n);
+    let pieces = pack_pieces(set, work, n, k, KC, b);
+    let (columns, packed) = (n.next_multiple_of(set.columns), aligned(&work.b));
+    let tile_columns = balanced(n, NC, set.columns);
+    let task_rows = if k * columns > NC * KC * 2 { ROWS_THEN_LARGE } else { ROWS_THEN };
+    let also_width = also.len() / m;
+    each_part([(c, task_rows * n), (also, task_rows * also_width)], |task, [c, also]| {
+        let (first, rows) = (task * task_rows, c.len() / n);
+        for column in (0..n).step_by(tile_columns) {
+            for &(start, depth) in &pieces {
+                let b = Panels { data: &packed[start * columns..][..depth * columns], depth, columns: n };
+                let out = Output { data: c.as_mut_ptr(), stride: n };
+                // SAFETY: c has these rows and columns and belongs to this task.
+                unsafe {
+                    let columns = column..(column + tile_columns).min(n);
+                    multiply_tile(set, 0..rows, columns, 0..depth, a.from(first, start), b, out, start > 0);
+                }
+            }
+        }
+        then(first, c, also);
+    });
+}
+
 /// Rows of a strip of [`strips`]: each strip reads all of b once.
 pub const STRIP: usize = 96;
 
 /// The product `a[m, k] b[k, n]` without ever being whole: strips of rows go through it tile by tile, from left to right, and
-/// `each(state, columns, tile)` gets the strip's state and the tile [rows of the strip, columns]. Strips without a state are
+/// `then(state, columns, tile)` gets the strip's state and the tile [rows of the strip, columns]. Strips without a state are
 /// not computed. Uses all threads, one per strip at a time.
 pub fn strips<S: Send>(
     work: &mut Workspace,
@@ -184,7 +262,7 @@ pub fn strips<S: Send>(
     a: Strided,
     b: Strided,
     states: Vec<Option<S>>,
-    each: impl Fn(&mut S, Range<usize>, &[f32]) + Sync,
+    then: impl Fn(&mut S, Range<usize>, &[f32]) + Sync,
 ) {
     assert!(states.len() == m.div_ceil(STRIP) && n > 0 && k > 0);
     let set = microkernel::best();
@@ -193,8 +271,10 @@ pub fn strips<S: Send>(
     let pieces = pack_pieces(set, work, n, k, KC, b);
     let (columns, packed) = (n.next_multiple_of(set.columns), aligned(&work.b));
     let tile_columns = balanced(n, NC, set.columns);
-    states.into_par_iter().enumerate().for_each_init(Vec::new, |space, (strip, state)| {
-        let Some(mut state) = state else { return };
+    let mut states = states;
+    each_part([(&mut states[..], 1)], |strip, [state]| {
+        let Some(state) = &mut state[0] else { return };
+        let space = &mut vec![0.0; STRIP * tile_columns + LINE];
         let rows = strip * STRIP..((strip + 1) * STRIP).min(m);
         for first in (0..n).step_by(tile_columns) {
             let tile_columns = first..(first + tile_columns).min(n);
@@ -207,7 +287,7 @@ pub fn strips<S: Send>(
                 // SAFETY: the tile has these rows and columns and belongs to this task.
                 unsafe { multiply_tile(set, rows.clone(), tile_columns.clone(), 0..depth, a.from(0, start), b, out, start > 0) };
             }
-            each(&mut state, tile_columns, tile);
+            then(state, tile_columns, tile);
         }
     });
 }
@@ -243,7 +323,7 @@ fn matmul_with(set: &Set, work: &mut Workspace, m: usize, n: usize, k: usize, a:
     let (row_tiles, column_tiles) = (m.div_ceil(tile_rows), n.div_ceil(tile_columns));
     let out = Output { data: c.as_mut_ptr(), stride: n };
     let packed = aligned(&work.b);
-    (0..row_tiles * column_tiles).into_par_iter().for_each(|tile| {
+    each(row_tiles * column_tiles, |tile| {
         // Down the rows first: a tile of b stays in the second cache while a is streamed past it.
         let (row, column) = (tile % row_tiles * tile_rows, tile / row_tiles * tile_columns);
         let tile_rows = row..(row + tile_rows).min(m);
@@ -275,7 +355,11 @@ fn in_pieces(
         rest = behind;
         parts.extend(piece.chunks_mut(depth * unit).enumerate().map(|(p, part)| (start, depth, p * unit, part)));
     }
-    parts.into_par_iter().with_min_len(2).for_each(|(start, depth, first, part)| fill(start, depth, first, part));
+    each_part([(&mut parts[..], 2)], |_, [parts]| {
+        for (start, depth, first, part) in parts {
+            fill(*start, *depth, *first, part);
+        }
+    });
 }
 
 /// Length of equal parts of `total`, at most `most` and a multiple of `unit`.
@@ -377,8 +461,8 @@ pub fn matvec_nt(m: usize, n: usize, k: usize, a: &[f32], b: &[f32], c: &mut [f3
     const PART: usize = 64;
     assert!(a.len() == m * k && b.len() == n * k && c.len() == m * n);
     let out = Output { data: c.as_mut_ptr(), stride: n };
-    b.par_chunks(PART * k).enumerate().for_each(|(part, b)| {
-        let out = &out;
+    each(n.div_ceil(PART), |part| {
+        let (out, b) = (&out, &b[part * PART * k..(part * PART + PART).min(n) * k]);
         dot_rows(m, k, a, b, |i, j, value| {
             // SAFETY: i < m and part * PART + j < n, and only this task has this part.
             unsafe { *out.data.add(i * out.stride + part * PART + j) = value }

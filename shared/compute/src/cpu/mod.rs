@@ -8,8 +8,7 @@ pub(crate) mod math;
 mod matmul;
 mod microkernel;
 mod normalise;
-
-use rayon::prelude::*;
+mod parallel;
 
 use crate::kernels::{AdamW, AttentionShape, Kernels, Precision, Result, Snapshot, Ticket, Tokens, View};
 use matmul::Strided;
@@ -66,16 +65,41 @@ impl Cpu {
         }
     }
 
+    /// A matrix [rows, columns], stored so or transposed.
+    fn operand(&self, (view, transposed): (View, bool), rows: usize, columns: usize) -> Strided<'_> {
+        let data = self.get(view);
+        assert_eq!(data.len(), rows * columns);
+        if transposed { Strided::transposed(data, rows) } else { Strided::rows(data, columns) }
+    }
+
     fn product(&mut self, m: usize, n: usize, k: usize, a: (View, bool), b: (View, bool), c: View, accumulate: bool) {
         let mut workspace = std::mem::take(&mut self.workspace);
         self.write([c], |cpu, [c]| {
-            let operand = |(view, transposed): (View, bool), rows: usize, columns: usize| {
-                let data = cpu.get(view);
-                assert_eq!(data.len(), rows * columns);
-                if transposed { Strided::transposed(data, rows) } else { Strided::rows(data, columns) }
-            };
-            matmul::matmul(&mut workspace, m, n, k, operand(a, m, k), operand(b, k, n), c, accumulate);
+            matmul::matmul(&mut workspace, m, n, k, cpu.operand(a, m, k), cpu.operand(b, k, n), c, accumulate);
         });
+        self.workspace = workspace;
+    }
+
+    /// `outputs[0] = a b`, then `then(engine, first row, rows of the product, the same rows of outputs[1])` for a few rows at a
+    /// time, while they are in the cache.
+    fn product_then(
+        &mut self,
+        [m, n, k]: [usize; 3],
+        a: View,
+        b: (View, bool),
+        c: View,
+        also: Option<View>,
+        then: impl Fn(&Self, usize, &mut [f32], &mut [f32]) + Sync,
+    ) {
+        let mut workspace = std::mem::take(&mut self.workspace);
+        let run = |cpu: &Self, workspace: &mut _, c: &mut [f32], also: &mut [f32]| {
+            let (a, b) = (cpu.operand((a, false), m, k), cpu.operand(b, k, n));
+            matmul::matmul_then(workspace, m, n, k, a, b, c, also, |row, c, also| then(cpu, row, c, also));
+        };
+        match also {
+            Some(also) => self.write([c, also], |cpu, [c, also]| run(cpu, &mut workspace, c, also)),
+            None => self.write([c], |cpu, [c]| run(cpu, &mut workspace, c, &mut [])),
+        }
         self.workspace = workspace;
     }
 }
@@ -152,7 +176,7 @@ impl Kernels for Cpu {
     }
 
     fn fill(&mut self, out: View, value: f32) {
-        self.write([out], |_, [out]| out.par_chunks_mut(1 << 16).for_each(|part| part.fill(value)));
+        self.write([out], |_, [out]| parallel::each_part([(out, 1 << 16)], |_, [part]| part.fill(value)));
     }
 
     fn round(&mut self, x: View, shadow: View) {
@@ -166,6 +190,46 @@ impl Kernels for Cpu {
 
     fn logits_at_once(&self) -> usize {
         1 << 22
+    }
+
+    fn matmul_nt_rope(&mut self, shape: AttentionShape, k: usize, a: View, b: View, positions: Tokens, table: View, qkv: View) {
+        let size = [shape.rows(), 3 * shape.heads * shape.width, k];
+        self.product_then(size, a, (b, true), qkv, None, |cpu, row, qkv, _| {
+            elementwise::rope_rows(shape, &cpu.ids(positions)[row..], cpu.get(table), qkv, 1.0);
+        });
+    }
+
+    fn matmul_nt_residual(&mut self, m: usize, n: usize, k: usize, a: View, b: View, x: View, _branch: View, out: View) {
+        self.product_then([m, n, k], a, (b, true), out, None, |cpu, row, out, _| elementwise::add(&cpu.get(x)[row * n..], out));
+    }
+
+    fn matmul_nt_swiglu(&mut self, m: usize, width: usize, k: usize, a: View, b: View, gate_up: View, out: View) {
+        self.product_then([m, 2 * width, k], a, (b, true), gate_up, Some(out), |_, _, gate_up, out| {
+            elementwise::swiglu_rows(width, gate_up, out);
+        });
+    }
+
+    fn matmul_nn_swiglu(&mut self, m: usize, width: usize, k: usize, a: View, b: View, gate_up: View, dout: View, dgate_up: View) {
+        self.product_then([m, width, k], a, (b, false), dout, Some(dgate_up), |cpu, row, dout, dgate_up| {
+            elementwise::swiglu_backward_rows(width, &cpu.get(gate_up)[row * 2 * width..], dout, dgate_up);
+        });
+    }
+
+    fn attention_backward_rope(
+        &mut self,
+        shape: AttentionShape,
+        qkv: View,
+        out: View,
+        lse: View,
+        dout: View,
+        positions: Tokens,
+        table: View,
+        dqkv: View,
+    ) {
+        self.write([dqkv], |cpu, [dqkv]| {
+            let rope = Some((cpu.ids(positions), cpu.get(table)));
+            attention::backward(shape, cpu.get(qkv), cpu.get(out), cpu.get(lse), cpu.get(dout), dqkv, rope);
+        });
     }
 
     fn embedding_forward(&mut self, width: usize, tokens: Tokens, table: View, out: View) {
@@ -218,7 +282,7 @@ impl Kernels for Cpu {
     }
 
     fn attention_backward(&mut self, shape: AttentionShape, qkv: View, out: View, lse: View, dout: View, dqkv: View) {
-        self.write([dqkv], |cpu, [dqkv]| attention::backward(shape, cpu.get(qkv), cpu.get(out), cpu.get(lse), cpu.get(dout), dqkv));
+        self.write([dqkv], |cpu, [dqkv]| attention::backward(shape, cpu.get(qkv), cpu.get(out), cpu.get(lse), cpu.get(dout), dqkv, None));
     }
 
     fn swiglu_forward(&mut self, width: usize, gate_up: View, out: View) {

@@ -1,13 +1,15 @@
 //! RMSNorm, forward and backward.
 use multiversion::multiversion;
-use rayon::prelude::*;
 
 use super::ROWS;
 use super::math::sum_of;
+use super::parallel::each_part;
 
 pub fn rmsnorm_forward(width: usize, eps: f32, x: &[f32], gain: &[f32], out: &mut [f32], rstd: &mut [f32]) {
-    let rows = out.par_chunks_mut(width).zip(x.par_chunks(width)).zip(rstd);
-    rows.with_min_len(ROWS).for_each(|((out, x), rstd)| *rstd = forward_row(eps, x, gain, out));
+    each_part([(rstd, ROWS), (out, ROWS * width)], |part, [rstd, out]| {
+        let rows = out.chunks_exact_mut(width).zip(x[part * ROWS * width..].chunks_exact(width)).zip(rstd);
+        rows.for_each(|((out, x), rstd)| *rstd = forward_row(eps, x, gain, out));
+    });
 }
 
 #[multiversion(targets("x86_64+avx512f", "x86_64+avx2+fma"))]
@@ -34,13 +36,8 @@ pub fn rmsnorm_backward(
     let part = ROWS * width;
     partial.clear();
     partial.resize(rstd.len().div_ceil(ROWS) * width, 0.0);
-    let parts = partial
-        .par_chunks_mut(width)
-        .zip(dx.par_chunks_mut(part))
-        .zip(x.par_chunks(part))
-        .zip(dout.par_chunks(part))
-        .zip(rstd.par_chunks(ROWS));
-    parts.for_each(|((((dgain, dx), x), dout), rstd)| {
+    each_part([(&mut partial[..], width), (dx, part)], |index, [dgain, dx]| {
+        let (x, dout, rstd) = (&x[index * part..], &dout[index * part..], &rstd[index * ROWS..]);
         let rows = dx.chunks_exact_mut(width).zip(x.chunks_exact(width)).zip(dout.chunks_exact(width)).zip(rstd);
         for (((dx, x), dout), &rstd) in rows {
             backward_row(x, gain, rstd, dout, dx, dgain);

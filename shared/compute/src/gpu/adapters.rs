@@ -169,7 +169,10 @@ impl Adapter {
     /// What `auto` takes, and why.
     pub fn best_precision(&self) -> (Precision, &'static str) {
         if self.supports(Precision::F16) {
-            (Precision::F16, "half the memory traffic of f32, with a loss scale")
+            match self.units() {
+                Some(_) => (Precision::F16, "its matrix units take it; with a loss scale"),
+                None => (Precision::F16, "half the memory traffic of f32, with a loss scale"),
+            }
         } else if self.supports(Precision::Bf16) {
             (Precision::Bf16, "half the memory traffic of f32; this GPU has no f16 in shaders")
         } else {

@@ -43,11 +43,13 @@ pub struct Device {
     /// Which text the shaders have, in 16 digits.
     pub shaders: String,
     troubles: Arc<Troubles>,
+    /// The matrix units, where there are some and they may be used.
+    pub(super) units: Option<Units>,
     plan: Mutex<Option<Plan>>,
     pipelines: Mutex<HashMap<(&'static str, Variant), Arc<Pipeline>>>,
     cache: Option<(wgpu::PipelineCache, PathBuf)>,
-    /// Precisions and head widths whose probe was passed.
-    probed: Mutex<HashSet<(Precision, u32)>>,
+    /// Precisions, head widths and plans whose probe was passed.
+    probed: Mutex<HashSet<(Precision, u32, Option<String>)>>,
 }
 
 /// What the driver reported on its own threads.
@@ -126,19 +128,22 @@ impl Device {
         let cache = pipeline_cache(&device, &adapter, &options);
         let limits = device.limits();
         let shaders = options.library.fingerprint();
-        Ok(Arc::new(Device {
+        let device = Device {
             shaders,
             device,
             queue,
             adapter,
             options,
-            plan: Mutex::new(units.and_then(|units| Plan::shipped(units, &limits))),
+            units,
+            plan: Mutex::default(),
             limits,
             troubles,
             pipelines: Mutex::default(),
             cache,
             probed: Mutex::default(),
-        }))
+        };
+        device.set_plan(device.kept_plan());
+        Ok(Arc::new(device))
     }
 
     /// Loss of the device, or whatever else the driver complained about.
@@ -172,7 +177,7 @@ impl Device {
     }
 
     /// How products are cut for the matrix units, where this precision goes on them.
-    pub(super) fn plan(&self, precision: Precision) -> Option<Plan> {
+    pub fn plan(&self, precision: Precision) -> Option<Plan> {
         let plan = self.plan.lock().unwrap_or_else(PoisonError::into_inner).clone();
         plan.filter(|_| precision == Precision::F16)
     }
@@ -187,10 +192,10 @@ impl Device {
         if self.options.unprobed {
             return Ok(());
         }
-        let mut probed = self.probed.lock().unwrap_or_else(PoisonError::into_inner);
-        if !probed.contains(&(precision, head_width)) {
+        let of = (precision, head_width, self.plan(precision).map(|plan| format!("{plan:?}")));
+        if !self.probed.lock().unwrap_or_else(PoisonError::into_inner).contains(&of) {
             probe()?;
-            probed.insert((precision, head_width));
+            self.probed.lock().unwrap_or_else(PoisonError::into_inner).insert(of);
         }
         Ok(())
     }

@@ -6,6 +6,7 @@ pub use attention::attention_tiles;
 
 use super::device::{units_variant, variant_of};
 use super::pipeline::Element;
+use super::plan;
 use super::record::{Bound, Copies, Cost, Reading};
 use super::{Gpu, PARTS_LEN, Report, TokenBuffer, View, decode, encode};
 use crate::kernels::{AdamW, AttentionShape, Counts, GROWTH_INTERVAL, KernelTime, Kernels, Precision, Result, Snapshot, Ticket, Tokens};
@@ -88,6 +89,10 @@ fn counted(groups: usize) -> [u32; 3] {
     [word(groups.div_ceil(rows)), word(rows), 1]
 }
 
+fn product_cost([m, n, k]: [usize; 3]) -> Cost {
+    Cost { shape: Some([m, n, k]), flop: 2.0 * (m * n * k) as f64, bytes: 0.0 }
+}
+
 /// Whether views begin and end at multiples of four values.
 fn in_fours(views: &[View]) -> bool {
     views.iter().all(|view| view.offset.is_multiple_of(4) && view.len.is_multiple_of(4))
@@ -96,15 +101,11 @@ fn in_fours(views: &[View]) -> bool {
 impl Gpu {
     /// Records a kernel. `operands` in binding order: inputs, then outputs.
     fn run<P: Params>(&mut self, kernel: &'static str, params: P, operands: &[View], groups: [u32; 3], flop: f64) {
-        if let Err(error) = self.try_run(kernel, params, operands, groups, flop) {
-            self.trouble.get_or_insert(error);
-        }
+        let variant = variant_of(kernel, self.precision, self.head_width);
+        self.run_variant(kernel, &variant, params, operands, groups, Cost { flop, ..Cost::default() });
     }
 
-    fn try_run<P: Params>(&mut self, kernel: &'static str, params: P, operands: &[View], groups: [u32; 3], flop: f64) -> Result<()> {
-        self.run_variant(kernel, &variant_of(kernel, self.precision, self.head_width), params, operands, groups, flop)
-    }
-
+    /// The same for one of several variants; `cost` without the bytes.
     fn run_variant<P: Params>(
         &mut self,
         kernel: &'static str,
@@ -112,7 +113,21 @@ impl Gpu {
         params: P,
         operands: &[View],
         groups: [u32; 3],
-        flop: f64,
+        cost: Cost,
+    ) {
+        if let Err(error) = self.try_run(kernel, variant, params, operands, groups, cost) {
+            self.trouble.get_or_insert(error);
+        }
+    }
+
+    fn try_run<P: Params>(
+        &mut self,
+        kernel: &'static str,
+        variant: &Variant,
+        params: P,
+        operands: &[View],
+        groups: [u32; 3],
+        cost: Cost,
     ) -> Result<()> {
         if groups.contains(&0) || self.refused.is_some() {
             return Ok(());
@@ -150,7 +165,7 @@ impl Gpu {
             touched += view.len * size;
         }
         let buffers = &self.buffers;
-        let cost = Cost { flop, bytes: touched as f64 };
+        let cost = Cost { bytes: touched as f64, ..cost };
         self.recorder.dispatch(kernel, &pipeline, &bytes, &bound, |b| buffers[b].buffer.clone(), groups, cost)
     }
 
@@ -213,9 +228,7 @@ impl Gpu {
         let [rows, columns] = tiles.tile(units).map(|side| side as usize);
         let groups = [word(n.div_ceil(columns)), word(m.div_ceil(rows)), 1];
         let variant = units_variant(kernel, self.head_width, units, tiles);
-        if let Err(error) = self.run_variant(kernel, &variant, params, operands, groups, 2.0 * (m * n * k) as f64) {
-            self.trouble.get_or_insert(error);
-        }
+        self.run_variant(kernel, &variant, params, operands, groups, product_cost([m, n, k]));
         true
     }
 
@@ -226,7 +239,8 @@ impl Gpu {
             return;
         }
         let groups = [word(n.div_ceil(TILE)), word(m.div_ceil(TILE)), 1];
-        self.run(kernel, params, &[a, b, c], groups, 2.0 * (m * n * k) as f64);
+        let variant = variant_of(kernel, self.precision, self.head_width);
+        self.run_variant(kernel, &variant, params, &[a, b, c], groups, product_cost([m, n, k]));
     }
 
     fn ids(&self, tokens: Tokens) -> View {
@@ -273,12 +287,7 @@ impl Kernels for Gpu {
     }
 
     fn plan(&self) -> String {
-        let checks = if self.device.options.checks { ", bounds checks" } else { "" };
-        let products = match &self.plan {
-            Some(plan) => plan.to_string(),
-            None => format!("tiles of {TILE} on plain lanes"),
-        };
-        format!("shaders {}{checks}; {products}", self.device.shaders)
+        plan::text(&self.device, self.plan.as_ref())
     }
 
     fn precision(&self) -> Precision {
@@ -482,9 +491,7 @@ impl Kernels for Gpu {
             Some((units, tiles)) => ("matmul_tn_units", units_variant("matmul_tn_units", self.head_width, units, tiles)),
             None => ("matmul_tn", variant_of("matmul_tn", self.precision, self.head_width)),
         };
-        if let Err(error) = self.run_variant(kernel, &variant, params, &[a, b, out], groups, 2.0 * (m * n * k) as f64) {
-            self.trouble.get_or_insert(error);
-        }
+        self.run_variant(kernel, &variant, params, &[a, b, out], groups, product_cost([m, n, k]));
     }
 
     fn matmul_nt_rope(&mut self, shape: AttentionShape, k: usize, a: View, b: View, positions: Tokens, table: View, qkv: View) {

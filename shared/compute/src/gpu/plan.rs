@@ -1,8 +1,12 @@
 //! How products are cut for the matrix units: a shipped table serves a cold start, tuning finds better tiles for single shapes.
 use std::collections::BTreeMap;
 use std::fmt;
+use std::path::PathBuf;
 use std::str::FromStr;
 
+use sha2::{Digest, Sha256};
+
+use super::Device;
 use crate::wgsl::{Tiles, Units};
 
 /// The units, and the tiles that were found best for a kernel and a shape [m, n, k]; the table serves all others.
@@ -14,6 +18,8 @@ pub struct Plan {
     /// What a workgroup may have of its memory, and of invocations.
     most_bytes: u32,
     most_lanes: u32,
+    /// For all shapes: what tuning tries.
+    forced: Option<Tiles>,
     pub tuned: BTreeMap<(String, [usize; 3]), Tiles>,
 }
 
@@ -44,6 +50,7 @@ impl Plan {
             units,
             most_bytes: limits.max_compute_workgroup_storage_size,
             most_lanes: limits.max_compute_invocations_per_workgroup,
+            forced: None,
             tuned: BTreeMap::new(),
         };
         (!plan.candidates().is_empty()).then_some(plan)
@@ -58,11 +65,21 @@ impl Plan {
         let lanes = tiles.lanes(self.units);
         // Every lane brings the same number of vectors of a slice.
         let even = tiles.tile(self.units).iter().all(|side| (side * tiles.depth / 4).is_multiple_of(lanes));
-        even && lanes <= self.most_lanes && tiles.workgroup_bytes(self.units) <= self.most_bytes && tiles.depth.is_multiple_of(self.units.side)
+        even && lanes <= self.most_lanes
+            && tiles.workgroup_bytes(self.units) <= self.most_bytes
+            && tiles.depth.is_multiple_of(self.units.side)
+    }
+
+    /// These tiles for every product.
+    pub fn only(&self, tiles: Tiles) -> Self {
+        Plan { forced: Some(tiles), ..self.clone() }
     }
 
     /// What serves a product of this shape.
     pub fn tiles(&self, kernel: &str, shape: [usize; 3]) -> Tiles {
+        if let Some(tiles) = self.forced {
+            return tiles;
+        }
         if let Some(tuned) = self.tuned.get(&(kernel.to_owned(), shape)) {
             return *tuned;
         }
@@ -81,6 +98,9 @@ impl Plan {
     pub fn likely(&self, kernel: &str) -> Vec<Tiles> {
         let tuned = self.tuned.iter().filter(|((of, _), _)| of == kernel).map(|(_, tiles)| *tiles);
         let mut likely: Vec<Tiles> = tuned.collect();
+        if let Some(tiles) = self.forced {
+            return vec![tiles];
+        }
         if likely.is_empty() {
             likely.push(self.candidates()[0]);
         }
@@ -108,6 +128,73 @@ impl Plan {
             tuned.insert((kernel.to_owned(), shape), tiles);
         }
         Some(Plan { tuned, ..self.clone() })
+    }
+}
+
+/// Which kernels compute, for checkpoints: their text, and how products are cut.
+pub(super) fn text(device: &Device, plan: Option<&Plan>) -> String {
+    let checks = if device.options.checks { ", bounds checks" } else { "" };
+    let products = plan.map_or(PLAIN.to_owned(), Plan::to_string);
+    format!("shaders {}{checks}; {products}", device.shaders)
+}
+
+/// Products without matrix units.
+const PLAIN: &str = "tiles of 64 on plain lanes";
+
+impl Device {
+    /// Takes the plan that [`Kernels::plan`](crate::Kernels::plan) told earlier, for engines opened from now on; false where the device cannot.
+    pub fn take_plan(&self, told: &str) -> bool {
+        let Some((shaders, products)) = told.split_once("; ") else { return false };
+        if text(self, None).split_once("; ").is_none_or(|(own, _)| own != shaders) {
+            return false;
+        }
+        if products == PLAIN {
+            self.set_plan(None);
+            return true;
+        }
+        let taken = self.shipped_plan().and_then(|plan| plan.with(products));
+        let possible = taken.is_some();
+        if possible {
+            self.set_plan(taken);
+        }
+        possible
+    }
+
+    /// The table of tiles, where the device has matrix units that may be used.
+    pub fn shipped_plan(&self) -> Option<Plan> {
+        self.units.and_then(|units| Plan::shipped(units, &self.limits))
+    }
+
+    /// Where what tuning found is kept: another adapter, driver or version of the program has another file.
+    fn tuned_file(&self) -> Option<PathBuf> {
+        let folder = self.options.cache.as_ref()?;
+        let key = format!("{} {} {}", self.adapter.name(), self.shaders, env!("CARGO_PKG_VERSION"));
+        let digest = Sha256::digest(key.as_bytes());
+        let digits: String = digest[..8].iter().map(|byte| format!("{byte:02x}")).collect();
+        Some(folder.join(format!("tiles-{digits}.txt")))
+    }
+
+    /// The plan that tuning kept, else the shipped one.
+    pub(super) fn kept_plan(&self) -> Option<Plan> {
+        let shipped = self.shipped_plan()?;
+        let kept = self.tuned_file().and_then(|path| std::fs::read_to_string(path).ok());
+        // A file that says something else is as good as none.
+        Some(kept.and_then(|text| shipped.with(text.trim_end())).unwrap_or(shipped))
+    }
+
+    /// Keeps a plan for the next start; where.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn keep_plan(&self, plan: &Plan) -> std::io::Result<Option<PathBuf>> {
+        let Some(path) = self.tuned_file() else { return Ok(None) };
+        if let Some(folder) = path.parent() {
+            std::fs::create_dir_all(folder)?;
+        }
+        let partial = path.with_extension(format!("{}.partial", std::process::id()));
+        std::fs::write(&partial, format!("{plan}\n"))?;
+        std::fs::rename(&partial, &path)?;
+        Ok(Some(path))
     }
 }
 

@@ -26,6 +26,8 @@ pub struct Bound {
 /// What a dispatch costs, for the profile.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Cost {
+    /// m, n and k of a product.
+    pub shape: Option<[usize; 3]>,
     pub flop: f64,
     pub bytes: f64,
 }
@@ -56,7 +58,7 @@ struct Times {
     staging: wgpu::Buffer,
     /// Kernel and cost of each dispatch in the open command buffer.
     open: Vec<(&'static str, Cost)>,
-    sums: HashMap<&'static str, KernelTime>,
+    sums: HashMap<(&'static str, Option<[usize; 3]>), KernelTime>,
 }
 
 impl Recorder {
@@ -202,8 +204,9 @@ impl Recorder {
         reading
             .take(&self.device, &times.staging, |mapped| ticks.extend(mapped.as_chunks::<8>().0.iter().map(|&b| u64::from_le_bytes(b))))?;
         for ((kernel, cost), pair) in times.open.drain(..).zip(ticks.as_chunks::<2>().0) {
-            let sum = times.sums.entry(kernel).or_insert_with(|| KernelTime {
+            let sum = times.sums.entry((kernel, cost.shape)).or_insert_with(|| KernelTime {
                 kernel: kernel.to_owned(),
+                shape: cost.shape,
                 calls: 0,
                 seconds: 0.0,
                 flop: 0.0,

@@ -7,7 +7,7 @@ mod kernels;
 mod lanes;
 mod large;
 mod q8;
-mod team;
+pub(super) mod team;
 
 use std::ops::Range;
 

@@ -1,0 +1,103 @@
+//! `--tune`: which tiles serve the products of this model best on this GPU.
+//!
+//! Every tile that the device takes serves all products of some real training steps, timed kernel by kernel; each product keeps the one
+//! it was fastest with. One that fails the probe is never used.
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use compute::gpu::{Device, Options};
+use compute::{AdamW, EngineError, Gpu, KernelTime, Precision, Trainer};
+use model::Config;
+use stage::{Failure, Log, Result, interrupt};
+
+use crate::engine::{Engine, failed};
+
+/// What is not tried by then is left as it was.
+const MOST: Duration = Duration::from_secs(120);
+/// Steps that compile and warm up, and steps that are timed.
+const WARM: usize = 2;
+const TIMED: usize = 5;
+
+/// Sizes of the step that is tuned for.
+pub(crate) struct Tuned<'a> {
+    pub config: Config,
+    pub weights: &'a [f32],
+    pub batch: usize,
+    /// [batch, context + 1] tokens
+    pub windows: Vec<u32>,
+}
+
+impl Engine {
+    /// Times the tiles, takes the best from now on, and keeps them for the next start.
+    pub(crate) fn tune(&self, tuned: &Tuned, log: &Log) -> Result<()> {
+        let Engine::Gpu { device, precision: precision @ Precision::F16, head_width } = self else {
+            return Err(Failure::usage("--tune looks for the tiles of matrix units: expected a GPU, and --precision f16"));
+        };
+        let Some(plan) = device.shipped_plan() else {
+            log.say(format!("tune: {} has no matrix units: nothing to choose", device.adapter.name()));
+            return Ok(());
+        };
+        let options = Options { profile: true, ..device.options.clone() };
+        let timing = Device::open(device.adapter.clone(), options).map_err(failed)?;
+        let started = Instant::now();
+        let candidates = plan.candidates();
+        // For a kernel and a shape the fastest tile so far, and its seconds.
+        let mut best: BTreeMap<(String, [usize; 3]), (compute::wgsl::Tiles, f64)> = BTreeMap::new();
+        let progress = log.progress("tune", stage::Unit::Steps, Some(candidates.len() as u64));
+        let mut tried = 0;
+        for tiles in &candidates {
+            interrupt::check("nothing is changed; run the same command again")?;
+            if started.elapsed() > MOST {
+                log.warn(format!("tune: {} of {} tiles tried in two minutes, the rest is left out", tried, candidates.len()));
+                break;
+            }
+            timing.set_plan(Some(plan.only(*tiles)));
+            let kernels = match Gpu::open(&timing, *precision, *head_width) {
+                Ok(kernels) => kernels,
+                Err(error @ EngineError::Probe(_)) => {
+                    log.warn(format!("tune: {tiles:?} is not used: {error}"));
+                    continue;
+                }
+                Err(error) => return Err(failed(error)),
+            };
+            for KernelTime { kernel, shape, calls, seconds, .. } in times(kernels, tuned).map_err(failed)? {
+                let (Some(shape), true) = (shape, kernel.ends_with("_units")) else { continue };
+                let each = seconds / calls.max(1) as f64;
+                let found = best.entry((kernel, shape)).or_insert((*tiles, each));
+                if each < found.1 {
+                    *found = (*tiles, each);
+                }
+            }
+            tried += 1;
+            progress.add(1);
+        }
+        progress.finish();
+        let mut chosen = plan;
+        chosen.tuned = best.into_iter().map(|(of, (tiles, _))| (of, tiles)).collect();
+        match device.keep_plan(&chosen) {
+            Ok(Some(path)) => log.say(format!("tune: {} products, kept in {}", chosen.tuned.len(), path.display())),
+            Ok(None) => log.warn("tune: there is no folder to keep the choice in (BEDTIME_CACHE)"),
+            Err(error) => log.warn(format!("tune: the choice cannot be kept: {error}")),
+        }
+        device.set_plan(Some(chosen));
+        Ok(())
+    }
+}
+
+/// Where the time of a few steps went.
+fn times(kernels: Box<dyn compute::Kernels>, tuned: &Tuned) -> compute::kernels::Result<Vec<KernelTime>> {
+    let Tuned { config, weights, batch, windows } = tuned;
+    let mut trainer = Trainer::new(kernels, *config, weights, *batch, config.context)?;
+    let scale = 1.0 / (batch * config.context) as f32;
+    let constants = AdamW { learning_rate: 0.0, beta1: 0.9, beta2: 0.95, eps: 1e-8, weight_decay: 0.0, decay_len: 0, clip: 1.0 };
+    for step in 0..WARM + TIMED {
+        if step == WARM {
+            trainer.model.kernels.profile()?;
+        }
+        trainer.begin();
+        trainer.accumulate(windows, scale);
+        let ticket = trainer.update(constants);
+        trainer.metrics(ticket, scale, true)?;
+    }
+    trainer.model.kernels.profile()
+}
