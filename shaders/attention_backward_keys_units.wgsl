@@ -34,9 +34,14 @@ struct Params {
 @group(0) @binding(6) var<storage, read> delta: array<f32>;
 @group(0) @binding(7) var<storage, read_write> dqkv: array<vec4<f16>>;
 
-// lse and delta of a tile's queries.
+// lse and delta of a tile's queries, of which there are no more than lanes.
 var<workgroup> lse_tile: array<f32, TILE>;
 var<workgroup> delta_tile: array<f32, TILE>;
+
+fn lse_and_delta(y: u32, i: u32) -> vec2<f32> {
+    let at = y * p.sequence + min(i, p.sequence - 1u);
+    return vec2(lse[p.lse_at + at], delta[p.delta_at + at]);
+}
 
 @compute @workgroup_size(LANES)
 fn attention_backward_keys_units(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
@@ -51,7 +56,7 @@ fn attention_backward_keys_units(@builtin(workgroup_id) group: vec3<u32>, @built
     let part = lane % ROW_LANES;
     let j = first + row;
 
-    stage_qkv(FIRST_TILE, OWN, first, p.qkv_at + key, lane);
+    stage_own(first, p.qkv_at + key, lane);
     workgroupBarrier();
     let a0 = own_fragment(subgroup, 0u);
     let a1 = own_fragment(subgroup, 1u);
@@ -62,7 +67,7 @@ fn attention_backward_keys_units(@builtin(workgroup_id) group: vec3<u32>, @built
     let a6 = own_fragment(subgroup, 6u);
     let a7 = own_fragment(subgroup, 7u);
     workgroupBarrier();
-    stage_qkv(FIRST_TILE, OWN, first, p.qkv_at + value, lane);
+    stage_own(first, p.qkv_at + value, lane);
     workgroupBarrier();
     let b0 = own_fragment(subgroup, 0u);
     let b1 = own_fragment(subgroup, 1u);
@@ -90,16 +95,25 @@ fn attention_backward_keys_units(@builtin(workgroup_id) group: vec3<u32>, @built
     var e5 = UnitC();
     var e6 = UnitC();
     var e7 = UnitC();
+    var queries: Brought;
+    var douts: Brought;
+    var own = lse_and_delta(group.y, first + lane);
+    fetch_qkv(&queries, first, p.qkv_at + query, lane);
+    fetch_dout(&douts, first, output, lane);
     // Queries before the group's first key see none of its keys.
     for (var start = first; start < p.sequence; start += TILE) {
-        stage_qkv(FIRST_TILE, TILE, start, p.qkv_at + query, lane);
-        stage_dout(SECOND_TILE, TILE, start, output, lane);
-        for (var i = lane; i < TILE; i += LANES) {
-            let at = group.y * p.sequence + min(start + i, p.sequence - 1u);
-            lse_tile[i] = lse[p.lse_at + at];
-            delta_tile[i] = delta[p.delta_at + at];
+        stage(&queries, FIRST_TILE, lane);
+        stage(&douts, SECOND_TILE, lane);
+        if lane < TILE {
+            lse_tile[lane] = own.x;
+            delta_tile[lane] = own.y;
         }
         workgroupBarrier();
+        if start + TILE < p.sequence {
+            fetch_qkv(&queries, start + TILE, p.qkv_at + query, lane);
+            fetch_dout(&douts, start + TILE, output, lane);
+            own = lse_and_delta(group.y, start + TILE + lane);
+        }
         put_scores(a0, a1, a2, a3, a4, a5, a6, a7, FIRST_TILE, 0u, subgroup);
         put_scores(b0, b1, b2, b3, b4, b5, b6, b7, SECOND_TILE, SCORES_SPACE, subgroup);
         workgroupBarrier();

@@ -50,7 +50,7 @@ fn attention_backward_queries_units(@builtin(workgroup_id) group: vec3<u32>, @bu
     let part = lane % ROW_LANES;
     let i = first + row;
 
-    stage_qkv(FIRST_TILE, OWN, first, p.qkv_at + query, lane);
+    stage_own(first, p.qkv_at + query, lane);
     workgroupBarrier();
     let a0 = own_fragment(subgroup, 0u);
     let a1 = own_fragment(subgroup, 1u);
@@ -61,7 +61,7 @@ fn attention_backward_queries_units(@builtin(workgroup_id) group: vec3<u32>, @bu
     let a6 = own_fragment(subgroup, 6u);
     let a7 = own_fragment(subgroup, 7u);
     workgroupBarrier();
-    stage_dout(FIRST_TILE, OWN, first, p.dout_at + output, lane);
+    stage_own_dout(first, p.dout_at + output, lane);
     workgroupBarrier();
     let b0 = own_fragment(subgroup, 0u);
     let b1 = own_fragment(subgroup, 1u);
@@ -94,10 +94,18 @@ fn attention_backward_queries_units(@builtin(workgroup_id) group: vec3<u32>, @bu
     var c5 = UnitC();
     var c6 = UnitC();
     var c7 = UnitC();
+    var keys: Brought;
+    var values: Brought;
+    fetch_qkv(&keys, 0u, key, lane);
+    fetch_qkv(&values, 0u, value, lane);
     for (var start = 0u; start < end; start += TILE) {
-        stage_qkv(FIRST_TILE, TILE, start, key, lane);
-        stage_qkv(SECOND_TILE, TILE, start, value, lane);
+        stage(&keys, FIRST_TILE, lane);
+        stage(&values, SECOND_TILE, lane);
         workgroupBarrier();
+        if start + TILE < end {
+            fetch_qkv(&keys, start + TILE, key, lane);
+            fetch_qkv(&values, start + TILE, value, lane);
+        }
         put_scores(a0, a1, a2, a3, a4, a5, a6, a7, FIRST_TILE, 0u, subgroup);
         put_scores(b0, b1, b2, b3, b4, b5, b6, b7, SECOND_TILE, SCORES_SPACE, subgroup);
         workgroupBarrier();

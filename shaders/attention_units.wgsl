@@ -40,7 +40,7 @@ fn attention_forward_units(@builtin(workgroup_id) group: vec3<u32>, @builtin(loc
     let part = lane % ROW_LANES;
     let i = first + row;
 
-    stage_qkv(FIRST_TILE, OWN, first, query, lane);
+    stage_own(first, query, lane);
     workgroupBarrier();
     let a0 = own_fragment(subgroup, 0u);
     let a1 = own_fragment(subgroup, 1u);
@@ -54,9 +54,14 @@ fn attention_forward_units(@builtin(workgroup_id) group: vec3<u32>, @builtin(loc
 
     var largest = LOWEST;
     var total = 0.0;
+    var keys: Brought;
+    fetch_qkv(&keys, 0u, key, lane);
     for (var start = 0u; start < end; start += TILE) {
-        stage_qkv(FIRST_TILE, TILE, start, key, lane);
+        stage(&keys, FIRST_TILE, lane);
         workgroupBarrier();
+        if start + TILE < end {
+            fetch_qkv(&keys, start + TILE, key, lane);
+        }
         put_scores(a0, a1, a2, a3, a4, a5, a6, a7, FIRST_TILE, 0u, subgroup);
         workgroupBarrier();
         for (var v = part; v < TILE / 4u; v += ROW_LANES) {
@@ -90,10 +95,17 @@ fn attention_forward_units(@builtin(workgroup_id) group: vec3<u32>, @builtin(loc
     var c5 = UnitC();
     var c6 = UnitC();
     var c7 = UnitC();
+    var values: Brought;
+    fetch_qkv(&keys, 0u, key, lane);
+    fetch_qkv(&values, 0u, value, lane);
     for (var start = 0u; start < end; start += TILE) {
-        stage_qkv(FIRST_TILE, TILE, start, key, lane);
-        stage_qkv(SECOND_TILE, TILE, start, value, lane);
+        stage(&keys, FIRST_TILE, lane);
+        stage(&values, SECOND_TILE, lane);
         workgroupBarrier();
+        if start + TILE < end {
+            fetch_qkv(&keys, start + TILE, key, lane);
+            fetch_qkv(&values, start + TILE, value, lane);
+        }
         put_scores(a0, a1, a2, a3, a4, a5, a6, a7, FIRST_TILE, 0u, subgroup);
         workgroupBarrier();
         for (var v = part; v < TILE / 4u; v += ROW_LANES) {

@@ -3,16 +3,24 @@
 //
 // From the importing file: p, dout, table and dqkv as vectors of four, positions.
 
-// Brings rows of dout, the head's elements of the sequence's first row beginning at `at`; zeros beyond width and sequence.
-fn stage_dout(to: u32, rows: u32, first: u32, at: u32, lane: u32) {
-    for (var i = lane; i < rows * VECTORS; i += LANES) {
-        let y = i / VECTORS;
-        let v = i % VECTORS;
-        var values = vec4<f16>();
-        if first + y < p.sequence && 4u * v < HEAD_WIDTH {
-            values = dout[(at + (first + y) * p.heads * HEAD_WIDTH) / 4u + v];
-        }
-        put(to + y * PITCH + v, values);
+// As qkv_vector, fetch_qkv and stage_own of lib/attention_units.
+fn dout_vector(row: u32, v: u32, at: u32) -> vec4<f16> {
+    if row < p.sequence && 4u * v < HEAD_WIDTH {
+        return dout[(at + row * p.heads * HEAD_WIDTH) / 4u + v];
+    }
+    return vec4<f16>();
+}
+
+fn stage_own_dout(first: u32, at: u32, lane: u32) {
+    for (var i = lane; i < OWN * VECTORS; i += LANES) {
+        put(FIRST_TILE + i / VECTORS * PITCH + i % VECTORS, dout_vector(first + i / VECTORS, i % VECTORS, at));
+    }
+}
+
+fn fetch_dout(brought: ptr<function, Brought>, first: u32, at: u32, lane: u32) {
+    for (var n = 0u; n < BROUGHT; n++) {
+        let i = lane + n * LANES;
+        (*brought)[n] = dout_vector(first + i / VECTORS, i % VECTORS, at);
     }
 }
 

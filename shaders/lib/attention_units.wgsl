@@ -39,16 +39,38 @@ fn head_at(y: u32, per_row: u32) -> u32 {
     return (y / p.heads * p.sequence * per_row * p.heads + y % p.heads) * HEAD_WIDTH;
 }
 
-// Brings rows of qkv from `first` of the sequence on, of the head whose elements begin at `at`; zeros beyond width and sequence.
-fn stage_qkv(to: u32, rows: u32, first: u32, at: u32, lane: u32) {
-    for (var i = lane; i < rows * VECTORS; i += LANES) {
-        let y = i / VECTORS;
-        let v = i % VECTORS;
-        var values = vec4<f16>();
-        if first + y < p.sequence && 4u * v < HEAD_WIDTH {
-            values = qkv[(at + (first + y) * 3u * p.heads * HEAD_WIDTH) / 4u + v];
+// Four elements of a row of the sequence, of the head in qkv whose elements begin at `at`; zeros beyond width and sequence.
+fn qkv_vector(row: u32, v: u32, at: u32) -> vec4<f16> {
+    if row < p.sequence && 4u * v < HEAD_WIDTH {
+        return qkv[(at + row * 3u * p.heads * HEAD_WIDTH) / 4u + v];
+    }
+    return vec4<f16>();
+}
+
+// Brings the workgroup's own rows, from `first` on, to where the tiles will be.
+fn stage_own(first: u32, at: u32, lane: u32) {
+    for (var i = lane; i < OWN * VECTORS; i += LANES) {
+        put(FIRST_TILE + i / VECTORS * PITCH + i % VECTORS, qkv_vector(first + i / VECTORS, i % VECTORS, at));
+    }
+}
+
+// The vectors of a tile that a lane brings: fetched while the tile before is multiplied, staged when that is done.
+const BROUGHT: u32 = (TILE * VECTORS + LANES - 1u) / LANES;
+alias Brought = array<vec4<f16>, BROUGHT>;
+
+fn fetch_qkv(brought: ptr<function, Brought>, first: u32, at: u32, lane: u32) {
+    for (var n = 0u; n < BROUGHT; n++) {
+        let i = lane + n * LANES;
+        (*brought)[n] = qkv_vector(first + i / VECTORS, i % VECTORS, at);
+    }
+}
+
+fn stage(brought: ptr<function, Brought>, tile: u32, lane: u32) {
+    for (var n = 0u; n < BROUGHT; n++) {
+        let i = lane + n * LANES;
+        if i < TILE * VECTORS {
+            put(tile + i / VECTORS * PITCH + i % VECTORS, (*brought)[n]);
         }
-        put(to + y * PITCH + v, values);
     }
 }
 

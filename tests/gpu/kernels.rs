@@ -1,5 +1,7 @@
 //! Every kernel against the CPU engine at awkward shapes.
-use compute::{AdamW, AttentionShape, NO_TARGET, state};
+use compute::gpu::{Device, Options, Plan};
+use compute::wgsl::Units;
+use compute::{AdamW, AttentionShape, NO_TARGET, Precision, state};
 
 use crate::lab::{compare, normal, tokens};
 use crate::{Bench, Case};
@@ -12,6 +14,7 @@ pub const CASES: &[Case] = &[
     Case { name: "fused_products", run: fused_products },
     Case { name: "rope", run: rope },
     Case { name: "attention", run: attention },
+    Case { name: "attention_as_elsewhere", run: attention_as_elsewhere },
     Case { name: "attention_over_a_cache", run: attention_over_a_cache },
     Case { name: "swiglu", run: swiglu },
     Case { name: "residual_fill_round_sum", run: residual_fill_round_sum },
@@ -155,7 +158,28 @@ fn rope(bench: &Bench) {
 }
 
 pub fn attention(bench: &Bench) {
-    for shape in attention_shapes() {
+    attention_of(bench, &attention_shapes());
+}
+
+/// Enough to notice a fault: padded and whole fragments, one tile and a few, the last of them cut.
+pub fn attention_in_short(bench: &Bench) {
+    let shape = |sequence, heads, width| AttentionShape { batch: 2, sequence, heads, width };
+    attention_of(bench, &[shape(33, 3, 20), shape(70, 2, 8)]);
+}
+
+/// What other devices run: subgroups with several lanes for a row, and fragments from scalars. Subgroups that are said to be
+/// wider than they are do the same work side by side.
+fn attention_as_elsewhere(bench: &Bench) {
+    let Some(units) = bench.device.adapter.units().filter(|_| bench.precision == Precision::F16) else { return };
+    for wider in [2, 4] {
+        let device = Device::open(bench.device.adapter.clone(), Options::default()).unwrap();
+        device.set_plan(Plan::shipped(Units { subgroup: wider * units.subgroup, scalars: true, ..units }, &device.limits));
+        attention_in_short(&Bench { device, ..bench.clone() });
+    }
+}
+
+fn attention_of(bench: &Bench, shapes: &[AttentionShape]) {
+    for &shape in shapes {
         let (rows, d) = (shape.rows(), shape.heads * shape.width);
         let (qkv, dout, table) = (normal(rows * 3 * d, 1), normal(rows * d, 2), rope_table(160, shape.width));
         // Other positions in every sequence.
@@ -293,7 +317,7 @@ pub fn norm_and_adamw(bench: &Bench) {
 
 /// An overflow skips the update and halves the scale in f16; the scale doubles after so many good steps.
 fn loss_scale(bench: &Bench) {
-    use compute::{GROWTH_INTERVAL, Gpu, Kernels, Precision};
+    use compute::{GROWTH_INTERVAL, Gpu, Kernels};
     let mut k: Box<dyn Kernels> = Gpu::open(&bench.device, bench.precision, 2).unwrap();
     let dynamic = bench.precision == Precision::F16;
     let [w, m, v, g, s] = [100, 100, 100, 100, state::LEN].map(|len| k.allocate("test", len));

@@ -133,7 +133,7 @@ const FAULTS: &[Fault] = &[
         file: "attention",
         right: "if start + j <= row {",
         wrong: "if start + j <= row + 1u {",
-        test: kernels::attention,
+        test: kernels::attention_in_short,
         on_units: false,
     },
     Fault {
@@ -141,7 +141,7 @@ const FAULTS: &[Fault] = &[
         file: "attention_backward",
         right: "if row <= start + i && start + i < p.sequence {",
         wrong: "if row < start + i && start + i < p.sequence {",
-        test: kernels::attention,
+        test: kernels::attention_in_short,
         on_units: false,
     },
     Fault {
@@ -165,7 +165,7 @@ const FAULTS: &[Fault] = &[
         file: "attention",
         right: "p.scale * qkv_vector(query",
         wrong: "qkv_vector(query",
-        test: kernels::attention,
+        test: kernels::attention_in_short,
         on_units: false,
     },
     Fault {
@@ -261,7 +261,7 @@ const FAULTS: &[Fault] = &[
         file: "attention_units",
         right: "exp(scores - larger), seen)",
         wrong: "exp(scores - larger), vec4(start + 4u * v) + vec4(0u, 1u, 2u, 3u) < vec4(i))",
-        test: kernels::attention,
+        test: kernels::attention_in_short,
         on_units: true,
     },
     Fault {
@@ -269,7 +269,7 @@ const FAULTS: &[Fault] = &[
         file: "attention_units",
         right: "vec4<f16>(select(vec4<f32>(), weights, seen))",
         wrong: "vec4<f16>(select(vec4<f32>(), weights, vec4(start + 4u * v) + vec4(0u, 1u, 2u, 3u) < vec4(i)))",
-        test: kernels::attention,
+        test: kernels::attention_in_short,
         on_units: true,
     },
     Fault {
@@ -277,7 +277,7 @@ const FAULTS: &[Fault] = &[
         file: "attention_backward_queries_units",
         right: "vec4(0u, 1u, 2u, 3u) <= vec4(i);",
         wrong: "vec4(0u, 1u, 2u, 3u) <= vec4(i + 1u);",
-        test: kernels::attention,
+        test: kernels::attention_in_short,
         on_units: true,
     },
     Fault {
@@ -285,23 +285,23 @@ const FAULTS: &[Fault] = &[
         file: "attention_backward_keys_units",
         right: "(vec4(j) <= i)",
         wrong: "(vec4(j) < i)",
-        test: kernels::attention,
+        test: kernels::attention_in_short,
         on_units: true,
     },
     Fault {
         name: "units_padding_not_zero",
         file: "lib/attention_units",
-        right: "first + y < p.sequence && 4u * v < HEAD_WIDTH",
-        wrong: "first + y < p.sequence",
-        test: kernels::attention,
+        right: "row < p.sequence && 4u * v < HEAD_WIDTH",
+        wrong: "row < p.sequence",
+        test: kernels::attention_in_short,
         on_units: true,
     },
     Fault {
         name: "units_padding_of_dout_not_zero",
         file: "lib/attention_gradients",
-        right: "first + y < p.sequence && 4u * v < HEAD_WIDTH",
-        wrong: "first + y + 1u < p.sequence",
-        test: kernels::attention,
+        right: "row < p.sequence && 4u * v < HEAD_WIDTH",
+        wrong: "row + 1u < p.sequence",
+        test: kernels::attention_in_short,
         on_units: true,
     },
     Fault {
@@ -309,7 +309,7 @@ const FAULTS: &[Fault] = &[
         file: "lib/attention_units",
         right: "own = subgroup == turn;",
         wrong: "own = subgroup == (turn ^ 1u);",
-        test: kernels::attention,
+        test: kernels::attention_in_short,
         on_units: true,
     },
     Fault {
@@ -317,7 +317,7 @@ const FAULTS: &[Fault] = &[
         file: "lib/attention_gradients",
         right: "vec4<f16>(b * cosine - a * sine)",
         wrong: "vec4<f16>(b * cosine + a * sine)",
-        test: kernels::attention,
+        test: kernels::attention_in_short,
         on_units: true,
     },
     Fault {
@@ -325,7 +325,7 @@ const FAULTS: &[Fault] = &[
         file: "attention_backward",
         right: "write_turned(&dk, batch * p.sequence + row,",
         wrong: "write_turned(&dk, row,",
-        test: kernels::attention,
+        test: kernels::attention_in_short,
         on_units: false,
     },
 ];

@@ -37,8 +37,9 @@ pub fn attention_tiles(units: Units, head_width: u32, limits: &wgpu::Limits) -> 
         let staged = 2 * (2 * tile * (padded + 8) + 2 * own * (tile + 8));
         let space = 4 * (2 * own * (tile + 4)).max(side * (padded + 4));
         let bytes = staged + space + 8 * tile;
-        // What a workgroup owns comes by way of its two tiles.
+        // What a workgroup owns comes by way of its two tiles; a lane at most brings lse and delta of one row.
         own <= 2 * tile
+            && tile <= tiles.lanes(units)
             && bytes <= limits.max_compute_workgroup_storage_size
             && tiles.lanes(units) <= limits.max_compute_invocations_per_workgroup
     };
