@@ -121,7 +121,7 @@ fn run() -> anyhow::Result<()> {
         return Ok(());
     }
     let stage = common.open("train", "train", &flags)?;
-    stage.use_threads()?;
+    stage.use_threads_and_this_one()?;
     let run = Run::open(&stage, &Manual { shaders, profile, tune })?;
     let inputs = ["train.bin", "val.bin", "tokenizer.json"].map(|name| (name.to_owned(), stage.path(name)));
     let work = Work { stage: "train", manifest: run.folder().join("manifest.json"), inputs: inputs.into(), config: run.settings() };

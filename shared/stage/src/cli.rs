@@ -65,6 +65,13 @@ impl Stage {
         pool.build_global().map_err(|e| Failure::try_again(format!("threads cannot be started: {e}")))
     }
 
+    /// The same, the calling thread being one of them: for a loop of short pieces of parallel work, none of which is then
+    /// handed over and waited for.
+    pub fn use_threads_and_this_one(&self) -> Result<()> {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(self.threads.unwrap_or(0)).use_current_thread();
+        pool.build_global().map_err(|e| Failure::try_again(format!("threads cannot be started: {e}")))
+    }
+
     /// A file or folder of this run, by its name in the table of files.
     pub fn path(&self, name: &str) -> PathBuf {
         self.out.join(name)

@@ -121,7 +121,7 @@ pub fn residual_forward(x: &[f32], branch: &[f32], out: &mut [f32]) {
 
 /// `out = x + out`, on the calling thread.
 pub fn add(x: &[f32], out: &mut [f32]) {
-    out.iter_mut().zip(x).for_each(|(out, x)| *out = x + *out);
+    out.iter_mut().zip(x).for_each(|(out, x)| *out += x);
 }
 
 /// Keys and values of each row to its place in the cache [slots, context, 2 d].
