@@ -6,14 +6,23 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
+use arrow::array::{ArrayRef, BooleanArray, Float64Array, Int8Array, Int64Array, ListArray, RecordBatch, StringArray, StructArray};
+use arrow::array::{Date32Array, Decimal128Array, TimestampMicrosecondArray};
+use arrow::datatypes::{DataType, Field, Int32Type};
 use corpus::bin::{Bin, Dtype, sidecar};
 use corpus::rewrite::StoryWriter;
 use corpus::shards::{Origin, ShardReader, ShardWriter, TRAIN};
 use corpus::stories::ParquetStories;
 use corpus::tokenizer::{Tokenizer, train};
 use model::{Checkpoint, Config, State, TensorTable, initial_weights, load_folder, save_folder};
+use parquet::arrow::ArrowWriter;
+use parquet::basic::Compression;
+use parquet::file::metadata::{KeyValue, ParquetMetaDataReader, ParquetMetaDataWriter, SortingColumn};
+use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterVersion};
 use serde_json::json;
 use stage::{AtomicFile, Failure, Log, LogFormat, Manifest, Pipeline, Random, Result, TokenizerRecord, Work};
 
@@ -329,5 +338,191 @@ fn parquet_files() {
             })?;
             caught_by_hash(&good, bytes)
         });
+    }
+}
+
+/// A parquet file of 12 stories in one row group.
+fn good_parquet() -> Vec<u8> {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.parquet");
+    let mut writer = StoryWriter::create(&path, "story").unwrap();
+    (0..12).for_each(|i| writer.push(&story(i)).unwrap());
+    writer.finish().unwrap();
+    fs::read(&path).unwrap()
+}
+
+/// All texts of a file.
+fn read_parquet(bytes: &[u8]) -> Result<Vec<String>> {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.parquet");
+    fs::write(&path, bytes).unwrap();
+    let (file, mut texts) = (ParquetStories::open(&path, "text")?, Vec::new());
+    (0..file.row_groups()).try_for_each(|row_group| {
+        file.read(row_group, |text| {
+            texts.push(text.to_owned());
+            Ok(())
+        })
+    })?;
+    Ok(texts)
+}
+
+/// Crate parquet, given this file, would take more time or memory than there is, or overflow its stack.
+fn refused(bytes: &[u8], why: &str) {
+    PEAK.store(LIVE.load(Ordering::Relaxed), Ordering::Relaxed);
+    let start = Instant::now();
+    let error = read_parquet(bytes).expect_err(why);
+    let (seconds, peak) = (start.elapsed(), PEAK.load(Ordering::Relaxed));
+    assert!(error.to_string().contains(why), "{error}\nshould say {why:?}");
+    assert_eq!(error.exit_code(), 3);
+    assert!(seconds < Duration::from_secs(20) && peak < GIB, "{why}: {seconds:?}, {peak} bytes");
+}
+
+/// Where the footer starts.
+fn footer_of(bytes: &[u8]) -> usize {
+    let end = bytes.len() - 8;
+    end - u32::from_le_bytes(bytes[end..end + 4].try_into().unwrap()) as usize
+}
+
+/// The file with another footer.
+fn with_footer(good: &[u8], footer: &[u8]) -> Vec<u8> {
+    [&good[..footer_of(good)], footer, &(footer.len() as u32).to_le_bytes(), b"PAR1"].concat()
+}
+
+/// `bytes` with the one place where they are `from` changed.
+fn changed(bytes: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
+    let places: Vec<usize> = (0..bytes.len()).filter(|&at| bytes[at..].starts_with(from)).collect();
+    let &[at] = &places[..] else { panic!("{from:x?} at {places:?}") };
+    [&bytes[..at], to, &bytes[at + from.len()..]].concat()
+}
+
+/// Thrift's compact form of a length.
+fn varint(mut value: u64) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    while value > 0x7f {
+        bytes.push(value as u8 | 0x80);
+        value >>= 7;
+    }
+    bytes.push(value as u8);
+    bytes
+}
+
+const MOST: u64 = i32::MAX as u64;
+/// Version, the schema's list of two elements, and its root: name and one child.
+const SCHEMA: &[u8] = b"\x15\x02\x19\x2c\x48\x0carrow_schema\x15\x02\x00";
+
+#[test]
+fn parquet_schemas_that_are_no_tree() {
+    let good = good_parquet();
+    let footer = &good[footer_of(&good)..good.len() - 8];
+    let with_schema = |schema: &[u8]| with_footer(&good, &changed(footer, SCHEMA, schema));
+    assert_eq!(read_parquet(&with_schema(SCHEMA)).unwrap().len(), 12);
+    let root = &SCHEMA[..SCHEMA.len() - 2];
+    for (children, words) in [(MOST, "children"), (2, "2 children"), (0, "belongs to no group")] {
+        refused(&with_schema(&[root, &varint(children * 2), b"\0"].concat()), words);
+    }
+    refused(&with_schema(&[root, b"\x01\x00"].concat()), "-1 children");
+    // Half a million groups, required, "g", each in the one before.
+    let groups = 500_000;
+    let deep = [b"\x15\x02\x19\xfc", &varint(groups + 2)[..], &SCHEMA[4..], &b"\x35\x00\x18\x01g\x15\x02\x00".repeat(groups as usize)];
+    refused(&with_schema(&deep.concat()), "groups of columns within each other");
+}
+
+#[test]
+fn parquet_lists_of_nothing() {
+    let good = good_parquet();
+    // Fields that parquet does not have: lists and maps of truths, and of lists of them.
+    let footer = &good[footer_of(&good)..good.len() - 9];
+    let extra = |field: &[u8]| with_footer(&good, &[footer, field, b"\0"].concat());
+    assert_eq!(read_parquet(&extra(b"\x19\x25\x00\x00")).unwrap().len(), 12);
+    refused(&extra(&[b"\x19\xf1", &varint(MOST)[..]].concat()), "truth values");
+    refused(&extra(&[b"\x1b", &varint(MOST)[..], b"\x22"].concat()), "truth values");
+    let lists = 1000;
+    let nested = [b"\x19\xf9", &varint(lists)[..], &[b"\xf2", &varint(MOST)[..]].concat().repeat(lists as usize)];
+    refused(&extra(&nested.concat()), "truth values");
+    refused(&extra(&[b"\x19\xf7", &varint(MOST)[..]].concat()), "does not end");
+    refused(&extra(&b"\x1c".repeat(100_000)), "within each other");
+    // A number of rows that is written as a list: the crate would read a number, and a field of another type behind it.
+    let rows = b"\x16\x18\x19\x1c\x19\x1c\x26";
+    refused(&with_footer(&good, &[&changed(footer, rows, b"\x19\x18\x19\x1c\x19\x1c\x26")[..], b"\0"].concat()), "another type");
+}
+
+#[test]
+fn parquet_page_headers_without_end() {
+    let good = good_parquet();
+    // The first page: type, sizes, and the header of a data page with 12 values.
+    assert_eq!(good[4..7], *b"\x15\x00\x15");
+    // A field of number 100 before them, and then number 1 with its number written out.
+    let extra = |written: u8, value: &[u8]| [&good[..4], &[written], &varint(200), value, b"\x05\x02", &good[5..]].concat();
+    refused(&extra(9, &[b"\xf1", &varint(MOST)[..]].concat()), "page header at byte 4: a list of 2147483647 truth values");
+    refused(&extra(9, &[b"\xf7", &varint(MOST)[..]].concat()), "page header at byte 4: it does not end within its column");
+    refused(&extra(8, &varint(MOST)), "page header at byte 4: it does not end within its column");
+    let mut typed = good.clone();
+    typed[4] = 0x19;
+    refused(&typed, "page header at byte 4: a field of another type");
+}
+
+#[test]
+fn parquet_columns_read_many_times() {
+    let good = good_parquet();
+    let metadata = ParquetMetaDataReader::decode_metadata(&good[footer_of(&good)..good.len() - 8]).unwrap();
+    let again = |times: usize| {
+        let groups = vec![metadata.row_group(0).clone(); times];
+        let metadata = metadata.clone().into_builder().set_row_groups(groups).build();
+        let mut bytes = good[..footer_of(&good)].to_vec();
+        let mut end = Vec::new();
+        ParquetMetaDataWriter::new(&mut end, &metadata).finish().unwrap();
+        bytes.extend(end);
+        bytes
+    };
+    assert_eq!(read_parquet(&again(1)).unwrap().len(), 12);
+    refused(&again(1000), "in a file of");
+}
+
+/// What other writers make and may be read: every kind of column beside the text, statistics of any length, dictionaries.
+#[test]
+fn parquet_files_of_other_writers() {
+    let rows = 1000;
+    let texts: Vec<String> = (0..rows).map(|i| if i % 100 == 0 { story(i).repeat(500) } else { story(i % 50) }).collect();
+    let lists = (0..rows).map(|i| (i % 7 > 0).then(|| (0..i as i32 % 5).map(|j| (j > 1).then_some(j)).collect::<Vec<_>>()));
+    let some = |i: u64| (i % 3 > 0).then_some(i as i64);
+    let numbers: ArrayRef = Arc::new((0..rows).map(some).collect::<Int64Array>());
+    let decimals = (0..rows).map(|i| some(i).map(i128::from)).collect::<Decimal128Array>();
+    let times: TimestampMicrosecondArray = (0..rows).map(some).collect();
+    let inner = vec![(Arc::new(Field::new("n", DataType::Int64, true)), numbers.clone())];
+    let batch = RecordBatch::try_from_iter_with_nullable([
+        ("numbers", numbers, true),
+        ("bytes", Arc::new((0..rows).map(|i| Some(i as i8)).collect::<Int8Array>()) as ArrayRef, true),
+        ("truths", Arc::new((0..rows).map(|i| Some(i % 2 == 0)).collect::<BooleanArray>()), true),
+        ("lists", Arc::new(ListArray::from_iter_primitive::<Int32Type, _, _>(lists)), true),
+        ("text", Arc::new(StringArray::from(texts.clone())), false),
+        ("structs", Arc::new(StructArray::from(inner)), true),
+        ("doubles", Arc::new((0..rows).map(|i| Some(i as f64)).collect::<Float64Array>()), true),
+        ("dates", Arc::new((0..rows).map(|i| Some(i as i32)).collect::<Date32Array>()), true),
+        ("decimals", Arc::new(decimals.with_precision_and_scale(20, 3).unwrap()), true),
+        ("times", Arc::new(times.with_timezone("UTC")), true),
+    ])
+    .unwrap();
+    for version in [WriterVersion::PARQUET_1_0, WriterVersion::PARQUET_2_0] {
+        for (dictionary, group) in [(true, 1000), (false, 1000), (true, 3), (false, 300)] {
+            let properties = WriterProperties::builder()
+                .set_writer_version(version)
+                .set_dictionary_enabled(dictionary)
+                .set_max_row_group_row_count(Some(group))
+                .set_data_page_row_count_limit(50)
+                .set_write_batch_size(25)
+                .set_compression(Compression::SNAPPY)
+                .set_statistics_enabled(EnabledStatistics::Page)
+                .set_write_page_header_statistics(true)
+                .set_statistics_truncate_length(None)
+                .set_column_index_truncate_length(None)
+                .set_bloom_filter_enabled(true)
+                .set_key_value_metadata(Some(vec![KeyValue::new("a".into(), "b".to_owned()), KeyValue::new("c".into(), None)]))
+                .set_sorting_columns(Some(vec![SortingColumn { column_idx: 0, descending: true, nulls_first: false }]))
+                .build();
+            let mut writer = ArrowWriter::try_new(Vec::new(), batch.schema(), Some(properties)).unwrap();
+            writer.write(&batch).unwrap();
+            let read = read_parquet(&writer.into_inner().unwrap()).unwrap();
+            assert!(read == texts, "{version:?}, dictionary {dictionary}, row groups of {group}");
+        }
     }
 }

@@ -8,6 +8,8 @@ pub mod fetch;
 #[cfg(feature = "stories")]
 pub mod grammar;
 pub mod pack;
+#[cfg(feature = "stories")]
+mod parquet_form;
 #[cfg(feature = "remote")]
 pub mod plan;
 #[cfg(feature = "remote")]

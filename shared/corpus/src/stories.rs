@@ -15,6 +15,8 @@ use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader};
 use parquet::file::reader::{ChunkReader, Length};
 use stage::{Failure, FileRecord, Manifest, Result};
 
+use crate::parquet_form::{Pages, check_footer};
+
 /// The column of a file written by this project, whatever the column was called where its stories came from.
 pub const COLUMN: &str = "text";
 /// Key in the footer of a file written by this project: the name that its column had in the source.
@@ -23,6 +25,8 @@ pub const SOURCE_COLUMN: &str = "bedtime.source_column";
 /// which stories share a record batch of a token shard, so another value makes other shards.
 pub const BATCH_ROWS: u64 = 1024;
 pub const BATCH_BYTES: u64 = 1 << 20;
+/// Behind the footer: its length and the magic.
+const TAIL: usize = 8;
 const MAKE_FETCH: &str = "run `make fetch`";
 
 /// `raw/<split>-*.parquet` in order, as named by `manifest.json` or by a complete set of `manifest-i-of-n.json`
@@ -161,17 +165,18 @@ impl ParquetStories {
     pub fn open_named(path: &Path, name: &Path, column: &str) -> Result<Self> {
         let mut file = File::open(path).map_err(Failure::reading(path))?;
         let length = file.metadata().map_err(Failure::reading(path))?.len();
-        let mut ends = [0u8; 8];
+        let mut read = |start: u64, into: &mut [u8]| {
+            file.seek(SeekFrom::Start(start)).and_then(|_| file.read_exact(into)).map_err(Failure::reading(path))
+        };
+        let (mut magic, mut tail) = ([0; 4], [0; TAIL]);
         if length >= 12 {
-            let (start, end) = ends.split_at_mut(4);
-            file.read_exact(start)
-                .and_then(|()| file.seek(SeekFrom::End(-4)))
-                .and_then(|_| file.read_exact(end))
-                .map_err(Failure::reading(path))?;
+            read(0, &mut magic)?;
+            read(length - TAIL as u64, &mut tail)?;
         }
-        check_ends(name, length, &ends)?;
-        let metadata = ParquetMetaDataReader::new().parse_and_finish(&file).map_err(|error| damaged(name, "footer", error))?;
-        Self::new(name, Place::Local(path.to_owned()), length, metadata, column)
+        let bytes = check_ends(name, length, magic, tail)?;
+        let mut footer = vec![0; bytes];
+        read(length - (bytes + TAIL) as u64, &mut footer)?;
+        Self::new(name, Place::Local(path.to_owned()), length, decode_footer(name, &footer)?, column)
     }
 
     /// Like [`open_named`](Self::open_named), for a file that this process wrote and that nobody else shortens: its bytes
@@ -188,25 +193,20 @@ impl ParquetStories {
     /// Reads the footer over the network; `name` is the name that messages give the file.
     pub fn open_remote(name: &Path, remote: Arc<dyn RangeRead>, column: &str) -> Result<Self> {
         let length = remote.length();
-        let mut tail = remote.read_range(length.saturating_sub(64 << 10), length.min(64 << 10))?;
-        let magic = if length > 64 << 10 { Bytes::from_static(b"PAR1") } else { tail.slice(..tail.len().min(4)) };
-        let mut ends = [0u8; 8];
-        if tail.len() >= 12 {
-            ends[..4].copy_from_slice(&magic);
-            ends[4..].copy_from_slice(&tail[tail.len() - 4..]);
+        let end = remote.read_range(length.saturating_sub(64 << 10), length.min(64 << 10))?;
+        let (mut magic, mut tail) = (*b"PAR1", [0; TAIL]);
+        if length <= 64 << 10 {
+            magic = end.first_chunk().copied().unwrap_or_default();
         }
-        check_ends(name, length, &ends)?;
-        let mut reader = ParquetMetaDataReader::new();
-        for _ in 0..3 {
-            match reader.try_parse_sized(&tail, length) {
-                Err(ParquetError::NeedMoreData(needed)) if needed as u64 <= length => {
-                    tail = remote.read_range(length - needed as u64, needed as u64)?;
-                }
-                Err(error) => return Err(damaged(name, "footer", error)),
-                Ok(()) => break,
-            }
+        if length >= 12 {
+            tail = end.last_chunk().copied().unwrap_or_default();
         }
-        let metadata = reader.finish().map_err(|error| damaged(name, "footer", error))?;
+        let bytes = check_ends(name, length, magic, tail)?;
+        let footer = match end.len().checked_sub(bytes + TAIL) {
+            Some(start) => end.slice(start..end.len() - TAIL),
+            None => remote.read_range(length - (bytes + TAIL) as u64, bytes as u64)?,
+        };
+        let metadata = decode_footer(name, &footer)?;
         Self::new(name, Place::Remote(remote), length, metadata, column)
     }
 
@@ -293,7 +293,8 @@ impl ParquetStories {
         let row = (0..row_group).map(|i| self.stories_in(i)).sum();
         let rows = self.stories_in(row_group);
         let average = self.text_bytes_in(row_group) / rows.max(1);
-        let reader = ParquetRecordBatchReaderBuilder::new_with_metadata(reader, self.metadata.clone())
+        let (start, bytes) = self.metadata.metadata().row_group(row_group).column(self.column).byte_range();
+        let reader = ParquetRecordBatchReaderBuilder::new_with_metadata(Pages::new(reader, start + bytes), self.metadata.clone())
             .with_row_groups(vec![row_group])
             .with_projection(self.projection.clone())
             .with_batch_size((BATCH_BYTES / average.max(1)).clamp(1, BATCH_ROWS) as usize)
@@ -379,8 +380,15 @@ fn damaged(path: &Path, part: &str, error: impl std::fmt::Display) -> Failure {
     )
 }
 
-/// The reader takes places in the footer at their word, and panics at negative ones.
+/// The footer's own bytes, without the [`TAIL`].
+fn decode_footer(name: &Path, footer: &[u8]) -> Result<ParquetMetaData> {
+    check_footer(footer).map_err(|found| damaged(name, "footer", found))?;
+    ParquetMetaDataReader::decode_metadata(footer).map_err(|error| damaged(name, "footer", error))
+}
+
+/// The reader takes places in the footer at their word, panics at negative ones, and reads again what lies in two columns.
 fn check_places(metadata: &ParquetMetaData, length: u64) -> std::result::Result<(), String> {
+    let mut together = 0;
     for (row_group, chunk) in metadata.row_groups().iter().enumerate().flat_map(|(i, group)| group.columns().iter().map(move |c| (i, c))) {
         let (start, bytes) = (chunk.dictionary_page_offset().unwrap_or(chunk.data_page_offset()), chunk.compressed_size());
         let end = start.checked_add(bytes).and_then(|end| u64::try_from(end).ok());
@@ -388,14 +396,25 @@ fn check_places(metadata: &ParquetMetaData, length: u64) -> std::result::Result<
         if !inside {
             return Err(format!("row group {row_group} has a column at byte {start}, {bytes} bytes, in a file of {length}"));
         }
+        together += bytes as u64;
+        if together > length {
+            return Err(format!("columns of {together} bytes up to row group {row_group}, in a file of {length}"));
+        }
     }
     Ok(())
 }
 
-/// What the first and last four bytes say, in words that tell a cut download from a wrong file.
-fn check_ends(path: &Path, length: u64, ends: &[u8; 8]) -> Result<()> {
-    let found = match (&ends[..4], &ends[4..]) {
-        (b"PAR1", b"PAR1") => return Ok(()),
+/// What the first and last bytes say, in words that tell a cut download from a wrong file: the length of the footer.
+fn check_ends(path: &Path, length: u64, magic: [u8; 4], tail: [u8; TAIL]) -> Result<usize> {
+    let [a, b, c, d, end @ ..] = tail;
+    let found = match (&magic, &end) {
+        (b"PAR1", b"PAR1") => {
+            let footer = u32::from_le_bytes([a, b, c, d]);
+            let before = length - 12;
+            let fits = usize::try_from(footer).ok().filter(|_| u64::from(footer) <= before);
+            let found = format_args!("it says that it has {footer} bytes, where there are {before}");
+            return fits.ok_or_else(|| damaged(path, "footer", found));
+        }
         _ if length == 0 => "an empty file".to_owned(),
         (b"PAR1", _) => format!("truncated: its {length} bytes start like parquet but do not end like it"),
         _ => format!("not parquet: its {length} bytes do not start and end with PAR1"),
