@@ -24,6 +24,7 @@ fn keys() -> Vec<String> {
         "memory_gb_per_second",
         "first_step_cold_s",
         "first_step_warm_s",
+        "tune_s",
         "profile",
         "seconds_to_2.45_nats",
         "seconds_to_0.865_bits",

@@ -182,6 +182,7 @@ impl All {
         let warm = bench.folder().join("warm");
         self.peaks(bench, adapter);
         self.first_steps(bench, &cases[0], &warm);
+        self.tune(bench, &cases[0], &warm);
         for precision in PRECISIONS {
             self.training(bench, &cases[0], precision, &warm);
         }
@@ -205,6 +206,7 @@ impl All {
         for (key, figure) in PEAKS.iter().chain(&FIRST_STEPS) {
             self.figures.skip(key, figure, reason);
         }
+        self.figures.skip(TUNE.0, TUNE.1, reason);
         for (number, case) in cases.iter().enumerate() {
             for precision in PRECISIONS {
                 self.skip_training(case, precision, 0, reason);
@@ -266,6 +268,16 @@ impl All {
                 ),
                 Err(reason) => self.figures.skip(key, figure, &reason),
             }
+        }
+    }
+
+    /// Finds the tiles that all later runs use, as somebody would who trains more than once.
+    fn tune(&mut self, bench: &Bench, case: &Case, warm: &Path) {
+        let started = std::time::Instant::now();
+        let f16 = if bench.precision == "f16" { Ok(()) } else { Err("this GPU has no f16 in shaders".to_owned()) };
+        match f16.and_then(|()| bench.most(20.0, 180.0)).and_then(|most| bench.whole_run(case, "--tune", 1, most, warm)) {
+            Ok(_) => self.figures.value(TUNE.0, TUNE.1, started.elapsed().as_secs_f64(), "s", Value::Null),
+            Err(reason) => self.figures.skip(TUNE.0, TUNE.1, &reason),
         }
     }
 
@@ -335,7 +347,7 @@ impl All {
     fn profile(&mut self, bench: &Bench, case: &Case, warm: &Path) {
         let steps = if self.quick { 3 } else { 30 };
         let figure = format!("kernels of a step, {}, {}", case.words(bench.data.vocab), bench.precision);
-        match bench.most(3.0, 90.0).and_then(|most| bench.profile(case, bench.precision, steps, most, warm)) {
+        match bench.most(3.0, 90.0).and_then(|most| bench.whole_run(case, "--profile", steps, most, warm)) {
             Ok(table) => {
                 // | all | calls a step | | ms a step | ...
                 let all =
@@ -559,6 +571,7 @@ fn has_losses(case: &Case) -> bool {
 
 const PEAKS: [(&str, &str); 2] =
     [("product_tflop_per_second", "large product f16 -> f32"), ("memory_gb_per_second", "large sum z = x + y, f32")];
+const TUNE: (&str, &str) = ("tune_s", "train --tune, the start and a step included");
 const FIRST_STEPS: [(&str, &str); 2] =
     [("first_step_cold_s", "start of the process to its first step, nothing compiled"), ("first_step_warm_s", "same, compiled before")];
 const TRAINING: [(&str, &str); 3] =

@@ -242,11 +242,11 @@ impl Bench {
         }
     }
 
-    /// The table of `train --profile`, after a run that ends by itself.
-    pub fn profile(&self, case: &Case, precision: &str, steps: u64, most: Duration, cache: &Path) -> Result<String, String> {
+    /// What `train` prints with such a flag (the table of `--profile`) in a run that ends by itself.
+    pub fn whole_run(&self, case: &Case, flag: &str, steps: u64, most: Duration, cache: &Path) -> Result<String, String> {
         let out = self.out(&self.data.short)?;
-        let mut command = self.command(&out, case, precision, cache)?;
-        command.arg("--profile").args(["--steps", &steps.to_string(), "--val-windows", "1"]);
+        let mut command = self.command(&out, case, self.precision, cache)?;
+        command.arg(flag).args(["--steps", &steps.to_string(), "--val-windows", "1"]);
         let started = Instant::now();
         let mut running = Running(command.spawn().map_err(|error| format!("train cannot be started: {error}"))?);
         let status = loop {

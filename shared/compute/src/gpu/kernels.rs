@@ -1,16 +1,18 @@
 //! The kernels of the trait, each a dispatch of the shader of its name, or a few.
 mod attention;
+mod products;
 
 pub(super) use attention::Space;
 pub use attention::attention_tiles;
+pub(super) use products::Split;
 
-use super::device::{units_variant, variant_of};
+use super::device::variant_of;
 use super::pipeline::Element;
 use super::plan;
 use super::record::{Bound, Copies, Cost, Reading};
-use super::{Gpu, PARTS_LEN, Report, TokenBuffer, View, decode, encode};
+use super::{Gpu, Report, TokenBuffer, View, decode, encode};
 use crate::kernels::{AdamW, AttentionShape, Counts, GROWTH_INTERVAL, KernelTime, Kernels, Precision, Result, Snapshot, Ticket, Tokens};
-use crate::wgsl::{PART_ROWS, Tiles, Units, Variant};
+use crate::wgsl::{PART_ROWS, Variant};
 
 /// `Params` as Rust knows them: the fields before those that say where operands begin. A kernel's first call compares
 /// them with what naga read from the shader.
@@ -36,8 +38,6 @@ use params;
 
 params! {
     Product { m: u32, n: u32, k: u32 }
-    SplitProduct { m: u32, n: u32, k: u32, part: u32, accumulate: u32 }
-    Parts { count: u32, len: u32, unused: u32, unused_too: u32, segments: SegmentTable }
     Rows { len: u32, width: u32 }
     Segments { segments: u32, width: u32 }
     Norm { rows: u32, width: u32, eps: f32 }
@@ -52,26 +52,8 @@ params! {
     Decode { rows: u32, heads: u32, context: u32, scale: f32 }
 }
 
-/// Split sums that one dispatch of add_parts ends.
-const SEGMENTS: usize = 12;
-/// For each where it begins among all of their values, its parts, and where these and its output are.
-type SegmentTable = [[u32; 4]; SEGMENTS];
-
-/// A split sum whose parts are, or will be, in the work space.
-#[derive(Clone, Copy)]
-pub(super) struct Split {
-    parts: u32,
-    part: View,
-    pub(super) out: View,
-}
-
 /// Workgroups that take squares for the norm of the gradient.
 const NORM_PARTS: u32 = 512;
-/// Tiles of a product side by side below which its contraction is split, and the fewest rows of a part.
-const BUSY_TILES: u32 = 256;
-const LEAST_PART: u32 = 256;
-/// Side of the tile of a product, as in lib/tile.wgsl.
-const TILE: usize = 64;
 
 /// A size as shaders take it.
 fn word(value: usize) -> u32 {
@@ -87,10 +69,6 @@ fn striding(len: usize) -> [u32; 3] {
 fn counted(groups: usize) -> [u32; 3] {
     let rows = groups.div_ceil(65_535).max(1);
     [word(groups.div_ceil(rows)), word(rows), 1]
-}
-
-fn product_cost([m, n, k]: [usize; 3]) -> Cost {
-    Cost { shape: Some([m, n, k]), flop: 2.0 * (m * n * k) as f64, bytes: 0.0 }
 }
 
 /// Whether views begin and end at multiples of four values.
@@ -167,80 +145,6 @@ impl Gpu {
         let buffers = &self.buffers;
         let cost = Cost { bytes: touched as f64, ..cost };
         self.recorder.dispatch(kernel, &pipeline, &bytes, &bound, |b| buffers[b].buffer.clone(), groups, cost)
-    }
-
-    /// Where `parts` parts of a sum for `out` may be written; [`end_splits`](Self::end_splits) adds them up before anything else
-    /// touches the buffer of `out`, many sums in one dispatch.
-    fn split(&mut self, parts: usize, out: View) -> View {
-        let len = parts * out.len;
-        let taken = |gpu: &Self| gpu.splits.last().map_or(0, |split| split.part.offset + split.part.len);
-        let other = |split: &Split| {
-            let apart = split.out.offset + split.out.len <= out.offset || out.offset + out.len <= split.out.offset;
-            split.out.buffer != out.buffer || !apart
-        };
-        if self.splits.len() == SEGMENTS || taken(self) + len > PARTS_LEN || self.splits.iter().any(other) {
-            self.end_splits();
-        }
-        if self.parts.is_none() {
-            self.parts = Some(self.create("parts", Element::Value(Precision::F32), PARTS_LEN));
-        }
-        let part = self.parts.expect("it was just made").slice(taken(self).next_multiple_of(4).min(PARTS_LEN - len), len);
-        self.splits.push(Split { parts: word(parts), part, out });
-        part
-    }
-
-    /// Adds the parts of all split sums to where they belong.
-    pub(super) fn end_splits(&mut self) {
-        let splits = std::mem::take(&mut self.splits);
-        let Some(first) = splits.first() else { return };
-        let start = splits.iter().map(|split| split.out.offset).min().unwrap_or_default();
-        let end = splits.iter().map(|split| split.out.offset + split.out.len).max().unwrap_or_default();
-        let out = View { buffer: first.out.buffer, offset: start, len: end - start };
-        let last = splits.last().map_or(first.part, |split| split.part);
-        let part = View { len: last.offset + last.len, offset: 0, ..first.part };
-        let mut params = Parts { count: word(splits.len()), len: 0, unused: 0, unused_too: 0, segments: SegmentTable::default() };
-        for (segment, split) in params.segments.iter_mut().zip(&splits) {
-            *segment = [params.len, split.parts, word(split.part.offset), word(split.out.offset - start)];
-            params.len += word(split.out.len);
-        }
-        let groups = striding(params.len as usize);
-        self.run("add_parts", params, &[part, out], groups, 0.0);
-    }
-
-    /// The matrix units and the tile for a product, where it can go on them: all operands in fours, and what is contiguous in them too.
-    fn units_for(&self, kernel: &'static str, [m, n, k]: [usize; 3], operands: &[View]) -> Option<(Units, Tiles)> {
-        let plan = self.plan.as_ref()?;
-        let contiguous = if kernel == "matmul_tn_units" { [m, n] } else { [n, k] };
-        let fits = contiguous.iter().all(|side| side.is_multiple_of(4)) && in_fours(operands);
-        fits.then(|| (plan.units, plan.tiles(kernel, [m, n, k])))
-    }
-
-    /// Records a product on matrix units, if it can go on them.
-    fn product_on_units<P: Params>(
-        &mut self,
-        kernel: &'static str,
-        [m, n, k]: [usize; 3],
-        params: P,
-        operands: &[View],
-        in_fours: &[View],
-    ) -> bool {
-        let Some((units, tiles)) = self.units_for(kernel, [m, n, k], in_fours) else { return false };
-        let [rows, columns] = tiles.tile(units).map(|side| side as usize);
-        let groups = [word(n.div_ceil(columns)), word(m.div_ceil(rows)), 1];
-        let variant = units_variant(kernel, self.head_width, units, tiles);
-        self.run_variant(kernel, &variant, params, operands, groups, product_cost([m, n, k]));
-        true
-    }
-
-    fn product(&mut self, kernel: &'static str, on_units: &'static str, [m, n, k]: [usize; 3], a: View, b: View, c: View) {
-        assert_eq!((a.len, b.len, c.len), (m * k, n * k, m * n), "{kernel} {m} x {n} x {k}");
-        let params = Product { m: word(m), n: word(n), k: word(k) };
-        if self.product_on_units(on_units, [m, n, k], params, &[a, b, c], &[a, b, c]) {
-            return;
-        }
-        let groups = [word(n.div_ceil(TILE)), word(m.div_ceil(TILE)), 1];
-        let variant = variant_of(kernel, self.precision, self.head_width);
-        self.run_variant(kernel, &variant, params, &[a, b, c], groups, product_cost([m, n, k]));
     }
 
     fn ids(&self, tokens: Tokens) -> View {
@@ -476,22 +380,7 @@ impl Kernels for Gpu {
     }
 
     fn matmul_tn(&mut self, m: usize, n: usize, k: usize, a: View, b: View, c: View) {
-        assert_eq!((a.len, b.len, c.len), (m * k, n * k, m * n), "matmul_tn {m} x {n} x {k}");
-        let on_units = self.units_for("matmul_tn_units", [m, n, k], &[a, b, c]);
-        let tile = on_units.map_or([TILE; 2], |(units, tiles)| tiles.tile(units).map(|side| side as usize));
-        let tiles = [word(n.div_ceil(tile[1])), word(m.div_ceil(tile[0]))];
-        let wanted = (BUSY_TILES / (tiles[0] * tiles[1])).min(word(k) / LEAST_PART).min(word(PARTS_LEN / c.len)).max(1);
-        let depth = on_units.map_or(16, |(_, tiles)| tiles.depth);
-        let part = word(k).div_ceil(wanted).next_multiple_of(depth);
-        let parts = word(k).div_ceil(part);
-        let out = if parts == 1 { c } else { self.split(parts as usize, c) };
-        let params = SplitProduct { m: word(m), n: word(n), k: word(k), part, accumulate: u32::from(parts == 1) };
-        let groups = [tiles[0], tiles[1], parts];
-        let (kernel, variant) = match on_units {
-            Some((units, tiles)) => ("matmul_tn_units", units_variant("matmul_tn_units", self.head_width, units, tiles)),
-            None => ("matmul_tn", variant_of("matmul_tn", self.precision, self.head_width)),
-        };
-        self.run_variant(kernel, &variant, params, &[a, b, out], groups, product_cost([m, n, k]));
+        self.product_tn([m, n, k], a, b, c);
     }
 
     fn matmul_nt_rope(&mut self, shape: AttentionShape, k: usize, a: View, b: View, positions: Tokens, table: View, qkv: View) {
