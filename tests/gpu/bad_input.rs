@@ -51,6 +51,7 @@ fn unknown_gpu(bench: &Bench) {
     run.run("train", &["--precision", "f64"]).code(2).says(&["f64", "bf16"]);
     run.run("train", &["--device", "cpu", "--precision", "f16"]).code(2).says(&["the CPU engine computes in f32", "remedy"]);
     run.run("train", &["--device", "cpu", "--profile"]).code(2).says(&["--profile", "GPU"]);
+    run.run("train", &["--device", "cpu", "--tune"]).code(2).says(&["--tune", "matrix units", "--precision f16"]);
     assert!(!run.path("run").exists(), "nothing was begun");
     if bench.device.adapter.is_software() {
         run.run("train", &["--device", "gpu"]).code(2).says(&["no GPU was found", "software", "gpu:0", "--device cpu"]);
@@ -125,7 +126,7 @@ fn out_of_memory(_: &Bench) {
     with("24", &["--batch", &batch, "--accumulate", &accumulate]).ok();
     // What cannot begin leaves the run that is there alone.
     with("4", &["--force"]).code(4).says(&["memory was full", "--device cpu"]);
-    with("8.3", &["--force"]).code(4).says(&["not even a batch of 1", "--device cpu"]);
+    with("8.6", &["--force"]).code(4).says(&["not even a batch of 1", "--device cpu"]);
     assert!(run.path("run/final").exists() && !run.path("run.1").exists());
 }
 

@@ -12,6 +12,7 @@ pub const CASES: &[Case] = &[
     Case { name: "products", run: products },
     Case { name: "split_products", run: split_products },
     Case { name: "fused_products", run: fused_products },
+    Case { name: "tiles_of_every_kind", run: tiles_of_every_kind },
     Case { name: "rope", run: rope },
     Case { name: "attention", run: attention },
     Case { name: "attention_as_elsewhere", run: attention_as_elsewhere },
@@ -84,6 +85,20 @@ pub fn split_products(bench: &Bench) {
             lab.k.matmul_tn(outputs, inputs, rows, dc, a, db);
             vec![lab.get("tn", db)]
         });
+    }
+}
+
+/// Tiles that tuning may choose, one for each number of sums: the probe passes, and what follows the products is right.
+fn tiles_of_every_kind(bench: &Bench) {
+    let device = Device::open(bench.device.adapter.clone(), bench.device.options.clone()).unwrap();
+    let plan = device.plan(bench.precision);
+    assert_eq!(plan.is_some(), bench.precision == Precision::F16 && bench.device.adapter.units().is_some());
+    let mut tiles: Vec<_> = plan.iter().flat_map(|plan| plan.candidates()).collect();
+    tiles.sort_by_key(|tiles| (tiles.fragments, tiles.lanes(bench.device.adapter.units().expect("there is a plan for them"))));
+    tiles.dedup_by_key(|tiles| tiles.fragments);
+    for tiles in tiles {
+        device.set_plan(plan.as_ref().map(|plan| plan.only(tiles)));
+        fused_products(&Bench { device: device.clone(), precision: bench.precision });
     }
 }
 

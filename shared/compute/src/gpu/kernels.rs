@@ -213,19 +213,9 @@ impl Kernels for Gpu {
     }
 
     fn allocated(&mut self) -> Result<()> {
-        self.check()?;
-        match &self.refused {
-            None => Ok(()),
-            Some((what, available)) => Err(crate::EngineError::OutOfMemory {
-                message: format!(
-                    "{}: {what}; {} MiB were asked for in all\n  remedy: end what else uses the GPU, or --device cpu",
-                    self.device.adapter.name(),
-                    self.bytes >> 20
-                ),
-                needed: self.bytes,
-                available: *available,
-            }),
-        }
+        self.work_space();
+        self.asked = true;
+        self.check()
     }
 
     fn bytes(&self) -> u64 {

@@ -23,9 +23,9 @@ use crate::kernels::{Kernels, Precision, Result, STEPS_IN_FLIGHT, View, state};
 use pipeline::Element;
 use record::{Reading, Recorder, Spares};
 
-/// f32 values of the work space that split sums are kept in: those of a layer's weights in one go, and what every device
-/// takes as a binding.
-const PARTS_LEN: usize = 1 << 24;
+/// f32 values of the work space that split sums are kept in: for a layer's weights in one go, which 16 times the largest buffer
+/// is in any case; no more than every device takes as a binding.
+const WORK_SPACE: std::ops::RangeInclusive<usize> = 1 << 21..=1 << 24;
 /// Bytes read back at once.
 const STAGING_BYTES: u64 = 16 << 20;
 
@@ -54,7 +54,7 @@ pub struct Gpu {
     buffers: Vec<Buffer>,
     tokens: Vec<TokenBuffer>,
     recorder: Recorder,
-    /// The work space, made when it is first needed, and what is in it.
+    /// The work space, made with the last of the model's buffers, and what is in it.
     parts: Option<View>,
     splits: Vec<kernels::Split>,
     attention: kernels::Space,
@@ -66,6 +66,8 @@ pub struct Gpu {
     /// Bytes of all buffers, and the first that could not be had.
     bytes: u64,
     refused: Option<(String, u64)>,
+    /// Whether that was asked for: what is refused later is an error of its own.
+    asked: bool,
     /// What went wrong where nothing could be returned.
     trouble: Option<EngineError>,
     /// Kernels whose Params were compared with their shader's.
@@ -126,6 +128,7 @@ impl Gpu {
             collected: 0,
             bytes: 0,
             refused: None,
+            asked: false,
             trouble: None,
             called: HashSet::new(),
         }
@@ -218,10 +221,34 @@ impl Gpu {
 
     fn check(&mut self) -> Result<()> {
         self.device.check()?;
-        match self.trouble.take() {
+        match self.trouble.take().or_else(|| self.refusal().filter(|_| self.asked)) {
             Some(error) => Err(error),
             None => Ok(()),
         }
+    }
+
+    /// What to say where a buffer could not be had.
+    fn refusal(&self) -> Option<EngineError> {
+        let (what, available) = self.refused.as_ref()?;
+        Some(EngineError::OutOfMemory {
+            message: format!(
+                "{}: {what}; {} MiB were asked for in all\n  remedy: end what else uses the GPU, or --device cpu",
+                self.device.adapter.name(),
+                self.bytes >> 20
+            ),
+            needed: self.bytes,
+            available: *available,
+        })
+    }
+
+    fn work_space(&mut self) -> View {
+        if self.parts.is_none() {
+            let values = |buffer: &Buffer| if buffer.element == Element::Value(Precision::F32) { buffer.len } else { 0 };
+            let largest = self.buffers.iter().map(values).max().unwrap_or_default();
+            let len = (16 * largest).clamp(*WORK_SPACE.start(), *WORK_SPACE.end());
+            self.parts = Some(self.create("parts", Element::Value(Precision::F32), len));
+        }
+        self.parts.expect("it was just made")
     }
 }
 

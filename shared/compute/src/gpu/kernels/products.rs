@@ -1,7 +1,6 @@
 //! Products: on matrix units where the device has them and the shape allows it, else on plain lanes; and sums that are split.
 use super::super::device::{units_variant, variant_of};
-use super::{Cost, Element, Gpu, Params, Precision, Product, in_fours, params, striding, word};
-use crate::gpu::PARTS_LEN;
+use super::{Cost, Gpu, Params, Product, in_fours, params, striding, word};
 use crate::kernels::View;
 use crate::wgsl::{Tiles, Units};
 
@@ -37,19 +36,16 @@ impl Gpu {
     /// Where `parts` parts of a sum for `out` may be written; [`end_splits`](Self::end_splits) adds them up before anything else
     /// touches the buffer of `out`, many sums in one dispatch.
     pub(super) fn split(&mut self, parts: usize, out: View) -> View {
-        let len = parts * out.len;
+        let (len, space) = (parts * out.len, self.work_space());
         let taken = |gpu: &Self| gpu.splits.last().map_or(0, |split| (split.part.offset + split.part.len).next_multiple_of(4));
         let other = |split: &Split| {
             let apart = split.out.offset + split.out.len <= out.offset || out.offset + out.len <= split.out.offset;
             split.out.buffer != out.buffer || !apart
         };
-        if self.splits.len() == SEGMENTS || taken(self) + len > PARTS_LEN || self.splits.iter().any(other) {
+        if self.splits.len() == SEGMENTS || taken(self) + len > space.len || self.splits.iter().any(other) {
             self.end_splits();
         }
-        if self.parts.is_none() {
-            self.parts = Some(self.create("parts", Element::Value(Precision::F32), PARTS_LEN));
-        }
-        let part = self.parts.expect("it was just made").slice(taken(self), len);
+        let part = space.slice(taken(self), len);
         self.splits.push(Split { parts: word(parts), part, out });
         part
     }
@@ -114,7 +110,7 @@ impl Gpu {
         let on_units = self.units_for("matmul_tn_units", [m, n, k], &[a, b, c]);
         let tile = on_units.map_or([TILE; 2], |(units, tiles)| tiles.tile(units).map(|side| side as usize));
         let tiles = [word(n.div_ceil(tile[1])), word(m.div_ceil(tile[0]))];
-        let wanted = (BUSY_TILES / (tiles[0] * tiles[1])).min(word(k) / LEAST_PART).min(word(PARTS_LEN / c.len)).max(1);
+        let wanted = (BUSY_TILES / (tiles[0] * tiles[1])).min(word(k) / LEAST_PART).min(word(self.work_space().len / c.len)).max(1);
         let depth = on_units.map_or(16, |(_, tiles)| tiles.depth);
         let part = word(k).div_ceil(wanted).next_multiple_of(depth);
         let parts = word(k).div_ceil(part);
