@@ -59,10 +59,14 @@ fn random_strings() {
 fn a_piece_of_a_megabyte_takes_no_square_of_it() {
     for text in very_long() {
         for pair in [&*STORIES, &*OTHER] {
+            // The best of three: other tests run beside this one.
             let seconds = |text: &str| {
-                let start = Instant::now();
-                pair.own.try_encode(text).unwrap();
-                start.elapsed().as_secs_f64()
+                let once = || {
+                    let start = Instant::now();
+                    pair.own.try_encode(text).unwrap();
+                    start.elapsed().as_secs_f64()
+                };
+                once().min(once()).min(once())
             };
             let cut = text.char_indices().nth(text.chars().count() / 16).unwrap().0;
             let (part, whole) = (seconds(&text[..cut]).max(1e-3), seconds(&text));
