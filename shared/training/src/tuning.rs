@@ -44,13 +44,14 @@ impl Engine {
         // For a kernel and a shape the fastest tile so far, and its seconds.
         let mut best: BTreeMap<(String, [usize; 3]), (compute::wgsl::Tiles, f64)> = BTreeMap::new();
         let progress = log.progress("tune", stage::Unit::Steps, Some(candidates.len() as u64));
-        let mut tried = 0;
+        let mut tried = Vec::new();
         for tiles in &candidates {
             interrupt::check("nothing is changed; run the same command again")?;
             if started.elapsed() > MOST {
-                log.warn(format!("tune: {} of {} tiles tried in two minutes, the rest is left out", tried, candidates.len()));
+                log.warn(format!("tune: {} of {} tiles tried in two minutes, the rest is left out", tried.len(), candidates.len()));
                 break;
             }
+            tried.push(*tiles);
             timing.set_plan(Some(plan.only(*tiles)));
             let kernels = match Gpu::open(&timing, *precision, *head_width) {
                 Ok(kernels) => kernels,
@@ -68,12 +69,14 @@ impl Engine {
                     *found = (*tiles, each);
                 }
             }
-            tried += 1;
             progress.add(1);
         }
         progress.finish();
-        let mut chosen = plan;
-        chosen.tuned = best.into_iter().map(|(of, (tiles, _))| (of, tiles)).collect();
+        // Where the table's own tile was not reached in time, nothing is known to be better.
+        let compared = best.into_iter().filter(|((kernel, shape), _)| tried.contains(&plan.tiles(kernel, *shape)));
+        let tuned = compared.map(|(of, (tiles, _))| (of, tiles)).collect();
+        let mut chosen = plan.clone();
+        chosen.tuned = tuned;
         match device.keep_plan(&chosen) {
             Ok(Some(path)) => log.say(format!("tune: {} products, kept in {}", chosen.tuned.len(), path.display())),
             Ok(None) => log.warn("tune: there is no folder to keep the choice in (BEDTIME_CACHE)"),
