@@ -3,27 +3,59 @@
 mod attention;
 pub(crate) mod decode;
 mod elementwise;
+mod large;
 mod loss;
 pub(crate) mod math;
 mod matmul;
-mod microkernel;
 mod normalise;
 mod parallel;
 
 use crate::kernels::{AdamW, AttentionShape, Kernels, Precision, Result, Snapshot, Ticket, Tokens, View};
-use matmul::Strided;
+use large::Large;
+use matmul::{LINE, Strided};
+use std::ops::{Deref, DerefMut};
 
 /// Buffers in memory. A kernel takes its output buffer out while it runs, so an input in the same buffer is a panic,
 /// not a silent race.
 #[derive(Default)]
 pub struct Cpu {
-    buffers: Vec<Vec<f32>>,
+    buffers: Vec<Buffer>,
     tokens: Vec<Vec<u32>>,
     workspace: matmul::Workspace,
     partial: Vec<f32>,
     /// Reports that were not collected yet, and how many ever were asked for.
     reports: std::collections::VecDeque<Vec<f32>>,
     submitted: u64,
+}
+
+/// f32 values from the start of a cache line on: no vector lies across two where rows are a multiple of them.
+#[derive(Default)]
+struct Buffer {
+    memory: Option<Large<f32>>,
+    values: std::ops::Range<usize>,
+}
+
+impl Buffer {
+    /// The `index`-th buffer of an engine.
+    fn new(index: usize, len: usize) -> Self {
+        // Buffers that begin at large pages would have all their rows in the same sets of the caches.
+        let first = index % 16 * 17 * LINE;
+        Buffer { memory: Some(Large::zeros(first + len)), values: first..first + len }
+    }
+}
+
+impl Deref for Buffer {
+    type Target = [f32];
+
+    fn deref(&self) -> &[f32] {
+        self.memory.as_ref().map_or(&[], |memory| &memory[self.values.clone()])
+    }
+}
+
+impl DerefMut for Buffer {
+    fn deref_mut(&mut self) -> &mut [f32] {
+        self.memory.as_mut().map_or(&mut [], |memory| &mut memory[self.values.clone()])
+    }
 }
 
 /// Rows per task of kernels that work row by row.
@@ -115,7 +147,7 @@ impl Snapshot for Copied {
 
 impl Kernels for Cpu {
     fn device(&self) -> String {
-        format!("cpu {} {}", std::env::consts::ARCH, microkernel::best().name).trim_end().to_owned()
+        format!("cpu {} {}", std::env::consts::ARCH, matmul::best().name).trim_end().to_owned()
     }
 
     fn precision(&self) -> Precision {
@@ -127,7 +159,7 @@ impl Kernels for Cpu {
     }
 
     fn allocate(&mut self, _label: &'static str, len: usize) -> View {
-        self.buffers.push(vec![0.0; len]);
+        self.buffers.push(Buffer::new(self.buffers.len(), len));
         View { buffer: self.buffers.len() - 1, offset: 0, len }
     }
 
@@ -185,7 +217,7 @@ impl Kernels for Cpu {
 
     fn rows_at_once(&self, _widest: usize) -> usize {
         // What one layer touches then stays near the last cache, and memory does not grow with the batch.
-        2048
+        4096
     }
 
     fn logits_at_once(&self) -> usize {

@@ -1,10 +1,28 @@
 //! Work on all threads: tasks, each done once by whichever thread is free. What a task computes does not depend on who computes
 //! it, so neither do the results.
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use rayon::prelude::*;
 
 /// Runs `task` for `0..tasks`, each once, on all threads of the calling thread's pool.
+///
+/// Each thread begins with its own part of them, from kernel to kernel the same: what it wrote in one is still in its cache
+/// in the next. Then it takes what is left of the others' parts, one task at a time, so that a thread that came late, or was
+/// taken away for a while, holds up the others for one task at most.
 pub fn each(tasks: usize, task: impl Fn(usize) + Sync + Send) {
-    (0..tasks).into_par_iter().for_each(task);
+    let threads = rayon::current_num_threads();
+    if threads == 1 || tasks <= 1 {
+        return (0..tasks).for_each(task);
+    }
+    let first = |thread: usize| thread * tasks / threads;
+    let next: Vec<AtomicUsize> = (0..threads).map(|thread| AtomicUsize::new(first(thread))).collect();
+    (0..threads).into_par_iter().with_max_len(1).for_each(|_| {
+        let own = rayon::current_thread_index().unwrap_or(0);
+        for part in (own..threads).chain(0..own) {
+            let taken = std::iter::repeat_with(|| next[part].fetch_add(1, Ordering::Relaxed));
+            taken.take_while(|&index| index < first(part + 1)).for_each(&task);
+        }
+    });
 }
 
 /// A slice in equal parts (the last may be shorter), for tasks of which each has one.
@@ -41,8 +59,6 @@ pub fn each_part<T: Send, const N: usize>(slices: [(&mut [T], usize); N], task: 
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicUsize, Ordering};
-
     use super::*;
 
     #[test]

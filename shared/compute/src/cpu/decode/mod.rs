@@ -5,7 +5,6 @@
 //! depend on its own story only: not on the rows beside it nor on the number of threads.
 mod kernels;
 mod lanes;
-mod large;
 mod q8;
 mod team;
 
@@ -14,13 +13,13 @@ use std::ops::Range;
 use model::{Config, TensorTable};
 
 use super::elementwise::rotate;
+use super::large::Large;
 use super::math::sigmoid;
 use super::normalise::forward_row;
 use crate::decode::Row;
 use crate::step::rope_table;
 use kernels::{Attention, Product};
 use lanes::LANES;
-use large::Large;
 use team::{Member, Team};
 
 /// What weights are kept in.

@@ -1,5 +1,5 @@
 //! Memory in large pages, where there are such: a token reads all weights once, and finding ten thousand small pages for that
-//! takes as long as reading them.
+//! takes as long as reading them; a step of training goes through more, and down the columns of some.
 use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
 
@@ -19,9 +19,11 @@ impl<T: Pod> Large<T> {
     pub fn zeros(len: usize) -> Self {
         let bytes = len * size_of::<T>();
         // Without memory the process ends, as it does with a Vec.
-        let memory = MmapMut::map_anon(bytes + LARGE_PAGE).expect("memory for the weights");
+        let memory = MmapMut::map_anon(bytes + LARGE_PAGE).expect("memory for weights and activations");
         #[cfg(target_os = "linux")]
-        let _ = memory.advise(memmap2::Advice::HugePage); // without it, it is only slower
+        if bytes >= LARGE_PAGE {
+            let _ = memory.advise(memmap2::Advice::HugePage); // without it, it is only slower
+        }
         let first = memory.as_ptr().align_offset(LARGE_PAGE);
         assert!(first <= LARGE_PAGE);
         Large { memory, bytes: first..first + bytes, values: PhantomData }

@@ -1,0 +1,98 @@
+//! What a product reads and writes: matrices in place, packed ones, and the memory they are packed into.
+use super::set::{Set, best_of_vectors};
+
+/// A matrix in place: element (i, j) is `data[i * rows + j * columns]`.
+#[derive(Clone, Copy)]
+pub struct Strided<'a> {
+    pub data: &'a [f32],
+    pub row_stride: usize,
+    pub column_stride: usize,
+}
+
+impl<'a> Strided<'a> {
+    /// Row-major with `width` values from row to row.
+    pub fn rows(data: &'a [f32], width: usize) -> Self {
+        Strided { data, row_stride: width, column_stride: 1 }
+    }
+
+    /// The transpose of a row-major matrix.
+    pub fn transposed(data: &'a [f32], width: usize) -> Self {
+        Strided { data, row_stride: 1, column_stride: width }
+    }
+
+    pub fn check(&self, rows: usize, columns: usize) {
+        let last = (rows - 1) * self.row_stride + (columns - 1) * self.column_stride;
+        assert!(last < self.data.len(), "a matrix of {rows} x {columns} needs {} values, has {}", last + 1, self.data.len());
+    }
+
+    pub fn from(&self, row: usize, column: usize) -> Strided<'a> {
+        Strided { data: &self.data[row * self.row_stride + column * self.column_stride..], ..*self }
+    }
+}
+
+/// Columns of b side by side in panels of the set's columns, as its `pack` lays them out.
+#[derive(Clone, Copy)]
+pub struct Panels<'a> {
+    pub data: &'a [f32],
+    /// Steps of k.
+    pub depth: usize,
+}
+
+/// Row-major output of a product.
+#[derive(Clone, Copy)]
+pub struct Output {
+    pub data: *mut f32,
+    pub stride: usize,
+}
+// SAFETY: the tasks that share it write disjoint tiles.
+unsafe impl Send for Output {}
+// SAFETY: as above.
+unsafe impl Sync for Output {}
+
+/// A packed b [depth, columns], for [`multiply`](super::multiply).
+pub struct Packed {
+    pub set: &'static Set,
+    data: Vec<f32>,
+    pub depth: usize,
+    pub columns: usize,
+}
+
+impl Default for Packed {
+    fn default() -> Self {
+        Packed { set: best_of_vectors(), data: Vec::new(), depth: 0, columns: 0 }
+    }
+}
+
+impl Packed {
+    /// Packs `b` [k, n], on the calling thread.
+    pub fn pack(&mut self, k: usize, n: usize, b: Strided) {
+        b.check(k, n);
+        (self.depth, self.columns) = (k, n);
+        let set = self.set;
+        let panel = set.panel(k);
+        for (p, panel) in room(&mut self.data, n.div_ceil(set.columns) * panel).chunks_exact_mut(panel).enumerate() {
+            (set.pack)(k, (n - p * set.columns).min(set.columns), b.from(0, p * set.columns), panel);
+        }
+    }
+
+    pub fn panels(&self) -> Panels<'_> {
+        Panels { data: aligned(&self.data), depth: self.depth }
+    }
+}
+
+/// Values of a cache line: work space starts at one, so that no vector of it lies across two.
+pub const LINE: usize = 16;
+
+/// The first `len` values of a space that only grows. What was there before stays: the caller writes all of it.
+pub fn room(space: &mut Vec<f32>, len: usize) -> &mut [f32] {
+    if space.len() < len + LINE {
+        space.resize(len + LINE, 0.0);
+    }
+    let start = space.as_ptr().align_offset(4 * LINE).min(LINE);
+    &mut space[start..start + len]
+}
+
+/// What [`room`] gave of that space.
+pub fn aligned(space: &[f32]) -> &[f32] {
+    &space[space.as_ptr().align_offset(4 * LINE).min(LINE).min(space.len())..]
+}
