@@ -15,6 +15,9 @@ use std::time::{Duration, Instant};
 
 use arrow::array::{RecordBatch, StringBuilder};
 use arrow::datatypes::{DataType, Field, Schema};
+use corpus::remote::download::{Meter, download, forget_note};
+use corpus::remote::http::HttpFile;
+use corpus::remote::{Cancel, Network, Published};
 use corpus::rewrite::StoryWriter;
 use corpus::stories::ParquetStories;
 use corpus::tokenizer::{EOS, Scratch, Tokenizer};
@@ -23,6 +26,7 @@ use parquet::arrow::ArrowWriter;
 use parquet::basic::Compression;
 use parquet::file::properties::WriterProperties;
 use serde_json::{Value, json};
+use stage::{Log, LogFormat, Unit};
 use tests::{Run, binary};
 
 use crate::Table;
@@ -31,6 +35,10 @@ use crate::server::{Reply, Server};
 /// Text that the encoders are raced on.
 const TEXT_BYTES: u64 = 210_000_000;
 const ROUNDS: usize = 3;
+/// What `fetch` downloads.
+const FILES: usize = 5;
+/// Downloads at once, as `fetch-parquet` has them on two cores.
+const DOWNLOADS: usize = 4;
 /// What `BENCH_DATA` may name; the last two take minutes.
 const ROWS: [&str; 8] = ["encoder", "tokenize", "pack", "train", "fetch", "memory", "train-1gb", "memory-4gb"];
 
@@ -111,6 +119,30 @@ pub fn encode_file(file: &Path, tokenizer: &Path) {
     });
     let (stories, tokens) = made.iter().fold((0, 0), |(stories, tokens), (ids, ends)| (stories + ends.len(), tokens + ids.len()));
     println!("{}", json!({ "stories": stories, "tokens": tokens }));
+}
+
+/// `bench download HUB FOLDER`: what `fetch-parquet` does with a file before it reads its stories, as a program. Each is
+/// checked for length and published hash, synced and renamed; those that a broken download left go on.
+pub fn download_files(hub: &str, folder: &Path) {
+    let log = Log::new("bench", LogFormat::Text);
+    let network = Network::new(log, Cancel::default()).expect("a network");
+    let meter = Meter::new(log.progress("fetching", Unit::Bytes, None), FILES as u64);
+    let next = AtomicUsize::new(0);
+    let work = || {
+        loop {
+            let index = next.fetch_add(1, Ordering::Relaxed);
+            if index >= FILES {
+                return;
+            }
+            let name = format!("train-{index}.parquet");
+            let (path, partial) = (folder.join(&name), folder.join(format!("{name}.partial")));
+            let file = HttpFile::new(&network, &format!("{hub}/train/{index}.parquet"), Published::default()).expect("an address");
+            download(&network, &file, &partial, &meter).expect("a download");
+            stage::publish_file(&partial, &path).and_then(|()| forget_note(&partial)).expect("a disk");
+        }
+    };
+    std::thread::scope(|scope| (0..DOWNLOADS).for_each(|_| drop(scope.spawn(work))));
+    meter.progress.finish();
 }
 
 /// Real stories where there are, else made up, again and again up to so many bytes of text; also with separators.
@@ -288,7 +320,7 @@ fn write_as_converted(stories: &Path, path: &Path) {
     writer.close().expect("a parquet file");
 }
 
-/// A dataset of five files on a hub that is this process, and two files on the same disk.
+/// A dataset of five files on a hub that is this process, and two files on the same disk: by turns, medians.
 fn fetch(table: &mut Table, raw: &Path) {
     let own = plain();
     let converted = own.input("converted.parquet");
@@ -297,56 +329,80 @@ fn fetch(table: &mut Table, raw: &Path) {
         let content: Arc<[u8]> = fs::read(path).expect("a parquet file").into();
         let megabytes = content.len() as f64 / 1e6;
         let sha256 = stage::sha256(&content);
+        let served = content.clone();
         let hub = Server::start(move |request| match request.target.as_str() {
             "/api/datasets/owner/name/parquet" => {
-                let url = |split: &str, i: u32| format!("https://huggingface.co/{split}/{i}.parquet");
-                let urls =
-                    json!({ "default": { "train": (0..4).map(|i| url("train", i)).collect::<Vec<_>>(), "validation": [url("train", 4)] } });
-                Reply::new(200, urls.to_string())
+                let url = |split: &str, i: usize| format!("https://huggingface.co/{split}/{i}.parquet");
+                let train: Vec<String> = (1..FILES).map(|i| url("train", i)).collect();
+                Reply::new(200, json!({ "default": { "train": train, "validation": [url("validation", 0)] } }).to_string())
             }
-            _ => Reply::shared(request, &content, "\"x\"").header("X-Linked-Etag", format!("\"{sha256}\"")),
+            _ => Reply::shared(request, &served, "\"x\"").header("X-Linked-Etag", format!("\"{sha256}\"")),
         });
-        let mut taken: Vec<f64> = (0..ROUNDS).map(|_| read_and_drop(&hub.address, 5)).collect();
-        table.row("loopback alone: the same 5 files read and dropped", 5.0 * megabytes / crate::median(&mut taken), "MB/s");
-        let remote = plain();
-        let download = |_| {
-            let _ = fs::remove_dir_all(remote.path("raw"));
-            let mut command = remote.command("fetch-parquet");
-            command.args(["--force", "--source", "hf://datasets/owner/name"]).env("HF_ENDPOINT", &hub.address).env("no_proxy", "127.0.0.1");
-            seconds(&mut command).0
-        };
-        let mut taken: Vec<f64> = (0..ROUNDS).map(download).collect();
-        let figure = format!("fetch-parquet, 5 files of {megabytes:.0} MB ({form}) from loopback, hashed and every story read");
-        table.row(&figure, 5.0 * megabytes / crate::median(&mut taken), "MB/s of parquet");
-        let local = plain();
+        let (downloaded, remote, local) = (plain(), plain(), plain());
         fs::create_dir_all(local.input("local")).expect("a folder");
         for name in ["train-0.parquet", "validation-0.parquet"] {
             fs::copy(path, local.input("local").join(name)).expect("a copy");
         }
-        let copy = |_| {
+        // Each writes where nothing is: taking an old file's place frees its pages, which is no part of it.
+        let of_hub = |mut command: Command| seconds(command.env("HF_ENDPOINT", &hub.address).env("no_proxy", "127.0.0.1")).0;
+        let download = || {
+            let folder = downloaded.path("raw");
+            let _ = fs::remove_dir_all(&folder);
+            fs::create_dir_all(&folder).expect("a folder");
+            let mut command = Command::new(binary("bench"));
+            command.arg("download").arg(&hub.address).arg(folder);
+            of_hub(command)
+        };
+        let whole = || {
+            let _ = fs::remove_dir_all(remote.path("raw"));
+            let mut command = remote.command("fetch-parquet");
+            command.args(["--force", "--source", "hf://datasets/owner/name"]);
+            of_hub(command)
+        };
+        let of_disk = || {
             let _ = fs::remove_dir_all(local.path("raw"));
             seconds(local.command("fetch-parquet").args(["--force", "--source", "local"])).0
         };
-        let mut taken: Vec<f64> = (0..ROUNDS).map(copy).collect();
-        let figure = format!("fetch-parquet, 2 local files ({form}), hashed and every story read");
-        table.row(&figure, 2.0 * megabytes / crate::median(&mut taken), "MB/s of parquet");
+        let disk = || {
+            let _ = fs::remove_file(own.input("disk"));
+            let started = Instant::now();
+            let mut file = File::create(own.input("disk")).expect("a file");
+            (0..2).try_for_each(|_| file.write_all(&content)).and_then(|()| file.sync_all()).expect("a disk");
+            started.elapsed().as_secs_f64()
+        };
+        let mut taken: [Vec<f64>; 5] = Default::default();
+        for _ in 0..2 * ROUNDS + 1 {
+            let round = [read_and_drop(&hub.address), download(), whole(), of_disk(), disk()];
+            taken.iter_mut().zip(round).for_each(|(taken, seconds)| taken.push(seconds));
+        }
+        let files = format!("{FILES} files of {megabytes:.0} MB ({form}) from loopback");
+        let figures = [
+            (FILES, format!("{files}, read and dropped")),
+            (FILES, format!("{files}, downloaded and hashed, without reading the stories")),
+            (FILES, format!("fetch-parquet, {files}, hashed and every story read")),
+            (2, format!("fetch-parquet, 2 local files ({form}), hashed and every story read")),
+            (2, "the same bytes written and synced".to_owned()),
+        ];
+        for ((files, figure), mut taken) in figures.into_iter().zip(taken) {
+            table.row(&figure, files as f64 * megabytes / crate::median(&mut taken), "MB/s of parquet");
+        }
     }
 }
 
-/// Seconds that so many files take to this process over as many connections as `fetch-parquet` opens.
-fn read_and_drop(address: &str, files: usize) -> f64 {
+/// Seconds that the files take to this process over as many connections as `fetch-parquet` opens.
+fn read_and_drop(address: &str) -> f64 {
     let address = address.trim_start_matches("http://");
     let started = Instant::now();
     let next = AtomicUsize::new(0);
     let work = || {
         let mut buffer = vec![0; 1 << 18];
-        while next.fetch_add(1, Ordering::Relaxed) < files {
+        while next.fetch_add(1, Ordering::Relaxed) < FILES {
             let mut stream = TcpStream::connect(address).expect("a server");
             stream.write_all(b"GET /train/0.parquet HTTP/1.1\r\n\r\n").expect("a request");
             while stream.read(&mut buffer).expect("an answer") > 0 {}
         }
     };
-    std::thread::scope(|scope| (0..4).for_each(|_| drop(scope.spawn(work))));
+    std::thread::scope(|scope| (0..DOWNLOADS).for_each(|_| drop(scope.spawn(work))));
     started.elapsed().as_secs_f64()
 }
 

@@ -38,10 +38,12 @@ impl Table {
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    if let [command, file, tokenizer] = &arguments[..]
-        && command == "encode"
-    {
-        return data::encode_file(Path::new(file), Path::new(tokenizer));
+    if let [command, from, with] = &arguments[..] {
+        match &command[..] {
+            "encode" => return data::encode_file(Path::new(from), Path::new(with)),
+            "download" => return data::download_files(from, Path::new(with)),
+            _ => {}
+        }
     }
     let mut table = Table(Vec::new());
     if std::env::var_os("BENCH_SCORING").is_some() {

@@ -1,7 +1,8 @@
 /* Preloaded into a stage by the tests: counts the calls that touch files below a folder, and lets one of them go wrong.
  *
  *   BEDTIME_FAULT_BELOW=DIR            absolute, without links; other files are left alone
- *   BEDTIME_FAULT="ACTION CALLS N"     at the N-th call, from 1, of a kind in CALLS (joined by commas):
+ *   BEDTIME_FAULT="ACTION CALLS N"     at the N-th call, from 1, of a kind in CALLS (joined by commas); with a fourth word
+ *                                      only files with that in their name count:
  *       kill    SIGKILL in place of the call           after   the call, then SIGKILL
  *       eio     this call fails with EIO               enospc  half of the bytes go out, and all later calls fail with ENOSPC
  *       +S -S   CALLS is clock: from now on the time of day is S seconds off
@@ -30,7 +31,7 @@ static const char *const names[KINDS] = {"sync", "change", "write", "read", "clo
 
 static long counts[KINDS], met, wanted, offset_s;
 static int watched[KINDS], error_number, after, hit;
-static char below[PATH_MAX], report[PATH_MAX];
+static char below[PATH_MAX], report[PATH_MAX], part[64];
 static size_t below_length;
 
 __attribute__((constructor)) static void begin(void) {
@@ -38,7 +39,7 @@ __attribute__((constructor)) static void begin(void) {
     char action[32] = "", calls[64] = "";
     if (folder) below_length = (size_t)snprintf(below, sizeof below, "%s", folder);
     if (file) snprintf(report, sizeof report, "%s", file);
-    if (!fault || sscanf(fault, "%31s %63s %ld", action, calls, &wanted) != 3) return;
+    if (!fault || sscanf(fault, "%31s %63s %ld %63s", action, calls, &wanted, part) < 3) return;
     for (char *name = strtok(calls, ","); name; name = strtok(NULL, ","))
         for (int kind = 0; kind < KINDS; kind++) watched[kind] |= strcmp(name, names[kind]) == 0;
     after = strcmp(action, "after") == 0;
@@ -66,9 +67,9 @@ static void die(void) {
 }
 
 /* Counts a call and says what becomes of it. */
-static enum outcome count(enum kind kind) {
+static enum outcome count(enum kind kind, const char *name) {
     __atomic_add_fetch(&counts[kind], 1, __ATOMIC_SEQ_CST);
-    if (!watched[kind]) return GO_ON;
+    if (!watched[kind] || !strstr(name, part)) return GO_ON;
     long number = __atomic_add_fetch(&met, 1, __ATOMIC_SEQ_CST);
     if (number < wanted) return GO_ON;
     hit = 1;
@@ -82,7 +83,7 @@ static enum outcome count(enum kind kind) {
 
 static enum outcome count_path(enum kind kind, const char *path) {
     int ours = below_length && strncmp(path, below, below_length) == 0 && (path[below_length] == '/' || !path[below_length]);
-    return ours ? count(kind) : GO_ON;
+    return ours ? count(kind, path + below_length) : GO_ON;
 }
 
 static enum outcome count_file(enum kind kind, int file) {
@@ -133,7 +134,7 @@ ssize_t writev(int file, const struct iovec *from, int n) { CALL(ssize_t, writev
 int clock_gettime(clockid_t clock, struct timespec *time) {
     int result = REAL(clock_gettime)(clock, time);
     if (clock == CLOCK_REALTIME || clock == CLOCK_REALTIME_COARSE) {
-        count(CLOCK);
+        count(CLOCK, "");
         if (hit) time->tv_sec += offset_s;
     }
     return result;
@@ -141,7 +142,7 @@ int clock_gettime(clockid_t clock, struct timespec *time) {
 
 int gettimeofday(struct timeval *restrict time, void *restrict zone) {
     int result = REAL(gettimeofday)(time, zone);
-    count(CLOCK);
+    count(CLOCK, "");
     if (hit) time->tv_sec += offset_s;
     return result;
 }

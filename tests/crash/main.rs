@@ -36,6 +36,7 @@ fn main() -> std::process::ExitCode {
         trials.push(Trial::test(format!("worlds::{stage}::a_damaged_file"), move || worlds::a_damaged_file(stage)));
         trials.push(Trial::test(format!("worlds::{stage}::a_clock_that_jumps"), move || worlds::a_clock_that_jumps(stage)));
     }
+    trials.push(Trial::test("worlds::train::an_error_at_a_checkpoint", worlds::an_error_at_a_checkpoint));
     let conclusion = libtest_mimic::run(&arguments, trials);
     kills::print_table();
     conclusion.exit_code()

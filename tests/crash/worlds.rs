@@ -116,6 +116,34 @@ pub fn an_error_at_a_call(stage: &'static str) -> Outcome {
     check.end()
 }
 
+/// One write, sync or rename of a checkpoint fails, or the sync of the log before it: the run tries again and lacks nothing
+/// at its end.
+pub fn an_error_at_a_checkpoint() -> Outcome {
+    let mut check = Check::new("train");
+    if faults::shim().is_none() {
+        return Ok(());
+    }
+    for call in [
+        "write 1 step_00000008",
+        "sync 1 step_00000008",
+        "change 1 step_00000008",
+        "change 1 step_00000024", // at the last step
+        "write 1 best",
+        "change 1 best",
+        "change 1 last",
+        "sync 2 loss.jsonl", // the first one is before any step
+    ] {
+        let (what, place) = (format!("an error at {call}"), usual().before("train"));
+        let ended = place.ended("train", Some(&format!("eio {call}")));
+        check.after(&what, &place, &ended, &[0], &[]);
+        check.no_partials(&what, &place);
+        if !ended.stderr.contains("all is written again") {
+            check.note(&what, [format!("nothing was tried again: {}", ended.stderr)]);
+        }
+    }
+    check.end()
+}
+
 /// One read fails: bad input, or worth another try; where the stage can do without it, it does.
 pub fn an_error_at_a_read(stage: &'static str) -> Outcome {
     let mut check = Check::new(stage);

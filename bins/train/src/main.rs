@@ -18,7 +18,7 @@ Writes OUT/run/: final/ (a Hugging Face folder), checkpoints/ (step_N, last, bes
 report.html (open it while it trains), samples.md (the same stories all along), config.toml.
 
 Ctrl-C finishes the step, saves a checkpoint and ends; the same command goes on from there. So does it after a crash or a
-power cut, from the last checkpoint. A full disk does not stop it: the next save tries again.
+power cut, from the last checkpoint. A full disk does not stop it: the next save tries again, and the end.
 A run whose settings changed is kept as run.N and a new one begins.
 
 Example:

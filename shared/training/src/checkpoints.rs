@@ -4,6 +4,16 @@ use std::path::{Path, PathBuf};
 use model::Checkpoint;
 use stage::{Failure, Log, Result, create_dir, publish_file, remove_if_present};
 
+/// What a checkpoint is called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Name {
+    Last,
+    LastAndNumbered,
+    /// One that is late: there is a newer `last`.
+    Numbered,
+    Best,
+}
+
 #[derive(Clone)]
 pub struct Checkpoints {
     folder: PathBuf,
@@ -15,28 +25,27 @@ impl Checkpoints {
         Checkpoints { folder: run.join("checkpoints"), keep_last: keep_last as usize }
     }
 
-    /// Saves as `last`; with `numbered` also as `step_NNNNNNNN`, of which the newest `keep_last` stay. The numbered one comes
-    /// first: a run killed between the two goes on from it, and lacks none.
-    pub fn save(&self, checkpoint: &Checkpoint, numbered: bool) -> Result<PathBuf> {
-        create_dir(&self.folder)?;
-        let last = self.folder.join("last.safetensors");
-        if !numbered {
-            checkpoint.save(&last)?;
-        } else {
-            let path = self.folder.join(format!("step_{:08}.safetensors", checkpoint.state.step));
-            checkpoint.save(&path)?;
-            self.make_last(&path, checkpoint)?;
-            let mut all = self.numbered()?;
-            all.truncate(all.len().saturating_sub(self.keep_last));
-            all.iter().try_for_each(|old| remove_if_present(old))?;
-        }
-        Ok(last)
+    /// How many numbered ones stay.
+    pub(crate) fn keep_last(&self) -> usize {
+        self.keep_last
     }
 
-    /// Saves as `best`.
-    pub fn save_best(&self, checkpoint: &Checkpoint) -> Result<()> {
+    /// Numbered checkpoints are called `step_NNNNNNNN`; the newest `keep_last` of them stay. With `last` the numbered one comes
+    /// first: a run killed between the two goes on from it, and lacks none.
+    pub(crate) fn save(&self, checkpoint: &Checkpoint, name: Name) -> Result<()> {
         create_dir(&self.folder)?;
-        checkpoint.save(&self.folder.join("best.safetensors"))
+        let path = match name {
+            Name::Last => return checkpoint.save(&self.folder.join("last.safetensors")),
+            Name::Best => return checkpoint.save(&self.folder.join("best.safetensors")),
+            Name::LastAndNumbered | Name::Numbered => self.folder.join(format!("step_{:08}.safetensors", checkpoint.state.step)),
+        };
+        checkpoint.save(&path)?;
+        if name == Name::LastAndNumbered {
+            self.make_last(&path, checkpoint)?;
+        }
+        let mut all = self.numbered()?;
+        all.truncate(all.len().saturating_sub(self.keep_last));
+        all.iter().try_for_each(|old| remove_if_present(old))
     }
 
     /// The checkpoint of this file as `last`: the same bytes under two names, of which either is only ever replaced, never

@@ -15,11 +15,13 @@ use corpus::tokenizer::Tokenizer;
 use model::{Checkpoint, Config, State};
 use stage::{Failure, Result, interrupt};
 
+use crate::checkpoints::{Checkpoints, Name};
 use crate::engine::failed;
+use crate::owed::{self, Owed};
 use crate::report::{self, About, Moment};
 use crate::samples::{Samples, StoriesAt};
 use crate::tensorboard::EventFile;
-use crate::{Checkpoints, Manner, Story, tell};
+use crate::{Manner, Story, tell};
 
 /// Jobs that may wait: then the training waits, too, and memory does not grow.
 const WAITING: usize = 2;
@@ -37,13 +39,6 @@ pub struct Save {
     pub log: Option<File>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Name {
-    Last,
-    LastAndNumbered,
-    Best,
-}
-
 enum Job {
     Save(Box<Save>),
     /// Tell the stories of these weights, after so many steps, unless they were told.
@@ -51,17 +46,17 @@ enum Job {
     Report(Box<Moment>),
     /// Forget the stories after this step.
     BackTo(u64),
-    /// Say when all before is done.
+    /// Try once more what is owed, and say when all before is done.
     Flush(Sender<()>),
 }
 
 /// What the training should hear of.
 #[derive(Debug)]
 pub enum Outcome {
-    /// Something could not be written; it is tried again at the next save.
+    /// Something could not be written; it is tried again at the next save, and at the end.
     NotKept { step: u64, failure: Failure },
     /// What could not be written before is written now.
-    Kept { step: u64 },
+    Kept,
     /// The device is gone.
     Lost(Failure),
 }
@@ -108,8 +103,8 @@ impl Keeper {
         let (outbox, outcomes) = channel();
         let (drawing, report_cost) = (Arc::<AtomicBool>::default(), Arc::<AtomicU64>::default());
         let mut desk = Desk {
+            owed: Owed::new(checkpoints, folder.join("loss.jsonl")),
             folder,
-            checkpoints,
             samples,
             teller,
             about,
@@ -117,14 +112,12 @@ impl Keeper {
             outbox,
             drawing: drawing.clone(),
             report_cost: report_cost.clone(),
-            owed_best: None,
-            owed_last: None,
             owed_stories: None,
             spent: Spent::default(),
         };
         let thread = std::thread::spawn(move || {
             inbox.into_iter().for_each(|job| desk.do_job(job));
-            Kept { spent: desk.spent, owed: desk.owed_last.or(desk.owed_stories).or(desk.owed_best.map(|(_, failure)| failure)) }
+            Kept { spent: desk.spent, owed: desk.owed.into_failure().or(desk.owed_stories) }
         });
         Keeper { jobs: Some(jobs), outcomes, thread: Some(thread), drawing, report_cost, last_report: None }
     }
@@ -154,7 +147,7 @@ impl Keeper {
         self.send(Job::Report(Box::new(moment)));
     }
 
-    /// Waits until all that was asked for is done.
+    /// Waits until all that was asked for is done, and what the disk did not take was tried once more.
     pub fn flush(&self) {
         let (done, wait) = channel();
         self.send(Job::Flush(done));
@@ -194,7 +187,6 @@ impl Drop for Keeper {
 /// The thread's own.
 struct Desk {
     folder: PathBuf,
-    checkpoints: Checkpoints,
     samples: Samples,
     teller: Teller,
     about: About,
@@ -202,9 +194,8 @@ struct Desk {
     outbox: Sender<Outcome>,
     drawing: Arc<AtomicBool>,
     report_cost: Arc<AtomicU64>,
-    /// What the disk did not take. A newer `last` makes an older one needless; `best` has to be kept until it is written.
-    owed_best: Option<(Checkpoint, Failure)>,
-    owed_last: Option<Failure>,
+    /// What the disk did not take.
+    owed: Owed,
     owed_stories: Option<Failure>,
     spent: Spent,
 }
@@ -230,8 +221,17 @@ impl Desk {
                 self.drawing.store(false, Ordering::Relaxed);
                 self.spent.reports += seconds();
             }
-            Job::BackTo(step) => self.samples.back_to(step),
-            Job::Flush(done) => drop(done.send(())),
+            Job::BackTo(step) => {
+                self.samples.back_to(step);
+                self.owed.back_to(step);
+            }
+            Job::Flush(done) => {
+                let owed = self.owes();
+                self.write_stories();
+                self.owed.pay();
+                self.say_if_kept(owed);
+                let _ = done.send(());
+            }
         }
     }
 
@@ -252,44 +252,29 @@ impl Desk {
         state.update[compute::state::GRAD_NORM] = 0.0;
         let checkpoint = Checkpoint { state, weights, adam_m, adam_v };
         let owed = self.owes();
-        let synced = log.map_or(Ok(()), |log| log.sync_all().map_err(Failure::writing(&self.folder.join("loss.jsonl"))));
-        self.pay();
-        let failure = match name {
-            Name::Best => match synced.and_then(|()| self.checkpoints.save_best(&checkpoint)) {
-                Ok(()) => None,
-                Err(failure) => {
-                    let told = failure.clone();
-                    self.owed_best = Some((checkpoint.clone(), failure));
-                    Some(told)
-                }
-            },
-            Name::Last | Name::LastAndNumbered => {
-                let saved = synced.and_then(|()| self.checkpoints.save(&checkpoint, name == Name::LastAndNumbered));
-                self.owed_last = saved.err();
-                self.owed_last.clone()
-            }
-        };
+        self.write_stories();
+        let (weights, failure) = self.owed.save(owed::Save { checkpoint, name, log });
         match failure {
             Some(failure) => self.say(Outcome::NotKept { step, failure }),
-            None if owed && !self.owes() => self.say(Outcome::Kept { step }),
-            None => {}
+            None => self.say_if_kept(owed),
         }
-        Some(checkpoint.weights)
+        Some(weights)
     }
 
     fn owes(&self) -> bool {
-        self.owed_best.is_some() || self.owed_last.is_some() || self.owed_stories.is_some()
+        !self.owed.is_empty() || self.owed_stories.is_some()
     }
 
-    /// Tries once more what the disk did not take.
-    fn pay(&mut self) {
-        if let Some((checkpoint, _)) = self.owed_best.take()
-            && let Err(failure) = self.checkpoints.save_best(&checkpoint)
-        {
-            self.owed_best = Some((checkpoint, failure));
-        }
+    /// Tries once more to write stories that the disk did not take.
+    fn write_stories(&mut self) {
         if self.owed_stories.is_some() {
             self.owed_stories = self.samples.write().err();
+        }
+    }
+
+    fn say_if_kept(&self, owed: bool) {
+        if owed && !self.owes() {
+            self.say(Outcome::Kept);
         }
     }
 

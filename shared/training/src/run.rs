@@ -225,7 +225,7 @@ impl Run {
                     t.steps,
                     self.folder.display()
                 )),
-                Some(failure) => Failure::try_again(format!("interrupted at step {step}, which could not be saved: {failure}")),
+                Some(failure) => Failure::try_again(format!("interrupted at step {step}; not all of it could be saved: {failure}")),
             });
         }
         self.finish(steps, first, stop)

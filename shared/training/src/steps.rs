@@ -11,8 +11,9 @@ use serde_json::json;
 use stage::config::OnNan;
 use stage::{Failure, Progress, Result, Unit, interrupt};
 
+use crate::checkpoints::Name;
 use crate::engine::failed;
-use crate::keeper::{Keeper, Kept, Name, Outcome, Save};
+use crate::keeper::{Keeper, Kept, Outcome, Save};
 use crate::report::{About, Moment};
 use crate::run::{Origin, Run, finish_check};
 use crate::score::{check_ids, score};
@@ -407,9 +408,14 @@ impl<'a> Steps<'a> {
         for outcome in outcomes {
             match outcome {
                 Outcome::Lost(failure) => return Err(failure),
-                Outcome::Kept { step } => self.tell("kept", json!({ "step": step }), format!("step {step}: all is written again")),
+                Outcome::Kept => {
+                    let step = self.next;
+                    self.tell("kept", json!({ "step": step }), format!("step {step}: all is written again"));
+                }
                 Outcome::NotKept { step, failure } => {
-                    self.warn(format!("step {step}: {failure}\n  the training goes on; the next save tries again"));
+                    self.warn(format!(
+                        "step {step}: {failure}\n  the training goes on; it is tried again at the next save, and at the end"
+                    ));
                 }
             }
         }
@@ -535,6 +541,7 @@ impl<'a> Steps<'a> {
     /// Waits for all that is being written.
     pub fn end(mut self) -> Result<Kept> {
         self.run_log.flush()?;
+        self.keeper.flush();
         self.hear()?;
         let Steps { keeper, progress, .. } = self;
         progress.finish();
