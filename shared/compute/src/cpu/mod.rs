@@ -10,10 +10,11 @@ mod matmul;
 mod normalise;
 mod parallel;
 
+use std::ops::{Deref, DerefMut};
+
 use crate::kernels::{AdamW, AttentionShape, Kernels, Precision, Result, Snapshot, Ticket, Tokens, View};
 use large::Large;
 use matmul::{LINE, Strided};
-use std::ops::{Deref, DerefMut};
 
 /// Buffers in memory. A kernel takes its output buffer out while it runs, so an input in the same buffer is a panic,
 /// not a silent race.
@@ -216,7 +217,7 @@ impl Kernels for Cpu {
     }
 
     fn rows_at_once(&self, _widest: usize) -> usize {
-        // What one layer touches then stays near the last cache, and memory does not grow with the batch.
+        // Enough that threads seldom wait for one another, and memory does not grow with the batch.
         4096
     }
 
