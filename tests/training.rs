@@ -183,6 +183,35 @@ fn a_damaged_checkpoint_is_set_aside_and_the_one_before_is_used() {
     }
 }
 
+/// Version 0.1 took whole checkpoints for damaged and renamed them.
+#[test]
+fn whole_checkpoints_that_were_set_aside_are_taken_up_again() {
+    let run = trained(Run::new());
+    let final_model = run.read("run/final/model.safetensors");
+    let checkpoints = |name: &str| run.path(&format!("run/checkpoints/{name}"));
+    let (last, numbered) = (run.read("run/checkpoints/last.safetensors"), run.read("run/checkpoints/step_00000004.safetensors"));
+    let forget = || fs::remove_file(run.path("run/manifest.json")).unwrap();
+
+    // The names are free.
+    for name in ["last", "best", "step_00000004", "step_00000008"] {
+        fs::rename(checkpoints(&format!("{name}.safetensors")), checkpoints(&format!("{name}.damaged"))).unwrap();
+    }
+    forget();
+    run.run("train", &[]).ok().says(&["last.damaged is whole after all", "going on with step 8"]);
+    assert!(!checkpoints("last.damaged").exists() && checkpoints("best.safetensors").exists());
+    assert!(run.read("run/checkpoints/last.safetensors") == last);
+
+    // An older `last` was written since.
+    fs::rename(checkpoints("last.safetensors"), checkpoints("last.damaged")).unwrap();
+    fs::remove_file(checkpoints("step_00000008.safetensors")).unwrap();
+    fs::write(checkpoints("last.safetensors"), &numbered).unwrap();
+    fs::write(checkpoints("best.damaged"), b"damaged indeed").unwrap();
+    forget();
+    run.run("train", &[]).ok().says(&["taken up again as", "step_00000008.safetensors", "going on with step 8"]);
+    assert!(run.read("run/final/model.safetensors") == final_model);
+    assert!(run.read("run/checkpoints/last.safetensors") == last && run.read("run/checkpoints/best.damaged") == b"damaged indeed");
+}
+
 #[test]
 fn only_the_newest_checkpoints_are_kept() {
     let settings = ["train.steps=9", "train.checkpoint_every=2", "train.keep_last=2"];

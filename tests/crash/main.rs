@@ -11,6 +11,17 @@ use tests::STAGES;
 /// Seconds of the long form, all stages together.
 const LONG_SECONDS: f64 = 540.0;
 
+/// Where training goes on from in late runs: shortly before a step that is a multiple of 500, up to where the powers of
+/// Adam's betas are subnormal and zero.
+const LATE: [(&str, u64); 6] = [
+    ("train, from step 490", 490),
+    ("train, from step 842", 842),
+    ("train, from step 990", 990),
+    ("train, from step 1,493", 1_493),
+    ("train, from step 1,990", 1_990),
+    ("train, from step 11,985", 11_985),
+];
+
 pub fn is_long() -> bool {
     std::env::var_os("BEDTIME_LONG").is_some()
 }
@@ -26,6 +37,9 @@ fn main() -> std::process::ExitCode {
         trials.push(Trial::test("kills::pack-bin_with_buckets_on_disk", || {
             kills::stage("pack-bin", world::many_tokens(), "pack-bin, buckets on disk")
         }));
+    }
+    for (name, step) in LATE.into_iter().take(if is_long() { LATE.len() } else { 1 }) {
+        trials.push(Trial::test(format!("kills::{name}"), move || kills::stage("train", &world::late(step), name)));
     }
     for stage in STAGES {
         trials.push(Trial::test(format!("worlds::{stage}::no_space_at_a_write"), move || worlds::no_space_at_a_write(stage)));

@@ -5,9 +5,10 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
+use model::{Best, Checkpoint};
 use tests::faults::{self, Calls};
 use tests::tree::{self, Tree};
-use tests::{Ended, Run, STAGES};
+use tests::{DATA_STAGES, Ended, Run, STAGES};
 
 /// Sizes that keep every stage between a tenth of a second and a second on two cores.
 const SETTINGS: [&str; 18] = [
@@ -60,6 +61,32 @@ pub fn many_tokens() -> &'static World {
         let settings = ["fetch.max_stories=45000", "tokenizer.vocab_size=258", "tokenizer.max_stories=100", "tokenize.shards=4"];
         World::new(settings.iter().fold(Run::new(), |run, setting| run.set(*setting)), &STAGES[..4])
     })
+}
+
+/// Training that goes on from a late step with realistic cadences: it passes a numbered checkpoint, a validation and a line
+/// of the log shortly before its end. The state it begins with is one that a run has there, powers of Adam's betas included.
+pub fn late(step: u64) -> World {
+    let model = SETTINGS.iter().filter(|setting| !setting.contains("_every") && !setting.starts_with("train.steps"));
+    let settings = model.fold(Run::new(), |run, setting| run.set(*setting));
+    let cadences = ["train.checkpoint_every=500", "train.val_every=250", "train.log_every=50"];
+    let run = cadences.iter().fold(settings, |run, setting| run.set(*setting));
+    run.through(&DATA_STAGES);
+    // The checkpoint of a short run, moved to that step.
+    run.run("train", &["--steps", "8"]).ok();
+    let path = run.path("run/checkpoints/last.safetensors");
+    let mut checkpoint = Checkpoint::load(&path).unwrap();
+    let end = step + 24;
+    let state = &mut checkpoint.state;
+    state.step = step;
+    state.settings["steps"] = end.into();
+    let power = |beta: f32| (0..step).fold(1.0f32, |power, _| power * beta);
+    state.update[compute::state::BETA1_POWER] = power(0.9);
+    state.update[compute::state::BETA2_POWER] = power(0.95);
+    state.best = Some(Best { step: step - 1, val_loss: 9.0 });
+    std::fs::remove_dir_all(run.path("run")).unwrap();
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    checkpoint.save(&path).unwrap();
+    World::new(run.set(format!("train.steps={end}")), &["train"])
 }
 
 impl World {

@@ -111,7 +111,7 @@ impl RawFolder {
 
     /// What an earlier, unfinished run made of the same part, if it is still there with the same bytes.
     pub fn kept(&self, output: &str, of: &Value) -> Option<Made> {
-        let record = stage::unseal(serde_json::from_slice(&fs::read(self.record_path(output)).ok()?).ok()?).ok()?;
+        let record = stage::unseal(&fs::read(self.record_path(output)).ok()?).ok()?;
         let record: Record = serde_json::from_value(record).ok()?;
         let whole = |file: &FileRecord| hash_file(&self.path(&file.name)).is_ok_and(|found| found == *file);
         (record.of == *of && record.made.outputs.iter().all(whole)).then_some(record.made)
@@ -119,7 +119,7 @@ impl RawFolder {
 
     pub fn remember(&self, output: &str, of: &Value, made: &Made) -> Result<()> {
         let record = serde_json::to_value(Record { of: of.clone(), made: made.clone() });
-        let text = stage::seal(record.map_err(|error| Failure::usage(error.to_string()))?).to_string();
+        let text = stage::seal(record.map_err(|error| Failure::usage(error.to_string()))?);
         AtomicFile::write(&self.record_path(output), text.as_bytes()).map(drop)
     }
 

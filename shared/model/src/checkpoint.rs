@@ -1,28 +1,34 @@
 //! Checkpoints: one safetensors file with weights, Adam's moments and, in its metadata, all else a run needs to
 //! go on. The batch of a step is a pure function of seed and step, so the step is the state of the loader.
 //!
-//! A SHA-256 over all of it stands in the metadata: a damaged file is refused, not trained on.
+//! A SHA-256 over all of it stands in the metadata: a damaged file is refused, not trained on. It is taken over the bytes
+//! as they are stored, so that a reader needs no second serialisation to repeat it, and numbers that must come back
+//! exactly are stored as their bits, not as decimal text.
 use std::collections::HashMap;
 use std::path::Path;
 
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 use stage::{AtomicFile, Failure, Result};
 
 use crate::{Config, TensorTable};
 
-const FORMAT: u32 = 2;
+/// Format 2 had decimal numbers in place of [`bits`], and is still read.
+const FORMAT: u32 = 3;
+const OLDEST_FORMAT: u32 = 2;
 const METADATA_KEY: &str = "bedtime";
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Header {
+struct Header<'a> {
     format: u32,
-    /// Over the JSON text of the state, then name, zero byte and data of each tensor in table order: weights, then moments.
+    /// Over the JSON text of the state as it is stored, then name, zero byte and data of each tensor in table order:
+    /// weights, then moments.
     sha256: String,
-    state: Value,
+    #[serde(borrow)]
+    state: &'a RawValue,
 }
 
 /// What a checkpoint says of its run, beside the tensors.
@@ -42,6 +48,7 @@ pub struct State {
     #[serde(default)]
     pub plan: String,
     /// What moves from update to update beside the tensors: loss scale, skipped updates, powers of Adam's betas.
+    #[serde(with = "bits::f32s")]
     pub update: Vec<f32>,
     /// The best validation along the way so far.
     #[serde(default)]
@@ -58,6 +65,7 @@ pub struct Best {
     /// Updates done.
     pub step: u64,
     /// Nats per token.
+    #[serde(with = "bits::f64")]
     pub val_loss: f64,
 }
 
@@ -82,10 +90,9 @@ impl Checkpoint {
             views.extend(tensor_views(&table, prefix, flat)?);
         }
         let unfit = |e: serde_json::Error| Failure::usage(format!("checkpoint: {e}"));
-        // What is hashed is what a reader gets: numbers may come back from their text in another form.
-        let state: Value = serde_json::to_string(&self.state).and_then(|text| serde_json::from_str(&text)).map_err(unfit)?;
-        let digest = digest(&state, views.iter().map(|(name, view)| (name.as_str(), view.data())));
-        let header = serde_json::to_string(&Header { format: FORMAT, sha256: digest, state }).map_err(unfit)?;
+        let state = serde_json::value::to_raw_value(&self.state).map_err(unfit)?;
+        let sha256 = digest(state.get(), views.iter().map(|(name, view)| (name.as_str(), view.data())));
+        let header = serde_json::to_string(&Header { format: FORMAT, sha256, state: &state }).map_err(unfit)?;
         // One entry only: safetensors writes them in no fixed order, and the same state has to have the same bytes.
         write_safetensors(path, views, HashMap::from([(METADATA_KEY.to_owned(), header)]))
     }
@@ -105,10 +112,10 @@ impl Checkpoint {
         let header = metadata.metadata().as_ref().and_then(|m| m.get(METADATA_KEY));
         let header = header.ok_or_else(|| damaged(format!("no {METADATA_KEY} in its metadata")))?;
         let Header { format, sha256, state: text } = serde_json::from_str(header).map_err(|e| damaged(e.to_string()))?;
-        if format != FORMAT {
+        if !(OLDEST_FORMAT..=FORMAT).contains(&format) {
             return Err(damaged(format!("checkpoint format {format}")));
         }
-        let state: State = serde_json::from_value(text.clone()).map_err(|e| damaged(e.to_string()))?;
+        let state: State = serde_json::from_str(text.get()).map_err(|e| damaged(e.to_string()))?;
         // Before anything is made as large as it says.
         let fits = state.config.parameters().is_some_and(|weights| weights * 3 * 4 <= bytes.len() as u64);
         if !fits {
@@ -128,7 +135,7 @@ impl Checkpoint {
             .map(|(i, name)| (name, i))
             .collect();
         names.sort_by_key(|(name, _)| order.get(name).copied().unwrap_or(usize::MAX));
-        if digest(&text, names.iter().map(|(name, view)| (name.as_str(), view.data()))) != sha256 {
+        if digest(text.get(), names.iter().map(|(name, view)| (name.as_str(), view.data()))) != sha256 {
             return Err(damaged("its content does not fit its sha256".into()));
         }
         let [weights, adam_m, adam_v] = <[Vec<f32>; 3]>::try_from(parts).map_err(|_| damaged("parts missing".into()))?;
@@ -136,15 +143,73 @@ impl Checkpoint {
     }
 }
 
-fn digest<'a>(state: &Value, tensors: impl Iterator<Item = (&'a str, &'a [u8])>) -> String {
+fn digest<'a>(state: &str, tensors: impl Iterator<Item = (&'a str, &'a [u8])>) -> String {
     let mut hasher = Sha256::new();
-    hasher.update(state.to_string());
+    hasher.update(state);
     for (name, data) in tensors {
         hasher.update(name.as_bytes());
         hasher.update([0]);
         hasher.update(data);
     }
-    hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    stage::hex(&hasher.finalize())
+}
+
+/// Numbers as the hexadecimal digits of their IEEE 754 bits: what is read back is what was written, whatever parses it.
+/// Decimal numbers, as checkpoints of format 2 have them, are read too.
+mod bits {
+    use serde::de::Error;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub mod f64 {
+        use super::*;
+
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Stored {
+            Bits(String),
+            Decimal(f64),
+        }
+
+        pub fn serialize<S: Serializer>(value: &f64, to: S) -> Result<S::Ok, S::Error> {
+            to.serialize_str(&format!("{:016x}", value.to_bits()))
+        }
+
+        pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<f64, D::Error> {
+            match Stored::deserialize(from)? {
+                Stored::Decimal(value) => Ok(value),
+                Stored::Bits(text) if text.len() == 16 => u64::from_str_radix(&text, 16).map(f64::from_bits).map_err(D::Error::custom),
+                Stored::Bits(text) => Err(D::Error::custom(format!("{text:?} is not 16 hexadecimal digits"))),
+            }
+        }
+    }
+
+    pub mod f32s {
+        use super::*;
+
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Stored {
+            Bits(String),
+            Decimal(Vec<f32>),
+        }
+
+        pub fn serialize<S: Serializer>(values: &[f32], to: S) -> Result<S::Ok, S::Error> {
+            to.serialize_str(&values.iter().map(|value| format!("{:08x}", value.to_bits())).collect::<String>())
+        }
+
+        pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<f32>, D::Error> {
+            let text = match Stored::deserialize(from)? {
+                Stored::Decimal(values) => return Ok(values),
+                Stored::Bits(text) => text,
+            };
+            let word = |digits: &[u8]| {
+                let digits = std::str::from_utf8(digits).ok().filter(|digits| digits.len() == 8);
+                digits.and_then(|digits| u32::from_str_radix(digits, 16).ok()).map(f32::from_bits)
+            };
+            let values: Option<Vec<f32>> = text.as_bytes().chunks(8).map(word).collect();
+            values.ok_or_else(|| D::Error::custom(format!("{text:?} is not made of 8 hexadecimal digits a number")))
+        }
+    }
 }
 
 /// Views of a flat buffer under the tensors' names. safetensors is little-endian, as every machine this runs on.
@@ -198,6 +263,79 @@ mod tests {
             update: vec![0.1, 65_536.0, 0.9f32.powi(7)],
         };
         Checkpoint { state, adam_m: weights.iter().map(|w| w * 0.1).collect(), adam_v: weights.iter().map(|w| w * w).collect(), weights }
+    }
+
+    /// The state after `step` updates, as training has it: powers of the betas go through every magnitude down to zero.
+    fn at_step(step: u64) -> Checkpoint {
+        let mut checkpoint = small();
+        let power = |beta: f32| (0..step).fold(1.0f32, |power, _| power * beta);
+        checkpoint.state.step = step;
+        checkpoint.state.update = vec![power(0.9), power(0.95), 65_536.0, 1.0 / (step as f32 + 1.0)];
+        checkpoint.state.best = Some(Best { step, val_loss: 9.0 * 0.999f64.powi(step as i32) });
+        checkpoint
+    }
+
+    fn bits(state: &State) -> (Vec<u32>, Option<u64>) {
+        (state.update.iter().map(|value| value.to_bits()).collect(), state.best.map(|best| best.val_loss.to_bits()))
+    }
+
+    #[test]
+    fn every_step_saves_and_loads() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("last.safetensors");
+        for step in 0..=5_000 {
+            let checkpoint = at_step(step);
+            checkpoint.save(&path).unwrap();
+            let read = Checkpoint::load(&path).unwrap_or_else(|error| panic!("step {step}: {error}"));
+            assert!(bits(&read.state) == bits(&checkpoint.state) && read == checkpoint, "step {step}");
+        }
+    }
+
+    #[test]
+    fn states_of_any_magnitude_come_back_to_the_bit() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("last.safetensors");
+        let mut random = stage::Random::new(3, "states", 0);
+        for number in 0..3_000 {
+            let mut checkpoint = small();
+            // Any bits: subnormal, huge, infinite and not a number, too.
+            checkpoint.state.update = (0..8).map(|_| f32::from_bits(random.u64() as u32)).collect();
+            checkpoint.state.best = Some(Best { step: random.u64(), val_loss: f64::from_bits(random.u64()) });
+            let decimal = f64::from_bits(random.u64());
+            let lr = if decimal.is_finite() { decimal } else { f64::from_bits(number) };
+            checkpoint.state.settings = serde_json::json!({ "lr": lr, "clip": lr as f32, "seed": random.u64() });
+            checkpoint.save(&path).unwrap();
+            let read = Checkpoint::load(&path).unwrap_or_else(|error| panic!("{:?}: {error}", checkpoint.state));
+            assert_eq!(bits(&read.state), bits(&checkpoint.state));
+            assert_eq!(read.state.settings, checkpoint.state.settings);
+        }
+    }
+
+    /// What 0.1 wrote: decimal numbers, hashed as a fast parser that may be one bit off had read them back.
+    #[test]
+    fn checkpoints_of_format_2_are_read_whatever_their_numbers_are() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("last.safetensors");
+        let checkpoint = at_step(500);
+        let table = TensorTable::new(&checkpoint.state.config);
+        // A number that this text is not the shortest form of: parsing and printing it gives another text.
+        for power in ["1.3219e-23", "1.32190000000000000001e-23", "7.2740000000000004e-12", "1e-46", "0.9"] {
+            let mut state = serde_json::to_value(&checkpoint.state).unwrap();
+            state["update"] = serde_json::json!([0.25, 65_536.0]);
+            state["best"]["val_loss"] = 2.5.into();
+            let text = state.to_string().replace("0.25", power);
+            let views = || {
+                let parts = [&checkpoint.weights, &checkpoint.adam_m, &checkpoint.adam_v];
+                MOMENTS.iter().zip(parts).flat_map(|(prefix, flat)| tensor_views(&table, prefix, flat).unwrap()).collect::<Vec<_>>()
+            };
+            let sha256 = digest(&text, views().iter().map(|(name, view)| (name.as_str(), view.data())));
+            let header = format!(r#"{{"format":2,"sha256":"{sha256}","state":{text}}}"#);
+            write_safetensors(&path, views(), HashMap::from([(METADATA_KEY.to_owned(), header)])).unwrap();
+            let read = Checkpoint::load(&path).unwrap_or_else(|error| panic!("{power}: {error}"));
+            assert_eq!(read.state.update, [power.parse::<f32>().unwrap(), 65_536.0]);
+            assert_eq!(read.state.best, Some(Best { step: 500, val_loss: 2.5 }));
+            assert!(read.weights == checkpoint.weights);
+        }
     }
 
     #[test]

@@ -19,7 +19,7 @@ pub use files::{
     AtomicFile, FileRecord, WriteBehind, create_dir, hash_content, hash_file, hex, publish_file, read_to_string, remove_if_present, sha256,
 };
 pub use log::{Log, LogFormat, Progress, Unit, count};
-pub use manifest::{Manifest, State, TokenizerRecord, Work, changed_keys, seal, unseal};
+pub use manifest::{Manifest, State, TokenizerRecord, Work, changed_keys, same_settings, seal, unseal};
 pub use random::Random;
 pub use shard::{Shard, manifests};
 

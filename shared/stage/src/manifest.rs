@@ -14,8 +14,9 @@ use sha2::{Digest, Sha256};
 use crate::files::hex;
 use crate::{AtomicFile, Failure, FileRecord, PROGRAM, Result, hash_file};
 
-/// Raised when the meaning of a manifest or of the files it describes changes. Format 1 had no seal, and is still read.
-pub const FORMAT: u32 = 2;
+/// Raised when the meaning of a manifest or of the files it describes changes. Format 1 had no seal, that of format 2 was
+/// taken over another form of the text; both are still read.
+pub const FORMAT: u32 = 3;
 const SEAL: &str = "sha256";
 
 /// What a stage made and from what. Written last, it makes its folder whole.
@@ -59,19 +60,15 @@ impl Manifest {
         }
         let value = match value.get(SEAL).is_none() && format == 1 {
             true => value,
-            false => unseal(value).map_err(|found| Failure::input(path, found, "an undamaged manifest", remedy))?,
+            false => unseal(&text).map_err(|found| Failure::input(path, found, "an undamaged manifest", remedy))?,
         };
-        let manifest: Manifest = serde_json::from_value(value).map_err(foreign)?;
-        if config_hash(&manifest.config) != manifest.config_sha256 {
-            return Err(Failure::input(path, "its config does not fit its config_sha256", "an undamaged manifest", remedy));
-        }
-        Ok(manifest)
+        serde_json::from_value(value).map_err(foreign)
     }
 
     /// Writes it under its seal.
     pub fn write(&self, path: &Path) -> Result<()> {
         let value = serde_json::to_value(self).map_err(|error| Failure::usage(format!("manifest: {error}")))?;
-        AtomicFile::write(path, format!("{:#}\n", seal(value)).as_bytes()).map(drop)
+        AtomicFile::write(path, seal(value).as_bytes()).map(drop)
     }
 
     /// Whether the stories behind it were made up by a grammar. The label goes from stage to stage.
@@ -88,22 +85,55 @@ impl Manifest {
     }
 }
 
-/// Adds the SHA-256 of an object, as its JSON text reads, to it: any later change of it is seen.
-pub fn seal(value: Value) -> Value {
-    let text = value.to_string();
-    // What is hashed is what a reader gets: numbers may come back from their text in another form.
-    let mut value = serde_json::from_str(&text).unwrap_or(value);
-    let seal = hex(&Sha256::digest(value.to_string()));
-    if let Value::Object(fields) = &mut value {
-        fields.insert(SEAL.to_owned(), seal.into());
+/// An object as JSON text whose last field is the SHA-256 of all the bytes before that field: any later change is seen, and
+/// a reader checks the bytes that are there, without printing what it has parsed.
+pub fn seal(mut object: Value) -> String {
+    if let Value::Object(fields) = &mut object {
+        fields.shift_remove(SEAL);
+        fields.insert(SEAL.to_owned(), "".into());
     }
-    value
+    let text = format!("{object:#}\n");
+    let Some(at) = seal_at(&text) else { return text };
+    let (content, seal) = text.split_at(at);
+    let sha256 = hex(&Sha256::digest(content));
+    format!("{content}{}", seal.replacen("\"\"", &format!("\"{sha256}\""), 1))
 }
 
-/// Takes the seal off an object that [`seal`] has put on it. The error says what was found.
-pub fn unseal(mut value: Value) -> Result<Value, &'static str> {
-    let seal = value.as_object_mut().and_then(|fields| fields.shift_remove(SEAL)).ok_or("no sha256 of itself in it")?;
-    if seal == hex(&Sha256::digest(value.to_string())) { Ok(value) } else { Err("its content does not fit its sha256") }
+/// Checks what [`seal`] has written, and takes the seal off. The error says what was found.
+pub fn unseal(text: &[u8]) -> Result<Value, &'static str> {
+    let text = std::str::from_utf8(text).map_err(|_| "bytes that are not UTF-8")?;
+    let mut object: Value = serde_json::from_str(text).map_err(|_| "text that is not JSON")?;
+    let fields = object.as_object_mut().ok_or("JSON that is not an object")?;
+    let sha256 = fields.shift_remove(SEAL).ok_or("no sha256 of itself in it")?;
+    let content = seal_at(text).map(|at| &text[..at]).ok_or("no sha256 of itself in it")?;
+    let fits = sha256 == hex(&Sha256::digest(content)) || sha256 == hex(&Sha256::digest(compact(content)));
+    if fits { Ok(object) } else { Err("its content does not fit its sha256") }
+}
+
+/// Where the key of the seal begins: the last field of the object.
+fn seal_at(text: &str) -> Option<usize> {
+    let at = text.rfind(&format!("\"{SEAL}\""))?;
+    let only_a_string = text[at..].matches([',', ':']).count() == 1;
+    only_a_string.then_some(at)
+}
+
+/// What seals of format 2 were taken over: the fields before the seal as an object of their own, without spaces.
+fn compact(content: &str) -> String {
+    let (mut in_string, mut escaped) = (false, false);
+    let mut text: String = content
+        .chars()
+        .filter(|&c| {
+            let keep = in_string || !c.is_ascii_whitespace();
+            if in_string {
+                (in_string, escaped) = (escaped || c != '"', !escaped && c == '\\');
+            } else {
+                in_string = c == '"';
+            }
+            keep
+        })
+        .collect();
+    text.truncate(text.trim_end_matches(',').len());
+    text + "}"
 }
 
 fn config_hash(config: &Value) -> String {
@@ -261,10 +291,35 @@ pub fn changed_keys(old: &Value, new: &Value) -> String {
     out.join(", ")
 }
 
+/// Whether two settings are the same, but for the last bits of a number: what 0.1 stored of one may be that far off.
+pub fn same_settings(old: &Value, new: &Value) -> bool {
+    match (old, new) {
+        (Value::Object(a), Value::Object(b)) => {
+            a.len() == b.len() && a.iter().all(|(key, value)| b.get(key).is_some_and(|other| same_settings(value, other)))
+        }
+        (Value::Array(a), Value::Array(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same_settings(a, b)),
+        (Value::Number(a), Value::Number(b)) if a.is_f64() && b.is_f64() => {
+            let (a, b) = (a.as_f64().unwrap_or_default(), b.as_f64().unwrap_or_default());
+            a == b || (a - b).abs() <= 4.0 * f64::EPSILON * a.abs()
+        }
+        _ => old == new,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn settings_are_the_same_up_to_the_last_bits_of_a_number() {
+        let settings = |lr: f64, steps: u64| json!({ "train": { "lr": lr, "betas": [0.9, lr] }, "steps": steps });
+        let next = f64::from_bits(6e-4f64.to_bits() + 1);
+        assert!(same_settings(&settings(6e-4, 8), &settings(next, 8)));
+        assert!(!same_settings(&settings(6e-4, 8), &settings(6.000001e-4, 8)));
+        assert!(!same_settings(&settings(6e-4, 8), &settings(6e-4, 9)));
+        assert!(!same_settings(&settings(6e-4, 8), &json!({ "steps": 8 })) && !same_settings(&1.into(), &1.0.into()));
+    }
 
     #[test]
     fn a_manifest_with_any_byte_changed_is_refused_or_says_the_same_and_format_1_is_still_read() {
@@ -288,6 +343,46 @@ mod tests {
         assert_eq!(Manifest::read(&path).unwrap().format, 1);
         std::fs::write(&path, old.to_string().replace("\"format\":1", "\"format\":2")).unwrap();
         assert!(Manifest::read(&path).unwrap_err().to_string().contains("no sha256"));
+    }
+
+    /// Numbers of every magnitude, and text that looks like the seal or like JSON.
+    #[test]
+    fn what_is_sealed_is_read_again_whatever_stands_in_it() {
+        let mut random = crate::Random::new(5, "seal", 0);
+        let words = ["a,b", "\"", "\\", "\\\"", "sha256", "\"sha256\": \"\"", " } ", "\u{7f}\n\t", "é\u{202e}", ""];
+        for number in 0..20_000 {
+            let float = f64::from_bits(random.u64());
+            let word = words[number % words.len()];
+            let float = if float.is_finite() { float } else { 5e-324 };
+            let object = json!({ "float": float, "small": (float as f32), word: [word, random.u64(), { "sha256": word }], "sha256": "x" });
+            let text = seal(object.clone());
+            let mut expected = object;
+            expected.as_object_mut().unwrap().shift_remove("sha256");
+            if word != "sha256" {
+                assert_eq!(unseal(text.as_bytes()), Ok(expected), "{text}");
+            } else {
+                assert!(unseal(text.as_bytes()).is_ok(), "{text}");
+            }
+            assert!(unseal(text.replacen("float", "flaot", 1).as_bytes()).is_err());
+            assert!(unseal(text.replacen('\n', "\n ", 1).as_bytes()).is_err(), "not even a space may change");
+        }
+    }
+
+    /// As 0.1 wrote them: the seal over the compact text, stored indented (manifests) or compact (records of parts).
+    #[test]
+    fn seals_of_format_2_are_read_with_numbers_that_no_longer_print_the_same() {
+        for number in ["1.32190000000000000001e-23", "7.2740000000000004e-12", "0.1", "-1E+2"] {
+            let content = format!(r#"{{"lr":{number},"a \"b\"":["x, y",{{}},[]]"#);
+            let sha256 = hex(&Sha256::digest(format!("{content}}}")));
+            let compact = format!(r#"{content},"sha256":"{sha256}"}}"#);
+            let pretty = format!(
+                "{{\n  \"lr\": {number},\n  \"a \\\"b\\\"\": [\n    \"x, y\",\n    {{}},\n    []\n  ],\n  \"sha256\": \"{sha256}\"\n}}\n"
+            );
+            for text in [compact, pretty] {
+                assert_eq!(unseal(text.as_bytes()).unwrap()["a \"b\""][0], "x, y", "{text}");
+                assert!(unseal(text.replace("x, y", "x,y").as_bytes()).is_err());
+            }
+        }
     }
 
     #[test]

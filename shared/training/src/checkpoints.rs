@@ -37,7 +37,7 @@ impl Checkpoints {
         let path = match name {
             Name::Last => return checkpoint.save(&self.folder.join("last.safetensors")),
             Name::Best => return checkpoint.save(&self.folder.join("best.safetensors")),
-            Name::LastAndNumbered | Name::Numbered => self.folder.join(format!("step_{:08}.safetensors", checkpoint.state.step)),
+            Name::LastAndNumbered | Name::Numbered => self.folder.join(numbered_name(checkpoint.state.step)),
         };
         checkpoint.save(&path)?;
         if name == Name::LastAndNumbered {
@@ -63,6 +63,7 @@ impl Checkpoints {
     /// The newest checkpoint that is whole; `best` where there is no other. A damaged one is reported, set aside, and the one
     /// before is taken. So it is where one cannot be read, which then stays where it is: that may be the disk of the moment.
     pub fn newest(&self, log: &Log) -> Result<Option<Checkpoint>> {
+        self.take_up_set_aside(log)?;
         let last = self.folder.join("last.safetensors");
         let mut unreadable = None;
         let mut newest = if last.exists() { self.load(&last, log, &mut unreadable)? } else { None };
@@ -106,20 +107,42 @@ impl Checkpoints {
         }
     }
 
+    /// Version 0.1 set whole checkpoints aside as damaged. Those get a name back: their own, or where a newer one has
+    /// it by now, that of their step. What is damaged stays where it is.
+    fn take_up_set_aside(&self, log: &Log) -> Result<()> {
+        for aside in self.names(|name| name.ends_with(".damaged"))? {
+            let Ok(checkpoint) = Checkpoint::load(&aside) else { continue };
+            let own = aside.with_extension("safetensors");
+            let numbered = self.folder.join(numbered_name(checkpoint.state.step));
+            let is_best = aside.file_stem().is_some_and(|stem| stem == "best");
+            let free = [Some(own), (!is_best).then_some(numbered)].into_iter().flatten().find(|path| !path.exists());
+            let Some(path) = free else { continue };
+            std::fs::rename(&aside, &path).map_err(Failure::writing(&path))?;
+            log.say(format!("{} is whole after all: taken up again as {}", aside.display(), path.display()));
+        }
+        Ok(())
+    }
+
     /// Numbered checkpoints, oldest first.
     pub(crate) fn numbered(&self) -> Result<Vec<PathBuf>> {
+        self.names(|name| name.starts_with("step_") && name.ends_with(".safetensors"))
+    }
+
+    /// Sorted paths of the files whose name is `wanted`; none where there is no folder.
+    fn names(&self, wanted: impl Fn(&str) -> bool) -> Result<Vec<PathBuf>> {
         let entries = match std::fs::read_dir(&self.folder) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
             entries => entries.map_err(Failure::reading(&self.folder))?,
         };
-        let is_numbered = |path: &PathBuf| {
-            let name = path.file_name().unwrap_or_default().to_string_lossy();
-            name.starts_with("step_") && name.ends_with(".safetensors")
-        };
-        let mut paths: Vec<PathBuf> = entries.filter_map(|entry| entry.ok().map(|e| e.path())).filter(is_numbered).collect();
+        let is_wanted = |path: &PathBuf| wanted(&path.file_name().unwrap_or_default().to_string_lossy());
+        let mut paths: Vec<PathBuf> = entries.filter_map(|entry| entry.ok().map(|e| e.path())).filter(is_wanted).collect();
         paths.sort();
         Ok(paths)
     }
+}
+
+fn numbered_name(step: u64) -> String {
+    format!("step_{step:08}.safetensors")
 }
 
 /// The step in a numbered checkpoint's name.

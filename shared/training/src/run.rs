@@ -407,7 +407,7 @@ impl Run {
     /// Loads the newest checkpoint, if there is one.
     pub(crate) fn resume(&self, checkpoints: &Checkpoints, trainer: &mut Trainer) -> Result<Origin> {
         let Some(checkpoint) = checkpoints.newest(&self.log)? else { return Ok(Origin::default()) };
-        if checkpoint.state.settings != self.settings {
+        if !stage::same_settings(&checkpoint.state.settings, &self.settings) {
             return Err(Failure::usage(format!(
                 "{}: its checkpoint was made with other settings: {}\n  remedy: --fresh keeps it as run.N and starts anew",
                 self.folder.display(),
