@@ -10,7 +10,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use arrow::array::{ArrayRef, BooleanArray, Float64Array, Int8Array, Int64Array, ListArray, RecordBatch, StringArray, StructArray};
+use arrow::array::{
+    ArrayRef, BooleanArray, Float64Array, Int8Array, Int64Array, ListArray, RecordBatch,
+    StringArray, StructArray,
+};
 use arrow::array::{Date32Array, Decimal128Array, TimestampMicrosecondArray};
 use arrow::datatypes::{DataType, Field, Int32Type};
 use corpus::bin::{Bin, Dtype, sidecar};
@@ -21,10 +24,14 @@ use corpus::tokenizer::{Tokenizer, train};
 use model::{Checkpoint, Config, State, TensorTable, initial_weights, load_folder, save_folder};
 use parquet::arrow::ArrowWriter;
 use parquet::basic::Compression;
-use parquet::file::metadata::{KeyValue, ParquetMetaDataReader, ParquetMetaDataWriter, SortingColumn};
+use parquet::file::metadata::{
+    KeyValue, ParquetMetaDataReader, ParquetMetaDataWriter, SortingColumn,
+};
 use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterVersion};
 use serde_json::json;
-use stage::{AtomicFile, Failure, Log, LogFormat, Manifest, Pipeline, Random, Result, TokenizerRecord, Work};
+use stage::{
+    AtomicFile, Failure, Log, LogFormat, Manifest, Pipeline, Random, Result, TokenizerRecord, Work,
+};
 
 /// Live bytes of the heap, their peak, and the largest request, granted or not.
 struct Counting;
@@ -102,7 +109,11 @@ fn damages(good: &[u8], mut each: impl FnMut(&str, &[u8])) {
         each(&format!("byte {at} set to {byte:#04x}"), &bad);
         bad[at] = good[at];
     }
-    let cuts: Vec<usize> = if small { (0..good.len()).collect() } else { (0..AT_RANDOM).map(|_| any(good.len())).collect() };
+    let cuts: Vec<usize> = if small {
+        (0..good.len()).collect()
+    } else {
+        (0..AT_RANDOM).map(|_| any(good.len())).collect()
+    };
     for cut in cuts {
         each(&format!("cut at {cut}"), &good[..cut]);
     }
@@ -110,7 +121,12 @@ fn damages(good: &[u8], mut each: impl FnMut(&str, &[u8])) {
 
 /// Reads a file in all its damages. `read` gives what has to be equal to what the good file gave; where the format itself
 /// cannot tell, `read` compares the hash that the pipeline keeps, as the stages do.
-fn survives<T: PartialEq>(what: &str, good: &[u8], codes: &[u8], mut read: impl FnMut(&[u8]) -> Result<T>) {
+fn survives<T: PartialEq>(
+    what: &str,
+    good: &[u8],
+    codes: &[u8],
+    mut read: impl FnMut(&[u8]) -> Result<T>,
+) {
     let right = read(good).unwrap_or_else(|error| panic!("{what}, undamaged: {error}"));
     let mut wrong = Vec::new();
     let mut cases = 0;
@@ -120,8 +136,12 @@ fn survives<T: PartialEq>(what: &str, good: &[u8], codes: &[u8], mut read: impl 
             Err(_) => wrong.push(format!("{damage}: it panicked")),
             Ok(Ok(found)) if found != right => wrong.push(format!("{damage}: another result")),
             Ok(Ok(_)) => {}
-            Ok(Err(error)) if !codes.contains(&error.exit_code()) => wrong.push(format!("{damage}: exit code {}", error.exit_code())),
-            Ok(Err(error)) if error.to_string().len() < 20 => wrong.push(format!("{damage}: says only {error}")),
+            Ok(Err(error)) if !codes.contains(&error.exit_code()) => {
+                wrong.push(format!("{damage}: exit code {}", error.exit_code()))
+            }
+            Ok(Err(error)) if error.to_string().len() < 20 => {
+                wrong.push(format!("{damage}: says only {error}"))
+            }
             Ok(Err(_)) => {}
         }
         let peak = PEAK.swap(LIVE.load(Ordering::Relaxed), Ordering::Relaxed);
@@ -135,7 +155,11 @@ fn survives<T: PartialEq>(what: &str, good: &[u8], codes: &[u8], mut read: impl 
 
 /// As a stage does before it reads: content that the hash in a manifest does not fit is refused.
 fn caught_by_hash(good: &[u8], bad: &[u8]) -> Result<()> {
-    if good == bad { Ok(()) } else { Err(Failure::BadInput("another hash than the manifest says".into())) }
+    if good == bad {
+        Ok(())
+    } else {
+        Err(Failure::BadInput("another hash than the manifest says".into()))
+    }
 }
 
 /// With `BEDTIME_FUZZ_SEEDS=DIR` the good files are kept: what fuzzing starts from. Several files of one input are divided
@@ -168,7 +192,12 @@ fn manifests() {
     let path = folder.path().join("manifest.json");
     fs::write(folder.path().join("in"), "input").unwrap();
     let inputs = vec![("in".to_owned(), folder.path().join("in"))];
-    let work = Work { stage: "tokenize", manifest: path.clone(), inputs, config: json!({ "tokenize": { "shards": 3 }, "x": 0.1 }) };
+    let work = Work {
+        stage: "tokenize",
+        manifest: path.clone(),
+        inputs,
+        config: json!({ "tokenize": { "shards": 3 }, "x": 0.1 }),
+    };
     let output = AtomicFile::write(&folder.path().join("out"), b"output").unwrap();
     let mut manifest = work.manifest(vec![output]).unwrap();
     manifest.counts.insert("train_tokens".into(), 123_456);
@@ -205,7 +234,11 @@ fn token_shards() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("train-00000-of-00001.arrow");
     for (vocab_size, stories) in [(300, 20), (70_000, 20), (300, 3000)] {
-        let mut writer = ShardWriter::create(&path, &Origin::new(&record(vocab_size), TRAIN, (0, 1), &[], "text")).unwrap();
+        let mut writer = ShardWriter::create(
+            &path,
+            &Origin::new(&record(vocab_size), TRAIN, (0, 1), &[], "text"),
+        )
+        .unwrap();
         (0..stories).for_each(|i| writer.push(&(0..i as u32 % 29).collect::<Vec<_>>(), 7).unwrap());
         writer.finish().unwrap();
         let good = fs::read(&path).unwrap();
@@ -227,9 +260,17 @@ fn bins_and_their_sidecars() {
     Dtype::U16.append(&ids, &mut bytes);
     let written = AtomicFile::write(&path, &bytes).unwrap();
     let beside = sidecar(&path);
-    let work = Work { stage: "pack-bin", manifest: beside.clone(), inputs: vec![], config: json!({ "pack": { "seed": 1 } }) };
+    let work = Work {
+        stage: "pack-bin",
+        manifest: beside.clone(),
+        inputs: vec![],
+        config: json!({ "pack": { "seed": 1 } }),
+    };
     let mut manifest = work.manifest(vec![written]).unwrap();
-    manifest.counts.extend([("tokens", 2000), ("stories", 9), ("bytes", 8000)].map(|(name, count)| (name.to_owned(), count)));
+    manifest.counts.extend(
+        [("tokens", 2000), ("stories", 9), ("bytes", 8000)]
+            .map(|(name, count)| (name.to_owned(), count)),
+    );
     manifest.facts.extend([("dtype".to_owned(), json!("uint16")), ("eos".to_owned(), json!(0))]);
     manifest.tokenizer = Some(record(300));
     work.publish(&manifest).unwrap();
@@ -276,7 +317,9 @@ fn checkpoints() {
         best: None,
         redrawn: vec![],
     };
-    Checkpoint { state, adam_m: weights.clone(), adam_v: weights.clone(), weights }.save(&path).unwrap();
+    Checkpoint { state, adam_m: weights.clone(), adam_v: weights.clone(), weights }
+        .save(&path)
+        .unwrap();
     let good = fs::read(&path).unwrap();
     seed("checkpoint", "small", &[&good]);
     survives("a checkpoint", &good, &[3], |bytes| {
@@ -290,7 +333,8 @@ fn model_folders() {
     let folder = tempfile::tempdir().unwrap();
     let (config, weights) = small_model();
     save_folder(folder.path(), &config, &weights, tokenizer().as_bytes(), 0).unwrap();
-    let files = ["config.json", "model.safetensors"].map(|name| fs::read(folder.path().join(name)).unwrap());
+    let files = ["config.json", "model.safetensors"]
+        .map(|name| fs::read(folder.path().join(name)).unwrap());
     seed("folder", "small", &[&files[0], &files[1]]);
     for name in ["config.json", "model.safetensors"] {
         let path = folder.path().join(name);
@@ -308,7 +352,9 @@ fn model_folders() {
 fn pipeline_files() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("pipeline.toml");
-    let good = fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("../pipelines/tinystories-3m.toml")).unwrap();
+    let good =
+        fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("../pipelines/tinystories-3m.toml"))
+            .unwrap();
     seed("config", "3m", &[&good, b"train.lr=3e-4"]);
     survives("a pipeline file", &good, &[2], |bytes| {
         fs::write(&path, bytes).unwrap();
@@ -423,7 +469,12 @@ fn parquet_schemas_that_are_no_tree() {
     refused(&with_schema(&[root, b"\x01\x00"].concat()), "-1 children");
     // Half a million groups, required, "g", each in the one before.
     let groups = 500_000;
-    let deep = [b"\x15\x02\x19\xfc", &varint(groups + 2)[..], &SCHEMA[4..], &b"\x35\x00\x18\x01g\x15\x02\x00".repeat(groups as usize)];
+    let deep = [
+        b"\x15\x02\x19\xfc",
+        &varint(groups + 2)[..],
+        &SCHEMA[4..],
+        &b"\x35\x00\x18\x01g\x15\x02\x00".repeat(groups as usize),
+    ];
     refused(&with_schema(&deep.concat()), "groups of columns within each other");
 }
 
@@ -437,13 +488,23 @@ fn parquet_lists_of_nothing() {
     refused(&extra(&[b"\x19\xf1", &varint(MOST)[..]].concat()), "truth values");
     refused(&extra(&[b"\x1b", &varint(MOST)[..], b"\x22"].concat()), "truth values");
     let lists = 1000;
-    let nested = [b"\x19\xf9", &varint(lists)[..], &[b"\xf2", &varint(MOST)[..]].concat().repeat(lists as usize)];
+    let nested = [
+        b"\x19\xf9",
+        &varint(lists)[..],
+        &[b"\xf2", &varint(MOST)[..]].concat().repeat(lists as usize),
+    ];
     refused(&extra(&nested.concat()), "truth values");
     refused(&extra(&[b"\x19\xf7", &varint(MOST)[..]].concat()), "does not end");
     refused(&extra(&b"\x1c".repeat(100_000)), "within each other");
     // A number of rows that is written as a list: the crate would read a number, and a field of another type behind it.
     let rows = b"\x16\x18\x19\x1c\x19\x1c\x26";
-    refused(&with_footer(&good, &[&changed(footer, rows, b"\x19\x18\x19\x1c\x19\x1c\x26")[..], b"\0"].concat()), "another type");
+    refused(
+        &with_footer(
+            &good,
+            &[&changed(footer, rows, b"\x19\x18\x19\x1c\x19\x1c\x26")[..], b"\0"].concat(),
+        ),
+        "another type",
+    );
 }
 
 #[test]
@@ -452,9 +513,17 @@ fn parquet_page_headers_without_end() {
     // The first page: type, sizes, and the header of a data page with 12 values.
     assert_eq!(good[4..7], *b"\x15\x00\x15");
     // A field of number 100 before them, and then number 1 with its number written out.
-    let extra = |written: u8, value: &[u8]| [&good[..4], &[written], &varint(200), value, b"\x05\x02", &good[5..]].concat();
-    refused(&extra(9, &[b"\xf1", &varint(MOST)[..]].concat()), "page header at byte 4: a list of 2147483647 truth values");
-    refused(&extra(9, &[b"\xf7", &varint(MOST)[..]].concat()), "page header at byte 4: it does not end within its column");
+    let extra = |written: u8, value: &[u8]| {
+        [&good[..4], &[written], &varint(200), value, b"\x05\x02", &good[5..]].concat()
+    };
+    refused(
+        &extra(9, &[b"\xf1", &varint(MOST)[..]].concat()),
+        "page header at byte 4: a list of 2147483647 truth values",
+    );
+    refused(
+        &extra(9, &[b"\xf7", &varint(MOST)[..]].concat()),
+        "page header at byte 4: it does not end within its column",
+    );
     refused(&extra(8, &varint(MOST)), "page header at byte 4: it does not end within its column");
     let mut typed = good.clone();
     typed[4] = 0x19;
@@ -464,7 +533,8 @@ fn parquet_page_headers_without_end() {
 #[test]
 fn parquet_columns_read_many_times() {
     let good = good_parquet();
-    let metadata = ParquetMetaDataReader::decode_metadata(&good[footer_of(&good)..good.len() - 8]).unwrap();
+    let metadata =
+        ParquetMetaDataReader::decode_metadata(&good[footer_of(&good)..good.len() - 8]).unwrap();
     let again = |times: usize| {
         let groups = vec![metadata.row_group(0).clone(); times];
         let metadata = metadata.clone().into_builder().set_row_groups(groups).build();
@@ -482,8 +552,12 @@ fn parquet_columns_read_many_times() {
 #[test]
 fn parquet_files_of_other_writers() {
     let rows = 1000;
-    let texts: Vec<String> = (0..rows).map(|i| if i % 100 == 0 { story(i).repeat(500) } else { story(i % 50) }).collect();
-    let lists = (0..rows).map(|i| (i % 7 > 0).then(|| (0..i as i32 % 5).map(|j| (j > 1).then_some(j)).collect::<Vec<_>>()));
+    let texts: Vec<String> = (0..rows)
+        .map(|i| if i % 100 == 0 { story(i).repeat(500) } else { story(i % 50) })
+        .collect();
+    let lists = (0..rows).map(|i| {
+        (i % 7 > 0).then(|| (0..i as i32 % 5).map(|j| (j > 1).then_some(j)).collect::<Vec<_>>())
+    });
     let some = |i: u64| (!i.is_multiple_of(3)).then_some(i as i64);
     let numbers: ArrayRef = Arc::new((0..rows).map(some).collect::<Int64Array>());
     let decimals = (0..rows).map(|i| some(i).map(i128::from)).collect::<Decimal128Array>();
@@ -491,7 +565,11 @@ fn parquet_files_of_other_writers() {
     let inner = vec![(Arc::new(Field::new("n", DataType::Int64, true)), numbers.clone())];
     let batch = RecordBatch::try_from_iter_with_nullable([
         ("numbers", numbers, true),
-        ("bytes", Arc::new((0..rows).map(|i| Some(i as i8)).collect::<Int8Array>()) as ArrayRef, true),
+        (
+            "bytes",
+            Arc::new((0..rows).map(|i| Some(i as i8)).collect::<Int8Array>()) as ArrayRef,
+            true,
+        ),
         ("truths", Arc::new((0..rows).map(|i| Some(i % 2 == 0)).collect::<BooleanArray>()), true),
         ("lists", Arc::new(ListArray::from_iter_primitive::<Int32Type, _, _>(lists)), true),
         ("text", Arc::new(StringArray::from(texts.clone())), false),
@@ -516,10 +594,18 @@ fn parquet_files_of_other_writers() {
                 .set_statistics_truncate_length(None)
                 .set_column_index_truncate_length(None)
                 .set_bloom_filter_enabled(true)
-                .set_key_value_metadata(Some(vec![KeyValue::new("a".into(), "b".to_owned()), KeyValue::new("c".into(), None)]))
-                .set_sorting_columns(Some(vec![SortingColumn { column_idx: 0, descending: true, nulls_first: false }]))
+                .set_key_value_metadata(Some(vec![
+                    KeyValue::new("a".into(), "b".to_owned()),
+                    KeyValue::new("c".into(), None),
+                ]))
+                .set_sorting_columns(Some(vec![SortingColumn {
+                    column_idx: 0,
+                    descending: true,
+                    nulls_first: false,
+                }]))
                 .build();
-            let mut writer = ArrowWriter::try_new(Vec::new(), batch.schema(), Some(properties)).unwrap();
+            let mut writer =
+                ArrowWriter::try_new(Vec::new(), batch.schema(), Some(properties)).unwrap();
             writer.write(&batch).unwrap();
             let read = read_parquet(&writer.into_inner().unwrap()).unwrap();
             assert!(read == texts, "{version:?}, dictionary {dictionary}, row groups of {group}");

@@ -10,7 +10,9 @@ use corpus::bin::Dtype;
 use corpus::shards::{Origin, ShardReader, ShardWriter};
 use serde_json::Value;
 use stage::FileRecord;
-use story_files::{interrupt, many, not_utf8, parquet, plain, stories, story, wait_until, write_row_group};
+use story_files::{
+    interrupt, many, not_utf8, parquet, plain, stories, story, wait_until, write_row_group,
+};
 use tests::disk::SmallDisk;
 use tests::{DATA_STAGES, Ended, Run, edit_manifest};
 
@@ -19,7 +21,11 @@ const BEFORE_PACK: [&str; 3] = ["fetch-parquet", "train-tokenizer", "tokenize"];
 
 /// A run over a folder with `n` training stories in row groups of 100, and 300 of validation.
 fn with_stories(n: u64) -> Run {
-    let run = plain().set("fetch.source=in").set("tokenizer.vocab_size=400").set("tokenizer.max_stories=200").set("tokenize.shards=3");
+    let run = plain()
+        .set("fetch.source=in")
+        .set("tokenizer.vocab_size=400")
+        .set("tokenizer.max_stories=200")
+        .set("tokenize.shards=3");
     parquet(&run.input("in/train-a.parquet"), 0, n);
     parquet(&run.input("in/validation-a.parquet"), 1_000_000, 1_000_300);
     run
@@ -40,7 +46,10 @@ fn name(path: &Path) -> String {
 
 /// The shards under their final names.
 fn shards(run: &Run) -> Vec<PathBuf> {
-    tests::files_below(&run.path("tokens")).into_iter().filter(|path| path.extension().is_some_and(|e| e == "arrow")).collect()
+    tests::files_below(&run.path("tokens"))
+        .into_iter()
+        .filter(|path| path.extension().is_some_and(|e| e == "arrow"))
+        .collect()
 }
 
 fn modified(path: &Path) -> SystemTime {
@@ -50,7 +59,11 @@ fn modified(path: &Path) -> SystemTime {
 /// Everything that tokenize left, with its bytes.
 fn token_files(run: &Run) -> Vec<(String, Vec<u8>)> {
     let seen = |path: &PathBuf| !name(path).starts_with('.');
-    tests::files_below(&run.path("tokens")).into_iter().filter(seen).map(|path| (name(&path), fs::read(&path).unwrap())).collect()
+    tests::files_below(&run.path("tokens"))
+        .into_iter()
+        .filter(seen)
+        .map(|path| (name(&path), fs::read(&path).unwrap()))
+        .collect()
 }
 
 fn bins(run: &Run) -> [Vec<u8>; 4] {
@@ -93,7 +106,8 @@ fn rewrite_shard(run: &Run, shard: &str, change: impl Fn(&mut Origin, &mut Vec<V
     let (record, _) = writer.finish().unwrap();
     edit_manifest(&run.path("tokens/manifest.json"), |manifest| {
         let outputs = manifest["outputs"].as_array_mut().unwrap();
-        *outputs.iter_mut().find(|output| output["name"] == shard).unwrap() = serde_json::to_value(&record).unwrap();
+        *outputs.iter_mut().find(|output| output["name"] == shard).unwrap() =
+            serde_json::to_value(&record).unwrap();
     });
 }
 
@@ -107,13 +121,24 @@ fn ids_are_those_of_crate_tokenizers_and_the_bin_is_these_with_eos() {
         let tokenizer = tokenizers::Tokenizer::from_file(run.path("tokenizer.json")).unwrap();
         for (split, bin) in [("train", "train.bin"), ("validation", "val.bin")] {
             let texts = stories(&run, split);
-            let expected: Vec<Vec<u32>> =
-                texts.iter().map(|text| tokenizer.encode(text.as_str(), false).unwrap().get_ids().to_vec()).collect();
-            assert!(rows(&run, split) == expected && unpacked(&run.read(bin)) == expected, "{split}");
-            assert!(expected.iter().zip(&texts).all(|(ids, text)| tokenizer.decode(ids, true).unwrap() == *text));
+            let expected: Vec<Vec<u32>> = texts
+                .iter()
+                .map(|text| tokenizer.encode(text.as_str(), false).unwrap().get_ids().to_vec())
+                .collect();
+            assert!(
+                rows(&run, split) == expected && unpacked(&run.read(bin)) == expected,
+                "{split}"
+            );
+            assert!(
+                expected
+                    .iter()
+                    .zip(&texts)
+                    .all(|(ids, text)| tokenizer.decode(ids, true).unwrap() == *text)
+            );
             let bytes: usize = texts.iter().map(String::len).sum();
             let tokens = expected.iter().map(|ids| ids.len() + 1).sum::<usize>();
-            let counts = serde_json::json!({ "bytes": bytes, "stories": texts.len(), "tokens": tokens });
+            let counts =
+                serde_json::json!({ "bytes": bytes, "stories": texts.len(), "tokens": tokens });
             assert_eq!(run.json(&format!("{bin}.json"))["counts"], counts);
         }
     }
@@ -121,7 +146,10 @@ fn ids_are_those_of_crate_tokenizers_and_the_bin_is_these_with_eos() {
 
 #[test]
 fn hard_text_survives() {
-    let run = plain().set("fetch.source=hard.jsonl").set("fetch.validation_fraction=0.3").set("tokenizer.vocab_size=300");
+    let run = plain()
+        .set("fetch.source=hard.jsonl")
+        .set("fetch.validation_fraction=0.3")
+        .set("tokenizer.vocab_size=300");
     let hard = [
         "\u{0}\u{1}\u{7f}",
         " \t\r\n  x\u{a0}\u{3000}",
@@ -133,7 +161,9 @@ fn hard_text_survives() {
         "don't I'LL 'Tis",
         "a  b   c    d",
     ];
-    let lines: Vec<String> = (0..60).map(|i| serde_json::json!({ "text": format!("{}{i}", hard[i % 9]) }).to_string()).collect();
+    let lines: Vec<String> = (0..60)
+        .map(|i| serde_json::json!({ "text": format!("{}{i}", hard[i % 9]) }).to_string())
+        .collect();
     fs::write(run.input("hard.jsonl"), lines.join("\n")).unwrap();
     run.through(&DATA_STAGES);
     let tokenizer = tokenizers::Tokenizer::from_file(run.path("tokenizer.json")).unwrap();
@@ -150,20 +180,40 @@ fn the_tokenizer_has_its_tokens_and_its_manifest_says_how_much_a_token_holds() {
     let run = with_stories(300);
     run.through(&BEFORE_TOKENIZE);
     let tokenizer = tokenizers::Tokenizer::from_file(run.path("tokenizer.json")).unwrap();
-    assert_eq!((tokenizer.token_to_id("<|endoftext|>"), tokenizer.token_to_id("<|pad|>")), (Some(0), Some(1)));
-    assert_eq!((tokenizer.get_vocab_size(true), run.json("tokenizer.manifest.json")["tokenizer"]["vocab_size"].as_u64()), (400, Some(400)));
+    assert_eq!(
+        (tokenizer.token_to_id("<|endoftext|>"), tokenizer.token_to_id("<|pad|>")),
+        (Some(0), Some(1))
+    );
+    assert_eq!(
+        (
+            tokenizer.get_vocab_size(true),
+            run.json("tokenizer.manifest.json")["tokenizer"]["vocab_size"].as_u64()
+        ),
+        (400, Some(400))
+    );
     let texts = stories(&run, "train");
-    let tokens: usize = texts.iter().map(|text| tokenizer.encode(text.as_str(), false).unwrap().len()).sum();
+    let tokens: usize =
+        texts.iter().map(|text| tokenizer.encode(text.as_str(), false).unwrap().len()).sum();
     let expected = texts.iter().map(String::len).sum::<usize>() as f64 / tokens as f64;
     let manifest = run.json("tokenizer.manifest.json");
-    assert!((manifest["facts"]["bytes_per_token"].as_f64().unwrap() - expected).abs() < 0.2, "{manifest} {expected}");
+    assert!(
+        (manifest["facts"]["bytes_per_token"].as_f64().unwrap() - expected).abs() < 0.2,
+        "{manifest} {expected}"
+    );
     assert_eq!(manifest["counts"]["stories"], 200);
 }
 
 #[test]
 fn too_little_text_gives_the_tokens_it_has_and_says_so() {
-    let run = plain().set("fetch.source=a.txt").set("fetch.validation_fraction=0.5").set("tokenizer.vocab_size=9000");
-    fs::write(run.input("a.txt"), (0..40).map(|i| format!("Tom has {i} cats.")).collect::<Vec<_>>().join("<|endoftext|>")).unwrap();
+    let run = plain()
+        .set("fetch.source=a.txt")
+        .set("fetch.validation_fraction=0.5")
+        .set("tokenizer.vocab_size=9000");
+    fs::write(
+        run.input("a.txt"),
+        (0..40).map(|i| format!("Tom has {i} cats.")).collect::<Vec<_>>().join("<|endoftext|>"),
+    )
+    .unwrap();
     run.run("fetch-parquet", &[]).ok();
     run.run("train-tokenizer", &[]).ok().says(&["hold only enough for", "of 9000 tokens"]);
     let size = run.json("tokenizer.manifest.json")["tokenizer"]["vocab_size"].as_u64().unwrap();
@@ -186,9 +236,14 @@ fn a_tokenizer_of_ones_own_is_taken_and_above_65536_ids_are_uint32() {
     run.through(&["train-tokenizer", "tokenize", "pack-bin"]);
     assert_eq!(run.read("tokenizer.json"), fs::read(run.input("own.json")).unwrap());
     let (sidecar, bytes) = (run.json("train.bin.json"), run.read("train.bin"));
-    assert_eq!((&sidecar["facts"]["dtype"], &sidecar["tokenizer"]["vocab_size"]), (&"uint32".into(), &70_001.into()));
+    assert_eq!(
+        (&sidecar["facts"]["dtype"], &sidecar["tokenizer"]["vocab_size"]),
+        (&"uint32".into(), &70_001.into())
+    );
     let mut expected = Vec::new();
-    rows(&run, "train").iter().for_each(|ids| Dtype::U32.append(&[ids, &[0][..]].concat(), &mut expected));
+    rows(&run, "train")
+        .iter()
+        .for_each(|ids| Dtype::U32.append(&[ids, &[0][..]].concat(), &mut expected));
     assert!(bytes == expected && bytes[..4] == 70_000u32.to_le_bytes());
     run.run("train-tokenizer", &[]).ok().says(&["up to date"]);
 }
@@ -206,7 +261,10 @@ fn bytes_depend_neither_on_threads_nor_on_jobs_nor_on_shards() {
     };
     let (files, packed) = make("1");
     assert_eq!(files.len(), 7);
-    assert!(make("2") == (files.clone(), packed.clone()) && make("8") == (files.clone(), packed.clone()));
+    assert!(
+        make("2") == (files.clone(), packed.clone())
+            && make("8") == (files.clone(), packed.clone())
+    );
     let tokenizer = run.read("tokenizer.json");
     for threads in ["1", "8"] {
         run.run("train-tokenizer", &["--force", "--threads", threads]).ok();
@@ -214,13 +272,17 @@ fn bytes_depend_neither_on_threads_nor_on_jobs_nor_on_shards() {
     }
 
     fs::remove_dir_all(run.path("tokens")).unwrap();
-    ["1/4", "2/4", "4/4"].iter().for_each(|job| drop(run.run("tokenize", &["--shard", job, "--threads", "2"]).ok()));
+    ["1/4", "2/4", "4/4"]
+        .iter()
+        .for_each(|job| drop(run.run("tokenize", &["--shard", job, "--threads", "2"]).ok()));
     run.run("pack-bin", &[]).code(3).says(&["manifest-3-of-4.json", "not found", "--shard 3/4"]);
     run.run("tokenize", &["--shard", "3/4"]).ok();
     run.run("tokenize", &["--shard", "3/4"]).ok().says(&["up to date"]);
     run.run("pack-bin", &["--force"]).ok();
     assert!(bins(&run) == packed);
-    let arrow = |files: &[(String, Vec<u8>)]| files.iter().filter(|(name, _)| name.ends_with(".arrow")).cloned().collect::<Vec<_>>();
+    let arrow = |files: &[(String, Vec<u8>)]| {
+        files.iter().filter(|(name, _)| name.ends_with(".arrow")).cloned().collect::<Vec<_>>()
+    };
     assert!(arrow(&token_files(&run)) == arrow(&files));
 
     run.run("tokenize", &["--shards", "7"]).ok();
@@ -231,7 +293,11 @@ fn bytes_depend_neither_on_threads_nor_on_jobs_nor_on_shards() {
 
 #[test]
 fn a_file_of_one_large_row_group_gives_the_same_bytes_for_any_number_of_threads() {
-    let run = plain().set("fetch.source=in").set("tokenizer.vocab_size=600").set("tokenize.shards=2").set("pack.order=as-published");
+    let run = plain()
+        .set("fetch.source=in")
+        .set("tokenizer.vocab_size=600")
+        .set("tokenize.shards=2")
+        .set("pack.order=as-published");
     many(&run.input("in/validation-a.parquet"), 100);
     let texts: Vec<String> = (0..30_000).map(story).collect();
     write_row_group(&run.input("in/train-a.parquet"), &texts);
@@ -245,7 +311,10 @@ fn a_file_of_one_large_row_group_gives_the_same_bytes_for_any_number_of_threads(
     run.through(&["pack-bin"]);
     let tokenizer = corpus::tokenizer::Tokenizer::load(&run.path("tokenizer.json")).unwrap();
     let stories = unpacked(&run.read("train.bin"));
-    assert!(stories.len() == texts.len() && stories.iter().zip(&texts).all(|(ids, text)| tokenizer.decode(ids) == *text));
+    assert!(
+        stories.len() == texts.len()
+            && stories.iter().zip(&texts).all(|(ids, text)| tokenizer.decode(ids) == *text)
+    );
 }
 
 #[test]
@@ -256,7 +325,8 @@ fn the_order_is_a_permutation_that_the_seed_decides() {
         run.run("pack-bin", args).ok();
         unpacked(&run.read("train.bin"))
     };
-    let (one, two, published) = (order(&["--seed", "1"]), order(&["--seed", "2"]), order(&["--order", "as-published"]));
+    let (one, two, published) =
+        (order(&["--seed", "1"]), order(&["--seed", "2"]), order(&["--order", "as-published"]));
     assert_eq!(published, rows(&run, "train"));
     assert!(one != two && one != published);
     let sorted = |mut stories: Vec<Vec<u32>>| {
@@ -298,7 +368,10 @@ fn a_second_run_does_nothing_at_once_and_a_change_redoes_what_is_behind_it() {
     let train = modified(&run.path("tokens/train-00000-of-00002.arrow"));
     parquet(&run.input("in/validation-a.parquet"), 2_000_000, 2_000_300);
     run.run("fetch-parquet", &[]).ok();
-    assert_eq!(redone(&["pack.seed=7", "tokenize.shards=2", "tokenizer.vocab_size=350"]), ["tokenize", "pack-bin"]);
+    assert_eq!(
+        redone(&["pack.seed=7", "tokenize.shards=2", "tokenizer.vocab_size=350"]),
+        ["tokenize", "pack-bin"]
+    );
     assert_eq!(modified(&run.path("tokens/train-00000-of-00002.arrow")), train);
 }
 
@@ -314,12 +387,16 @@ fn a_killed_tokenize_keeps_its_finished_shards() {
         let before = shards(&broken).len();
         let mut child = broken.start("tokenize", &["--threads", "1"]);
         wait_until("three more shards", || shards(&broken).len() >= before + 3);
-        std::process::Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap();
+        std::process::Command::new("kill")
+            .args([signal, &child.id().to_string()])
+            .status()
+            .unwrap();
         assert_eq!(child.wait().unwrap().code(), if signal == "-INT" { Some(130) } else { None });
         assert!(!broken.path("tokens/manifest.json").exists());
         assert!(signal == "-KILL" || broken.partials().is_empty());
     }
-    let finished: Vec<(PathBuf, SystemTime)> = shards(&broken).into_iter().map(|path| (path.clone(), modified(&path))).collect();
+    let finished: Vec<(PathBuf, SystemTime)> =
+        shards(&broken).into_iter().map(|path| (path.clone(), modified(&path))).collect();
     assert!(finished.len() >= 5 && finished.len() < 79);
     let ended = broken.run("tokenize", &[]).ok();
     assert!(ended.stdout.contains("shards kept"), "{}", ended.stdout);
@@ -341,7 +418,9 @@ fn ctrl_c_ends_each_stage_with_130_and_keeps_what_was() {
     assert!(!run.path("tokens/manifest.json").exists() && run.partials().is_empty());
     run.through(&["tokenize", "pack-bin"]);
     let packed = bins(&run);
-    interrupted(&run, "pack-bin", &["--seed", "2", "--threads", "1"], "packing").code(130).says(&["interrupted", "as they were"]);
+    interrupted(&run, "pack-bin", &["--seed", "2", "--threads", "1"], "packing")
+        .code(130)
+        .says(&["interrupted", "as they were"]);
     assert!(bins(&run) == packed && run.partials().is_empty());
     let hidden = |path: &PathBuf| path.to_string_lossy().contains(".buckets");
     assert!(!tests::files_below(&run.path("")).iter().any(hidden));
@@ -384,7 +463,9 @@ fn a_missing_input_is_named_with_the_target_that_makes_it() {
     run.through(&["train-tokenizer", "tokenize"]);
     fs::remove_file(run.path("tokenizer.json")).unwrap();
     run.run("pack-bin", &[]).code(3).says(&["tokenizer.json", "not found", "make tokenizer"]);
-    run.run("train-tokenizer", &["--file", "absent.json"]).code(3).says(&["absent.json", "not found"]);
+    run.run("train-tokenizer", &["--file", "absent.json"])
+        .code(3)
+        .says(&["absent.json", "not found"]);
 }
 
 #[test]
@@ -394,7 +475,9 @@ fn wrong_settings_are_told_before_anything_is_done() {
     run.run("train-tokenizer", &["--max-stories", "0"]).code(2).says(&["max_stories"]);
     run.run("tokenize", &["--shards", "0"]).code(2).says(&["tokenize.shards"]);
     run.run("tokenize", &["--shard", "3/2"]).code(2).says(&["I from 1 to N"]);
-    run.run("pack-bin", &["--order", "alphabetical"]).code(2).says(&["alphabetical", "as-published"]);
+    run.run("pack-bin", &["--order", "alphabetical"])
+        .code(2)
+        .says(&["alphabetical", "as-published"]);
     run.run("pack-bin", &["--set", "pack.sed=1"]).code(2).says(&["nearest known key: pack.seed"]);
 }
 
@@ -402,11 +485,18 @@ fn wrong_settings_are_told_before_anything_is_done() {
 fn a_tokenizer_without_eos_is_refused_by_all() {
     let run = with_stories(300);
     run.through(&BEFORE_PACK);
-    let other = String::from_utf8(run.read("tokenizer.json")).unwrap().replace("<|endoftext|>", "<|end|>");
+    let other =
+        String::from_utf8(run.read("tokenizer.json")).unwrap().replace("<|endoftext|>", "<|end|>");
     fs::write(run.input("own.json"), &other).unwrap();
-    run.run("train-tokenizer", &["--file", "own.json"]).code(3).says(&["own.json", "no token <|endoftext|>", "tokenizer.file"]);
+    run.run("train-tokenizer", &["--file", "own.json"]).code(3).says(&[
+        "own.json",
+        "no token <|endoftext|>",
+        "tokenizer.file",
+    ]);
     fs::write(run.input("own.json"), "{").unwrap();
-    run.run("train-tokenizer", &["--file", "own.json"]).code(3).says(&["own.json", "cannot be read"]);
+    run.run("train-tokenizer", &["--file", "own.json"])
+        .code(3)
+        .says(&["own.json", "cannot be read"]);
     fs::write(run.path("tokenizer.json"), &other).unwrap();
     for stage in ["tokenize", "pack-bin"] {
         run.run(stage, &[]).code(3).says(&["tokenizer.json", "no token <|endoftext|>"]);
@@ -429,7 +519,11 @@ fn another_tokenizer_than_that_of_the_shards_is_refused() {
     run.run("tokenize", &["--shard", "1/2"]).ok();
     run.run("train-tokenizer", &["--vocab-size", "380"]).ok();
     run.run("tokenize", &["--shard", "2/2"]).ok();
-    run.run("pack-bin", &[]).code(3).says(&["manifest-1-of-2.json", "vocabulary of 350", "vocabulary of 380"]);
+    run.run("pack-bin", &[]).code(3).says(&[
+        "manifest-1-of-2.json",
+        "vocabulary of 350",
+        "vocabulary of 380",
+    ]);
     run.run("tokenize", &["--shard", "1/2"]).ok();
     run.run("pack-bin", &[]).ok();
 }
@@ -448,13 +542,22 @@ fn an_id_outside_the_vocabulary_is_named_with_file_and_row() {
     let run = with_stories(600);
     run.through(&BEFORE_PACK);
     rewrite_shard(&run, "train-00001-of-00003.arrow", |_, stories| stories[17][3] = 400);
-    run.run("pack-bin", &[]).code(3).says(&["train-00001-of-00003.arrow", "row 17", "the id 400", "vocabulary of 400"]);
+    run.run("pack-bin", &[]).code(3).says(&[
+        "train-00001-of-00003.arrow",
+        "row 17",
+        "the id 400",
+        "vocabulary of 400",
+    ]);
     assert!(!run.path("train.bin").exists() && run.partials().is_empty());
     rewrite_shard(&run, "train-00001-of-00003.arrow", |origin, stories| {
         stories[17][3] = 1;
         origin.tokenizer.sha256 = "f".repeat(64);
     });
-    run.run("pack-bin", &[]).code(3).says(&["train-00001-of-00003.arrow", "ffffffff", "one tokenizer"]);
+    run.run("pack-bin", &[]).code(3).says(&[
+        "train-00001-of-00003.arrow",
+        "ffffffff",
+        "one tokenizer",
+    ]);
 }
 
 #[test]
@@ -472,7 +575,11 @@ fn missing_foreign_and_damaged_shards_are_refused_and_made_again() {
     let mut flipped = good.clone();
     flipped[good.len() / 2] ^= 1;
     fs::write(&shard, &flipped).unwrap();
-    refused(&["train-00001-of-00003.arrow", "foreign or damaged", &FileRecord::clone(&stage::hash_file(&shard).unwrap()).sha256]);
+    refused(&[
+        "train-00001-of-00003.arrow",
+        "foreign or damaged",
+        &FileRecord::clone(&stage::hash_file(&shard).unwrap()).sha256,
+    ]);
     fs::copy(run.path("tokens/train-00000-of-00003.arrow"), &shard).unwrap();
     refused(&["train-00001-of-00003.arrow", "foreign or damaged"]);
     fs::write(run.path("tokens/train-00003-of-00004.arrow"), &good).unwrap();
@@ -489,7 +596,8 @@ fn missing_foreign_and_damaged_shards_are_refused_and_made_again() {
 /// `BEDTIME_LONG=1` makes it 300 MB.
 #[test]
 fn a_story_of_many_megabytes_goes_through_all_stages() {
-    let run = plain().set("fetch.source=in").set("tokenizer.vocab_size=500").set("tokenize.shards=2");
+    let run =
+        plain().set("fetch.source=in").set("tokenizer.vocab_size=500").set("tokenize.shards=2");
     let bytes = if std::env::var_os("BEDTIME_LONG").is_some() { 300_000_000 } else { 10_000_000 };
     let mut long = String::with_capacity(bytes + 1000);
     for i in 0.. {
@@ -498,7 +606,10 @@ fn a_story_of_many_megabytes_goes_through_all_stages() {
             break;
         }
     }
-    write_row_group(&run.input("in/train-a.parquet"), &["Before.".to_owned(), long.clone(), "After.".to_owned()]);
+    write_row_group(
+        &run.input("in/train-a.parquet"),
+        &["Before.".to_owned(), long.clone(), "After.".to_owned()],
+    );
     parquet(&run.input("in/validation-a.parquet"), 0, 100);
     run.through(&DATA_STAGES);
     let tokenizer = corpus::tokenizer::Tokenizer::load(&run.path("tokenizer.json")).unwrap();
@@ -521,11 +632,16 @@ fn text_that_is_no_utf8_is_refused_with_file_and_row() {
     let record = stage::hash_file(&raw).unwrap();
     edit_manifest(&run.path("raw/manifest.json"), |manifest| {
         let outputs = manifest["outputs"].as_array_mut().unwrap();
-        *outputs.iter_mut().find(|output| output["name"] == record.name).unwrap() = serde_json::to_value(&record).unwrap();
+        *outputs.iter_mut().find(|output| output["name"] == record.name).unwrap() =
+            serde_json::to_value(&record).unwrap();
     });
     for stage in ["train-tokenizer", "tokenize"] {
         let args = ["--force", "--set", "tokenizer.max_stories=300"];
-        run.run(stage, &args).code(3).says(&["train-00000-of-00001.parquet", "row group 2", "UTF-8"]);
+        run.run(stage, &args).code(3).says(&[
+            "train-00000-of-00001.parquet",
+            "row group 2",
+            "UTF-8",
+        ]);
         assert!(run.partials().is_empty());
     }
     // Shards that were whole by then are kept.
@@ -540,7 +656,11 @@ fn stories_that_are_not_as_fetched_are_refused() {
     let mut bytes = fs::read(&raw).unwrap();
     bytes[1000] ^= 1;
     fs::write(&raw, bytes).unwrap();
-    run.run("train-tokenizer", &[]).code(3).says(&["train-00000-of-00001.parquet", "hash", "make fetch"]);
+    run.run("train-tokenizer", &[]).code(3).says(&[
+        "train-00000-of-00001.parquet",
+        "hash",
+        "make fetch",
+    ]);
 }
 
 #[test]
@@ -554,14 +674,25 @@ fn output_that_cannot_be_written_is_said() {
     fs::create_dir(run.path("train.bin.partial")).unwrap();
     run.run("pack-bin", &[]).code(2).says(&["train.bin.partial", "cannot be written"]);
     fs::create_dir(run.path("tokenizer.json.partial")).unwrap();
-    run.run("train-tokenizer", &["--force"]).code(2).says(&["tokenizer.json.partial", "cannot be written"]);
+    run.run("train-tokenizer", &["--force"])
+        .code(2)
+        .says(&["tokenizer.json.partial", "cannot be written"]);
 }
 
 #[test]
 fn help_says_what_is_read_written_and_returned() {
     for stage in ["train-tokenizer", "tokenize", "pack-bin"] {
         let help = Run::new().run(stage, &["--help"]).ok().stdout;
-        for word in ["Reads OUT/", "writes OUT/", "Examples:", "Exit codes:", "130", "--set", "--config", "--force"] {
+        for word in [
+            "Reads OUT/",
+            "writes OUT/",
+            "Examples:",
+            "Exit codes:",
+            "130",
+            "--set",
+            "--config",
+            "--force",
+        ] {
             assert!(help.contains(word), "{stage} --help says nothing of {word}");
         }
     }

@@ -27,12 +27,27 @@ fn parquet_of_a_folder_is_kept_byte_for_byte() {
     let run = with_folder();
     fs::write(run.input("in/README.txt"), "no story").unwrap();
     run.run("fetch-parquet", &[]).ok().says(&["own \"validation\""]);
-    assert_eq!(run.read("raw/train-00001-of-00002.parquet"), fs::read(run.input("in/train-b.parquet")).unwrap());
-    assert_eq!((stories(&run, "train").len(), stories(&run, "validation")[0].clone()), (400, story(1000)));
+    assert_eq!(
+        run.read("raw/train-00001-of-00002.parquet"),
+        fs::read(run.input("in/train-b.parquet")).unwrap()
+    );
+    assert_eq!(
+        (stories(&run, "train").len(), stories(&run, "validation")[0].clone()),
+        (400, story(1000))
+    );
     let manifest = run.json("raw/manifest.json");
-    assert_eq!((&manifest["counts"]["train_stories"], &manifest["counts"]["validation_stories"]), (&400.into(), &50.into()));
-    assert_eq!(manifest["counts"]["validation_bytes"], (1000..1050).map(|i| story(i).len()).sum::<usize>());
-    assert!(!manifest.to_string().contains(run.input("").to_str().unwrap()), "a manifest names no absolute path");
+    assert_eq!(
+        (&manifest["counts"]["train_stories"], &manifest["counts"]["validation_stories"]),
+        (&400.into(), &50.into())
+    );
+    assert_eq!(
+        manifest["counts"]["validation_bytes"],
+        (1000..1050).map(|i| story(i).len()).sum::<usize>()
+    );
+    assert!(
+        !manifest.to_string().contains(run.input("").to_str().unwrap()),
+        "a manifest names no absolute path"
+    );
 }
 
 #[test]
@@ -58,7 +73,10 @@ fn a_changed_file_is_fetched_again_and_what_is_no_longer_of_it_goes() {
     fs::remove_file(run.input("in/train-b.parquet")).unwrap();
     run.run("fetch-parquet", &[]).ok().says(&["its inputs are other files"]);
     let names: Vec<String> = final_files(&run).into_iter().map(|(name, _)| name).collect();
-    assert_eq!(names, ["mine.parquet", "train-00000-of-00001.parquet", "validation-00000-of-00001.parquet"]);
+    assert_eq!(
+        names,
+        ["mine.parquet", "train-00000-of-00001.parquet", "validation-00000-of-00001.parquet"]
+    );
     assert!(!run.path("raw/.parts").exists());
 }
 
@@ -87,7 +105,11 @@ fn files_are_the_same_for_any_number_of_threads() {
 #[test]
 fn json_lines_and_separated_text_become_parquet() {
     let run = plain().set("fetch.column=story");
-    fs::write(run.input("a.jsonl"), "{\"story\": \"One\\nline\"}\n\n{\"id\": 2, \"story\": \"\"}\n{\"story\": \"Two\"}\n").unwrap();
+    fs::write(
+        run.input("a.jsonl"),
+        "{\"story\": \"One\\nline\"}\n\n{\"id\": 2, \"story\": \"\"}\n{\"story\": \"Two\"}\n",
+    )
+    .unwrap();
     run.run("fetch-parquet", &["--source", "a.jsonl", "--validation-fraction", "1e-9"]).ok();
     assert_eq!(stories(&run, "train"), ["One\nline", "Two"], "an empty text is no story");
     fs::write(run.input("a.txt"), "One.\n\nStill one.\n<|endoftext|>\n<|endoftext|>Two.").unwrap();
@@ -151,7 +173,9 @@ fn bad_files_are_named_with_what_is_wrong_and_what_to_do() {
         ("missing.parquet", &["not found"]),
     ];
     for (name, words) in cases {
-        run.run("fetch-parquet", &["--source", name]).code(3).says(&[&[name, "remedy"], words].concat());
+        run.run("fetch-parquet", &["--source", name])
+            .code(3)
+            .says(&[&[name, "remedy"], words].concat());
         assert_eq!((final_files(&run), run.partials()), (vec![], vec![]), "{name}");
         assert!(!run.path("raw/manifest.json").exists());
     }
@@ -159,7 +183,9 @@ fn bad_files_are_named_with_what_is_wrong_and_what_to_do() {
         let kind = if whole.contains("nulls") { "nulls" } else { "large" };
         write_column(&run.input(whole), "text", strings(kind));
     }
-    run.run("fetch-parquet", &["--source", "in"]).code(3).says(&["train-nulls.parquet", "row 2 (from 0) is null"]);
+    run.run("fetch-parquet", &["--source", "in"])
+        .code(3)
+        .says(&["train-nulls.parquet", "row 2 (from 0) is null"]);
     assert!(!run.path("raw/train-00000-of-00001.parquet").exists());
 }
 
@@ -170,7 +196,10 @@ fn wrong_settings_are_told_before_anything_is_done() {
         (&["--source", "ftp://x/y"], &["ftp: is no kind of source", "hf://datasets/"]),
         (&["--source", "https://127.0.0.1/x.zip"], &["not a .parquet file"]),
         (&["--validation-fraction", "1.5"], &["between 0 and 1"]),
-        (&["--validation-fraction", "0.5", "--validation-split", "validation"], &["exclude each other"]),
+        (
+            &["--validation-fraction", "0.5", "--validation-split", "validation"],
+            &["exclude each other"],
+        ),
         (&["--validation-split", "validation"], &["stories: has no splits"]),
         (&["--max-stories", "0"], &["at least 1"]),
         (&["--shard", "3/2"], &["I from 1 to N"]),
@@ -182,8 +211,14 @@ fn wrong_settings_are_told_before_anything_is_done() {
     }
     let run = with_folder();
     run.through(&["fetch-parquet"]);
-    run.run("fetch-parquet", &["--source", "out/raw"]).code(2).says(&["the folder that this stage writes to"]);
-    run.run("fetch-parquet", &["--validation-split", "test"]).code(3).says(&["\"test\"", "train-a.parquet", "fetch.validation_fraction"]);
+    run.run("fetch-parquet", &["--source", "out/raw"])
+        .code(2)
+        .says(&["the folder that this stage writes to"]);
+    run.run("fetch-parquet", &["--validation-split", "test"]).code(3).says(&[
+        "\"test\"",
+        "train-a.parquet",
+        "fetch.validation_fraction",
+    ]);
 }
 
 #[test]
@@ -191,8 +226,19 @@ fn output_that_cannot_be_written_is_said() {
     let run = with_folder();
     fs::write(run.path("").with_extension("file"), "").unwrap();
     let mut command = std::process::Command::new(tests::binary("fetch-parquet"));
-    command.current_dir(run.input("")).args(["--config", "tiny.toml", "--source", "in", "--out", "out.file/below"]);
-    Ended::of(command.output().unwrap(), "fetch-parquet").code(2).says(&["out.file", "cannot be written", "--out"]);
+    command.current_dir(run.input("")).args([
+        "--config",
+        "tiny.toml",
+        "--source",
+        "in",
+        "--out",
+        "out.file/below",
+    ]);
+    Ended::of(command.output().unwrap(), "fetch-parquet").code(2).says(&[
+        "out.file",
+        "cannot be written",
+        "--out",
+    ]);
 }
 
 #[test]
@@ -214,13 +260,16 @@ fn ctrl_c_keeps_what_is_whole_and_the_next_run_ends_with_the_same_bytes() {
         fs::create_dir_all(run.input("in")).unwrap();
         for file in 0..60 {
             let texts: Vec<String> = (0..3000).map(|i| story(file * 3000 + i)).collect();
-            fs::write(run.input(&format!("in/{file:02}.txt")), texts.join("<|endoftext|>")).unwrap();
+            fs::write(run.input(&format!("in/{file:02}.txt")), texts.join("<|endoftext|>"))
+                .unwrap();
         }
         run
     };
     let (broken, undisturbed) = (make(), make());
     let child = broken.start("fetch-parquet", &["--threads", "1"]);
-    wait_until("two parts", || broken.path("raw/.parts/train-00001-of-00060.parquet.json").exists());
+    wait_until("two parts", || {
+        broken.path("raw/.parts/train-00001-of-00060.parquet.json").exists()
+    });
     interrupt(&child);
     ended(child).code(130).says(&["interrupted", "of 60 parts are whole and kept"]);
     assert_eq!(broken.partials(), Vec::<std::path::PathBuf>::new());
@@ -241,11 +290,19 @@ fn shards_make_together_what_one_run_makes() {
         whole.through(&["fetch-parquet"]);
         shards.run("fetch-parquet", &["--shard", "2/2"]).ok();
         let error = raw_files(&shards.path("raw"), "train").unwrap_err().to_string();
-        assert!(error.contains("manifest-1-of-2.json: not found") && error.contains("--shard 1/2"), "{error}");
+        assert!(
+            error.contains("manifest-1-of-2.json: not found") && error.contains("--shard 1/2"),
+            "{error}"
+        );
         shards.run("fetch-parquet", &["--shard", "1/2"]).ok();
         assert_eq!(final_files(&shards), final_files(&whole));
-        let names =
-            |run: &Run| raw_files(&run.path("raw"), "train").unwrap().iter().map(|p| p.file_name().unwrap().to_owned()).collect::<Vec<_>>();
+        let names = |run: &Run| {
+            raw_files(&run.path("raw"), "train")
+                .unwrap()
+                .iter()
+                .map(|p| p.file_name().unwrap().to_owned())
+                .collect::<Vec<_>>()
+        };
         assert_eq!(names(&shards), names(&whole));
         shards.run("fetch-parquet", &["--shard", "1/2"]).ok().says(&["up to date"]);
         // A whole fetch takes the place of the shards.
@@ -288,8 +345,13 @@ fn limits_take_the_first_stories_and_no_file_more_than_needed() {
     // A story is about 350 bytes, so 3,000 tokens of 4 bytes are in the first row group of 100.
     run.run("fetch-parquet", &["--max-tokens-hint", "3000"]).ok();
     assert_eq!(stories(&run, "train").len(), 100);
-    fs::write(run.input("a.txt"), (0..50).map(story).collect::<Vec<_>>().join("<|endoftext|>")).unwrap();
-    run.run("fetch-parquet", &["--source", "a.txt", "--max-stories", "7", "--validation-fraction", "1e-9"]).ok();
+    fs::write(run.input("a.txt"), (0..50).map(story).collect::<Vec<_>>().join("<|endoftext|>"))
+        .unwrap();
+    run.run(
+        "fetch-parquet",
+        &["--source", "a.txt", "--max-stories", "7", "--validation-fraction", "1e-9"],
+    )
+    .ok();
     assert_eq!(stories(&run, "train"), (0..7).map(story).collect::<Vec<_>>());
     run.run("fetch-parquet", &["--source", "stories:", "--max-tokens-hint", "20000"]).ok();
     let bytes = run.json("raw/manifest.json")["counts"]["train_bytes"].as_u64().unwrap();

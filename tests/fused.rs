@@ -16,15 +16,19 @@ impl Lab {
     fn normal(&mut self, len: usize) -> View {
         self.seed += 1;
         let mut random = Random::new(self.seed, "fused", len as u64);
-        let values: Vec<f32> =
-            (0..len.div_ceil(2)).flat_map(|_| <[f64; 2]>::from(random.normal_pair())).take(len).map(|v| v as f32).collect();
+        let values: Vec<f32> = (0..len.div_ceil(2))
+            .flat_map(|_| <[f64; 2]>::from(random.normal_pair()))
+            .take(len)
+            .map(|v| v as f32)
+            .collect();
         let view = self.out(len);
         self.k.upload(view, &values);
         view
     }
 
     fn positions(&mut self, shape: AttentionShape) -> Tokens {
-        let positions: Vec<u32> = (0..shape.rows()).map(|row| (row % shape.sequence) as u32).collect();
+        let positions: Vec<u32> =
+            (0..shape.rows()).map(|row| (row % shape.sequence) as u32).collect();
         let tokens = self.k.allocate_tokens("positions", positions.len());
         self.k.upload_tokens(tokens, &positions);
         tokens
@@ -49,7 +53,11 @@ impl Lab {
 }
 
 /// `fused` and `apart` give the outputs to compare, on one thread and on three.
-fn assert_same(what: &str, fused: impl Fn(&mut Lab) -> Vec<View> + Sync, apart: impl Fn(&mut Lab) -> Vec<View> + Sync) {
+fn assert_same(
+    what: &str,
+    fused: impl Fn(&mut Lab) -> Vec<View> + Sync,
+    apart: impl Fn(&mut Lab) -> Vec<View> + Sync,
+) {
     let run = |threads: usize, f: &(dyn Fn(&mut Lab) -> Vec<View> + Sync)| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
         pool.install(|| {
@@ -65,12 +73,21 @@ fn assert_same(what: &str, fused: impl Fn(&mut Lab) -> Vec<View> + Sync, apart: 
 }
 
 /// Rows, columns (even, for halves), depth: below, at and beyond the rows of a task and the pieces of a product.
-const SIZES: [(usize, usize, usize); 5] = [(1, 2, 1), (24, 32, 64), (97, 130, 385), (50, 1712, 320), (48, 40, 800)];
+const SIZES: [(usize, usize, usize); 5] =
+    [(1, 2, 1), (24, 32, 64), (97, 130, 385), (50, 1712, 320), (48, 40, 800)];
 
 #[test]
 fn a_product_and_what_is_added_to_it() {
     for (m, n, k) in SIZES {
-        let operands = |lab: &mut Lab| (lab.normal(m * k), lab.normal(n * k), lab.normal(m * n), lab.out(m * n), lab.out(m * n));
+        let operands = |lab: &mut Lab| {
+            (
+                lab.normal(m * k),
+                lab.normal(n * k),
+                lab.normal(m * n),
+                lab.out(m * n),
+                lab.out(m * n),
+            )
+        };
         assert_same(
             &format!("residual {m} x {n} x {k}"),
             |lab| {
@@ -92,7 +109,9 @@ fn a_product_and_what_is_added_to_it() {
 fn a_product_and_its_swiglu() {
     for (m, n, k) in SIZES {
         let width = n / 2;
-        let operands = |lab: &mut Lab| (lab.normal(m * k), lab.normal(n * k), lab.out(m * n), lab.out(m * width));
+        let operands = |lab: &mut Lab| {
+            (lab.normal(m * k), lab.normal(n * k), lab.out(m * n), lab.out(m * width))
+        };
         assert_same(
             &format!("swiglu {m} x {width} x {k}"),
             |lab| {
@@ -107,7 +126,15 @@ fn a_product_and_its_swiglu() {
                 vec![gate_up, out]
             },
         );
-        let operands = |lab: &mut Lab| (lab.normal(m * k), lab.normal(k * width), lab.normal(m * n), lab.out(m * width), lab.out(m * n));
+        let operands = |lab: &mut Lab| {
+            (
+                lab.normal(m * k),
+                lab.normal(k * width),
+                lab.normal(m * n),
+                lab.out(m * width),
+                lab.out(m * n),
+            )
+        };
         assert_same(
             &format!("swiglu backward {m} x {width} x {k}"),
             |lab| {
@@ -127,12 +154,9 @@ fn a_product_and_its_swiglu() {
 
 /// One head and one token, odd widths, and more rows than one task has.
 fn shapes() -> impl Iterator<Item = AttentionShape> {
-    [(1, 1, 1, 2), (2, 61, 3, 6), (1, 100, 2, 32)].into_iter().map(|(batch, sequence, heads, width)| AttentionShape {
-        batch,
-        sequence,
-        heads,
-        width,
-    })
+    [(1, 1, 1, 2), (2, 61, 3, 6), (1, 100, 2, 32)]
+        .into_iter()
+        .map(|(batch, sequence, heads, width)| AttentionShape { batch, sequence, heads, width })
 }
 
 #[test]
@@ -141,7 +165,13 @@ fn a_product_and_its_rope() {
         let (rows, d) = (shape.rows(), shape.heads * shape.width);
         let operands = |lab: &mut Lab| {
             let table = lab.normal(shape.sequence * shape.width);
-            (lab.normal(rows * k), lab.normal(3 * d * k), lab.positions(shape), table, lab.out(rows * 3 * d))
+            (
+                lab.normal(rows * k),
+                lab.normal(3 * d * k),
+                lab.positions(shape),
+                table,
+                lab.out(rows * 3 * d),
+            )
         };
         assert_same(
             &format!("{shape:?}"),

@@ -82,12 +82,18 @@ fn the_hubs_listing_redirects_and_hashes_are_followed_and_the_token_stays_with_t
     let (cdn_bytes, digest) = (content.clone(), sha256(&content));
     let cdn = Server::start(move |request| Reply::file(request, &cdn_bytes, "\"cdn\""));
     let there = cdn.url("/blob");
-    let hub = hub(move |_| Reply::redirect(there.clone()).header("X-Linked-Etag", format!("\"{digest}\"")));
+    let hub = hub(move |_| {
+        Reply::redirect(there.clone()).header("X-Linked-Etag", format!("\"{digest}\""))
+    });
     let run = plain();
-    fetch_with(&run, &[("HF_ENDPOINT", &hub.address), ("HF_TOKEN", "secret")], &["--source", HUB]).ok().says(&["own \"validation\""]);
+    fetch_with(&run, &[("HF_ENDPOINT", &hub.address), ("HF_TOKEN", "secret")], &["--source", HUB])
+        .ok()
+        .says(&["own \"validation\""]);
     assert_eq!(run.read(NAME), content);
     assert_eq!(stories(&run, "validation").len(), 2000);
-    assert!(hub.seen("").iter().all(|request| request.header("authorization") == Some("Bearer secret")));
+    assert!(
+        hub.seen("").iter().all(|request| request.header("authorization") == Some("Bearer secret"))
+    );
     assert!(cdn.seen("").iter().all(|request| request.header("authorization").is_none()));
     assert_eq!(run.partials(), Vec::<std::path::PathBuf>::new());
     let asked = hub.seen("").len();
@@ -100,7 +106,8 @@ fn a_revision_is_listed_from_its_tree_page_by_page_with_length_and_hash() {
     let content = bytes();
     let (digest, length) = (sha256(&content), content.len());
     let serve = move |wrong: bool| {
-        let (content, digest) = (content.clone(), if wrong { "0".repeat(64) } else { digest.clone() });
+        let (content, digest) =
+            (content.clone(), if wrong { "0".repeat(64) } else { digest.clone() });
         Server::start(move |request| {
             let file = |path: &str| json!({ "type": "file", "path": path, "size": length, "lfs": { "oid": digest, "size": length } });
             match request.target.as_str() {
@@ -118,11 +125,14 @@ fn a_revision_is_listed_from_its_tree_page_by_page_with_length_and_hash() {
     fetch(&run, &serve(false), &["--source", "hf://datasets/owner/name@v/1"]).ok();
     assert_eq!(final_files(&run).len(), 2);
     let run = plain();
-    fetch(&run, &serve(true), &["--source", "hf://datasets/owner/name@v/1"]).code(3).says(&["SHA-256", "0000000000"]);
+    fetch(&run, &serve(true), &["--source", "hf://datasets/owner/name@v/1"])
+        .code(3)
+        .says(&["SHA-256", "0000000000"]);
 }
 
 #[test]
-fn a_dataset_without_conversion_is_taken_from_its_repository_and_one_without_parquet_says_what_it_has() {
+fn a_dataset_without_conversion_is_taken_from_its_repository_and_one_without_parquet_says_what_it_has()
+ {
     let content = bytes();
     let server = Server::start(move |request| match request.target.as_str() {
         "/api/datasets/owner/name/tree/main?recursive=true" => {
@@ -132,21 +142,29 @@ fn a_dataset_without_conversion_is_taken_from_its_repository_and_one_without_par
         "/api/datasets/owner/texts/tree/main?recursive=true" => {
             Reply::new(200, json!([{ "type": "file", "path": "TinyStories.txt" }]).to_string())
         }
-        "/datasets/owner/name/resolve/main/train.parquet" => Reply::file(request, &content, "\"x\""),
+        "/datasets/owner/name/resolve/main/train.parquet" => {
+            Reply::file(request, &content, "\"x\"")
+        }
         _ => Reply::new(404, ""),
     });
     let run = plain();
     fetch(&run, &server, &["--source", HUB]).ok().says(&["0.01 of all"]);
     assert_eq!(stories(&run, "train").len() + stories(&run, "validation").len(), 2000);
-    fetch(&run, &server, &["--source", "hf://datasets/owner/texts"]).code(3).says(&["no parquet file", "TinyStories.txt"]);
+    fetch(&run, &server, &["--source", "hf://datasets/owner/texts"])
+        .code(3)
+        .says(&["no parquet file", "TinyStories.txt"]);
     fetch(&run, &server, &["--source", HUB, "--train-split", "test"]).ok(); // a lone file is for training, whatever its name
 }
 
 #[test]
 fn a_missing_split_a_missing_dataset_and_a_gated_one_are_told_apart() {
     let server = hub(|_| Reply::new(401, ""));
-    fetch(&plain(), &server, &["--source", HUB, "--train-split", "tests"]).code(3).says(&["\"tests\"", "there are train, validation"]);
-    fetch(&plain(), &server, &["--source", "hf://datasets/owner/other"]).code(3).says(&["HTTP 404", "owner/other"]);
+    fetch(&plain(), &server, &["--source", HUB, "--train-split", "tests"])
+        .code(3)
+        .says(&["\"tests\"", "there are train, validation"]);
+    fetch(&plain(), &server, &["--source", "hf://datasets/owner/other"])
+        .code(3)
+        .says(&["HTTP 404", "owner/other"]);
     fetch(&plain(), &server, &["--source", HUB]).code(3).says(&["HTTP 401", "HF_TOKEN"]);
     assert_eq!(server.seen("/files/train").len(), 1, "what cannot work is not tried again");
 }
@@ -156,7 +174,12 @@ fn one_file_at_an_address_is_fetched_and_split_by_hash() {
     let content = bytes();
     let server = Server::start(move |request| Reply::file(request, &content, "\"x\""));
     let run = plain();
-    fetch(&run, &server, &["--source", &server.url("/a/b.parquet?download=true"), "--validation-fraction", "0.1"]).ok();
+    fetch(
+        &run,
+        &server,
+        &["--source", &server.url("/a/b.parquet?download=true"), "--validation-fraction", "0.1"],
+    )
+    .ok();
     assert_eq!(stories(&run, "train").len() + stories(&run, "validation").len(), 2000);
     assert_eq!(run.partials(), Vec::<std::path::PathBuf>::new());
     assert!(!run.path("raw/.parts").exists());
@@ -172,7 +195,9 @@ fn a_server_that_asks_for_patience_gets_it() {
             _ => Reply::file(request, &file, "\"x\""),
         });
         let (run, start) = (plain(), Instant::now());
-        fetch(&run, &server, &["--source", HUB]).ok().says(&[&format!("HTTP {status}"), "trying again"]);
+        fetch(&run, &server, &["--source", HUB])
+            .ok()
+            .says(&[&format!("HTTP {status}"), "trying again"]);
         assert_eq!(run.read(NAME), content);
         assert!(start.elapsed() >= Duration::from_secs(pause), "Retry-After is honoured");
     }
@@ -182,7 +207,11 @@ fn a_server_that_asks_for_patience_gets_it() {
 fn patience_ends() {
     let server = hub(|_| Reply::new(503, ""));
     let run = plain();
-    fetch(&run, &server, &["--source", HUB]).code(4).says(&["HTTP 503", "(5 tries)", "run the same command again"]);
+    fetch(&run, &server, &["--source", HUB]).code(4).says(&[
+        "HTTP 503",
+        "(5 tries)",
+        "run the same command again",
+    ]);
     assert_eq!(server.seen("/files/train").len(), 5);
     nothing_is_published(&run);
 }
@@ -204,7 +233,9 @@ fn a_cut_connection_goes_on_where_it_broke() {
 }
 
 /// A first run that ends in the middle; what `then` answers decides the second.
-fn in_two_runs(then: impl Fn(&Request, &[u8]) -> Reply + Send + Sync + 'static) -> (Run, Server, Vec<u8>) {
+fn in_two_runs(
+    then: impl Fn(&Request, &[u8]) -> Reply + Send + Sync + 'static,
+) -> (Run, Server, Vec<u8>) {
     let content = bytes();
     let file = content.clone();
     let server = hub(move |request| match request.earlier {
@@ -212,9 +243,13 @@ fn in_two_runs(then: impl Fn(&Request, &[u8]) -> Reply + Send + Sync + 'static) 
         _ => then(request, &file),
     });
     let run = plain();
-    fetch_with(&run, &[("HF_ENDPOINT", &server.address), ("BEDTIME_RETRIES", "1")], &["--source", HUB])
-        .code(4)
-        .says(&["the connection broke"]);
+    fetch_with(
+        &run,
+        &[("HF_ENDPOINT", &server.address), ("BEDTIME_RETRIES", "1")],
+        &["--source", HUB],
+    )
+    .code(4)
+    .says(&["the connection broke"]);
     nothing_is_published(&run);
     assert_eq!(fs::metadata(run.path(&format!("{NAME}.partial"))).unwrap().len(), 300_000);
     (run, server, content)
@@ -265,16 +300,26 @@ fn a_body_shorter_than_announced_is_never_published() {
     // What a client gets of the last bytes before a connection breaks is up to the network: a try that got a little further
     // than all before it renews the patience, so there may be a few more than five.
     let tries = server.seen("/files/train").len();
-    assert!((5..=9).contains(&tries), "{tries} tries, expected five that got no further after at most a few that did");
+    assert!(
+        (5..=9).contains(&tries),
+        "{tries} tries, expected five that got no further after at most a few that did"
+    );
     nothing_is_published(&run);
 }
 
 #[test]
 fn a_wrong_hash_is_never_published() {
     let content = bytes();
-    let server = hub(move |request| Reply::file(request, &content, "\"x\"").header("X-Linked-Etag", format!("\"{}\"", "ab".repeat(32))));
+    let server = hub(move |request| {
+        Reply::file(request, &content, "\"x\"")
+            .header("X-Linked-Etag", format!("\"{}\"", "ab".repeat(32)))
+    });
     let run = plain();
-    fetch(&run, &server, &["--source", HUB]).code(3).says(&["its SHA-256 is", "abababab", "remedy"]);
+    fetch(&run, &server, &["--source", HUB]).code(3).says(&[
+        "its SHA-256 is",
+        "abababab",
+        "remedy",
+    ]);
     nothing_is_published(&run);
     assert!(!run.path(&format!("{NAME}.partial")).exists(), "a wrong file is not resumed");
     assert_eq!(server.seen("/files/train").len(), 1);
@@ -288,8 +333,11 @@ fn parts_of_two_files_are_noticed_by_the_hash_and_fetched_once_more() {
     let server = hub(move |request| {
         let mut wrong = file.clone();
         wrong[1000] ^= 1;
-        let reply =
-            if request.earlier == 0 { Reply::file(request, &wrong, "\"x\"").cut(300_000) } else { Reply::file(request, &file, "\"x\"") };
+        let reply = if request.earlier == 0 {
+            Reply::file(request, &wrong, "\"x\"").cut(300_000)
+        } else {
+            Reply::file(request, &file, "\"x\"")
+        };
         reply.header("X-Linked-Etag", digest.clone())
     });
     let run = plain();
@@ -311,7 +359,9 @@ fn a_download_that_is_no_good_parquet_is_told_by_its_address() {
 fn no_network_may_work_later() {
     for endpoint in ["http://127.0.0.1:1", "http://nowhere.invalid"] {
         let run = plain();
-        fetch_with(&run, &[("HF_ENDPOINT", endpoint)], &["--source", HUB]).code(4).says(&["no connection", "check the network"]);
+        fetch_with(&run, &[("HF_ENDPOINT", endpoint)], &["--source", HUB])
+            .code(4)
+            .says(&["no connection", "check the network"]);
         nothing_is_published(&run);
     }
 }
@@ -322,8 +372,12 @@ fn a_proxy_is_asked_for_everything() {
     let file = content.clone();
     let proxy = Server::start(move |request| Reply::file(request, &file, "\"x\""));
     let run = plain();
-    fetch_with(&run, &[("http_proxy", &proxy.address)], &["--source", "http://stories.invalid/x.parquet", "--validation-fraction", "1e-9"])
-        .ok();
+    fetch_with(
+        &run,
+        &[("http_proxy", &proxy.address)],
+        &["--source", "http://stories.invalid/x.parquet", "--validation-fraction", "1e-9"],
+    )
+    .ok();
     assert_eq!(stories(&run, "train").len(), 2000);
     assert_eq!(proxy.seen("http://stories.invalid/x.parquet").len(), 1);
 }
@@ -335,14 +389,20 @@ fn a_limit_fetches_only_the_row_groups_it_needs() {
     let server = Server::start(move |request| Reply::file(request, &file, "\"x\""));
     let run = plain().set("fetch.validation_fraction=0.1");
     fetch(&run, &server, &["--source", &server.url("/x.parquet"), "--max-stories", "150"]).ok();
-    let (mut all, mut expected) = ([stories(&run, "train"), stories(&run, "validation")].concat(), (0..150).map(story).collect::<Vec<_>>());
+    let (mut all, mut expected) = (
+        [stories(&run, "train"), stories(&run, "validation")].concat(),
+        (0..150).map(story).collect::<Vec<_>>(),
+    );
     all.sort();
     expected.sort();
     assert_eq!(all, expected);
     assert!(server.served() < length / 3, "{} of {length} bytes", server.served());
     let before = server.served();
-    fetch(&run, &server, &["--source", &server.url("/x.parquet"), "--max-tokens-hint", "20000"]).ok();
-    assert!((200..500).contains(&(stories(&run, "train").len() + stories(&run, "validation").len())));
+    fetch(&run, &server, &["--source", &server.url("/x.parquet"), "--max-tokens-hint", "20000"])
+        .ok();
+    assert!(
+        (200..500).contains(&(stories(&run, "train").len() + stories(&run, "validation").len()))
+    );
     assert!(server.served() - before < length / 2);
 }
 
@@ -351,7 +411,9 @@ fn a_limit_works_without_ranges_too() {
     let content = bytes();
     let server = Server::start(move |_| Reply::new(200, content.clone()));
     let run = plain();
-    fetch(&run, &server, &["--source", &server.url("/x.parquet"), "--max-stories", "150"]).ok().says(&["only whole files"]);
+    fetch(&run, &server, &["--source", &server.url("/x.parquet"), "--max-stories", "150"])
+        .ok()
+        .says(&["only whole files"]);
     assert_eq!(stories(&run, "train").len() + stories(&run, "validation").len(), 150);
     assert!(!run.path("raw/.parts").exists());
 }
@@ -368,7 +430,9 @@ fn buckets_are_listed_and_read() {
                     file.len()
                 )
             };
-            let objects = [object("train-0.parquet"), object("validation-0.parquet"), object("notes.md")].concat();
+            let objects =
+                [object("train-0.parquet"), object("validation-0.parquet"), object("notes.md")]
+                    .concat();
             Reply::new(
                 200,
                 format!(
@@ -378,7 +442,8 @@ fn buckets_are_listed_and_read() {
         }
         "/bucket/dir/train-0.parquet" if request.earlier == 0 => Reply::new(503, ""),
         "/bucket/dir/train-0.parquet" | "/bucket/dir/validation-0.parquet" => {
-            Reply::file(request, &file, "\"x\"").header("Last-Modified", "Mon, 01 Jan 2024 00:00:00 GMT")
+            Reply::file(request, &file, "\"x\"")
+                .header("Last-Modified", "Mon, 01 Jan 2024 00:00:00 GMT")
         }
         _ => Reply::new(404, ""),
     });
@@ -390,9 +455,13 @@ fn buckets_are_listed_and_read() {
         ("AWS_SECRET_ACCESS_KEY", "secret"),
     ];
     let run = plain();
-    fetch_with(&run, &environment, &["--source", "s3://bucket/dir"]).ok().says(&["own \"validation\"", "trying again"]);
+    fetch_with(&run, &environment, &["--source", "s3://bucket/dir"])
+        .ok()
+        .says(&["own \"validation\"", "trying again"]);
     assert_eq!(run.read(NAME), content);
-    fetch_with(&run, &environment, &["--source", "s3://bucket/other.parquet"]).code(3).says(&["s3://bucket/other.parquet", "remedy"]);
+    fetch_with(&run, &environment, &["--source", "s3://bucket/other.parquet"])
+        .code(3)
+        .says(&["s3://bucket/other.parquet", "remedy"]);
 }
 
 /// Answers the training file slowly enough for a signal to meet it.
@@ -416,15 +485,21 @@ fn ctrl_c_keeps_what_arrived_and_the_next_run_goes_on() {
     let child = start(&run, &server);
     let partial = run.path(&format!("{NAME}.partial"));
     wait_until("some bytes and the other file", || {
-        fs::metadata(&partial).is_ok_and(|m| m.len() > 50_000) && run.path("raw/.parts/validation-00000-of-00001.parquet.json").exists()
+        fs::metadata(&partial).is_ok_and(|m| m.len() > 50_000)
+            && run.path("raw/.parts/validation-00000-of-00001.parquet.json").exists()
     });
     interrupt(&child);
-    Ended::of(child.wait_with_output().unwrap(), "fetch-parquet").code(130).says(&["interrupted: 1 of 2 parts are whole and kept"]);
+    Ended::of(child.wait_with_output().unwrap(), "fetch-parquet")
+        .code(130)
+        .says(&["interrupted: 1 of 2 parts are whole and kept"]);
     nothing_is_published(&run);
     let kept = fs::metadata(&partial).unwrap().len();
     fetch(&run, &server, &["--source", HUB]).ok();
     assert_eq!(run.read(NAME), content);
-    assert_eq!(server.seen("/files/train")[1].header("range"), Some(format!("bytes={kept}-").as_str()));
+    assert_eq!(
+        server.seen("/files/train")[1].header("range"),
+        Some(format!("bytes={kept}-").as_str())
+    );
     assert_eq!(server.seen("/files/validation").len(), 1, "what was whole is not fetched again");
     let undisturbed = plain();
     fetch(&undisturbed, &server, &["--source", HUB]).ok();

@@ -7,7 +7,9 @@ use std::path::Path;
 use compute::{Cpu, Model};
 use corpus::tokenizer::Tokenizer;
 use half::f16;
-use model::{GgufType, Llama, TokenKind, Vocabulary, Weights, load_folder, read_llama2c, write_gguf};
+use model::{
+    GgufType, Llama, TokenKind, Vocabulary, Weights, load_folder, read_llama2c, write_gguf,
+};
 use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
 use serde_json::Value;
@@ -36,10 +38,15 @@ type Tensors = BTreeMap<String, (Dtype, Vec<usize>, Vec<u8>)>;
 fn change(folder: &Path, change: impl FnOnce(&mut Tensors)) {
     let path = folder.join("model.safetensors");
     let bytes = fs::read(&path).unwrap();
-    let own = |(name, view): (String, TensorView)| (name, (view.dtype(), view.shape().to_vec(), view.data().to_vec()));
-    let mut tensors: Tensors = SafeTensors::deserialize(&bytes).unwrap().tensors().into_iter().map(own).collect();
+    let own = |(name, view): (String, TensorView)| {
+        (name, (view.dtype(), view.shape().to_vec(), view.data().to_vec()))
+    };
+    let mut tensors: Tensors =
+        SafeTensors::deserialize(&bytes).unwrap().tensors().into_iter().map(own).collect();
     change(&mut tensors);
-    let views = tensors.iter().map(|(name, (dtype, shape, data))| (name, TensorView::new(*dtype, shape.clone(), data).unwrap()));
+    let views = tensors.iter().map(|(name, (dtype, shape, data))| {
+        (name, TensorView::new(*dtype, shape.clone(), data).unwrap())
+    });
     fs::write(path, safetensors::serialize(views, None).unwrap()).unwrap();
 }
 
@@ -52,7 +59,10 @@ fn folders_that_do_not_fit_are_refused_by_name() {
         copy_folder(&run.path("run/final"), &folder);
         make();
         for stage in ["eval-ppl", "sample"] {
-            run.run(stage, &["--model", folder.to_str().unwrap()]).code(3).says(words).says(&["expected", "remedy"]);
+            run.run(stage, &["--model", folder.to_str().unwrap()])
+                .code(3)
+                .says(words)
+                .says(&["expected", "remedy"]);
         }
         assert!(!run.path("eval.json").exists());
     };
@@ -64,24 +74,56 @@ fn folders_that_do_not_fit_are_refused_by_name() {
     };
     refused(&|| change(&folder, |t| drop(t.remove(norm))), &["model.safetensors", norm, "missing"]);
     refused(
-        &|| change(&folder, |t| drop(t.insert("model.layers.0.self_attn.q_proj.bias".into(), (Dtype::F32, vec![1], vec![0; 4])))),
+        &|| {
+            change(&folder, |t| {
+                drop(t.insert(
+                    "model.layers.0.self_attn.q_proj.bias".into(),
+                    (Dtype::F32, vec![1], vec![0; 4]),
+                ))
+            })
+        },
         &["model.safetensors", "q_proj.bias", "no place"],
     );
-    refused(&|| change(&folder, |t| t.get_mut(norm).unwrap().1 = vec![4, 8]), &[norm, "[4, 8]", "[32]"]);
-    let nan = || change(&folder, |t| t.get_mut(norm).unwrap().2[8..12].copy_from_slice(&f32::NAN.to_le_bytes()));
+    refused(
+        &|| change(&folder, |t| t.get_mut(norm).unwrap().1 = vec![4, 8]),
+        &[norm, "[4, 8]", "[32]"],
+    );
+    let nan = || {
+        change(&folder, |t| {
+            t.get_mut(norm).unwrap().2[8..12].copy_from_slice(&f32::NAN.to_le_bytes())
+        })
+    };
     refused(&nan, &[norm, "NaN at element 2"]);
     refused(&|| edit("\"llama\"", "\"gpt2\""), &["config.json", "gpt2", "llama"]);
-    refused(&|| edit("\"rope_theta\": 10000.0", "\"rope_scaling\": {\"type\": \"yarn\", \"factor\": 4}"), &["rope_scaling", "yarn"]);
-    refused(&|| edit("\"attention_bias\": false", "\"attention_bias\": true"), &["attention_bias is true"]);
+    refused(
+        &|| {
+            edit("\"rope_theta\": 10000.0", "\"rope_scaling\": {\"type\": \"yarn\", \"factor\": 4}")
+        },
+        &["rope_scaling", "yarn"],
+    );
+    refused(
+        &|| edit("\"attention_bias\": false", "\"attention_bias\": true"),
+        &["attention_bias is true"],
+    );
     let cut = || {
         let bytes = fs::read(folder.join("model.safetensors")).unwrap();
         fs::write(folder.join("model.safetensors"), &bytes[..bytes.len() / 2]).unwrap();
     };
     refused(&cut, &["model.safetensors", "safetensors"]);
-    refused(&|| fs::remove_file(folder.join("model.safetensors")).unwrap(), &["model.safetensors", "not found"]);
-    refused(&|| fs::remove_file(folder.join("tokenizer.json")).unwrap(), &["tokenizer.json", "not found"]);
-    let larger = trained(Run::new().set("tokenizer.vocab_size=600").set("train.steps=1").set("train.val_every=9"));
-    let other = || assert!(fs::copy(larger.path("tokenizer.json"), folder.join("tokenizer.json")).unwrap() > 0);
+    refused(
+        &|| fs::remove_file(folder.join("model.safetensors")).unwrap(),
+        &["model.safetensors", "not found"],
+    );
+    refused(
+        &|| fs::remove_file(folder.join("tokenizer.json")).unwrap(),
+        &["tokenizer.json", "not found"],
+    );
+    let larger = trained(
+        Run::new().set("tokenizer.vocab_size=600").set("train.steps=1").set("train.val_every=9"),
+    );
+    let other = || {
+        assert!(fs::copy(larger.path("tokenizer.json"), folder.join("tokenizer.json")).unwrap() > 0)
+    };
     refused(&other, &["tokenizer.json", "a vocabulary of 600", "500"]);
 }
 
@@ -91,17 +133,28 @@ fn nats(folder: &Path, ids: &[u32]) -> f64 {
     let mut model = Model::new(Cpu::boxed(), config, &weights, 1, ids.len() - 1).unwrap();
     let logits = model.logits(&ids[..ids.len() - 1]).unwrap();
     let rows = logits.chunks_exact(config.vocab_size).zip(&ids[1..]);
-    rows.map(|(row, &id)| row.iter().map(|&l| f64::from(l).exp()).sum::<f64>().ln() - f64::from(row[id as usize])).sum()
+    rows.map(|(row, &id)| {
+        row.iter().map(|&l| f64::from(l).exp()).sum::<f64>().ln() - f64::from(row[id as usize])
+    })
+    .sum()
 }
 
 #[test]
 fn bits_per_byte_of_one_text_under_two_tokenizers_are_those_computed_by_hand() {
-    let (run, other) = (trained(Run::new()), trained(Run::new().set("tokenizer.vocab_size=300").set("model.n_head=4")));
+    let (run, other) = (
+        trained(Run::new()),
+        trained(Run::new().set("tokenizer.vocab_size=300").set("model.n_head=4")),
+    );
     let texts = ["The little dog was happy.", "Caf\u{e9} \u{4f60}!"];
     fs::write(run.input("a.txt"), texts.join("<|endoftext|>\n")).unwrap();
     let final_of = |run: &Run| run.path("run/final").to_str().unwrap().to_owned();
     let models = [final_of(&run), final_of(&other)];
-    let ended = run.run("eval-ppl", &["--stride", "48", "--model", &models[0], "--model", &models[1], "--text", "a.txt"]).ok();
+    let ended = run
+        .run(
+            "eval-ppl",
+            &["--stride", "48", "--model", &models[0], "--model", &models[1], "--text", "a.txt"],
+        )
+        .ok();
     let json: Value = serde_json::from_str(&ended.stdout).unwrap();
     let number = |value: &Value| value.as_f64().unwrap_or_else(|| panic!("{value} in {json}"));
 
@@ -109,13 +162,21 @@ fn bits_per_byte_of_one_text_under_two_tokenizers_are_those_computed_by_hand() {
     for (model, folder) in models.iter().enumerate() {
         let tokenizer = Tokenizer::load(&Path::new(folder).join("tokenizer.json")).unwrap();
         let mut ids = vec![tokenizer.eos()];
-        texts.iter().for_each(|text| ids.extend(tokenizer.encode(text).into_iter().chain([tokenizer.eos()])));
+        texts.iter().for_each(|text| {
+            ids.extend(tokenizer.encode(text).into_iter().chain([tokenizer.eos()]))
+        });
         assert!(ids.len() < 48, "one window");
         let expected = nats(Path::new(folder), &ids) / 2f64.ln() / bytes as f64;
         let own = &json["models"][model];
         let text = &own["texts"][0];
-        assert!((number(&text["bits_per_byte"]) / expected - 1.0).abs() < 1e-5, "{expected} {text}");
-        assert_eq!((text["tokens"].as_u64(), text["bytes"].as_u64()), (Some(ids.len() as u64 - 1), Some(bytes as u64)));
+        assert!(
+            (number(&text["bits_per_byte"]) / expected - 1.0).abs() < 1e-5,
+            "{expected} {text}"
+        );
+        assert_eq!(
+            (text["tokens"].as_u64(), text["bytes"].as_u64()),
+            (Some(ids.len() as u64 - 1), Some(bytes as u64))
+        );
         let gap = number(&text["bits_per_byte"]) - number(&own["bits_per_byte"]);
         assert!((number(&text["gap_bits_per_byte"]) - gap).abs() < 1e-9 && gap > 0.0, "{text}");
     }
@@ -127,23 +188,36 @@ fn bits_per_byte_of_one_text_under_two_tokenizers_are_those_computed_by_hand() {
     // The other's own bin holds the same stories; there its first token is not scored.
     other.run("eval-ppl", &["--stride", "48"]).ok();
     let own = other.json("eval.json");
-    assert!((number(&own["bits_per_byte"]) / number(&second["bits_per_byte"]) - 1.0).abs() < 5e-3, "{own} {second}");
+    assert!(
+        (number(&own["bits_per_byte"]) / number(&second["bits_per_byte"]) - 1.0).abs() < 5e-3,
+        "{own} {second}"
+    );
 
     let difference = number(&second["bits_per_byte"]) - number(&first["bits_per_byte"]);
     assert!((number(&second["difference_bits_per_byte"]) - difference).abs() < 1e-9);
     let [low, high] = [0, 1].map(|i| number(&second["difference_bits_per_byte_95"][i]));
     assert!(low < difference && difference < high && high - low < 0.5, "{low} {difference} {high}");
-    let again = run.run("eval-ppl", &["--stride", "48", "--model", &models[0], "--model", &models[1], "--text", "a.txt"]);
+    let again = run.run(
+        "eval-ppl",
+        &["--stride", "48", "--model", &models[0], "--model", &models[1], "--text", "a.txt"],
+    );
     assert_eq!(again.ok().says(&["up to date"]).stdout, printed);
     // Of one model compared with itself nothing is left.
     run.run("eval-ppl", &["--stride", "48", "--model", &models[0], "--model", &models[0]]).ok();
-    assert_eq!(run.json("eval.json")["models"][1]["difference_bits_per_byte_95"], serde_json::json!([0.0, 0.0]));
+    assert_eq!(
+        run.json("eval.json")["models"][1]["difference_bits_per_byte_95"],
+        serde_json::json!([0.0, 0.0])
+    );
 }
 
 #[test]
 fn tables_add_up_and_checkpoints_are_models_too() {
     let run = trained(Run::new());
-    run.run("eval-ppl", &["--stride", "12"]).ok().says(&["loss by tokens of context", "loss by tokens of the story", "hesitates between"]);
+    run.run("eval-ppl", &["--stride", "12"]).ok().says(&[
+        "loss by tokens of context",
+        "loss by tokens of the story",
+        "hesitates between",
+    ]);
     let json = run.json("eval.json");
     for key in ["by_position", "by_story_length"] {
         let rows = json[key].as_array().unwrap();
@@ -155,15 +229,30 @@ fn tables_add_up_and_checkpoints_are_models_too() {
     }
     // Windows of 48 that advance by 12: beyond the first, a token sees 37 to 48 others.
     let last = json["by_position"].as_array().unwrap().last().unwrap().clone();
-    assert!(last["to"] == 64 && last["tokens"].as_f64().unwrap() > 0.9 * json["tokens"].as_f64().unwrap(), "{json}");
-    let stories: u64 = json["by_story_length"].as_array().unwrap().iter().map(|row| row["stories"].as_u64().unwrap()).sum();
+    assert!(
+        last["to"] == 64
+            && last["tokens"].as_f64().unwrap() > 0.9 * json["tokens"].as_f64().unwrap(),
+        "{json}"
+    );
+    let stories: u64 = json["by_story_length"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|row| row["stories"].as_u64().unwrap())
+        .sum();
     assert_eq!(stories, run.json("val.bin.json")["counts"]["stories"].as_u64().unwrap());
 
     let checkpoint = run.path("run/checkpoints/last.safetensors");
     run.run("eval-ppl", &["--stride", "12", "--model", checkpoint.to_str().unwrap()]).ok();
     assert_eq!(run.json("eval.json")["loss"], json["loss"]);
-    fs::write(run.path("tokenizer.json"), fs::read_to_string(run.path("tokenizer.json")).unwrap() + "\n").unwrap();
-    run.run("eval-ppl", &["--force", "--model", checkpoint.to_str().unwrap()]).code(3).says(&["tokenizer.json", "was trained with"]);
+    fs::write(
+        run.path("tokenizer.json"),
+        fs::read_to_string(run.path("tokenizer.json")).unwrap() + "\n",
+    )
+    .unwrap();
+    run.run("eval-ppl", &["--force", "--model", checkpoint.to_str().unwrap()])
+        .code(3)
+        .says(&["tokenizer.json", "was trained with"]);
 }
 
 #[test]
@@ -191,10 +280,21 @@ fn logits_are_printed_as_they_are() {
     let mut command = run.command("eval-ppl");
     let output = command.args(["--logits", "2"]).output().unwrap();
     assert!(output.status.success());
-    let found: Vec<f32> = output.stdout.as_chunks().0.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect();
-    let ids: Vec<u32> = run.read("val.bin").as_chunks().0.iter().map(|&id| u32::from(u16::from_le_bytes(id))).take(96).collect();
+    let found: Vec<f32> =
+        output.stdout.as_chunks().0.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect();
+    let ids: Vec<u32> = run
+        .read("val.bin")
+        .as_chunks()
+        .0
+        .iter()
+        .map(|&id| u32::from(u16::from_le_bytes(id)))
+        .take(96)
+        .collect();
     let (config, weights) = load_folder(&run.path("run/final")).unwrap();
-    assert_eq!(found, Model::new(Cpu::boxed(), config, &weights, 1, 48).unwrap().logits(&ids).unwrap());
+    assert_eq!(
+        found,
+        Model::new(Cpu::boxed(), config, &weights, 1, 48).unwrap().logits(&ids).unwrap()
+    );
 }
 
 /// A reader of GGUF, as far as the files here go.
@@ -339,13 +439,20 @@ fn assert_same_tensors(gguf: &Gguf, folder: &Path, kind: u32) {
         assert_eq!(*found_kind, kind, "{name}");
         match kind {
             0 => assert_eq!(f32s(bytes), values, "{name}"),
-            1 => assert_eq!(f16s(bytes), values.iter().map(|&v| f16::from_f32(v)).collect::<Vec<f16>>(), "{name}"),
+            1 => assert_eq!(
+                f16s(bytes),
+                values.iter().map(|&v| f16::from_f32(v)).collect::<Vec<f16>>(),
+                "{name}"
+            ),
             _ => {
                 for (block, values) in bytes.chunks(34).zip(values.chunks(32)) {
                     let scale = values.iter().fold(0f32, |m, v| m.max(v.abs())) / 127.0;
                     assert_eq!(block[..2], f16::from_f32(scale).to_le_bytes(), "{name}");
                     for (&found, value) in block[2..].iter().zip(values) {
-                        assert!((f32::from(found as i8) - value / scale).abs() <= 0.5001, "{name}: {found} for {value}");
+                        assert!(
+                            (f32::from(found as i8) - value / scale).abs() <= 0.5001,
+                            "{name}: {found} for {value}"
+                        );
                     }
                 }
             }
@@ -360,19 +467,32 @@ fn gguf_files_have_the_tensors_and_the_tokenizer_of_the_folder() {
     for (kind, number) in [("f32", 0), ("f16", 1), ("q8_0", 8)] {
         let path = run.input("model.gguf");
         let mut command = std::process::Command::new(tests::binary("sample"));
-        command.current_dir(path.parent().unwrap()).args(["export", "--config", "tiny.toml", "--out", "out", "--type", kind, "model.gguf"]);
+        command.current_dir(path.parent().unwrap()).args([
+            "export",
+            "--config",
+            "tiny.toml",
+            "--out",
+            "out",
+            "--type",
+            kind,
+            "model.gguf",
+        ]);
         tests::Ended::of(command.output().unwrap(), "sample").ok().says(&["wrote model.gguf"]);
         let gguf = Gguf::read(&path);
         assert_same_tensors(&gguf, &folder, number);
         assert!(run.partials().is_empty());
 
-        let json: Value = serde_json::from_slice(&fs::read(folder.join("tokenizer.json")).unwrap()).unwrap();
+        let json: Value =
+            serde_json::from_slice(&fs::read(folder.join("tokenizer.json")).unwrap()).unwrap();
         let tokens = gguf.meta["tokenizer.ggml.tokens"].as_array().unwrap();
         assert_eq!(tokens.len(), 500);
         for (token, id) in json["model"]["vocab"].as_object().unwrap() {
             assert_eq!(&tokens[id.as_u64().unwrap() as usize], token);
         }
-        assert_eq!(gguf.meta["tokenizer.ggml.merges"].as_array().unwrap().len(), json["model"]["merges"].as_array().unwrap().len());
+        assert_eq!(
+            gguf.meta["tokenizer.ggml.merges"].as_array().unwrap().len(),
+            json["model"]["merges"].as_array().unwrap().len()
+        );
         assert_eq!(gguf.meta["tokenizer.ggml.token_type"][0], 3);
         assert_eq!(gguf.meta["tokenizer.ggml.token_type"][2], 1);
         for (key, value) in [
@@ -389,7 +509,10 @@ fn gguf_files_have_the_tensors_and_the_tokenizer_of_the_folder() {
         ] {
             assert_eq!(gguf.meta[key], value, "{key}");
         }
-        assert!((gguf.meta["llama.attention.layer_norm_rms_epsilon"].as_f64().unwrap() - 1e-6).abs() < 1e-12);
+        assert!(
+            (gguf.meta["llama.attention.layer_norm_rms_epsilon"].as_f64().unwrap() - 1e-6).abs()
+                < 1e-12
+        );
     }
     // What GGUF has no name for is refused, and nothing is left.
     let words = r#"{"version": "1.0", "added_tokens": [], "normalizer": null, "pre_tokenizer": {"type": "Whitespace"}, "post_processor": null,
@@ -397,8 +520,19 @@ fn gguf_files_have_the_tensors_and_the_tokenizer_of_the_folder() {
         "model": {"type": "WordLevel", "vocab": {"<|endoftext|>": 0, "a": 1, "u": 2}, "unk_token": "u"}}"#;
     fs::write(run.input("words.json"), words).unwrap();
     let mut command = std::process::Command::new(tests::binary("sample"));
-    command.current_dir(run.input("")).args(["export", "--config", "tiny.toml", "--out", "out", "--tokenizer", "words.json", "no.gguf"]);
-    tests::Ended::of(command.output().unwrap(), "sample").code(3).says(&["words.json", "byte-level BPE"]);
+    command.current_dir(run.input("")).args([
+        "export",
+        "--config",
+        "tiny.toml",
+        "--out",
+        "out",
+        "--tokenizer",
+        "words.json",
+        "no.gguf",
+    ]);
+    tests::Ended::of(command.output().unwrap(), "sample")
+        .code(3)
+        .says(&["words.json", "byte-level BPE"]);
     assert!(!run.input("no.gguf").exists());
 }
 
@@ -408,8 +542,16 @@ fn shared_heads_stay_few_in_gguf() {
     let (llama, weights) = (Llama::read(&folder).unwrap(), Weights::open(&folder).unwrap());
     let place = tempfile::tempdir().unwrap();
     let path = place.path().join("a.gguf");
-    let vocabulary = Vocabulary { tokens: vec![("a".into(), TokenKind::Normal); 203], merges: vec![], eos: 2, pad: None };
-    write_gguf(&path, &llama, GgufType::F32, &vocabulary, |name, shape, out| weights.read(name, shape, out)).unwrap();
+    let vocabulary = Vocabulary {
+        tokens: vec![("a".into(), TokenKind::Normal); 203],
+        merges: vec![],
+        eos: 2,
+        pad: None,
+    };
+    write_gguf(&path, &llama, GgufType::F32, &vocabulary, |name, shape, out| {
+        weights.read(name, shape, out)
+    })
+    .unwrap();
     let gguf = Gguf::read(&path);
     assert_same_tensors(&gguf, &folder, 0);
     assert_eq!(gguf.tensors["blk.0.attn_k.weight"].1, [28, 84]);
@@ -433,17 +575,31 @@ fn checkpoints_of_llama2c_are_read() {
         };
         // As `legacy_export` of that project writes it.
         let vocab = config.vocab_size as i32 * if config.tied { 1 } else { -1 };
-        let sizes = [config.d_model, config.d_mlp, config.n_layer, config.n_head, llama.n_kv_head].map(|size| size as i32);
-        let mut bytes: Vec<u8> = sizes.into_iter().chain([vocab, config.context as i32]).flat_map(i32::to_le_bytes).collect();
+        let sizes = [config.d_model, config.d_mlp, config.n_layer, config.n_head, llama.n_kv_head]
+            .map(|size| size as i32);
+        let mut bytes: Vec<u8> = sizes
+            .into_iter()
+            .chain([vocab, config.context as i32])
+            .flat_map(i32::to_le_bytes)
+            .collect();
         let mut put = |values: &[f32]| bytes.extend(values.iter().flat_map(|v| v.to_le_bytes()));
         put(&read("model.embed_tokens.weight"));
-        for part in ["input_layernorm", "self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj"].into_iter().chain([
+        for part in [
+            "input_layernorm",
+            "self_attn.q_proj",
+            "self_attn.k_proj",
+            "self_attn.v_proj",
+            "self_attn.o_proj",
+        ]
+        .into_iter()
+        .chain([
             "post_attention_layernorm",
             "mlp.gate_proj",
             "mlp.down_proj",
             "mlp.up_proj",
         ]) {
-            (0..config.n_layer).for_each(|l| put(&read(&format!("model.layers.{l}.{part}.weight"))));
+            (0..config.n_layer)
+                .for_each(|l| put(&read(&format!("model.layers.{l}.{part}.weight"))));
         }
         put(&read("model.norm.weight"));
         put(&vec![0.5; config.context * config.head_width()]);
@@ -452,7 +608,10 @@ fn checkpoints_of_llama2c_are_read() {
         }
         fs::write(&path, &bytes).unwrap();
         let (found, tensors) = read_llama2c(&path).unwrap();
-        assert_eq!((found.config.vocab_size, found.n_kv_head, found.config.tied), (config.vocab_size, llama.n_kv_head, config.tied));
+        assert_eq!(
+            (found.config.vocab_size, found.n_kv_head, found.config.tied),
+            (config.vocab_size, llama.n_kv_head, config.tied)
+        );
         for (name, shape) in &expected {
             let mut values = vec![0.0; shape.iter().product()];
             weights.read(name, shape, &mut values).unwrap();

@@ -62,14 +62,25 @@ fn every_reader_opens_every_file_of_the_quickstart() {
             }
             "jsonl" => {
                 for line in fs::read_to_string(&path).unwrap().lines() {
-                    serde_json::from_str::<serde_json::Value>(line).unwrap_or_else(|error| panic!("{name}: {error}: {line}"));
+                    serde_json::from_str::<serde_json::Value>(line)
+                        .unwrap_or_else(|error| panic!("{name}: {error}: {line}"));
                 }
             }
             _ => continue,
         }
         opened.push(name);
     }
-    for kind in ["best", "last", "step_", "train.bin", "train.bin.json", "raw/manifest.json", ".arrow", "eval.json", "loss.jsonl"] {
+    for kind in [
+        "best",
+        "last",
+        "step_",
+        "train.bin",
+        "train.bin.json",
+        "raw/manifest.json",
+        ".arrow",
+        "eval.json",
+        "loss.jsonl",
+    ] {
         assert!(opened.iter().any(|name| name.contains(kind)), "no {kind} among {opened:?}");
     }
     for folder in ["run/final", "run/checkpoints/best.safetensors"] {
@@ -77,7 +88,15 @@ fn every_reader_opens_every_file_of_the_quickstart() {
         let model = out.join(folder);
         let pipeline = Path::new(env!("CARGO_MANIFEST_DIR")).join("../pipelines/quickstart.toml");
         let mut command = Command::new(binary("sample"));
-        command.arg("export").arg("--config").arg(pipeline).arg("--out").arg(&out).arg("--model").arg(&model).arg(&exported);
+        command
+            .arg("export")
+            .arg("--config")
+            .arg(pipeline)
+            .arg("--out")
+            .arg(&out)
+            .arg("--model")
+            .arg(&model)
+            .arg(&exported);
         let output = command.output().unwrap();
         Ended::of(output, "sample export").ok();
         fs::remove_file(exported).unwrap();

@@ -56,7 +56,10 @@ impl Reply {
     /// Like [`file`](Self::file), without a copy of the file.
     pub fn shared(request: &Request, bytes: &Arc<[u8]>, etag: &str) -> Self {
         let same = request.header("if-range").is_none_or(|condition| condition == etag);
-        let range = request.header("range").filter(|_| same).and_then(|range| range.strip_prefix("bytes=")?.split_once('-'));
+        let range = request
+            .header("range")
+            .filter(|_| same)
+            .and_then(|range| range.strip_prefix("bytes=")?.split_once('-'));
         let reply = match range {
             None => Reply::whole(200, bytes.clone()),
             Some((from, to)) => {
@@ -99,8 +102,10 @@ pub struct Server {
 impl Server {
     pub fn start(answer: impl Fn(&Request) -> Reply + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
-        let address = format!("http://{}", listener.local_addr().expect("a bound listener has an address"));
-        let (seen, served) = (Arc::new(Mutex::new(Vec::<Request>::new())), Arc::new(AtomicU64::new(0)));
+        let address =
+            format!("http://{}", listener.local_addr().expect("a bound listener has an address"));
+        let (seen, served) =
+            (Arc::new(Mutex::new(Vec::<Request>::new())), Arc::new(AtomicU64::new(0)));
         let (log, count, answer) = (seen.clone(), served.clone(), Arc::new(answer));
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
@@ -109,7 +114,8 @@ impl Server {
                     let Some(mut request) = read(&stream) else { return };
                     {
                         let mut log = log.lock().unwrap();
-                        request.earlier = log.iter().filter(|other| other.target == request.target).count();
+                        request.earlier =
+                            log.iter().filter(|other| other.target == request.target).count();
                         log.push(request.clone());
                     }
                     let _ = write(&stream, &answer(&request), &count); // the client may hang up
@@ -125,7 +131,13 @@ impl Server {
 
     /// What was asked for so far whose target contains the text.
     pub fn seen(&self, target: &str) -> Vec<Request> {
-        self.seen.lock().unwrap().iter().filter(|request| request.target.contains(target)).cloned().collect()
+        self.seen
+            .lock()
+            .unwrap()
+            .iter()
+            .filter(|request| request.target.contains(target))
+            .cloned()
+            .collect()
     }
 
     /// Bytes of bodies sent so far.
@@ -138,18 +150,29 @@ fn read(stream: &TcpStream) -> Option<Request> {
     let mut lines = BufReader::new(stream).lines();
     let target = lines.next()?.ok()?.split(' ').nth(1)?.to_owned();
     let headers = lines.map_while(|line| line.ok().filter(|line| !line.is_empty()));
-    let headers = headers.filter_map(|line| line.split_once(':').map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned())));
+    let headers = headers.filter_map(|line| {
+        line.split_once(':')
+            .map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()))
+    });
     Some(Request { target, headers: headers.collect(), earlier: 0 })
 }
 
 fn write(mut stream: &TcpStream, reply: &Reply, served: &AtomicU64) -> std::io::Result<()> {
-    let mut head = format!("HTTP/1.1 {} Scripted\r\nConnection: close\r\nContent-Length: {}\r\n", reply.status, reply.range.len());
+    let mut head = format!(
+        "HTTP/1.1 {} Scripted\r\nConnection: close\r\nContent-Length: {}\r\n",
+        reply.status,
+        reply.range.len()
+    );
     for (name, value) in &reply.headers {
         head.push_str(&format!("{name}: {value}\r\n"));
     }
     stream.write_all(format!("{head}\r\n").as_bytes())?;
     let body = &reply.body[reply.range.clone()];
-    for piece in body[..reply.cut.unwrap_or(body.len())].chunks(if reply.pause.is_some() { 4096 } else { 1 << 16 }) {
+    for piece in body[..reply.cut.unwrap_or(body.len())].chunks(if reply.pause.is_some() {
+        4096
+    } else {
+        1 << 16
+    }) {
         stream.write_all(piece)?;
         stream.flush()?;
         served.fetch_add(piece.len() as u64, Ordering::Relaxed);

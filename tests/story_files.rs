@@ -4,7 +4,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, BinaryArray, DictionaryArray, Int64Array, LargeStringArray, RecordBatch, StringArray, StringViewArray};
+use arrow::array::{
+    ArrayRef, BinaryArray, DictionaryArray, Int64Array, LargeStringArray, RecordBatch, StringArray,
+    StringViewArray,
+};
 use arrow::datatypes::Int32Type;
 use corpus::rewrite::StoryWriter;
 use corpus::stories::{ParquetStories, raw_files};
@@ -21,7 +24,12 @@ pub fn plain() -> Run {
 
 /// Text that does not compress to nothing and differs from story to story.
 pub fn story(i: u64) -> String {
-    let words = (0..20).map(|k| format!("{:x}", (i + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(k * 7) ^ u64::from(k)));
+    let words = (0..20).map(|k| {
+        format!(
+            "{:x}",
+            (i + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(k * 7) ^ u64::from(k)
+        )
+    });
     format!("Story {i}. {}", words.collect::<Vec<_>>().join(" "))
 }
 
@@ -33,9 +41,14 @@ pub fn parquet(path: &Path, from: u64, to: u64) -> Vec<u8> {
 
 pub fn write_column(path: &Path, name: &str, column: ArrayRef) -> Vec<u8> {
     let batch = RecordBatch::try_from_iter_with_nullable([(name, column, true)]).unwrap();
-    let properties = WriterProperties::builder().set_max_row_group_row_count(Some(100)).set_dictionary_enabled(false).build();
+    let properties = WriterProperties::builder()
+        .set_max_row_group_row_count(Some(100))
+        .set_dictionary_enabled(false)
+        .build();
     fs::create_dir_all(path.parent().unwrap()).unwrap();
-    let mut writer = ArrowWriter::try_new(fs::File::create(path).unwrap(), batch.schema(), Some(properties)).unwrap();
+    let mut writer =
+        ArrowWriter::try_new(fs::File::create(path).unwrap(), batch.schema(), Some(properties))
+            .unwrap();
     writer.write(&batch).unwrap();
     writer.close().unwrap();
     fs::read(path).unwrap()
@@ -47,7 +60,9 @@ pub fn write_row_group(path: &Path, texts: &[String]) {
     let batch = RecordBatch::try_from_iter([("text", column)]).unwrap();
     fs::create_dir_all(path.parent().unwrap()).unwrap();
     let properties = WriterProperties::builder().set_max_row_group_row_count(None).build();
-    let mut writer = ArrowWriter::try_new(fs::File::create(path).unwrap(), batch.schema(), Some(properties)).unwrap();
+    let mut writer =
+        ArrowWriter::try_new(fs::File::create(path).unwrap(), batch.schema(), Some(properties))
+            .unwrap();
     writer.write(&batch).unwrap();
     writer.close().unwrap();
 }
@@ -97,8 +112,14 @@ pub fn stories_in(files: &[PathBuf]) -> Vec<String> {
 
 /// The files under their final names in `raw`, with their bytes.
 pub fn final_files(run: &Run) -> Vec<(String, Vec<u8>)> {
-    let files = tests::files_below(&run.path("raw")).into_iter().filter(|path| path.extension().is_some_and(|e| e == "parquet"));
-    files.map(|path| (path.file_name().unwrap().to_string_lossy().into_owned(), fs::read(&path).unwrap())).collect()
+    let files = tests::files_below(&run.path("raw"))
+        .into_iter()
+        .filter(|path| path.extension().is_some_and(|e| e == "parquet"));
+    files
+        .map(|path| {
+            (path.file_name().unwrap().to_string_lossy().into_owned(), fs::read(&path).unwrap())
+        })
+        .collect()
 }
 
 /// Writes through the project's own writer; for files that only have to be large.
@@ -111,7 +132,10 @@ pub fn many(path: &Path, n: u64) {
 
 /// SIGINT, as Ctrl-C sends it.
 pub fn interrupt(child: &std::process::Child) {
-    let status = std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    let status = std::process::Command::new("kill")
+        .args(["-INT", &child.id().to_string()])
+        .status()
+        .unwrap();
     assert!(status.success());
 }
 

@@ -11,7 +11,8 @@ use tests::data::{tokenizer_of, with_data};
 use tests::disk::SmallDisk;
 use tests::{DATA_STAGES, Ended, Run, edit_manifest, files_below};
 
-const CARRIED: [&str; 5] = ["tokenizer.json", "train.bin", "train.bin.json", "val.bin", "val.bin.json"];
+const CARRIED: [&str; 5] =
+    ["tokenizer.json", "train.bin", "train.bin.json", "val.bin", "val.bin.json"];
 
 fn trained(run: Run) -> Run {
     let run = with_data(run);
@@ -21,8 +22,14 @@ fn trained(run: Run) -> Run {
 
 /// A run of some hundred milliseconds, so that a signal finds it at work.
 fn longer() -> Run {
-    let settings =
-        ["train.steps=150", "train.checkpoint_every=10", "train.accumulate=2", "train.batch=8", "train.log_every=5", "train.val_every=30"];
+    let settings = [
+        "train.steps=150",
+        "train.checkpoint_every=10",
+        "train.accumulate=2",
+        "train.batch=8",
+        "train.log_every=5",
+        "train.val_every=30",
+    ];
     with_data(settings.into_iter().fold(Run::new(), Run::set))
 }
 
@@ -35,7 +42,8 @@ fn until(what: &str, mut condition: impl FnMut() -> bool) {
 }
 
 fn signal(child: &Child, name: &str) {
-    let sent = Command::new("sh").args(["-c", &format!("kill -{name} {}", child.id())]).status().unwrap();
+    let sent =
+        Command::new("sh").args(["-c", &format!("kill -{name} {}", child.id())]).status().unwrap();
     assert!(sent.success());
 }
 
@@ -43,7 +51,10 @@ fn signal(child: &Child, name: &str) {
 fn until_it_listens(child: &Child) {
     let path = format!("/proc/{}/status", child.id());
     let caught = |status: String| {
-        let mask = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).map(|mask| u64::from_str_radix(mask.trim(), 16));
+        let mask = status
+            .lines()
+            .find_map(|line| line.strip_prefix("SigCgt:"))
+            .map(|mask| u64::from_str_radix(mask.trim(), 16));
         matches!(mask, Some(Ok(mask)) if mask & 2 != 0)
     };
     if Path::new(&path).exists() {
@@ -76,14 +87,18 @@ fn losses(run: &Run) -> Vec<Value> {
 
 /// Two runs made the same weights, moments and losses.
 fn assert_same(a: &Run, b: &Run, what: &str) {
-    for name in ["run/final/model.safetensors", "run/checkpoints/last.safetensors", "run/samples.md"] {
+    for name in
+        ["run/final/model.safetensors", "run/checkpoints/last.safetensors", "run/samples.md"]
+    {
         assert!(a.read(name) == b.read(name), "{what}: {name} differs");
     }
     assert_eq!(losses(a), losses(b), "{what}");
 }
 
 fn checkpoints(run: &Run) -> Vec<String> {
-    let names = files_below(&run.path("run/checkpoints")).into_iter().map(|path| path.file_name().unwrap().to_string_lossy().into_owned());
+    let names = files_below(&run.path("run/checkpoints"))
+        .into_iter()
+        .map(|path| path.file_name().unwrap().to_string_lossy().into_owned());
     names.collect()
 }
 
@@ -91,7 +106,8 @@ fn checkpoints(run: &Run) -> Vec<String> {
 fn an_interrupted_run_ends_with_the_same_bytes() {
     let undisturbed = longer();
     undisturbed.through(&["train"]);
-    let steps: Vec<u64> = losses(&undisturbed).iter().map(|line| line["step"].as_u64().unwrap()).collect();
+    let steps: Vec<u64> =
+        losses(&undisturbed).iter().map(|line| line["step"].as_u64().unwrap()).collect();
     assert_eq!(steps, (0..150).step_by(5).chain([149, 150]).collect::<Vec<u64>>());
     for (name, code) in [("INT", 130), ("TERM", 130), ("KILL", -1)] {
         let run = longer();
@@ -111,7 +127,9 @@ fn an_interrupted_run_ends_with_the_same_bytes() {
 
 #[test]
 fn an_interrupt_at_the_very_start_and_at_the_very_end_lose_nothing() {
-    let settings = |run: Run| run.set("sample.max_tokens=600").set(format!("sample.prompts={:?}", ["Tom"; 20])); // they take a while
+    let settings = |run: Run| {
+        run.set("sample.max_tokens=600").set(format!("sample.prompts={:?}", ["Tom"; 20]))
+    }; // they take a while
     let undisturbed = trained(settings(Run::new()));
     let run = with_data(settings(Run::new()));
     let child = run.start("train", &[]);
@@ -149,13 +167,24 @@ fn a_run_is_up_to_date_until_something_matters_and_then_kept_aside() {
             started.elapsed()
         })
         .min();
-    assert!(quickest.unwrap() < Duration::from_millis(100), "{quickest:?} to find out that nothing is to be done");
-    run.run("train", &["--log-every", "1", "--checkpoint-every", "2", "--threads", "1"]).ok().says(&["up to date"]);
+    assert!(
+        quickest.unwrap() < Duration::from_millis(100),
+        "{quickest:?} to find out that nothing is to be done"
+    );
+    run.run("train", &["--log-every", "1", "--checkpoint-every", "2", "--threads", "1"])
+        .ok()
+        .says(&["up to date"]);
 
     run.run("train", &["--force"]).ok().says(&["--force", "kept as", "run.1"]);
-    assert!(run.read("run/final/model.safetensors") == first && run.read("run.1/final/model.safetensors") == first);
+    assert!(
+        run.read("run/final/model.safetensors") == first
+            && run.read("run.1/final/model.safetensors") == first
+    );
     run.run("train", &["--lr", "1e-3"]).ok().says(&["lr 0.003 -> 0.001", "kept as", "run.2"]);
-    assert!(run.read("run/final/model.safetensors") != first && run.read("run.2/final/model.safetensors") == first);
+    assert!(
+        run.read("run/final/model.safetensors") != first
+            && run.read("run.2/final/model.safetensors") == first
+    );
 
     // An unfinished run whose settings.json is gone can still be forced out of the way.
     fs::remove_file(run.path("run/settings.json")).unwrap();
@@ -170,16 +199,30 @@ fn a_damaged_checkpoint_is_set_aside_and_the_one_before_is_used() {
     let run = trained(Run::new());
     let whole = run.read("run/checkpoints/last.safetensors");
     let final_model = run.read("run/final/model.safetensors");
-    let flipped = |at: usize| whole.iter().enumerate().map(|(i, byte)| if i == at { byte ^ 4 } else { *byte }).collect::<Vec<u8>>();
+    let flipped = |at: usize| {
+        whole
+            .iter()
+            .enumerate()
+            .map(|(i, byte)| if i == at { byte ^ 4 } else { *byte })
+            .collect::<Vec<u8>>()
+    };
     for damaged in [flipped(whole.len() / 2), whole[..whole.len() / 2].to_vec(), Vec::new()] {
         // As on a disk that lost what it had: `last` and `step_00000008` are one file.
         for name in ["last", "step_00000008"] {
             fs::write(run.path(&format!("run/checkpoints/{name}.safetensors")), &damaged).unwrap();
         }
         fs::remove_file(run.path("run/manifest.json")).unwrap();
-        run.run("train", &[]).ok().says(&["last.safetensors", "set aside as", "last.damaged", "going on with step 4"]);
+        run.run("train", &[]).ok().says(&[
+            "last.safetensors",
+            "set aside as",
+            "last.damaged",
+            "going on with step 4",
+        ]);
         assert!(run.read("run/checkpoints/last.damaged") == damaged);
-        assert!(run.read("run/final/model.safetensors") == final_model && run.read("run/checkpoints/last.safetensors") == whole);
+        assert!(
+            run.read("run/final/model.safetensors") == final_model
+                && run.read("run/checkpoints/last.safetensors") == whole
+        );
     }
 }
 
@@ -189,12 +232,19 @@ fn whole_checkpoints_that_were_set_aside_are_taken_up_again() {
     let run = trained(Run::new());
     let final_model = run.read("run/final/model.safetensors");
     let checkpoints = |name: &str| run.path(&format!("run/checkpoints/{name}"));
-    let (last, numbered) = (run.read("run/checkpoints/last.safetensors"), run.read("run/checkpoints/step_00000004.safetensors"));
+    let (last, numbered) = (
+        run.read("run/checkpoints/last.safetensors"),
+        run.read("run/checkpoints/step_00000004.safetensors"),
+    );
     let forget = || fs::remove_file(run.path("run/manifest.json")).unwrap();
 
     // The names are free.
     for name in ["last", "best", "step_00000004", "step_00000008"] {
-        fs::rename(checkpoints(&format!("{name}.safetensors")), checkpoints(&format!("{name}.damaged"))).unwrap();
+        fs::rename(
+            checkpoints(&format!("{name}.safetensors")),
+            checkpoints(&format!("{name}.damaged")),
+        )
+        .unwrap();
     }
     forget();
     run.run("train", &[]).ok().says(&["last.damaged is whole after all", "going on with step 8"]);
@@ -207,17 +257,35 @@ fn whole_checkpoints_that_were_set_aside_are_taken_up_again() {
     fs::write(checkpoints("last.safetensors"), &numbered).unwrap();
     fs::write(checkpoints("best.damaged"), b"damaged indeed").unwrap();
     forget();
-    run.run("train", &[]).ok().says(&["taken up again as", "step_00000008.safetensors", "going on with step 8"]);
+    run.run("train", &[]).ok().says(&[
+        "taken up again as",
+        "step_00000008.safetensors",
+        "going on with step 8",
+    ]);
     assert!(run.read("run/final/model.safetensors") == final_model);
-    assert!(run.read("run/checkpoints/last.safetensors") == last && run.read("run/checkpoints/best.damaged") == b"damaged indeed");
+    assert!(
+        run.read("run/checkpoints/last.safetensors") == last
+            && run.read("run/checkpoints/best.damaged") == b"damaged indeed"
+    );
 }
 
 #[test]
 fn only_the_newest_checkpoints_are_kept() {
     let settings = ["train.steps=9", "train.checkpoint_every=2", "train.keep_last=2"];
     let run = trained(settings.into_iter().fold(Run::new(), Run::set));
-    assert_eq!(checkpoints(&run), ["best.safetensors", "last.safetensors", "step_00000006.safetensors", "step_00000008.safetensors"]);
-    assert!(run.read("run/checkpoints/last.safetensors") != run.read("run/checkpoints/step_00000008.safetensors"));
+    assert_eq!(
+        checkpoints(&run),
+        [
+            "best.safetensors",
+            "last.safetensors",
+            "step_00000006.safetensors",
+            "step_00000008.safetensors"
+        ]
+    );
+    assert!(
+        run.read("run/checkpoints/last.safetensors")
+            != run.read("run/checkpoints/step_00000008.safetensors")
+    );
 }
 
 #[test]
@@ -244,9 +312,15 @@ fn a_bin_with_other_bytes_than_its_sidecar_says_publishes_nothing() {
 #[test]
 fn a_tokenizer_that_did_not_make_the_bin_is_refused() {
     let run = with_data(Run::new());
-    for other in [tokenizer_of(310), fs::read_to_string(run.path("tokenizer.json")).unwrap() + "\n"] {
+    for other in [tokenizer_of(310), fs::read_to_string(run.path("tokenizer.json")).unwrap() + "\n"]
+    {
         fs::write(run.path("tokenizer.json"), other).unwrap();
-        run.run("train", &[]).code(3).says(&["train.bin", "tokenizer.json", "vocabulary of 300", "remedy"]);
+        run.run("train", &[]).code(3).says(&[
+            "train.bin",
+            "tokenizer.json",
+            "vocabulary of 300",
+            "remedy",
+        ]);
         assert!(!run.path("run").exists());
     }
     fs::write(run.path("tokenizer.json"), "{").unwrap();
@@ -255,16 +329,28 @@ fn a_tokenizer_that_did_not_make_the_bin_is_refused() {
     // A model of another vocabulary than the bin.
     let run = trained(Run::new());
     let other = with_data(Run::new());
-    edit_manifest(&other.path("val.bin.json"), |sidecar| sidecar["tokenizer"]["vocab_size"] = 299.into());
+    edit_manifest(&other.path("val.bin.json"), |sidecar| {
+        sidecar["tokenizer"]["vocab_size"] = 299.into()
+    });
     let model = run.path("run/final");
-    other.run("eval-ppl", &["--model", model.to_str().unwrap()]).code(3).says(&["val.bin", "299", "run/final"]);
+    other.run("eval-ppl", &["--model", model.to_str().unwrap()]).code(3).says(&[
+        "val.bin",
+        "299",
+        "run/final",
+    ]);
 }
 
 #[test]
 fn a_context_that_does_not_fit_is_refused() {
     let run = trained(Run::new());
-    run.run("eval-ppl", &["--set", "model.context=96"]).code(3).says(&["model.context is 96", "at most 48", "make train"]);
-    run.run("sample", &["--set", "model.context=96"]).code(3).says(&["model.context is 96", "at most 48"]);
+    run.run("eval-ppl", &["--set", "model.context=96"]).code(3).says(&[
+        "model.context is 96",
+        "at most 48",
+        "make train",
+    ]);
+    run.run("sample", &["--set", "model.context=96"])
+        .code(3)
+        .says(&["model.context is 96", "at most 48"]);
     let run = with_data(Run::new().set("model.context=1000000"));
     run.run("train", &[]).code(3).says(&["train.bin", "tokens", "model.context = 1000000"]);
 }
@@ -298,9 +384,13 @@ fn a_missing_input_names_the_target_that_makes_it() {
 fn wrong_settings_are_wrong_usage() {
     let run = trained(Run::new());
     for (stage, section) in [("train", "train"), ("eval-ppl", "eval"), ("sample", "sample")] {
-        run.run(stage, &["--set", "train.stpes=3"]).code(2).says(&["unknown key train.stpes", "train.steps"]);
+        run.run(stage, &["--set", "train.stpes=3"])
+            .code(2)
+            .says(&["unknown key train.stpes", "train.steps"]);
         let device = format!("{section}.device");
-        run.run(stage, &["--force", "--device", "abacus"]).code(2).says(&[&device, "abacus", "cpu"]);
+        run.run(stage, &["--force", "--device", "abacus"])
+            .code(2)
+            .says(&[&device, "abacus", "cpu"]);
         run.run(stage, &["--no-such-flag"]).code(2);
     }
     run.run("train", &["--precision", "f12"]).code(2).says(&["train.precision", "f32"]);
@@ -313,7 +403,8 @@ fn a_full_disk_loses_nothing_and_the_run_goes_on_when_there_is_room() {
     let run = Run::new();
     let Some(disk) = SmallDisk::mount(&run.path(""), 4096) else { return };
     let undisturbed = trained(Run::new());
-    let checkpoint = fs::metadata(undisturbed.path("run/checkpoints/last.safetensors")).unwrap().len();
+    let checkpoint =
+        fs::metadata(undisturbed.path("run/checkpoints/last.safetensors")).unwrap().len();
     let run = with_data(run);
     // Room for the first checkpoint, at step 4, but not for a second one beside it.
     disk.fill(checkpoint * 3 / 2);
@@ -356,7 +447,11 @@ fn ctrl_c_ends_eval_and_sample_with_nothing_half_written() {
             signal(&child, "INT");
             let ended = ended(child, stage).code(130).says(&["interrupted"]);
             // Stories that were told before it are whole.
-            assert!(ended.stdout.is_empty() || stage == "sample" && ended.stdout.ends_with("\n\n"), "{}", ended.stdout);
+            assert!(
+                ended.stdout.is_empty() || stage == "sample" && ended.stdout.ends_with("\n\n"),
+                "{}",
+                ended.stdout
+            );
             assert_eq!((run.partials(), run.path("eval.json").exists()), (vec![], false));
         }
     }
@@ -417,7 +512,13 @@ fn stories_are_a_function_of_model_prompt_and_seed() {
 fn stdout_holds_stories_and_nothing_else() {
     let run = trained(Run::new());
     let text = told(&run, &["--n", "1", "--max-tokens", "5"]);
-    let prompts = ["Once upon a time", "Lily found a big", "The little dog wanted", "On a sunny day,", "There was a kind"];
+    let prompts = [
+        "Once upon a time",
+        "Lily found a big",
+        "The little dog wanted",
+        "On a sunny day,",
+        "There was a kind",
+    ];
     let mut rest = text.as_str();
     for prompt in prompts {
         assert!(rest.starts_with(prompt), "{rest}");
@@ -440,19 +541,26 @@ fn stdout_holds_stories_and_nothing_else() {
 fn prompts_and_stories_may_be_longer_than_the_context() {
     let run = trained(Run::new());
     let long = "The dog took the ball. ".repeat(40);
-    let args = ["--json", "--n", "1", "--prompt", &long, "--max-tokens", "150", "--temperature", "0"];
+    let args =
+        ["--json", "--n", "1", "--prompt", &long, "--max-tokens", "150", "--temperature", "0"];
     let story: Value = serde_json::from_str(&told(&run, &args)).unwrap();
     assert!(story["text"].as_str().unwrap().starts_with(&long));
     assert!(story["ended"] == true || story["tokens"].as_array().unwrap().len() == 150);
     // No prompt at all, none of any length, and characters that no story had.
-    let story = |prompt: &str| told(&run, &["--json", "--n", "1", "--max-tokens", "3", "--prompt", prompt]).lines().count();
+    let story = |prompt: &str| {
+        told(&run, &["--json", "--n", "1", "--max-tokens", "3", "--prompt", prompt]).lines().count()
+    };
     assert_eq!([story(""), story("\u{1f469}\u{200d}\u{1f680} \u{4f60}\u{597d}\t\n")], [1, 1]);
 }
 
 #[test]
 fn a_reader_that_leaves_early_is_no_error() {
     let run = trained(Run::new());
-    for (stage, args) in [("sample", ["--n", "60"]), ("eval-ppl", ["--stride", "48"]), ("eval-ppl", ["--stride", "48"])] {
+    for (stage, args) in [
+        ("sample", ["--n", "60"]),
+        ("eval-ppl", ["--stride", "48"]),
+        ("eval-ppl", ["--stride", "48"]),
+    ] {
         let mut child = run.start(stage, &args);
         drop(child.stdout.take());
         ended(child, stage).ok().says(&[]);
@@ -482,7 +590,10 @@ fn the_whole_pipeline() {
     let (train, val) = (run.json("train.bin.json"), run.json("val.bin.json"));
     let stories = |bin: &Value| bin["counts"]["stories"].as_u64().unwrap();
     assert_eq!(stories(&train) + stories(&val), 600);
-    assert_eq!(run.json("eval.json")["tokens"].as_u64().unwrap() + 1, val["counts"]["tokens"].as_u64().unwrap());
+    assert_eq!(
+        run.json("eval.json")["tokens"].as_u64().unwrap() + 1,
+        val["counts"]["tokens"].as_u64().unwrap()
+    );
     let first = losses(&run)[0]["loss"].as_f64().unwrap();
     assert!((first - 500f64.ln()).abs() < 0.12, "{first}");
     assert_eq!(run.partials(), [] as [&Path; 0]);

@@ -34,10 +34,16 @@ fn assert_without(packages: &[&str], unwanted: &[&str]) {
 
 #[test]
 fn data_stages_build_no_engine() {
-    assert_without(&["fetch-parquet", "train-tokenizer", "tokenize", "pack-bin"], &["compute", "training", "model", "wgpu", "naga"]);
+    assert_without(
+        &["fetch-parquet", "train-tokenizer", "tokenize", "pack-bin"],
+        &["compute", "training", "model", "wgpu", "naga"],
+    );
 }
 
 #[test]
 fn stages_with_a_model_build_no_parquet_and_no_network() {
-    assert_without(&["train", "eval-ppl", "sample"], &["parquet", "arrow", "reqwest", "hyper", "object_store", "tokio"]);
+    assert_without(
+        &["train", "eval-ppl", "sample"],
+        &["parquet", "arrow", "reqwest", "hyper", "object_store", "tokio"],
+    );
 }

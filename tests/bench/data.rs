@@ -40,13 +40,17 @@ const FILES: usize = 5;
 /// Downloads at once, as `fetch-parquet` has them on two cores.
 const DOWNLOADS: usize = 4;
 /// What `BENCH_DATA` may name; the last two take minutes.
-const ROWS: [&str; 8] = ["encoder", "tokenize", "pack", "train", "fetch", "memory", "train-1gb", "memory-4gb"];
+const ROWS: [&str; 8] =
+    ["encoder", "tokenize", "pack", "train", "fetch", "memory", "train-1gb", "memory-4gb"];
 
 pub fn rows(table: &mut Table) {
     let run = plain();
     let text = run.input("stories.txt");
     let bytes = write_stories(&run.input("in/train.parquet"), Some(&text), TEXT_BYTES);
-    let run = run.set("fetch.source=in").set("fetch.validation_fraction=0.0001").set("tokenizer.vocab_size=8000");
+    let run = run
+        .set("fetch.source=in")
+        .set("fetch.validation_fraction=0.0001")
+        .set("tokenizer.vocab_size=8000");
     let raw = run.path("raw/train-00000-of-00001.parquet");
     // What is not timed has to be there.
     run.through(&["fetch-parquet", "train-tokenizer", "tokenize", "pack-bin"]);
@@ -94,7 +98,9 @@ pub fn encode_file(file: &Path, tokenizer: &Path) {
     let mut pieces = Vec::new();
     let mut rest = text;
     while !rest.is_empty() {
-        let cut = (4 << 20..rest.len()).find(|&at| rest.is_char_boundary(at)).and_then(|at| Some(at + rest[at..].find(EOS)? + EOS.len()));
+        let cut = (4 << 20..rest.len())
+            .find(|&at| rest.is_char_boundary(at))
+            .and_then(|at| Some(at + rest[at..].find(EOS)? + EOS.len()));
         let (piece, left) = rest.split_at(cut.unwrap_or(rest.len()));
         pieces.push(piece);
         rest = left;
@@ -117,7 +123,9 @@ pub fn encode_file(file: &Path, tokenizer: &Path) {
         let threads: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
         threads.into_iter().flat_map(|thread| thread.join().expect("a thread that ends")).collect()
     });
-    let (stories, tokens) = made.iter().fold((0, 0), |(stories, tokens), (ids, ends)| (stories + ends.len(), tokens + ids.len()));
+    let (stories, tokens) = made
+        .iter()
+        .fold((0, 0), |(stories, tokens), (ids, ends)| (stories + ends.len(), tokens + ids.len()));
     println!("{}", json!({ "stories": stories, "tokens": tokens }));
 }
 
@@ -136,9 +144,16 @@ pub fn download_files(hub: &str, folder: &Path) {
             }
             let name = format!("train-{index}.parquet");
             let (path, partial) = (folder.join(&name), folder.join(format!("{name}.partial")));
-            let file = HttpFile::new(&network, &format!("{hub}/train/{index}.parquet"), Published::default()).expect("an address");
+            let file = HttpFile::new(
+                &network,
+                &format!("{hub}/train/{index}.parquet"),
+                Published::default(),
+            )
+            .expect("an address");
             download(&network, &file, &partial, &meter).expect("a download");
-            stage::publish_file(&partial, &path).and_then(|()| forget_note(&partial)).expect("a disk");
+            stage::publish_file(&partial, &path)
+                .and_then(|()| forget_note(&partial))
+                .expect("a disk");
         }
     };
     std::thread::scope(|scope| (0..DOWNLOADS).for_each(|_| drop(scope.spawn(work))));
@@ -147,9 +162,12 @@ pub fn download_files(hub: &str, folder: &Path) {
 
 /// Real stories where there are, else made up, again and again up to so many bytes of text; also with separators.
 fn write_stories(parquet: &Path, text: Option<&Path>, bytes: u64) -> u64 {
-    let real = std::env::var_os("BEDTIME_STORIES").map(|folder| read_folder(Path::new(&folder))).unwrap_or_default();
+    let real = std::env::var_os("BEDTIME_STORIES")
+        .map(|folder| read_folder(Path::new(&folder)))
+        .unwrap_or_default();
     let mut writer = StoryWriter::create(parquet, "text").expect("a parquet file");
-    let mut plain = text.map(|path| std::io::BufWriter::new(File::create(path).expect("a text file")));
+    let mut plain =
+        text.map(|path| std::io::BufWriter::new(File::create(path).expect("a text file")));
     let mut index = 0;
     while writer.text_bytes() < bytes {
         let story = match real.is_empty() {
@@ -158,23 +176,36 @@ fn write_stories(parquet: &Path, text: Option<&Path>, bytes: u64) -> u64 {
         };
         writer.push(&story).expect("a story");
         if let Some(plain) = &mut plain {
-            plain.write_all(story.as_bytes()).and_then(|()| plain.write_all(EOS.as_bytes())).expect("text");
+            plain
+                .write_all(story.as_bytes())
+                .and_then(|()| plain.write_all(EOS.as_bytes()))
+                .expect("text");
         }
         index += 1;
     }
     let bytes = writer.text_bytes();
     writer.finish().expect("a parquet file");
-    eprintln!("{index} stories, {:.0} MB, {}", bytes as f64 / 1e6, if real.is_empty() { "synthetic" } else { "real ones repeated" });
+    eprintln!(
+        "{index} stories, {:.0} MB, {}",
+        bytes as f64 / 1e6,
+        if real.is_empty() { "synthetic" } else { "real ones repeated" }
+    );
     bytes
 }
 
 fn read_folder(folder: &Path) -> Vec<String> {
     let mut files = tests::files_below(folder);
-    files.retain(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("train")));
+    files.retain(|path| {
+        path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("train"))
+    });
     let mut texts = Vec::new();
-    for file in files.iter().filter(|path| path.extension().is_some_and(|extension| extension == "parquet")) {
+    for file in
+        files.iter().filter(|path| path.extension().is_some_and(|extension| extension == "parquet"))
+    {
         let stories = ParquetStories::open(file, "text").expect("stories");
-        (0..stories.row_groups()).for_each(|group| stories.read(group, |text| Ok(texts.push(text.to_owned()))).expect("stories"));
+        (0..stories.row_groups()).for_each(|group| {
+            stories.read(group, |text| Ok(texts.push(text.to_owned()))).expect("stories")
+        });
     }
     texts
 }
@@ -192,7 +223,10 @@ fn seconds(command: &mut Command) -> (f64, String) {
 fn peer(script: &str, packages: &str) -> Option<Command> {
     let python = std::env::var_os("PYTHON");
     let has = |python: &std::ffi::OsString| {
-        Command::new(python).args(["-c", &format!("import {packages}")]).output().is_ok_and(|o| o.status.success())
+        Command::new(python)
+            .args(["-c", &format!("import {packages}")])
+            .output()
+            .is_ok_and(|o| o.status.success())
     };
     let Some(python) = python.filter(has) else {
         eprintln!("{script} is not raced: set PYTHON to an interpreter with {packages}");
@@ -204,7 +238,14 @@ fn peer(script: &str, packages: &str) -> Option<Command> {
 }
 
 /// Runs two commands in alternation and writes the rows of their medians. Both have to print the same counts.
-fn race(table: &mut Table, figure: &str, name: &str, megabytes: f64, own: impl Fn() -> (f64, Value), peer: Option<(usize, &mut Command)>) {
+fn race(
+    table: &mut Table,
+    figure: &str,
+    name: &str,
+    megabytes: f64,
+    own: impl Fn() -> (f64, Value),
+    peer: Option<(usize, &mut Command)>,
+) {
     let (mut own_seconds, mut peer_seconds) = (Vec::new(), Vec::new());
     let (rounds, mut peer) = peer.map_or((0, None), |(rounds, peer)| (rounds, Some(peer)));
     for round in 0..ROUNDS.max(rounds) {
@@ -214,7 +255,10 @@ fn race(table: &mut Table, figure: &str, name: &str, megabytes: f64, own: impl F
             let (taken, line) = seconds(peer);
             peer_seconds.push(taken);
             let theirs: Value = serde_json::from_str(&line).unwrap_or_default();
-            assert_eq!(counts["tokens"], theirs["tokens"], "{figure}: the peer counts other tokens");
+            assert_eq!(
+                counts["tokens"], theirs["tokens"],
+                "{figure}: the peer counts other tokens"
+            );
         }
     }
     let own = megabytes / crate::median(&mut own_seconds);
@@ -228,12 +272,20 @@ fn race(table: &mut Table, figure: &str, name: &str, megabytes: f64, own: impl F
 
 fn encoder(table: &mut Table, text: &Path, tokenizer: &Path, bytes: u64) {
     let own = || {
-        let (taken, line) = seconds(Command::new(binary("bench")).arg("encode").arg(text).arg(tokenizer));
+        let (taken, line) =
+            seconds(Command::new(binary("bench")).arg("encode").arg(text).arg(tokenizer));
         (taken, serde_json::from_str(&line).unwrap_or_default())
     };
     let mut peer = peer("encode_gigatoken.py", "gigatoken, awkward");
     let peer = peer.as_mut().map(|peer| (ROUNDS, peer.arg(tokenizer).arg(text)));
-    race(table, "encoder alone, text file to ids", "gigatoken encode_files", bytes as f64 / 1e6, own, peer);
+    race(
+        table,
+        "encoder alone, text file to ids",
+        "gigatoken encode_files",
+        bytes as f64 / 1e6,
+        own,
+        peer,
+    );
 }
 
 fn tokenize(table: &mut Table, run: &Run, raw: &Path, tokenizer: &Path, bytes: u64) {
@@ -243,12 +295,22 @@ fn tokenize(table: &mut Table, run: &Run, raw: &Path, tokenizer: &Path, bytes: u
     };
     let mut peer = peer("encode_hf.py", "tokenizers, pyarrow");
     let peer = peer.as_mut().map(|peer| (2, peer.arg(tokenizer).arg(raw)));
-    race(table, "tokenize, parquet to shards", "Hugging Face encode_batch_fast", bytes as f64 / 1e6, own, peer);
+    race(
+        table,
+        "tokenize, parquet to shards",
+        "Hugging Face encode_batch_fast",
+        bytes as f64 / 1e6,
+        own,
+        peer,
+    );
 }
 
 /// A run whose stories of so many bytes of text are fetched, and used for training the tokenizer all of them.
 fn sized(bytes: u64) -> Run {
-    let run = plain().set("fetch.source=in").set("fetch.validation_fraction=0.0001").set("tokenizer.vocab_size=8000");
+    let run = plain()
+        .set("fetch.source=in")
+        .set("fetch.validation_fraction=0.0001")
+        .set("tokenizer.vocab_size=8000");
     let run = run.set("tokenizer.max_stories=1000000000");
     write_stories(&run.input("in/train.parquet"), None, bytes);
     run.run("fetch-parquet", &[]).ok();
@@ -268,8 +330,15 @@ fn train(table: &mut Table, bytes: u64, size: &str) {
         own.push(seconds(run.command("train-tokenizer").arg("--force")).0);
         if let Some(peer) = peer.as_mut().filter(|_| round == 0 || bytes < 100_000_000) {
             theirs.push(seconds(peer).0);
-            let model = |path: &Path| serde_json::from_slice::<Value>(&fs::read(path).expect("a tokenizer")).expect("JSON")["model"].take();
-            assert!(model(&made) == model(&run.path("tokenizer.json")), "the peer trains another tokenizer");
+            let model = |path: &Path| {
+                serde_json::from_slice::<Value>(&fs::read(path).expect("a tokenizer"))
+                    .expect("JSON")["model"]
+                    .take()
+            };
+            assert!(
+                model(&made) == model(&run.path("tokenizer.json")),
+                "the peer trains another tokenizer"
+            );
         }
     }
     let own = crate::median(&mut own);
@@ -300,7 +369,11 @@ fn pack(table: &mut Table, run: &Run) {
         started.elapsed().as_secs_f64()
     };
     let mut disk: Vec<f64> = (0..2 * ROUNDS + 1).map(disk).collect();
-    table.row(&format!("pack-bin, {bins:.0} MB of bins, shuffled"), bins / crate::median(&mut own), "MB/s of bin");
+    table.row(
+        &format!("pack-bin, {bins:.0} MB of bins, shuffled"),
+        bins / crate::median(&mut own),
+        "MB/s of bin",
+    );
     table.row("the same bytes written and synced", bins / crate::median(&mut disk), "MB/s");
 }
 
@@ -308,13 +381,18 @@ fn pack(table: &mut Table, run: &Run) {
 fn write_as_converted(stories: &Path, path: &Path) {
     let stories = ParquetStories::open(stories, "text").expect("stories");
     let schema = Arc::new(Schema::new(vec![Field::new("text", DataType::Utf8, true)]));
-    let properties = WriterProperties::builder().set_compression(Compression::SNAPPY).set_max_row_group_row_count(Some(1000)).build();
+    let properties = WriterProperties::builder()
+        .set_compression(Compression::SNAPPY)
+        .set_max_row_group_row_count(Some(1000))
+        .build();
     let file = File::create(path).expect("a parquet file");
-    let mut writer = ArrowWriter::try_new(file, schema.clone(), Some(properties)).expect("a parquet file");
+    let mut writer =
+        ArrowWriter::try_new(file, schema.clone(), Some(properties)).expect("a parquet file");
     for group in 0..stories.row_groups() {
         let mut texts = StringBuilder::new();
         stories.read(group, |text| Ok(texts.append_value(text))).expect("stories");
-        let batch = RecordBatch::try_new(schema.clone(), vec![Arc::new(texts.finish())]).expect("a column");
+        let batch =
+            RecordBatch::try_new(schema.clone(), vec![Arc::new(texts.finish())]).expect("a column");
         writer.write(&batch).expect("stories");
     }
     writer.close().expect("a parquet file");
@@ -332,11 +410,17 @@ fn fetch(table: &mut Table, raw: &Path) {
         let served = content.clone();
         let hub = Server::start(move |request| match request.target.as_str() {
             "/api/datasets/owner/name/parquet" => {
-                let url = |split: &str, i: usize| format!("https://huggingface.co/{split}/{i}.parquet");
+                let url =
+                    |split: &str, i: usize| format!("https://huggingface.co/{split}/{i}.parquet");
                 let train: Vec<String> = (1..FILES).map(|i| url("train", i)).collect();
-                Reply::new(200, json!({ "default": { "train": train, "validation": [url("validation", 0)] } }).to_string())
+                Reply::new(
+                    200,
+                    json!({ "default": { "train": train, "validation": [url("validation", 0)] } })
+                        .to_string(),
+                )
             }
-            _ => Reply::shared(request, &served, "\"x\"").header("X-Linked-Etag", format!("\"{sha256}\"")),
+            _ => Reply::shared(request, &served, "\"x\"")
+                .header("X-Linked-Etag", format!("\"{sha256}\"")),
         });
         let (downloaded, remote, local) = (plain(), plain(), plain());
         fs::create_dir_all(local.input("local")).expect("a folder");
@@ -344,7 +428,9 @@ fn fetch(table: &mut Table, raw: &Path) {
             fs::copy(path, local.input("local").join(name)).expect("a copy");
         }
         // Each writes where nothing is: taking an old file's place frees its pages, which is no part of it.
-        let of_hub = |mut command: Command| seconds(command.env("HF_ENDPOINT", &hub.address).env("no_proxy", "127.0.0.1")).0;
+        let of_hub = |mut command: Command| {
+            seconds(command.env("HF_ENDPOINT", &hub.address).env("no_proxy", "127.0.0.1")).0
+        };
         let download = || {
             let folder = downloaded.path("raw");
             let _ = fs::remove_dir_all(&folder);
@@ -367,7 +453,10 @@ fn fetch(table: &mut Table, raw: &Path) {
             let _ = fs::remove_file(own.input("disk"));
             let started = Instant::now();
             let mut file = File::create(own.input("disk")).expect("a file");
-            (0..2).try_for_each(|_| file.write_all(&content)).and_then(|()| file.sync_all()).expect("a disk");
+            (0..2)
+                .try_for_each(|_| file.write_all(&content))
+                .and_then(|()| file.sync_all())
+                .expect("a disk");
             started.elapsed().as_secs_f64()
         };
         let mut taken: [Vec<f64>; 5] = Default::default();
@@ -384,7 +473,11 @@ fn fetch(table: &mut Table, raw: &Path) {
             (2, "the same bytes written and synced".to_owned()),
         ];
         for ((files, figure), mut taken) in figures.into_iter().zip(taken) {
-            table.row(&figure, files as f64 * megabytes / crate::median(&mut taken), "MB/s of parquet");
+            table.row(
+                &figure,
+                files as f64 * megabytes / crate::median(&mut taken),
+                "MB/s of parquet",
+            );
         }
     }
 }
@@ -409,15 +502,28 @@ fn read_and_drop(address: &str) -> f64 {
 /// The largest RssAnon of each stage, made anew.
 fn memory(table: &mut Table, run: &Run, size: &str) {
     for stage in ["fetch-parquet", "train-tokenizer", "tokenize", "pack-bin"] {
-        let mut child = run.command(stage).arg("--force").stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("a stage");
+        let mut child = run
+            .command(stage)
+            .arg("--force")
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("a stage");
         let status = Path::new("/proc").join(child.id().to_string()).join("status");
         let mut peak_kb = 0.0f64;
         while child.try_wait().expect("a stage that can be waited for").is_none() {
             let text = fs::read_to_string(&status).unwrap_or_default();
             let line = text.lines().find_map(|line| line.strip_prefix("RssAnon:"));
-            peak_kb = peak_kb.max(line.and_then(|line| line.trim().trim_end_matches(" kB").parse().ok()).unwrap_or(0.0));
+            peak_kb = peak_kb.max(
+                line.and_then(|line| line.trim().trim_end_matches(" kB").parse().ok())
+                    .unwrap_or(0.0),
+            );
             std::thread::sleep(Duration::from_millis(2));
         }
-        table.row(&format!("{stage}, {size} of text: peak anonymous memory"), peak_kb / 1024.0, "MiB");
+        table.row(
+            &format!("{stage}, {size} of text: peak anonymous memory"),
+            peak_kb / 1024.0,
+            "MiB",
+        );
     }
 }

@@ -20,10 +20,14 @@ pub fn rows(table: &mut Table) {
     let folder = tempfile::tempdir().expect("a temporary folder can be made");
     let folder = folder.path();
     let config = Config::new(&stage::config::Model::default(), 8000);
-    let weights: Vec<f32> =
-        initial_weights(&TensorTable::new(&config), 1).into_iter().map(|w| if w == 1.0 { w } else { 3.0 * w }).collect();
+    let weights: Vec<f32> = initial_weights(&TensorTable::new(&config), 1)
+        .into_iter()
+        .map(|w| if w == 1.0 { w } else { 3.0 * w })
+        .collect();
     let stories: Vec<String> = (0..4000).map(|index| corpus::grammar::story(1, index)).collect();
-    let json = corpus::tokenizer::train(8000, |each| stories.iter().try_for_each(|text| each(text))).expect("a tokenizer of stories");
+    let json =
+        corpus::tokenizer::train(8000, |each| stories.iter().try_for_each(|text| each(text)))
+            .expect("a tokenizer of stories");
     save_folder(folder, &config, &weights, json.as_bytes(), 0).expect("the folder can be written");
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     eprintln!("decoding with {threads} threads");
@@ -35,7 +39,14 @@ pub fn rows(table: &mut Table) {
             own.push(own_rate(folder, storage, threads));
             others.extend(llama_rate(folder, peer, threads));
         }
-        race(table, &format!("decoding, 10 M, {name}, batch 1"), &mut own, "llama.cpp", peer, &mut others);
+        race(
+            table,
+            &format!("decoding, 10 M, {name}, batch 1"),
+            &mut own,
+            "llama.cpp",
+            peer,
+            &mut others,
+        );
     }
     let mut others: Vec<f64> = (0..3).filter_map(|_| llama_rate(folder, "f16", threads)).collect();
     if !others.is_empty() {
@@ -46,14 +57,32 @@ pub fn rows(table: &mut Table) {
         own.push(own_rate(folder, Storage::F32, threads));
         others.extend(torch_rate(folder, threads));
     }
-    race(table, "decoding, 10 M, f32, batch 1, again", &mut own, "PyTorch without a cache", "f32", &mut others);
+    race(
+        table,
+        "decoding, 10 M, f32, batch 1, again",
+        &mut own,
+        "PyTorch without a cache",
+        "f32",
+        &mut others,
+    );
     for storage in [Storage::F32, Storage::Q8] {
         let rates: Vec<f64> = (0..3).map(|_| batch_rate(folder, storage, threads, 10)).collect();
-        table.row(&format!("decoding, 10 M, {storage:?}, batch 10"), median(&mut rates.clone()), "tokens/s");
+        table.row(
+            &format!("decoding, 10 M, {storage:?}, batch 10"),
+            median(&mut rates.clone()),
+            "tokens/s",
+        );
     }
 }
 
-fn race(table: &mut Table, figure: &str, own: &mut [f64], name: &str, kind: &str, others: &mut [f64]) {
+fn race(
+    table: &mut Table,
+    figure: &str,
+    own: &mut [f64],
+    name: &str,
+    kind: &str,
+    others: &mut [f64],
+) {
     let own = median(own);
     table.row(figure, own, "tokens/s");
     if others.is_empty() {
@@ -74,10 +103,18 @@ fn own_rate(folder: &Path, storage: Storage, threads: usize) -> f64 {
     let mut best = 0.0f64;
     for _ in 0..3 {
         decoder.read(&[1, 2, 3, 4].map(|token| row(token, token - 1)));
-        let mut token = choice.pick(&decoder.next(&[row(5, 4)]).expect("the CPU engine does not fail"), &[], 0.0);
+        let mut token = choice.pick(
+            &decoder.next(&[row(5, 4)]).expect("the CPU engine does not fail"),
+            &[],
+            0.0,
+        );
         let started = Instant::now();
         for position in 5..5 + TOKENS as u32 - 1 {
-            token = choice.pick(&decoder.next(&[row(token, position)]).expect("the CPU engine does not fail"), &[], 0.0);
+            token = choice.pick(
+                &decoder.next(&[row(token, position)]).expect("the CPU engine does not fail"),
+                &[],
+                0.0,
+            );
         }
         best = best.max((TOKENS - 1) as f64 / started.elapsed().as_secs_f64());
     }
@@ -89,7 +126,8 @@ fn batch_rate(folder: &Path, storage: Storage, threads: usize, slots: usize) -> 
     let mut decoder = Decoder::on_cpu(config, weights, slots, threads, storage);
     let started = Instant::now();
     for position in 0..TOKENS as u32 {
-        let rows: Vec<Row> = (0..slots as u32).map(|slot| Row { token: 5 + slot, slot, position }).collect();
+        let rows: Vec<Row> =
+            (0..slots as u32).map(|slot| Row { token: 5 + slot, slot, position }).collect();
         decoder.next(&rows).expect("the CPU engine does not fail");
     }
     (slots * TOKENS) as f64 / started.elapsed().as_secs_f64()
@@ -97,21 +135,37 @@ fn batch_rate(folder: &Path, storage: Storage, threads: usize, slots: usize) -> 
 
 fn llama_rate(folder: &Path, kind: &str, threads: usize) -> Option<f64> {
     let (tokens, threads) = (TOKENS.to_string(), threads.to_string());
-    peer("LLAMA_PYTHON", "decode_llama.py", &[&folder.display().to_string(), kind, &tokens, &threads, &folder.display().to_string()])
+    peer(
+        "LLAMA_PYTHON",
+        "decode_llama.py",
+        &[&folder.display().to_string(), kind, &tokens, &threads, &folder.display().to_string()],
+    )
 }
 
 fn torch_rate(folder: &Path, threads: usize) -> Option<f64> {
-    peer("PYTHON", "decode_torch.py", &[&folder.display().to_string(), &TOKENS.to_string(), &threads.to_string()])
+    peer(
+        "PYTHON",
+        "decode_torch.py",
+        &[&folder.display().to_string(), &TOKENS.to_string(), &threads.to_string()],
+    )
 }
 
 /// What a peer's last line says; None without an interpreter for it, or where it fails.
 fn peer(variable: &str, script: &str, arguments: &[&str]) -> Option<f64> {
     let python = std::env::var_os(variable)?;
-    let output = Command::new(python).arg(Path::new(PEERS).join(script)).args(arguments).output().ok()?;
+    let output =
+        Command::new(python).arg(Path::new(PEERS).join(script)).args(arguments).output().ok()?;
     let text = String::from_utf8(output.stdout).ok()?;
-    let rate = text.lines().last().and_then(|line| serde_json::from_str::<Value>(line).ok()).and_then(|value| value["tok_per_s"].as_f64());
+    let rate = text
+        .lines()
+        .last()
+        .and_then(|line| serde_json::from_str::<Value>(line).ok())
+        .and_then(|value| value["tok_per_s"].as_f64());
     if rate.is_none() {
-        eprintln!("{script}: {}", String::from_utf8_lossy(&output.stderr).lines().last().unwrap_or_default());
+        eprintln!(
+            "{script}: {}",
+            String::from_utf8_lossy(&output.stderr).lines().last().unwrap_or_default()
+        );
     }
     rate
 }
@@ -135,10 +189,19 @@ fn first_token(table: &mut Table, folder: &Path) {
                 "Once",
             ]);
             let started = Instant::now();
-            let status = command.arg("--model").arg(folder).stdout(Stdio::null()).stderr(Stdio::null()).status();
+            let status = command
+                .arg("--model")
+                .arg(folder)
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .status();
             assert!(status.is_ok_and(|status| status.success()), "sample tells one token");
             started.elapsed().as_secs_f64()
         });
-        table.row(&format!("sample, 10 M, {precision}: start to the end of one token"), 1e3 * seconds.fold(f64::INFINITY, f64::min), "ms");
+        table.row(
+            &format!("sample, 10 M, {precision}: start to the end of one token"),
+            1e3 * seconds.fold(f64::INFINITY, f64::min),
+            "ms",
+        );
     }
 }

@@ -83,18 +83,26 @@ fn products(table: &mut Table) {
     ];
     for (form, m, n, k) in shapes {
         let mut cpu = Cpu::boxed();
-        let (a, b, c) = (cpu.allocate("a", m * k), cpu.allocate("b", n * k), cpu.allocate("c", m * n));
+        let (a, b, c) =
+            (cpu.allocate("a", m * k), cpu.allocate("b", n * k), cpu.allocate("c", m * n));
         // As many bits set as in real values: with few the processor needs less power, and runs faster.
         for view in [a, b] {
             let mut random = Random::new(view.buffer as u64, "product", view.len as u64);
-            cpu.upload(view, &(0..view.len).map(|_| random.unit() as f32 - 0.5).collect::<Vec<_>>());
+            cpu.upload(
+                view,
+                &(0..view.len).map(|_| random.unit() as f32 - 0.5).collect::<Vec<_>>(),
+            );
         }
         let best = fastest(8, || match form {
             "nt" => cpu.matmul_nt(m, n, k, a, b, c),
             "nn" => cpu.matmul_nn(m, n, k, a, b, c),
             _ => cpu.matmul_tn(m, n, k, a, b, c),
         });
-        table.row(&format!("product {form} {m} x {n} x {k}"), 2.0 * (m * n * k) as f64 / best.as_secs_f64() / 1e9, "GFLOP/s");
+        table.row(
+            &format!("product {form} {m} x {n} x {k}"),
+            2.0 * (m * n * k) as f64 / best.as_secs_f64() / 1e9,
+            "GFLOP/s",
+        );
     }
 }
 
@@ -111,19 +119,33 @@ fn fastest(times: usize, mut f: impl FnMut()) -> Duration {
 fn steps(table: &mut Table, config: Config) {
     let (batch, sequence) = (4, 512);
     let weights = initial_weights(&TensorTable::new(&config), 1);
-    let mut trainer = Trainer::new(Cpu::boxed(), config, &weights, batch, sequence).expect("the CPU engine has memory");
+    let mut trainer = Trainer::new(Cpu::boxed(), config, &weights, batch, sequence)
+        .expect("the CPU engine has memory");
     let mut number = 0;
     let mut seconds_of_step = || {
         number += 1;
-        let windows: Vec<u32> = (0..batch * (sequence + 1)).map(|i| ((i * 7919 + number * 31) % config.vocab_size) as u32).collect();
+        let windows: Vec<u32> = (0..batch * (sequence + 1))
+            .map(|i| ((i * 7919 + number * 31) % config.vocab_size) as u32)
+            .collect();
         let scale = 1.0 / (batch * sequence) as f32;
         let started = Instant::now();
         trainer.begin();
         trainer.accumulate(&windows, scale);
         let decay_len = trainer.model.table.decay_len;
-        let ticket =
-            trainer.update(AdamW { learning_rate: 1e-4, beta1: 0.9, beta2: 0.95, eps: 1e-8, weight_decay: 0.1, decay_len, clip: 1.0 });
-        let metrics = trainer.metrics(ticket, scale, true).ok().flatten().expect("the CPU engine waits for nothing");
+        let ticket = trainer.update(AdamW {
+            learning_rate: 1e-4,
+            beta1: 0.9,
+            beta2: 0.95,
+            eps: 1e-8,
+            weight_decay: 0.1,
+            decay_len,
+            clip: 1.0,
+        });
+        let metrics = trainer
+            .metrics(ticket, scale, true)
+            .ok()
+            .flatten()
+            .expect("the CPU engine waits for nothing");
         assert!(metrics.loss.is_finite());
         started.elapsed().as_secs_f64()
     };
@@ -146,26 +168,46 @@ fn steps(table: &mut Table, config: Config) {
 
 /// Scoring at stride = context, as `eval-ppl` does it, against training steps of the pipeline's batch, in alternation: medians.
 fn scoring(table: &mut Table) {
-    let small = stage::config::Model { n_layer: 5, n_head: 6, d_model: 192, d_mlp: 512, context: 256 };
-    for (name, section, vocab, batch) in [("3 M", small, 4000, 16), ("10 M", stage::config::Model::default(), 8000, 32)] {
+    let small =
+        stage::config::Model { n_layer: 5, n_head: 6, d_model: 192, d_mlp: 512, context: 256 };
+    for (name, section, vocab, batch) in
+        [("3 M", small, 4000, 16), ("10 M", stage::config::Model::default(), 8000, 32)]
+    {
         let config = Config::new(&section, vocab);
         let weights = initial_weights(&TensorTable::new(&config), 1);
         let sequence = config.context;
-        let mut trainer = Trainer::new(Cpu::boxed(), config, &weights, batch, sequence).expect("the CPU engine has memory");
-        let mut model = Model::new(Cpu::boxed(), config, &weights, 16, sequence).expect("the CPU engine has memory");
+        let mut trainer = Trainer::new(Cpu::boxed(), config, &weights, batch, sequence)
+            .expect("the CPU engine has memory");
+        let mut model = Model::new(Cpu::boxed(), config, &weights, 16, sequence)
+            .expect("the CPU engine has memory");
         let token = |i: usize| (i * 7919 % vocab) as u32;
         let windows: Vec<u32> = (0..batch * (sequence + 1)).map(token).collect();
-        let (inputs, targets): (Vec<u32>, Vec<u32>) = (0..16 * sequence).map(|i| (token(i), token(i + 1))).unzip();
+        let (inputs, targets): (Vec<u32>, Vec<u32>) =
+            (0..16 * sequence).map(|i| (token(i), token(i + 1))).unzip();
         let mut train = || {
             let scale = 1.0 / (batch * sequence) as f32;
             trainer.begin();
             trainer.accumulate(&windows, scale);
             let decay_len = trainer.model.table.decay_len;
-            let constants = AdamW { learning_rate: 1e-4, beta1: 0.9, beta2: 0.95, eps: 1e-8, weight_decay: 0.1, decay_len, clip: 1.0 };
+            let constants = AdamW {
+                learning_rate: 1e-4,
+                beta1: 0.9,
+                beta2: 0.95,
+                eps: 1e-8,
+                weight_decay: 0.1,
+                decay_len,
+                clip: 1.0,
+            };
             let ticket = trainer.update(constants);
             assert!(trainer.metrics(ticket, scale, true).is_ok_and(|metrics| metrics.is_some()));
         };
-        let mut score = || assert!(model.losses(&inputs, &targets).is_ok_and(|losses| losses.iter().all(|loss| loss.is_finite())));
+        let mut score = || {
+            assert!(
+                model
+                    .losses(&inputs, &targets)
+                    .is_ok_and(|losses| losses.iter().all(|loss| loss.is_finite()))
+            )
+        };
         let (mut of_training, mut of_scoring) = (Vec::new(), Vec::new());
         train();
         score();
@@ -183,8 +225,8 @@ fn scoring(table: &mut Table) {
 
 fn torch_tokens_per_second(batch: usize, sequence: usize) -> Option<f64> {
     let (python, script) = (std::env::var_os("PYTHON")?, std::env::var_os("TORCH_STEP")?);
-    let sizes =
-        [("--batch", batch), ("--seq", sequence), ("--steps", 5), ("--warmup", 1)].map(|(flag, n)| [flag.to_owned(), n.to_string()]);
+    let sizes = [("--batch", batch), ("--seq", sequence), ("--steps", 5), ("--warmup", 1)]
+        .map(|(flag, n)| [flag.to_owned(), n.to_string()]);
     let output = Command::new(python).arg(script).args(sizes.concat()).output().ok()?;
     let last = String::from_utf8(output.stdout).ok()?;
     serde_json::from_str::<Value>(last.lines().last()?).ok()?["tok_per_s"].as_f64()
@@ -197,11 +239,24 @@ fn median(values: &mut [f64]) -> f64 {
 
 /// Resident memory of `train` at the house's batch, 32 x 512.
 fn memory(table: &mut Table) {
-    let run =
-        Run::new().set("model.n_layer=6").set("model.n_head=8").set("model.d_model=320").set("model.d_mlp=856").set("model.context=512");
-    let run = run.set("tokenizer.vocab_size=8000").set("fetch.max_stories=20000").set("train.batch=32").set("train.steps=1");
+    let run = Run::new()
+        .set("model.n_layer=6")
+        .set("model.n_head=8")
+        .set("model.d_model=320")
+        .set("model.d_mlp=856")
+        .set("model.context=512");
+    let run = run
+        .set("tokenizer.vocab_size=8000")
+        .set("fetch.max_stories=20000")
+        .set("train.batch=32")
+        .set("train.steps=1");
     run.through(&tests::DATA_STAGES);
-    let mut child = run.command("train").stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("train starts");
+    let mut child = run
+        .command("train")
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("train starts");
     let status = Path::new("/proc").join(child.id().to_string()).join("status");
     let mut peak_kb = 0.0f64;
     while child.try_wait().expect("train can be waited for").is_none() {
@@ -216,7 +271,10 @@ fn memory(table: &mut Table) {
 
 /// Whole stages on synthetic stories, start and end of the process included.
 fn stages(table: &mut Table) {
-    let run = Run::new().set("fetch.max_stories=60000").set("tokenizer.vocab_size=4000").set("tokenize.shards=8");
+    let run = Run::new()
+        .set("fetch.max_stories=60000")
+        .set("tokenizer.vocab_size=4000")
+        .set("tokenize.shards=8");
     let time = |stage: &str| {
         let started = Instant::now();
         run.run(stage, &[]).ok();
@@ -224,9 +282,16 @@ fn stages(table: &mut Table) {
     };
     let fetch = time("fetch-parquet");
     let raw = run.json("raw/manifest.json");
-    let bytes = ["train_bytes", "validation_bytes"].iter().filter_map(|key| raw["counts"][key].as_f64()).sum::<f64>();
+    let bytes = ["train_bytes", "validation_bytes"]
+        .iter()
+        .filter_map(|key| raw["counts"][key].as_f64())
+        .sum::<f64>();
     table.row("fetch-parquet from stories:", bytes / 1e6 / fetch, "MB/s of text");
-    table.row("train-tokenizer, vocabulary 4,000", bytes / 1e6 / time("train-tokenizer"), "MB/s of text");
+    table.row(
+        "train-tokenizer, vocabulary 4,000",
+        bytes / 1e6 / time("train-tokenizer"),
+        "MB/s of text",
+    );
     table.row("tokenize, parquet to shards", bytes / 1e6 / time("tokenize"), "MB/s of text");
     let pack = time("pack-bin");
     let bin = ["train.bin", "val.bin"].iter().map(|name| run.read(name).len() as f64).sum::<f64>();

@@ -45,7 +45,8 @@ pub fn stage(stage: &'static str, world: &World, name: &'static str) -> Result<(
     let undisturbed = world.stage(stage);
     let mut row = Row { name, seconds: undisturbed.seconds, ..Row::default() };
     let mut random = Random::new(seed(), "kills", stage.len() as u64 + name.len() as u64 * 100);
-    let deadline = Instant::now() + Duration::from_secs_f64(if is_long() { LONG_SECONDS / 8.0 } else { 60.0 });
+    let deadline =
+        Instant::now() + Duration::from_secs_f64(if is_long() { LONG_SECONDS / 8.0 } else { 60.0 });
     let mut wrong = Vec::new();
 
     let wanted = if is_long() { AT_RANDOM } else { 3 };
@@ -59,16 +60,26 @@ pub fn stage(stage: &'static str, world: &World, name: &'static str) -> Result<(
         wrong.extend(trial(world, stage, &kills, &mut row));
     }
 
-    let calls = undisturbed.calls.filter(|_| faults::shim().is_some()).map_or(0, |calls| calls.sync + calls.change);
+    let calls = undisturbed
+        .calls
+        .filter(|_| faults::shim().is_some())
+        .map_or(0, |calls| calls.sync + calls.change);
     let step = if is_long() { 1 } else { calls.div_ceil(5).max(1) };
     for how in ["kill", "after"] {
         for number in (1..=calls).step_by(step as usize) {
             // What "after" finds, the next "kill" finds nearly, too: it is what may be left out.
-            if (how == "after" && (!is_long() || Instant::now() > deadline)) || Instant::now() > deadline + Duration::from_secs(60) {
+            if (how == "after" && (!is_long() || Instant::now() > deadline))
+                || Instant::now() > deadline + Duration::from_secs(60)
+            {
                 break;
             }
             row.calls = row.calls.max(if how == "kill" { number } else { 0 });
-            wrong.extend(trial(world, stage, &[Kill::At(format!("{how} sync,change {number}"))], &mut row));
+            wrong.extend(trial(
+                world,
+                stage,
+                &[Kill::At(format!("{how} sync,change {number}"))],
+                &mut row,
+            ));
         }
     }
     if is_long() && row.calls < calls {
@@ -76,7 +87,11 @@ pub fn stage(stage: &'static str, world: &World, name: &'static str) -> Result<(
     }
     row.differences = wrong.len() as u64;
     ROWS.lock().unwrap_or_else(|e| e.into_inner()).push(row);
-    if wrong.is_empty() { Ok(()) } else { Err(format!("{}\n{}", wrong.len(), wrong.join("\n")).into()) }
+    if wrong.is_empty() {
+        Ok(())
+    } else {
+        Err(format!("{}\n{}", wrong.len(), wrong.join("\n")).into())
+    }
 }
 
 /// `BEDTIME_SEED` for other times than those of the last run.
@@ -91,7 +106,9 @@ fn trial(world: &World, stage: &str, kills: &[Kill], row: &mut Row) -> Vec<Strin
     let mut wrong = Vec::new();
     for kill in kills {
         let (status, word) = match kill {
-            Kill::After(time) => (place.killed_after(stage, *time), format!("{:.1} ms", time.as_secs_f64() * 1e3)),
+            Kill::After(time) => {
+                (place.killed_after(stage, *time), format!("{:.1} ms", time.as_secs_f64() * 1e3))
+            }
             Kill::At(fault) => (place.killed_at(stage, fault), fault.clone()),
         };
         told.push(word);
@@ -119,12 +136,18 @@ fn trial(world: &World, stage: &str, kills: &[Kill], row: &mut Row) -> Vec<Strin
     if result(stage, &ended) != undisturbed.stdout {
         wrong.push("stdout differs".into());
     }
-    let again: Vec<String> =
-        kept.iter().filter(|(name, time)| modified(&place, name) != Some(*time)).map(|(name, _)| name.clone()).collect();
+    let again: Vec<String> = kept
+        .iter()
+        .filter(|(name, time)| modified(&place, name) != Some(*time))
+        .map(|(name, _)| name.clone())
+        .collect();
     if !again.is_empty() {
         wrong.push(format!("finished before, made again: {}", again.join(", ")));
     }
-    wrong.into_iter().map(|line| format!("{stage} killed at {}: {line}", told.join(", then at "))).collect()
+    wrong
+        .into_iter()
+        .map(|line| format!("{stage} killed at {}: {line}", told.join(", then at ")))
+        .collect()
 }
 
 #[cfg(unix)]
@@ -145,10 +168,11 @@ fn modified(place: &Place, name: &str) -> Option<SystemTime> {
 /// Shards and numbered checkpoints that are as they will be in the end: these take time, and are not to be made twice.
 fn finished_files(place: &Place, undisturbed: &Undisturbed) -> Vec<(String, SystemTime)> {
     let large = |name: &str| name.ends_with(".arrow") || name.starts_with("run/checkpoints/step_");
-    let new = place
-        .tree()
-        .into_iter()
-        .filter(|(name, bytes)| large(name) && !undisturbed.before.contains_key(name) && undisturbed.after.get(name) == Some(bytes));
+    let new = place.tree().into_iter().filter(|(name, bytes)| {
+        large(name)
+            && !undisturbed.before.contains_key(name)
+            && undisturbed.after.get(name) == Some(bytes)
+    });
     new.filter_map(|(name, _)| Some((name.clone(), modified(place, &name)?))).collect()
 }
 

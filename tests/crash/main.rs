@@ -31,7 +31,9 @@ fn main() -> std::process::ExitCode {
     arguments.test_threads = Some(1); // times are measured and aimed at
     let mut trials = Vec::new();
     for stage in STAGES {
-        trials.push(Trial::test(format!("kills::{stage}"), move || kills::stage(stage, world::usual(), stage)));
+        trials.push(Trial::test(format!("kills::{stage}"), move || {
+            kills::stage(stage, world::usual(), stage)
+        }));
     }
     if is_long() {
         trials.push(Trial::test("kills::pack-bin_with_buckets_on_disk", || {
@@ -39,18 +41,37 @@ fn main() -> std::process::ExitCode {
         }));
     }
     for (name, step) in LATE.into_iter().take(if is_long() { LATE.len() } else { 1 }) {
-        trials.push(Trial::test(format!("kills::{name}"), move || kills::stage("train", &world::late(step), name)));
+        trials.push(Trial::test(format!("kills::{name}"), move || {
+            kills::stage("train", &world::late(step), name)
+        }));
     }
     for stage in STAGES {
-        trials.push(Trial::test(format!("worlds::{stage}::no_space_at_a_write"), move || worlds::no_space_at_a_write(stage)));
-        trials.push(Trial::test(format!("worlds::{stage}::an_error_at_a_call"), move || worlds::an_error_at_a_call(stage)));
-        trials.push(Trial::test(format!("worlds::{stage}::an_error_at_a_read"), move || worlds::an_error_at_a_read(stage)));
-        trials.push(Trial::test(format!("worlds::{stage}::a_small_disk"), move || worlds::a_small_disk(stage)));
-        trials.push(Trial::test(format!("worlds::{stage}::a_folder_to_read_only"), move || worlds::a_folder_to_read_only(stage)));
-        trials.push(Trial::test(format!("worlds::{stage}::a_damaged_file"), move || worlds::a_damaged_file(stage)));
-        trials.push(Trial::test(format!("worlds::{stage}::a_clock_that_jumps"), move || worlds::a_clock_that_jumps(stage)));
+        trials.push(Trial::test(format!("worlds::{stage}::no_space_at_a_write"), move || {
+            worlds::no_space_at_a_write(stage)
+        }));
+        trials.push(Trial::test(format!("worlds::{stage}::an_error_at_a_call"), move || {
+            worlds::an_error_at_a_call(stage)
+        }));
+        trials.push(Trial::test(format!("worlds::{stage}::an_error_at_a_read"), move || {
+            worlds::an_error_at_a_read(stage)
+        }));
+        trials.push(Trial::test(format!("worlds::{stage}::a_small_disk"), move || {
+            worlds::a_small_disk(stage)
+        }));
+        trials.push(Trial::test(format!("worlds::{stage}::a_folder_to_read_only"), move || {
+            worlds::a_folder_to_read_only(stage)
+        }));
+        trials.push(Trial::test(format!("worlds::{stage}::a_damaged_file"), move || {
+            worlds::a_damaged_file(stage)
+        }));
+        trials.push(Trial::test(format!("worlds::{stage}::a_clock_that_jumps"), move || {
+            worlds::a_clock_that_jumps(stage)
+        }));
     }
-    trials.push(Trial::test("worlds::train::an_error_at_a_checkpoint", worlds::an_error_at_a_checkpoint));
+    trials.push(Trial::test(
+        "worlds::train::an_error_at_a_checkpoint",
+        worlds::an_error_at_a_checkpoint,
+    ));
     let conclusion = libtest_mimic::run(&arguments, trials);
     kills::print_table();
     conclusion.exit_code()

@@ -51,14 +51,21 @@ pub struct Undisturbed {
 
 pub fn usual() -> &'static World {
     static WORLD: OnceLock<World> = OnceLock::new();
-    WORLD.get_or_init(|| World::new(SETTINGS.iter().fold(Run::new(), |run, setting| run.set(*setting)), &STAGES))
+    WORLD.get_or_init(|| {
+        World::new(SETTINGS.iter().fold(Run::new(), |run, setting| run.set(*setting)), &STAGES)
+    })
 }
 
 /// So many tokens that pack-bin sorts them on disk: bytes are tokens, and there is more of them than it sorts in memory.
 pub fn many_tokens() -> &'static World {
     static WORLD: OnceLock<World> = OnceLock::new();
     WORLD.get_or_init(|| {
-        let settings = ["fetch.max_stories=45000", "tokenizer.vocab_size=258", "tokenizer.max_stories=100", "tokenize.shards=4"];
+        let settings = [
+            "fetch.max_stories=45000",
+            "tokenizer.vocab_size=258",
+            "tokenizer.max_stories=100",
+            "tokenize.shards=4",
+        ];
         World::new(settings.iter().fold(Run::new(), |run, setting| run.set(*setting)), &STAGES[..4])
     })
 }
@@ -66,7 +73,9 @@ pub fn many_tokens() -> &'static World {
 /// Training that goes on from a late step with realistic cadences: it passes a numbered checkpoint, a validation and a line
 /// of the log shortly before its end. The state it begins with is one that a run has there, powers of Adam's betas included.
 pub fn late(step: u64) -> World {
-    let model = SETTINGS.iter().filter(|setting| !setting.contains("_every") && !setting.starts_with("train.steps"));
+    let model = SETTINGS
+        .iter()
+        .filter(|setting| !setting.contains("_every") && !setting.starts_with("train.steps"));
     let settings = model.fold(Run::new(), |run, setting| run.set(*setting));
     let cadences = ["train.checkpoint_every=500", "train.val_every=250", "train.log_every=50"];
     let run = cadences.iter().fold(settings, |run, setting| run.set(*setting));
@@ -108,12 +117,22 @@ impl World {
                 match &mut undisturbed {
                     Some(first) => {
                         let differences = tree::differences(&first.after, &after);
-                        assert!(differences.is_empty() && first.stdout == result(stage, &ended), "{stage} twice: {differences:#?}");
+                        assert!(
+                            differences.is_empty() && first.stdout == result(stage, &ended),
+                            "{stage} twice: {differences:#?}"
+                        );
                         first.seconds = first.seconds.min(seconds);
                     }
                     None => {
                         let (before, stdout) = (tree::tree(&folder), result(stage, &ended));
-                        undisturbed = Some(Undisturbed { before, after, folder: folder.clone(), stdout, seconds, calls });
+                        undisturbed = Some(Undisturbed {
+                            before,
+                            after,
+                            folder: folder.clone(),
+                            stdout,
+                            seconds,
+                            calls,
+                        });
                     }
                 }
             }

@@ -33,12 +33,18 @@ impl<'a> Check<'a> {
     /// After the fault: how it ended, what it said, and what lies under final names.
     fn after(&mut self, what: &str, place: &Place, ended: &Ended, codes: &[i32], words: &[&str]) {
         if !codes.contains(&ended.code) {
-            self.note(what, [format!("ended with {}, expected {codes:?}: {}", ended.code, ended.stderr)]);
+            self.note(
+                what,
+                [format!("ended with {}, expected {codes:?}: {}", ended.code, ended.stderr)],
+            );
         }
         if ended.code != 0 && !words.iter().any(|word| ended.stderr.contains(word)) {
             self.note(what, [format!("said none of {words:?}: {}", ended.stderr)]);
         }
-        self.note(what, tree::half_written(&self.undisturbed.before, &self.undisturbed.after, &place.out()));
+        self.note(
+            what,
+            tree::half_written(&self.undisturbed.before, &self.undisturbed.after, &place.out()),
+        );
         if ended.code == 0 {
             self.is_right(what, place, ended);
         }
@@ -56,7 +62,10 @@ impl<'a> Check<'a> {
 
     /// Nothing of an ended process is left but what it finished.
     fn no_partials(&mut self, what: &str, place: &Place) {
-        self.note(what, place.run.partials().iter().map(|path| format!("{} is left", path.display())));
+        self.note(
+            what,
+            place.run.partials().iter().map(|path| format!("{} is left", path.display())),
+        );
     }
 
     fn goes_on(&mut self, what: &str, place: &Place) {
@@ -68,7 +77,11 @@ impl<'a> Check<'a> {
     }
 
     fn end(self) -> Outcome {
-        if self.wrong.is_empty() { Ok(()) } else { Err(format!("{}\n{}", self.wrong.len(), self.wrong.join("\n")).into()) }
+        if self.wrong.is_empty() {
+            Ok(())
+        } else {
+            Err(format!("{}\n{}", self.wrong.len(), self.wrong.join("\n")).into())
+        }
     }
 }
 
@@ -160,17 +173,27 @@ pub fn an_error_at_a_read(stage: &'static str) -> Outcome {
 /// A disk with room for a part of the result, then for all of it.
 pub fn a_small_disk(stage: &'static str) -> Outcome {
     let mut check = Check::new(stage);
-    let kib = |tree: &tree::Tree| tree.values().map(|bytes| bytes.len().div_ceil(4096) as u64 * 4 + 4).sum::<u64>();
+    let kib = |tree: &tree::Tree| {
+        tree.values().map(|bytes| bytes.len().div_ceil(4096) as u64 * 4 + 4).sum::<u64>()
+    };
     let (before, after) = (kib(&check.undisturbed.before), kib(&check.undisturbed.after));
     for part in if is_long() { vec![0.1, 0.3, 0.5, 0.7, 0.9] } else { vec![0.1, 0.6] } {
         let place = usual().finished();
         fs::remove_dir_all(place.out()).unwrap();
         let what = format!("{:.0} % of the space it needs", part * 100.0);
-        let Some(disk) = SmallDisk::mount(&place.out(), before * 2 + after * 2 + 256) else { return Ok(()) };
+        let Some(disk) = SmallDisk::mount(&place.out(), before * 2 + after * 2 + 256) else {
+            return Ok(());
+        };
         tree::copy(&usual().before(stage).out(), &place.out());
         disk.fill(((after - before) as f64 * part * 1024.0) as u64);
         let ended = place.ended(stage, None);
-        check.after(&what, &place, &ended, if stage == "sample" { &[0] } else { &[0, 4] }, &["the disk is full"]);
+        check.after(
+            &what,
+            &place,
+            &ended,
+            if stage == "sample" { &[0] } else { &[0, 4] },
+            &["the disk is full"],
+        );
         check.no_partials(&what, &place);
         if part == 0.1 && after > before + 40 && ended.code != 4 {
             check.note(&what, [format!("ended with {}", ended.code)]);
@@ -203,7 +226,10 @@ pub fn a_folder_to_read_only(stage: &'static str) -> Outcome {
     disk.remount("ro");
     let ended = place.ended(stage, None);
     if ended.code != 0 || (stage != "sample" && !ended.stderr.contains("up to date")) {
-        check.note("finished, and to read only", [format!("ended with {}: {}", ended.code, ended.stderr)]);
+        check.note(
+            "finished, and to read only",
+            [format!("ended with {}: {}", ended.code, ended.stderr)],
+        );
     }
     check.end()
 }
@@ -218,7 +244,8 @@ pub fn a_clock_that_jumps(stage: &'static str) -> Outcome {
         ("-86400", SystemTime::now() - day),
     ] {
         for number in some(calls(&check, "clock").unwrap_or(0).max(1), 2) {
-            let (what, place) = (format!("a clock {seconds} s off from call {number} on"), usual().before(stage));
+            let (what, place) =
+                (format!("a clock {seconds} s off from call {number} on"), usual().before(stage));
             for file in tests::files_below(&place.out()) {
                 let file = fs::OpenOptions::new().write(true).open(file).unwrap();
                 file.set_times(FileTimes::new().set_modified(time)).unwrap();
@@ -240,11 +267,33 @@ pub fn a_clock_that_jumps(stage: &'static str) -> Outcome {
 fn read_by(stage: &str) -> &'static [&'static str] {
     match stage {
         "train-tokenizer" => &["raw/manifest.json", "raw/train-00000-of-00001.parquet"],
-        "tokenize" => &["raw/manifest.json", "raw/train-00000-of-00001.parquet", "tokenizer.json", "tokenizer.manifest.json"],
-        "pack-bin" => &["tokens/manifest.json", "tokens/train-00000-of-00003.arrow", "tokenizer.json"],
-        "train" => &["train.bin", "train.bin.json", "val.bin", "val.bin.json", "tokenizer.json", "run/checkpoints/last.safetensors"],
-        "eval-ppl" => &["val.bin", "val.bin.json", "run/final/model.safetensors", "run/final/config.json", "run/manifest.json"],
-        "sample" => &["run/final/model.safetensors", "run/final/config.json", "run/final/tokenizer.json"],
+        "tokenize" => &[
+            "raw/manifest.json",
+            "raw/train-00000-of-00001.parquet",
+            "tokenizer.json",
+            "tokenizer.manifest.json",
+        ],
+        "pack-bin" => {
+            &["tokens/manifest.json", "tokens/train-00000-of-00003.arrow", "tokenizer.json"]
+        }
+        "train" => &[
+            "train.bin",
+            "train.bin.json",
+            "val.bin",
+            "val.bin.json",
+            "tokenizer.json",
+            "run/checkpoints/last.safetensors",
+        ],
+        "eval-ppl" => &[
+            "val.bin",
+            "val.bin.json",
+            "run/final/model.safetensors",
+            "run/final/config.json",
+            "run/manifest.json",
+        ],
+        "sample" => {
+            &["run/final/model.safetensors", "run/final/config.json", "run/final/tokenizer.json"]
+        }
         _ => &[],
     }
 }
@@ -261,7 +310,11 @@ pub fn a_damaged_file(stage: &'static str) -> Outcome {
             if stage == "train" && name.starts_with("run/") {
                 // Some steps are done: what is damaged then is a checkpoint.
                 let ended = place.ended(stage, Some("eio change 20"));
-                assert!(path.exists() || faults::shim().is_none(), "no checkpoint yet: {}", ended.stderr);
+                assert!(
+                    path.exists() || faults::shim().is_none(),
+                    "no checkpoint yet: {}",
+                    ended.stderr
+                );
                 if !path.exists() {
                     continue;
                 }
@@ -294,7 +347,10 @@ pub fn a_damaged_file(stage: &'static str) -> Outcome {
                     check.note(&what, ["stdout differs".into()]);
                 }
             }
-            check.note(&what, place.run.partials().iter().map(|path| format!("{} is left", path.display())));
+            check.note(
+                &what,
+                place.run.partials().iter().map(|path| format!("{} is left", path.display())),
+            );
             let peak = place.calls().peak_kib;
             if peak > 1 << 20 {
                 check.note(&what, [format!("{peak} KiB of memory")]);

@@ -10,13 +10,28 @@ const TOLERANCE: f64 = 1e-5;
 /// Ends the step and reads what it says.
 fn update(trainer: &mut Trainer, learning_rate: f32, scale: f32) -> Metrics {
     let decay_len = trainer.model.table.decay_len;
-    let constants = AdamW { learning_rate, beta1: 0.9, beta2: 0.95, eps: 1e-8, weight_decay: 0.1, decay_len, clip: 1.0 };
+    let constants = AdamW {
+        learning_rate,
+        beta1: 0.9,
+        beta2: 0.95,
+        eps: 1e-8,
+        weight_decay: 0.1,
+        decay_len,
+        clip: 1.0,
+    };
     let ticket = trainer.update(constants);
     trainer.metrics(ticket, scale, true).unwrap().unwrap()
 }
 
 fn trainer(golden: &Golden, windows: &[u32], sequence: usize) -> Trainer {
-    Trainer::new(Cpu::boxed(), golden.config, &golden.flat("weight."), windows.len() / (sequence + 1), sequence).unwrap()
+    Trainer::new(
+        Cpu::boxed(),
+        golden.config,
+        &golden.flat("weight."),
+        windows.len() / (sequence + 1),
+        sequence,
+    )
+    .unwrap()
 }
 
 fn windows_to_inputs(windows: &[u32], sequence: usize) -> Vec<u32> {
@@ -28,7 +43,8 @@ fn logits_loss_gradients_and_three_updates_equal_pytorch() {
     let golden = Golden::open("small.safetensors");
     let (sequence, windows) = (16, golden.tokens("tokens"));
     let inputs = windows_to_inputs(&windows, sequence);
-    let mut model = Model::new(Cpu::boxed(), golden.config, &golden.flat("weight."), 3, sequence).unwrap();
+    let mut model =
+        Model::new(Cpu::boxed(), golden.config, &golden.flat("weight."), 3, sequence).unwrap();
     let error = relative_error(&model.logits(&inputs).unwrap(), &golden.floats("logits"));
     assert!(error <= TOLERANCE, "logits: {error:.2e}");
 
@@ -39,13 +55,29 @@ fn logits_loss_gradients_and_three_updates_equal_pytorch() {
         trainer.begin();
         trainer.accumulate(&windows, scale);
         if step == 0 {
-            golden.assert_close("gradient", &trainer.gradients().unwrap(), &golden.flat("grad."), TOLERANCE);
+            golden.assert_close(
+                "gradient",
+                &trainer.gradients().unwrap(),
+                &golden.flat("grad."),
+                TOLERANCE,
+            );
         }
         let metrics = update(&mut trainer, learning_rate, scale);
-        assert!(relative_error(&[metrics.loss], &[losses[step]]) < TOLERANCE, "step {step}: {metrics:?}");
-        assert!(relative_error(&[metrics.grad_norm], &[norms[step]]) < TOLERANCE, "step {step}: {metrics:?}");
+        assert!(
+            relative_error(&[metrics.loss], &[losses[step]]) < TOLERANCE,
+            "step {step}: {metrics:?}"
+        );
+        assert!(
+            relative_error(&[metrics.grad_norm], &[norms[step]]) < TOLERANCE,
+            "step {step}: {metrics:?}"
+        );
         let expected = golden.flat(&format!("step{}.", step + 1));
-        golden.assert_close(&format!("weights after update {}", step + 1), &trainer.model.weights().unwrap(), &expected, TOLERANCE);
+        golden.assert_close(
+            &format!("weights after update {}", step + 1),
+            &trainer.model.weights().unwrap(),
+            &expected,
+            TOLERANCE,
+        );
     }
 }
 
@@ -63,8 +95,14 @@ fn ten_training_losses_equal_pytorch() {
         trainer.begin();
         trainer.accumulate(windows, scale);
         let metrics = update(&mut trainer, 3e-3, scale);
-        let errors = (relative_error(&[metrics.loss], &[losses[step]]), relative_error(&[metrics.grad_norm], &[norms[step]]));
-        assert!(errors.0 < TOLERANCE && errors.1 < 1e-4, "step {step}: {metrics:?}, errors {errors:?}");
+        let errors = (
+            relative_error(&[metrics.loss], &[losses[step]]),
+            relative_error(&[metrics.grad_norm], &[norms[step]]),
+        );
+        assert!(
+            errors.0 < TOLERANCE && errors.1 < 1e-4,
+            "step {step}: {metrics:?}, errors {errors:?}"
+        );
     }
 }
 
@@ -81,10 +119,12 @@ fn the_first_loss_of_the_house_model_is_the_logarithm_of_the_vocabulary() {
 
 #[test]
 fn one_batch_can_be_overfitted() {
-    let section = stage::config::Model { n_layer: 2, n_head: 2, d_model: 64, d_mlp: 96, context: 32 };
+    let section =
+        stage::config::Model { n_layer: 2, n_head: 2, d_model: 64, d_mlp: 96, context: 32 };
     let config = Config::new(&section, 300);
     let weights = initial_weights(&TensorTable::new(&config), 1);
-    let windows: Vec<u32> = (0..4 * 33u32).map(|i| i.wrapping_mul(2_654_435_761) >> 8).map(|i| i % 300).collect();
+    let windows: Vec<u32> =
+        (0..4 * 33u32).map(|i| i.wrapping_mul(2_654_435_761) >> 8).map(|i| i % 300).collect();
     let mut trainer = Trainer::new(Cpu::boxed(), config, &weights, 4, 32).unwrap();
     let scale = 1.0 / 128.0;
     let mut loss = f32::NAN;
@@ -115,9 +155,15 @@ fn models_from_elsewhere_have_the_logits_of_transformers() {
         for (way, mut decoder) in decoders {
             for position in 0..config.context {
                 let at = |slot: usize| slot * config.context + position;
-                let row = |slot: usize| Row { token: tokens[at(slot)], slot: slot as u32, position: position as u32 };
+                let row = |slot: usize| Row {
+                    token: tokens[at(slot)],
+                    slot: slot as u32,
+                    position: position as u32,
+                };
                 let found = decoder.next(&[row(0), row(1)]).unwrap();
-                let expected = [0, 1].map(|slot| &logits[at(slot) * config.vocab_size..][..config.vocab_size]).concat();
+                let expected = [0, 1]
+                    .map(|slot| &logits[at(slot) * config.vocab_size..][..config.vocab_size])
+                    .concat();
                 close(way, &found, &expected);
             }
         }

@@ -29,7 +29,9 @@ pub fn trials(bench: Option<&Bench>) -> Vec<Trial> {
         let (bench, check) = (bench.cloned(), *check);
         let lacks = if bench.is_none() { "no adapter" } else { "" };
         let test = move || Ok(check(&bench.expect("ignored without one")));
-        Trial::test(format!("stages::{name}"), test).with_ignored_flag(!lacks.is_empty()).with_kind(lacks)
+        Trial::test(format!("stages::{name}"), test)
+            .with_ignored_flag(!lacks.is_empty())
+            .with_kind(lacks)
     };
     CASES.iter().map(trial).collect()
 }
@@ -46,15 +48,32 @@ fn with_data() -> Run {
 fn unknown_gpu(bench: &Bench) {
     let run = with_data();
     let name = &bench.device.adapter.info.name;
-    run.run("train", &["--device", "gpu:9"]).code(2).says(&["there is no gpu:9", "gpu:0", name, "remedy", "--list-devices"]);
+    run.run("train", &["--device", "gpu:9"]).code(2).says(&[
+        "there is no gpu:9",
+        "gpu:0",
+        name,
+        "remedy",
+        "--list-devices",
+    ]);
     run.run("train", &["--device", "gpu:one"]).code(2).says(&["gpu:one", "gpu:N"]);
     run.run("train", &["--precision", "f64"]).code(2).says(&["f64", "bf16"]);
-    run.run("train", &["--device", "cpu", "--precision", "f16"]).code(2).says(&["the CPU engine computes in f32", "remedy"]);
+    run.run("train", &["--device", "cpu", "--precision", "f16"])
+        .code(2)
+        .says(&["the CPU engine computes in f32", "remedy"]);
     run.run("train", &["--device", "cpu", "--profile"]).code(2).says(&["--profile", "GPU"]);
-    run.run("train", &["--device", "cpu", "--tune"]).code(2).says(&["--tune", "matrix units", "--precision f16"]);
+    run.run("train", &["--device", "cpu", "--tune"]).code(2).says(&[
+        "--tune",
+        "matrix units",
+        "--precision f16",
+    ]);
     assert!(!run.path("run").exists(), "nothing was begun");
     if bench.device.adapter.is_software() {
-        run.run("train", &["--device", "gpu"]).code(2).says(&["no GPU was found", "software", "gpu:0", "--device cpu"]);
+        run.run("train", &["--device", "gpu"]).code(2).says(&[
+            "no GPU was found",
+            "software",
+            "gpu:0",
+            "--device cpu",
+        ]);
     }
 }
 
@@ -62,19 +81,33 @@ fn no_driver(_: &Bench) {
     let run = with_data();
     let without = |stage: &str, args: &[&str]| {
         let mut command = run.command(stage);
-        command.args(args).env("VK_DRIVER_FILES", "/nowhere.json").env("VK_ICD_FILENAMES", "/nowhere.json");
+        command
+            .args(args)
+            .env("VK_DRIVER_FILES", "/nowhere.json")
+            .env("VK_ICD_FILENAMES", "/nowhere.json");
         tests::Ended::of(command.output().unwrap(), stage)
     };
-    without("train", &["--device", "gpu"]).code(2).says(&["no GPU was found", "no adapter", "--device cpu"]);
-    without("train", &["--device", "auto"]).ok().says(&["device auto: the CPU engine, since no GPU was found"]);
+    without("train", &["--device", "gpu"]).code(2).says(&[
+        "no GPU was found",
+        "no adapter",
+        "--device cpu",
+    ]);
+    without("train", &["--device", "auto"])
+        .ok()
+        .says(&["device auto: the CPU engine, since no GPU was found"]);
     let listed = without("train", &["--list-devices"]).ok();
-    assert!(listed.stdout.contains("cpu ") && listed.stdout.contains("no GPU was found"), "{}", listed.stdout);
+    assert!(
+        listed.stdout.contains("cpu ") && listed.stdout.contains("no GPU was found"),
+        "{}",
+        listed.stdout
+    );
 }
 
 fn broken_shader(_: &Bench) {
     let run = with_data();
     let folder = run.input("shaders");
-    let train = || run.run("train", &[&DEVICE[..], &["--shaders", folder.to_str().unwrap()]].concat());
+    let train =
+        || run.run("train", &[&DEVICE[..], &["--shaders", folder.to_str().unwrap()]].concat());
     train().code(3).says(&["matmul.wgsl is not there", "remedy"]);
     copy_shaders(&folder);
     let path = folder.join("swiglu.wgsl");
@@ -87,7 +120,9 @@ fn broken_shader(_: &Bench) {
     ] {
         std::fs::write(&path, right.replace("let gate = widen(gate_up[at]);", wrong)).unwrap();
         let ended = train().code(3).says(&["swiglu.wgsl:", why, "remedy"]);
-        let near = [line, line + 1].iter().any(|line| ended.stderr.contains(&format!("swiglu.wgsl:{line}:")));
+        let near = [line, line + 1]
+            .iter()
+            .any(|line| ended.stderr.contains(&format!("swiglu.wgsl:{line}:")));
         assert!(near, "line {line} in {}", ended.stderr);
     }
     std::fs::write(&path, right.replace("#import lib/store", "#import lib/stroe")).unwrap();
@@ -102,9 +137,11 @@ fn failed_probe(_: &Bench) {
     let folder = run.input("shaders");
     copy_shaders(&folder);
     let path = folder.join("matmul.wgsl");
-    let text = std::fs::read_to_string(&path).unwrap().replace("start < p.k;", "start + TILE_K < p.k;");
+    let text =
+        std::fs::read_to_string(&path).unwrap().replace("start < p.k;", "start + TILE_K < p.k;");
     std::fs::write(&path, text).unwrap();
-    let ended = run.run("train", &[&DEVICE[..], &["--shaders", folder.to_str().unwrap()]].concat()).code(4);
+    let ended =
+        run.run("train", &[&DEVICE[..], &["--shaders", folder.to_str().unwrap()]].concat()).code(4);
     ended.says(&["matmul_nt", "row", "expected: the exact integer", "remedy", "--device cpu"]);
     assert!(!run.path("run").exists(), "nothing was begun");
 }
@@ -113,16 +150,33 @@ fn out_of_memory(_: &Bench) {
     let run = with_data().set("train.batch=64");
     let with = |mib: &str, args: &[&str]| {
         let mut command = run.command("train");
-        command.args(DEVICE).args(["--precision", "f32", "--steps", "2"]).args(args).env("BEDTIME_GPU_MEMORY_MIB", mib);
+        command
+            .args(DEVICE)
+            .args(["--precision", "f32", "--steps", "2"])
+            .args(args)
+            .env("BEDTIME_GPU_MEMORY_MIB", mib);
         tests::Ended::of(command.output().unwrap(), "train")
     };
-    let ended = with("24", &[]).code(4).says(&["memory does not suffice", "needed:", "fits: a batch of", "remedy: train.batch="]);
+    let ended = with("24", &[]).code(4).says(&[
+        "memory does not suffice",
+        "needed:",
+        "fits: a batch of",
+        "remedy: train.batch=",
+    ]);
     let number = |key: &str| -> String {
-        let rest = ended.stderr.split(key).nth(1).unwrap_or_else(|| panic!("no {key} in {}", ended.stderr));
+        let rest = ended
+            .stderr
+            .split(key)
+            .nth(1)
+            .unwrap_or_else(|| panic!("no {key} in {}", ended.stderr));
         rest.chars().take_while(char::is_ascii_digit).collect()
     };
     let (batch, accumulate) = (number("train.batch="), number("train.accumulate="));
-    assert_eq!(batch.parse::<u32>().unwrap() * accumulate.parse::<u32>().unwrap(), 64, "the same step");
+    assert_eq!(
+        batch.parse::<u32>().unwrap() * accumulate.parse::<u32>().unwrap(),
+        64,
+        "the same step"
+    );
     with("24", &["--batch", &batch, "--accumulate", &accumulate]).ok();
     // What cannot begin leaves the run that is there alone.
     with("4", &["--force"]).code(4).says(&["memory was full", "--device cpu"]);
@@ -131,7 +185,8 @@ fn out_of_memory(_: &Bench) {
 }
 
 fn small() -> Config {
-    let section = stage::config::Model { n_layer: 1, n_head: 2, d_model: 16, d_mlp: 24, context: 8 };
+    let section =
+        stage::config::Model { n_layer: 1, n_head: 2, d_model: 16, d_mlp: 24, context: 8 };
     Config::new(&section, 260)
 }
 
@@ -139,7 +194,9 @@ fn lost(bench: &Bench) {
     let config = small();
     let device = Device::open(bench.device.adapter.clone(), Options::default()).unwrap();
     let weights = initial_weights(&TensorTable::new(&config), 1);
-    let mut trainer = Trainer::new(Gpu::open(&device, Precision::F32, 8).unwrap(), config, &weights, 2, 8).unwrap();
+    let mut trainer =
+        Trainer::new(Gpu::open(&device, Precision::F32, 8).unwrap(), config, &weights, 2, 8)
+            .unwrap();
     let windows: Vec<u32> = (0..18).collect();
     trainer.begin();
     trainer.accumulate(&windows, 0.1);
@@ -148,13 +205,17 @@ fn lost(bench: &Bench) {
     assert!(matches!(error, EngineError::DeviceLost(_)), "{error:?}");
     let failure = training::failed(error);
     assert_eq!(failure.exit_code(), 4);
-    assert!(failure.to_string().contains("last checkpoint") && failure.to_string().contains("remedy"), "{failure}");
+    assert!(
+        failure.to_string().contains("last checkpoint") && failure.to_string().contains("remedy"),
+        "{failure}"
+    );
 }
 
 fn lacking(bench: &Bench) {
     let adapter = || bench.device.adapter.clone();
     let refused = |adapter: Adapter, precision: Precision| {
-        let opened = Device::open(adapter, Options::default()).and_then(|device| Gpu::open(&device, precision, 8));
+        let opened = Device::open(adapter, Options::default())
+            .and_then(|device| Gpu::open(&device, precision, 8));
         match opened {
             Ok(_) => panic!("it was taken"),
             Err(error) => {
@@ -167,25 +228,44 @@ fn lacking(bench: &Bench) {
     plain.features.remove(wgpu::Features::SHADER_F16 | wgpu::Features::SHADER_I16);
     assert_eq!(plain.best_precision().0, Precision::F32);
     let text = refused(plain, Precision::F16);
-    assert!(text.contains("f16") && text.contains("expected: one of f32") && text.contains("remedy"), "{text}");
+    assert!(
+        text.contains("f16") && text.contains("expected: one of f32") && text.contains("remedy"),
+        "{text}"
+    );
 
     let mut tight = adapter();
     tight.limits.max_compute_workgroup_storage_size = 8192;
     let text = refused(tight, Precision::F32);
-    assert!(text.contains("max_compute_workgroup_storage_size") && text.contains("8192") && text.contains("remedy"), "{text}");
+    assert!(
+        text.contains("max_compute_workgroup_storage_size")
+            && text.contains("8192")
+            && text.contains("remedy"),
+        "{text}"
+    );
 
     // A model whose buffers are larger than the GPU takes.
-    let device = Device::open(adapter(), Options { default_limits: true, ..Options::default() }).unwrap();
-    let section = stage::config::Model { n_layer: 1, n_head: 2, d_model: 2048, d_mlp: 24, context: 8 };
+    let device =
+        Device::open(adapter(), Options { default_limits: true, ..Options::default() }).unwrap();
+    let section =
+        stage::config::Model { n_layer: 1, n_head: 2, d_model: 2048, d_mlp: 24, context: 8 };
     let config = Config::new(&section, 20_000);
-    let error =
-        compute::Model::new(Gpu::open(&device, Precision::F32, 1024).unwrap(), config, &vec![0.0; TensorTable::new(&config).len], 1, 8);
+    let error = compute::Model::new(
+        Gpu::open(&device, Precision::F32, 1024).unwrap(),
+        config,
+        &vec![0.0; TensorTable::new(&config).len],
+        1,
+        8,
+    );
     let text = error.err().expect("160 MB do not fit 128 MiB").to_string();
     assert!(text.contains("weights") && text.contains("128 MiB"), "{text}");
 }
 
 fn default_limits(bench: &Bench) {
-    let device = Device::open(bench.device.adapter.clone(), Options { default_limits: true, ..Options::default() }).unwrap();
+    let device = Device::open(
+        bench.device.adapter.clone(),
+        Options { default_limits: true, ..Options::default() },
+    )
+    .unwrap();
     let bench = Bench { device, precision: Precision::F32 };
     crate::kernels::attention(&bench);
     crate::step::passes(&bench);
@@ -194,10 +274,23 @@ fn default_limits(bench: &Bench) {
 fn listed(bench: &Bench) {
     let run = Run::new();
     let out = run.run("train", &["--list-devices"]).ok().stdout;
-    for part in [bench.device.adapter.info.name.as_str(), "gpu:0", "f16", "timestamps", "matrix tiles", "limits", "auto would", "cpu "] {
+    for part in [
+        bench.device.adapter.info.name.as_str(),
+        "gpu:0",
+        "f16",
+        "timestamps",
+        "matrix tiles",
+        "limits",
+        "auto would",
+        "cpu ",
+    ] {
         assert!(out.contains(part), "{part} in {out}");
     }
-    assert_eq!(adapters::list().len(), out.lines().filter(|line| line.starts_with("gpu:")).count(), "{out}");
+    assert_eq!(
+        adapters::list().len(),
+        out.lines().filter(|line| line.starts_with("gpu:")).count(),
+        "{out}"
+    );
 }
 
 /// train, eval-ppl and sample on the GPU beside the CPU engine.
@@ -219,7 +312,8 @@ fn stages(bench: &Bench) {
         let gpu = with_data();
         let args = [&DEVICE[..], &["--precision", precision]].concat();
         gpu.run("train", &args).ok().says(&["gpu:0", precision]);
-        let (found, expected) = (last(&gpu)["val_loss"].as_f64().unwrap(), last(&cpu)["val_loss"].as_f64().unwrap());
+        let (found, expected) =
+            (last(&gpu)["val_loss"].as_f64().unwrap(), last(&cpu)["val_loss"].as_f64().unwrap());
         let most = if precision == "f32" { 1e-4 } else { 1e-2 };
         assert!((found / expected - 1.0).abs() < most, "{precision}: {found} for {expected}");
         assert_eq!(last(&gpu)["loss_scale"].is_number(), precision == "f16", "{}", last(&gpu));
@@ -229,12 +323,23 @@ fn stages(bench: &Bench) {
         let half = with_data();
         let fault = [&args[..], &["--set", "train.val_every=4"]].concat();
         let mut command = half.command("train");
-        tests::Ended::of(command.args(&fault).env("BEDTIME_FAULT", "nan@5").output().unwrap(), "train").code(4).says(&["step 5"]);
+        tests::Ended::of(
+            command.args(&fault).env("BEDTIME_FAULT", "nan@5").output().unwrap(),
+            "train",
+        )
+        .code(4)
+        .says(&["step 5"]);
         half.run("train", &fault).ok().says(&["going on with step 4"]);
-        for name in
-            ["run/final/model.safetensors", "run/checkpoints/last.safetensors", "run/checkpoints/best.safetensors", "run/samples.md"]
-        {
-            assert!(gpu.read(name) == half.read(name), "{precision}: {name} differs after going on");
+        for name in [
+            "run/final/model.safetensors",
+            "run/checkpoints/last.safetensors",
+            "run/checkpoints/best.safetensors",
+            "run/samples.md",
+        ] {
+            assert!(
+                gpu.read(name) == half.read(name),
+                "{precision}: {name} differs after going on"
+            );
         }
         let losses = |run: &Run| -> Vec<Value> {
             let text = String::from_utf8(run.read("run/loss.jsonl")).unwrap();
@@ -255,8 +360,14 @@ fn stages(bench: &Bench) {
         let found = gpu.json("eval.json")["loss"].as_f64().unwrap();
         assert!((found / expected - 1.0).abs() < most, "{precision}: {found} for {expected}");
         if precision == "f32" {
-            let greedy =
-                |args: &[&str]| gpu.run("sample", &[args, &["--temperature", "0", "--max-tokens", "128", "--n", "1"]].concat()).ok().stdout;
+            let greedy = |args: &[&str]| {
+                gpu.run(
+                    "sample",
+                    &[args, &["--temperature", "0", "--max-tokens", "128", "--n", "1"]].concat(),
+                )
+                .ok()
+                .stdout
+            };
             assert_eq!(greedy(&DEVICE), greedy(&["--device", "cpu"]));
         }
     }

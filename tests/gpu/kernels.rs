@@ -26,10 +26,20 @@ pub const CASES: &[Case] = &[
 
 pub fn embedding(bench: &Bench) {
     for (rows, width, vocab) in [(1, 2, 1), (97, 33, 257), (300, 40, 11), (513, 320, 8000)] {
-        let (ids, table, dout, before) =
-            (tokens(rows, vocab, 1), normal(vocab * width, 2), normal(rows * width, 3), normal(vocab * width, 4));
+        let (ids, table, dout, before) = (
+            tokens(rows, vocab, 1),
+            normal(vocab * width, 2),
+            normal(rows * width, 3),
+            normal(vocab * width, 4),
+        );
         compare(bench, 2, &format!("embedding {rows} x {width} of {vocab}"), |lab| {
-            let (t, w, o, out, dtable) = (lab.ids(&ids), lab.put(&table), lab.put(&dout), lab.out(rows * width), lab.put(&before));
+            let (t, w, o, out, dtable) = (
+                lab.ids(&ids),
+                lab.put(&table),
+                lab.put(&dout),
+                lab.out(rows * width),
+                lab.put(&before),
+            );
             lab.k.embedding_forward(width, t, w, out);
             lab.k.embedding_backward(width, t, o, dtable);
             // And again from other tokens in the same place, with nothing in between that waits.
@@ -41,31 +51,62 @@ pub fn embedding(bench: &Bench) {
 }
 
 fn rmsnorm(bench: &Bench) {
-    for (rows, width, eps) in [(1, 2, 1e-6), (1, 320, 1e-6), (67, 33, 0.3), (300, 40, 1e-6), (129, 768, 1e-6)] {
-        let (x, gain, dout, dx0, dgain0) =
-            (normal(rows * width, 1), normal(width, 2), normal(rows * width, 3), normal(rows * width, 4), normal(width, 5));
+    for (rows, width, eps) in
+        [(1, 2, 1e-6), (1, 320, 1e-6), (67, 33, 0.3), (300, 40, 1e-6), (129, 768, 1e-6)]
+    {
+        let (x, gain, dout, dx0, dgain0) = (
+            normal(rows * width, 1),
+            normal(width, 2),
+            normal(rows * width, 3),
+            normal(rows * width, 4),
+            normal(width, 5),
+        );
         compare(bench, 2, &format!("rmsnorm {rows} x {width}"), |lab| {
             let [x, gain, dx, dgain] = [&x, &gain, &dx0, &dgain0].map(|values| lab.put(values));
-            let (dout, out, rstd) = (lab.put_stored(&dout), lab.out_stored(rows * width), lab.out(rows));
+            let (dout, out, rstd) =
+                (lab.put_stored(&dout), lab.out_stored(rows * width), lab.out(rows));
             let dx_low = lab.shadow(dx);
             lab.k.rmsnorm_forward(width, eps, x, gain, out, rstd);
             lab.k.rmsnorm_backward(width, x, gain, rstd, dout, dx, dx_low, dgain);
-            vec![lab.get("out", out), lab.get("rstd", rstd), lab.get("dx", dx), lab.get("dx_low", dx_low), lab.get("dgain", dgain)]
+            vec![
+                lab.get("out", out),
+                lab.get("rstd", rstd),
+                lab.get("dx", dx),
+                lab.get("dx_low", dx_low),
+                lab.get("dgain", dgain),
+            ]
         });
     }
 }
 
 /// All forms, and the product for few rows.
 pub fn products(bench: &Bench) {
-    let shapes =
-        [(1, 1, 1), (1, 257, 40), (50, 96, 33), (97, 257, 40), (130, 8000, 8), (7, 31, 856), (49, 17, 1), (64, 64, 64), (65, 129, 320)];
+    let shapes = [
+        (1, 1, 1),
+        (1, 257, 40),
+        (50, 96, 33),
+        (97, 257, 40),
+        (130, 8000, 8),
+        (7, 31, 856),
+        (49, 17, 1),
+        (64, 64, 64),
+        (65, 129, 320),
+    ];
     for (rows, outputs, inputs) in shapes {
-        let (a, b, dc, db0) =
-            (normal(rows * inputs, 1), normal(outputs * inputs, 2), normal(rows * outputs, 3), normal(outputs * inputs, 4));
+        let (a, b, dc, db0) = (
+            normal(rows * inputs, 1),
+            normal(outputs * inputs, 2),
+            normal(rows * outputs, 3),
+            normal(outputs * inputs, 4),
+        );
         compare(bench, 2, &format!("product {rows} x {outputs} x {inputs}"), |lab| {
             let [a, b, dc] = [&a, &b, &dc].map(|values| lab.put_stored(values));
-            let (db, c, few, da) =
-                (lab.put(&db0), lab.out_stored(rows * outputs), lab.out_stored(rows * outputs), lab.out_stored(rows * inputs));
+            let (db, c, few, da) = (
+                lab.put(&db0),
+                lab.out_stored(rows * outputs),
+                lab.out_stored(rows * outputs),
+                lab.out_stored(rows * inputs),
+            );
             lab.k.matmul_nt(rows, outputs, inputs, a, b, c);
             lab.k.matvec_nt(rows, outputs, inputs, a, b, few);
             lab.k.matmul_nn(rows, inputs, outputs, dc, b, da);
@@ -78,7 +119,8 @@ pub fn products(bench: &Bench) {
 /// Contractions long enough to be split, into parts that do not come out even.
 pub fn split_products(bench: &Bench) {
     for (rows, outputs, inputs) in [(1031, 40, 40), (2048, 129, 33), (4099, 1, 3)] {
-        let (a, dc, db0) = (normal(rows * inputs, 1), normal(rows * outputs, 3), normal(outputs * inputs, 4));
+        let (a, dc, db0) =
+            (normal(rows * inputs, 1), normal(rows * outputs, 3), normal(outputs * inputs, 4));
         compare(bench, 2, &format!("tn over {rows} rows"), |lab| {
             let (a, dc, db) = (lab.put_stored(&a), lab.put_stored(&dc), lab.put(&db0));
             lab.k.matmul_tn(outputs, inputs, rows, dc, a, db);
@@ -92,9 +134,17 @@ pub fn split_products(bench: &Bench) {
 fn tiles_of_every_kind(bench: &Bench) {
     let device = Device::open(bench.device.adapter.clone(), bench.device.options.clone()).unwrap();
     let plan = device.plan(bench.precision);
-    assert_eq!(plan.is_some(), bench.precision == Precision::F16 && bench.device.adapter.units().is_some());
+    assert_eq!(
+        plan.is_some(),
+        bench.precision == Precision::F16 && bench.device.adapter.units().is_some()
+    );
     let mut tiles: Vec<_> = plan.iter().flat_map(|plan| plan.candidates()).collect();
-    tiles.sort_by_key(|tiles| (tiles.fragments, tiles.lanes(bench.device.adapter.units().expect("there is a plan for them"))));
+    tiles.sort_by_key(|tiles| {
+        (
+            tiles.fragments,
+            tiles.lanes(bench.device.adapter.units().expect("there is a plan for them")),
+        )
+    });
     tiles.dedup_by_key(|tiles| tiles.fragments);
     for tiles in tiles {
         device.set_plan(plan.as_ref().map(|plan| plan.only(tiles)));
@@ -104,7 +154,9 @@ fn tiles_of_every_kind(bench: &Bench) {
 
 /// Products with what follows them, at shapes that go on matrix units and shapes that do not.
 pub fn fused_products(bench: &Bench) {
-    for (rows, width, inputs, heads) in [(1, 40, 40, 1), (70, 216, 80, 2), (131, 856, 320, 8), (33, 34, 17, 3), (150, 12, 36, 5)] {
+    for (rows, width, inputs, heads) in
+        [(1, 40, 40, 1), (70, 216, 80, 2), (131, 856, 320, 8), (33, 34, 17, 3), (150, 12, 36, 5)]
+    {
         let d = heads * 40;
         let shape = AttentionShape { batch: 1, sequence: rows, heads, width: 40 };
         let positions: Vec<u32> = (0..rows).map(|row| row as u32 * 7 % 90).collect();
@@ -116,11 +168,13 @@ pub fn fused_products(bench: &Bench) {
             small(2 * width * inputs, 4),
             normal(rows * width, 5),
         );
-        let (down, gate_up, table) = (small(inputs * width, 6), normal(rows * 2 * width, 7), rope_table(90, 40));
+        let (down, gate_up, table) =
+            (small(inputs * width, 6), normal(rows * 2 * width, 7), rope_table(90, 40));
         compare(bench, 40, &format!("fused products {rows} x {width} x {inputs}"), |lab| {
             let p = lab.ids(&positions);
             let [a, qkv_w, out_w, gate_up_w, down, gate_up_in] =
-                [&a, &qkv_w, &out_w, &gate_up_w, &down, &gate_up].map(|values| lab.put_stored(values));
+                [&a, &qkv_w, &out_w, &gate_up_w, &down, &gate_up]
+                    .map(|values| lab.put_stored(values));
             let (table, x) = (lab.put(&table), lab.put(&x));
             let (qkv, out) = (lab.out_stored(rows * 3 * d), lab.out(rows * width));
             let [branch, swiglu, dout] = [(); 3].map(|()| lab.out_stored(rows * width));
@@ -148,13 +202,24 @@ fn attention_shapes() -> Vec<AttentionShape> {
         shapes.extend([1, 31, 64, 65, 130].map(|sequence| shape(2, sequence, 2, width)));
     }
     // Narrower than a fragment, and padded to whole ones.
-    shapes.extend([shape(2, 65, 3, 4), shape(1, 31, 2, 8), shape(2, 33, 3, 20), shape(1, 70, 1, 128)]);
+    shapes.extend([
+        shape(2, 65, 3, 4),
+        shape(1, 31, 2, 8),
+        shape(2, 33, 3, 20),
+        shape(1, 70, 1, 128),
+    ]);
     shapes
 }
 
 fn rope_table(context: usize, width: usize) -> Vec<f32> {
-    let angle = |position: usize, i: usize| position as f64 * 10_000f64.powf(-2.0 * i as f64 / width as f64);
-    let row = |p: usize| (0..width / 2).map(move |i| angle(p, i).cos()).chain((0..width / 2).map(move |i| angle(p, i).sin()));
+    let angle = |position: usize, i: usize| {
+        position as f64 * 10_000f64.powf(-2.0 * i as f64 / width as f64)
+    };
+    let row = |p: usize| {
+        (0..width / 2)
+            .map(move |i| angle(p, i).cos())
+            .chain((0..width / 2).map(move |i| angle(p, i).sin()))
+    };
     (0..context).flat_map(row).map(|v| v as f32).collect()
 }
 
@@ -164,7 +229,8 @@ fn rope(bench: &Bench) {
         let positions: Vec<u32> = (0..rows).map(|row| (row % shape.sequence) as u32 + 5).collect();
         let (qkv, dqkv, table) = (normal(len, 1), normal(len, 2), rope_table(160, shape.width));
         compare(bench, shape.width, &format!("{shape:?}"), |lab| {
-            let (p, table, x, dx) = (lab.ids(&positions), lab.put(&table), lab.put_stored(&qkv), lab.put_stored(&dqkv));
+            let (p, table, x, dx) =
+                (lab.ids(&positions), lab.put(&table), lab.put_stored(&qkv), lab.put_stored(&dqkv));
             lab.k.rope_forward(shape, p, table, x);
             lab.k.rope_backward(shape, p, table, dx);
             vec![lab.get("qkv", x), lab.get("dqkv", dx)]
@@ -185,10 +251,16 @@ pub fn attention_in_short(bench: &Bench) {
 /// What other devices run: subgroups with several lanes for a row, and fragments from scalars. Subgroups that are said to be
 /// wider than they are do the same work side by side.
 fn attention_as_elsewhere(bench: &Bench) {
-    let Some(units) = bench.device.adapter.units().filter(|_| bench.precision == Precision::F16) else { return };
+    let Some(units) = bench.device.adapter.units().filter(|_| bench.precision == Precision::F16)
+    else {
+        return;
+    };
     for wider in [2, 4] {
         let device = Device::open(bench.device.adapter.clone(), Options::default()).unwrap();
-        device.set_plan(Plan::shipped(Units { subgroup: wider * units.subgroup, scalars: true, ..units }, &device.limits));
+        device.set_plan(Plan::shipped(
+            Units { subgroup: wider * units.subgroup, scalars: true, ..units },
+            &device.limits,
+        ));
         attention_in_short(&Bench { device, ..bench.clone() });
     }
 }
@@ -196,24 +268,37 @@ fn attention_as_elsewhere(bench: &Bench) {
 fn attention_of(bench: &Bench, shapes: &[AttentionShape]) {
     for &shape in shapes {
         let (rows, d) = (shape.rows(), shape.heads * shape.width);
-        let (qkv, dout, table) = (normal(rows * 3 * d, 1), normal(rows * d, 2), rope_table(160, shape.width));
+        let (qkv, dout, table) =
+            (normal(rows * 3 * d, 1), normal(rows * d, 2), rope_table(160, shape.width));
         // Other positions in every sequence.
-        let positions: Vec<u32> = (0..rows).map(|row| (row % shape.sequence + 7 * (row / shape.sequence)) as u32).collect();
+        let positions: Vec<u32> = (0..rows)
+            .map(|row| (row % shape.sequence + 7 * (row / shape.sequence)) as u32)
+            .collect();
         compare(bench, shape.width, &format!("{shape:?}"), |lab| {
             let (x, o) = (lab.put_stored(&qkv), lab.put_stored(&dout));
-            let (out, lse, dqkv) = (lab.out_stored(rows * d), lab.out(rows * shape.heads), lab.out_stored(rows * 3 * d));
+            let (out, lse, dqkv) = (
+                lab.out_stored(rows * d),
+                lab.out(rows * shape.heads),
+                lab.out_stored(rows * 3 * d),
+            );
             lab.k.attention_forward(shape, x, out, lse);
             lab.k.attention_backward(shape, x, out, lse, o, dqkv);
-            let (p, table, turned) = (lab.ids(&positions), lab.put(&table), lab.out_stored(rows * 3 * d));
+            let (p, table, turned) =
+                (lab.ids(&positions), lab.put(&table), lab.out_stored(rows * 3 * d));
             lab.k.attention_backward_rope(shape, x, out, lse, o, p, table, turned);
             let mut outputs = vec![lab.get("out", out), lab.get("lse", lse)];
             for (name, dqkv) in [lab.get("dqkv", dqkv), lab.get("turned dqkv", turned)] {
                 // Queries, keys and values apart: a fault in one must not drown in the others.
-                let part = |part: usize| -> Vec<f32> { dqkv.chunks_exact(3 * d).flat_map(|row| row[part * d..][..d].to_vec()).collect() };
+                let part = |part: usize| -> Vec<f32> {
+                    dqkv.chunks_exact(3 * d).flat_map(|row| row[part * d..][..d].to_vec()).collect()
+                };
                 outputs.push((format!("dv of {name}"), part(2)));
                 // With one token there is nothing to choose: both gradients of the scores are zero but for rounding.
                 if shape.sequence > 1 {
-                    outputs.extend([(format!("dq of {name}"), part(0)), (format!("dk of {name}"), part(1))]);
+                    outputs.extend([
+                        (format!("dq of {name}"), part(0)),
+                        (format!("dk of {name}"), part(1)),
+                    ]);
                 }
             }
             outputs
@@ -229,7 +314,12 @@ fn attention_over_a_cache(bench: &Bench) {
         let slots: Vec<u32> = (0..rows).map(|row| [2, 0, 3][row / sequence]).collect();
         let positions: Vec<u32> = (0..rows).map(|row| (row % sequence) as u32).collect();
         compare(bench, width, &format!("cache of {shape:?}"), |lab| {
-            let (s, p, x, out) = (lab.ids(&slots), lab.ids(&positions), lab.put_stored(&qkv), lab.out_stored(rows * d));
+            let (s, p, x, out) = (
+                lab.ids(&slots),
+                lab.ids(&positions),
+                lab.put_stored(&qkv),
+                lab.out_stored(rows * d),
+            );
             let cache = lab.put_stored(&vec![0.5; 4 * context * 2 * d]);
             let shape_of_rows = AttentionShape { batch: rows, sequence: 1, ..shape };
             lab.k.cache_append(shape_of_rows, context, s, p, x, cache);
@@ -257,14 +347,20 @@ fn residual_fill_round_sum(bench: &Bench) {
     for len in [1, 33, 40_001] {
         let (a, b) = (normal(len, 1), normal(len, 2));
         compare(bench, 2, &format!("{len} values"), |lab| {
-            let (x, branch, out, filled, total) = (lab.put(&a), lab.put_stored(&b), lab.out(len), lab.out(len), lab.put(&[2.5]));
+            let (x, branch, out, filled, total) =
+                (lab.put(&a), lab.put_stored(&b), lab.out(len), lab.out(len), lab.put(&[2.5]));
             lab.k.residual_forward(x, branch, out);
             lab.k.fill(filled, -3.5);
             lab.k.sum(x, total);
             let shadow = lab.k.shadow("shadow", x);
             lab.k.round(x, shadow);
             let rounded = lab.k.download(shadow).unwrap();
-            vec![lab.get("residual", out), lab.get("fill", filled), lab.get("sum", total), ("round".into(), rounded)]
+            vec![
+                lab.get("residual", out),
+                lab.get("fill", filled),
+                lab.get("sum", total),
+                ("round".into(), rounded),
+            ]
         });
     }
 }
@@ -286,16 +382,26 @@ pub fn cross_entropy(bench: &Bench) {
             targets[1] = NO_TARGET;
         }
         compare(bench, 2, &format!("cross entropy {rows} x {vocab}"), |lab| {
-            let (x, t, forward, backward) = (lab.put_stored(&logits), lab.ids(&targets), lab.out(rows), lab.out(rows));
+            let (x, t, forward, backward) =
+                (lab.put_stored(&logits), lab.ids(&targets), lab.out(rows), lab.out(rows));
             let state = lab.put(&fresh_state(64.0));
             lab.k.cross_entropy_forward(vocab, x, t, forward);
             lab.k.cross_entropy_backward(vocab, 0.125, state, x, t, backward);
             let (name, mut dlogits) = lab.get("dlogits", x);
             // The target's does not hide the others.
-            let own: Vec<f32> =
-                targets.iter().enumerate().filter(|(_, t)| **t != NO_TARGET).map(|(r, &t)| dlogits[r * vocab + t as usize]).collect();
-            targets.iter().enumerate().filter(|(_, t)| **t != NO_TARGET).for_each(|(r, &t)| dlogits[r * vocab + t as usize] = 0.0);
-            let mut outputs = vec![lab.get("forward", forward), lab.get("backward", backward), (name, dlogits)];
+            let own: Vec<f32> = targets
+                .iter()
+                .enumerate()
+                .filter(|(_, t)| **t != NO_TARGET)
+                .map(|(r, &t)| dlogits[r * vocab + t as usize])
+                .collect();
+            targets
+                .iter()
+                .enumerate()
+                .filter(|(_, t)| **t != NO_TARGET)
+                .for_each(|(r, &t)| dlogits[r * vocab + t as usize] = 0.0);
+            let mut outputs =
+                vec![lab.get("forward", forward), lab.get("backward", backward), (name, dlogits)];
             if vocab > 1 {
                 outputs.push(("dlogits of the targets".into(), own));
             }
@@ -304,12 +410,21 @@ pub fn cross_entropy(bench: &Bench) {
     }
 }
 
-const CONSTANTS: AdamW = AdamW { learning_rate: 0.05, beta1: 0.9, beta2: 0.95, eps: 1e-8, weight_decay: 0.3, decay_len: 0, clip: 1.0 };
+const CONSTANTS: AdamW = AdamW {
+    learning_rate: 0.05,
+    beta1: 0.9,
+    beta2: 0.95,
+    eps: 1e-8,
+    weight_decay: 0.3,
+    decay_len: 0,
+    clip: 1.0,
+};
 
 pub fn norm_and_adamw(bench: &Bench) {
     for (len, decay_len, clip) in [(1, 0, 1e9), (40_001, 17_003, 1.0), (262_147, 262_147, 1e9)] {
         compare(bench, 2, &format!("adamw of {len}"), |lab| {
-            let (w, m, v) = (lab.put(&normal(len, 1)), lab.put(&vec![0.0; len]), lab.put(&vec![0.0; len]));
+            let (w, m, v) =
+                (lab.put(&normal(len, 1)), lab.put(&vec![0.0; len]), lab.put(&vec![0.0; len]));
             let (s, low) = (lab.put(&fresh_state(8.0)), lab.k.shadow("low", w));
             let mut outputs = Vec::new();
             for step in 1..=3 {
@@ -321,10 +436,18 @@ pub fn norm_and_adamw(bench: &Bench) {
                 let (_, state) = lab.get("state", s);
                 outputs.push((format!("norm {step}"), vec![state[state::GRAD_NORM]]));
                 outputs.push((format!("factor {step}"), vec![state[state::FACTOR]]));
-                outputs.push((format!("powers {step}"), state[state::BETA1_POWER..=state::BETA2_POWER].to_vec()));
+                outputs.push((
+                    format!("powers {step}"),
+                    state[state::BETA1_POWER..=state::BETA2_POWER].to_vec(),
+                ));
             }
             let rounded = lab.k.download(low).unwrap();
-            outputs.extend([lab.get("weights", w), lab.get("m", m), lab.get("v", v), ("shadow".into(), rounded)]);
+            outputs.extend([
+                lab.get("weights", w),
+                lab.get("m", m),
+                lab.get("v", v),
+                ("shadow".into(), rounded),
+            ]);
             outputs
         });
     }
@@ -355,13 +478,20 @@ fn loss_scale(bench: &Bench) {
     };
     let (_, first) = update(1.0);
     let (state_after, grown) = update(1.0);
-    assert_eq!(state_after[state::LOSS_SCALE], if dynamic { 2048.0 } else { 1024.0 }, "doubled after {GROWTH_INTERVAL} good steps");
+    assert_eq!(
+        state_after[state::LOSS_SCALE],
+        if dynamic { 2048.0 } else { 1024.0 },
+        "doubled after {GROWTH_INTERVAL} good steps"
+    );
     assert!(first != grown, "a good step updates");
     for (i, value) in [f32::INFINITY, f32::NAN, f32::NEG_INFINITY].into_iter().enumerate() {
         let (state_after, kept) = update(value);
         assert!(kept == grown, "{value}: weights, moments and shadow stay");
         assert_eq!(state_after[state::SKIPPED], i as f32 + 1.0);
-        assert_eq!(state_after[state::LOSS_SCALE], if dynamic { 2048.0 / 2f32.powi(i as i32 + 1) } else { 1024.0 });
+        assert_eq!(
+            state_after[state::LOSS_SCALE],
+            if dynamic { 2048.0 / 2f32.powi(i as i32 + 1) } else { 1024.0 }
+        );
         assert!(!state_after[state::GRAD_NORM].is_finite());
     }
     let (state_after, after) = update(1.0);

@@ -95,7 +95,10 @@ pub fn tolerance(precision: Precision) -> (f64, f64) {
 #[track_caller]
 pub fn compare(bench: &Bench, head_width: usize, what: &str, kernel: impl Fn(&mut Lab) -> Outputs) {
     let mut cpu = Lab { k: Cpu::boxed(), precision: bench.precision };
-    let mut gpu = Lab { k: Gpu::open(&bench.device, bench.precision, head_width).unwrap(), precision: bench.precision };
+    let mut gpu = Lab {
+        k: Gpu::open(&bench.device, bench.precision, head_width).unwrap(),
+        precision: bench.precision,
+    };
     for ((name, expected), (_, found)) in kernel(&mut cpu).into_iter().zip(kernel(&mut gpu)) {
         assert_close(bench.precision, &format!("{what}: {name}"), &found, &expected);
     }
@@ -111,9 +114,11 @@ pub fn assert_close(precision: Precision, what: &str, found: &[f32], expected: &
     let error = norm(&mut (0..found.len()).map(difference)) / reference;
     let rms = reference / (expected.len().max(1) as f64).sqrt();
     let (most, most_single) = tolerance(precision);
-    let excess = |i: usize| difference(i).abs() / (most_single * (f64::from(expected[i]).abs() + rms));
+    let excess =
+        |i: usize| difference(i).abs() / (most_single * (f64::from(expected[i]).abs() + rms));
     let worst = (0..found.len()).max_by(|&a, &b| excess(a).total_cmp(&excess(b))).unwrap_or(0);
-    let words = || format!("worst at {worst} of {}: {} for {}", found.len(), found[worst], expected[worst]);
+    let words =
+        || format!("worst at {worst} of {}: {} for {}", found.len(), found[worst], expected[worst]);
     assert!(found.iter().all(|v| v.is_finite()), "{what}: not finite, {}", words());
     assert!(error <= most, "{what}: {error:.2e} for {most:.0e}, {}", words());
     assert!(found.is_empty() || excess(worst) <= 1.0, "{what}: far out, {}", words());
@@ -122,7 +127,11 @@ pub fn assert_close(precision: Precision, what: &str, found: &[f32], expected: &
 /// N(0, 1) values, other ones for another seed.
 pub fn normal(len: usize, seed: u64) -> Vec<f32> {
     let mut random = Random::new(seed, "gpu", len as u64);
-    (0..len.div_ceil(2)).flat_map(|_| <[f64; 2]>::from(random.normal_pair())).take(len).map(|v| v as f32).collect()
+    (0..len.div_ceil(2))
+        .flat_map(|_| <[f64; 2]>::from(random.normal_pair()))
+        .take(len)
+        .map(|v| v as f32)
+        .collect()
 }
 
 pub fn tokens(len: usize, vocab: usize, seed: u64) -> Vec<u32> {

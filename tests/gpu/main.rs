@@ -47,17 +47,22 @@ fn main() -> ExitCode {
             for precision in PRECISIONS {
                 let lacks = match &adapter {
                     None => Some("no adapter".to_owned()),
-                    Some(adapter) if !adapter.supports(precision) => Some(format!("no {precision}")),
+                    Some(adapter) if !adapter.supports(precision) => {
+                        Some(format!("no {precision}"))
+                    }
                     Some(_) => None,
                 };
                 let (run, device) = (case.run, device.clone());
                 let test = move || match device {
                     Some(device) => Ok(run(&Bench { device, precision })),
-                    None => Err(Failed::from("no adapter: install a Vulkan driver (Debian: mesa-vulkan-drivers)")),
+                    None => Err(Failed::from(
+                        "no adapter: install a Vulkan driver (Debian: mesa-vulkan-drivers)",
+                    )),
                 };
                 // Without two-byte types in a driver there is nothing to run; without any driver there is something to install.
                 let ignored = lacks.is_some() && !(required && adapter.is_none());
-                let trial = Trial::test(format!("{room}::{}::{precision}", case.name), test).with_ignored_flag(ignored);
+                let trial = Trial::test(format!("{room}::{}::{precision}", case.name), test)
+                    .with_ignored_flag(ignored);
                 trials.push(trial.with_kind(lacks.unwrap_or_default()));
             }
         }

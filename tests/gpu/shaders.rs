@@ -12,23 +12,37 @@ use crate::{Bench, PRECISIONS, kernels, step};
 
 /// Every kernel's file in every precision and at several head widths.
 fn each(mut f: impl FnMut(&str, Variant, Parsed) -> Result<(), String>) -> Result<(), Failed> {
-    let roomy = wgpu::Limits { max_compute_workgroup_storage_size: 65_536, ..wgpu::Limits::defaults() };
+    let roomy =
+        wgpu::Limits { max_compute_workgroup_storage_size: 65_536, ..wgpu::Limits::defaults() };
     for (kernel, file, lanes) in KERNELS {
         if *lanes == UNITS {
             for side in [8, 16] {
                 for scalars in [false, true] {
                     let units = Units { side, subgroup: 32, scalars };
                     let cuts: Vec<(u32, Tiles)> = if kernel.starts_with("attention") {
-                        let tiles = |width| attention_tiles(units, width, &roomy).into_iter().map(move |tiles| (width, tiles));
+                        let tiles = |width| {
+                            attention_tiles(units, width, &roomy)
+                                .into_iter()
+                                .map(move |tiles| (width, tiles))
+                        };
                         [8, 20, 40, 64, 128].into_iter().flat_map(tiles).collect()
                     } else {
                         TILES.iter().map(|tiles| (40, *tiles)).collect()
                     };
                     for (head_width, tiles) in cuts {
-                        let variant = Variant { precision: Precision::F16, lanes: UNITS, head_width, units: Some((units, tiles)) };
-                        let parsed = parse(&Library::Embedded, file, &variant).map_err(|error| error.to_string())?;
-                        f(kernel, variant, parsed)
-                            .map_err(|error| format!("{kernel} with {units:?}, {tiles:?}, heads of {head_width}: {error}"))?;
+                        let variant = Variant {
+                            precision: Precision::F16,
+                            lanes: UNITS,
+                            head_width,
+                            units: Some((units, tiles)),
+                        };
+                        let parsed = parse(&Library::Embedded, file, &variant)
+                            .map_err(|error| error.to_string())?;
+                        f(kernel, variant, parsed).map_err(|error| {
+                            format!(
+                                "{kernel} with {units:?}, {tiles:?}, heads of {head_width}: {error}"
+                            )
+                        })?;
                     }
                 }
             }
@@ -37,8 +51,11 @@ fn each(mut f: impl FnMut(&str, Variant, Parsed) -> Result<(), String>) -> Resul
         for precision in PRECISIONS {
             for head_width in [2, 40, 64, 128] {
                 let variant = Variant { precision, lanes: *lanes, head_width, units: None };
-                let parsed = parse(&Library::Embedded, file, &variant).map_err(|error| error.to_string())?;
-                f(kernel, variant, parsed).map_err(|error| format!("{kernel} in {precision}, heads of {head_width}: {error}"))?;
+                let parsed =
+                    parse(&Library::Embedded, file, &variant).map_err(|error| error.to_string())?;
+                f(kernel, variant, parsed).map_err(|error| {
+                    format!("{kernel} in {precision}, heads of {head_width}: {error}")
+                })?;
             }
         }
     }
@@ -47,17 +64,28 @@ fn each(mut f: impl FnMut(&str, Variant, Parsed) -> Result<(), String>) -> Resul
 
 pub fn trials(bench: Option<&Bench>) -> Vec<Trial> {
     let mut trials = vec![
-        Trial::test("shaders::interfaces", || each(|kernel, _, parsed| parsed.interface(kernel).map(drop).map_err(|e| e.to_string()))),
+        Trial::test("shaders::interfaces", || {
+            each(|kernel, _, parsed| parsed.interface(kernel).map(drop).map_err(|e| e.to_string()))
+        }),
         Trial::test("shaders::spirv", || {
             each(|_, _, Parsed { module, info, .. }| {
-                let options = naga::back::spv::Options { lang_version: (1, 4), ..Default::default() };
-                naga::back::spv::write_vec(&module, &info, &options, None).map(drop).map_err(|e| e.to_string())
+                let options =
+                    naga::back::spv::Options { lang_version: (1, 4), ..Default::default() };
+                naga::back::spv::write_vec(&module, &info, &options, None)
+                    .map(drop)
+                    .map_err(|e| e.to_string())
             })
         }),
         Trial::test("shaders::metal", || {
-            let options = naga::back::msl::Options { lang_version: (3, 0), fake_missing_bindings: true, ..Default::default() };
+            let options = naga::back::msl::Options {
+                lang_version: (3, 0),
+                fake_missing_bindings: true,
+                ..Default::default()
+            };
             each(|_, _, Parsed { module, info, .. }| {
-                naga::back::msl::write_string(&module, &info, &options, &Default::default()).map(drop).map_err(|e| e.to_string())
+                naga::back::msl::write_string(&module, &info, &options, &Default::default())
+                    .map(drop)
+                    .map_err(|e| e.to_string())
             })
         }),
         Trial::test("shaders::hlsl", || {
@@ -79,19 +107,28 @@ pub fn trials(bench: Option<&Bench>) -> Vec<Trial> {
     ];
     let tint = Command::new("tint").arg("--version").output().is_ok();
     let kind = if tint { "" } else { "tint is not installed" };
-    trials.push(Trial::test("shaders::tint", tint_accepts).with_ignored_flag(!tint).with_kind(kind));
+    trials
+        .push(Trial::test("shaders::tint", tint_accepts).with_ignored_flag(!tint).with_kind(kind));
     let lacks = if bench.is_none() { "no adapter" } else { "" };
     let own = bench.cloned();
     let none = move || Ok(nothing_is_found(&own.expect("ignored without one")));
-    trials.push(Trial::test("faults::none", none).with_ignored_flag(!lacks.is_empty()).with_kind(lacks));
+    trials.push(
+        Trial::test("faults::none", none).with_ignored_flag(!lacks.is_empty()).with_kind(lacks),
+    );
     for fault in FAULTS {
         let lacks = match bench {
-            Some(bench) if fault.on_units && bench.device.adapter.units().is_none() => "no matrix units",
+            Some(bench) if fault.on_units && bench.device.adapter.units().is_none() => {
+                "no matrix units"
+            }
             _ => lacks,
         };
         let bench = bench.cloned();
         let test = move || is_found(fault, &bench.expect("ignored without one"));
-        trials.push(Trial::test(format!("faults::{}", fault.name), test).with_ignored_flag(!lacks.is_empty()).with_kind(lacks));
+        trials.push(
+            Trial::test(format!("faults::{}", fault.name), test)
+                .with_ignored_flag(!lacks.is_empty())
+                .with_kind(lacks),
+        );
     }
     trials
 }
@@ -105,8 +142,16 @@ fn tint_accepts() -> Result<(), Failed> {
         }
         let path = folder.path().join(format!("{kernel}.wgsl"));
         std::fs::write(&path, &parsed.source.text).map_err(|e| e.to_string())?;
-        let output = Command::new("tint").args(["--format", "wgsl"]).arg(&path).output().map_err(|e| e.to_string())?;
-        if output.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&output.stderr).into_owned()) }
+        let output = Command::new("tint")
+            .args(["--format", "wgsl"])
+            .arg(&path)
+            .output()
+            .map_err(|e| e.to_string())?;
+        if output.status.success() {
+            Ok(())
+        } else {
+            Err(String::from_utf8_lossy(&output.stderr).into_owned())
+        }
     })
 }
 
@@ -334,8 +379,13 @@ const FAULTS: &[Fault] = &[
 fn nothing_is_found(bench: &Bench) {
     let folder = tempfile::tempdir().expect("a temporary folder can be made");
     copy_shaders(folder.path());
-    let options = Options { library: Library::Folder(folder.path().to_owned()), unprobed: true, ..Options::default() };
-    let device = Device::open(bench.device.adapter.clone(), options).expect("the adapter opened before");
+    let options = Options {
+        library: Library::Folder(folder.path().to_owned()),
+        unprobed: true,
+        ..Options::default()
+    };
+    let device =
+        Device::open(bench.device.adapter.clone(), options).expect("the adapter opened before");
     for fault in FAULTS {
         (fault.test)(&Bench { device: device.clone(), precision: fault.precision() });
     }
@@ -346,13 +396,27 @@ fn is_found(fault: &Fault, bench: &Bench) -> Result<(), Failed> {
     copy_shaders(folder.path());
     let path = folder.path().join(format!("{}.wgsl", fault.file));
     let text = std::fs::read_to_string(&path).map_err(|e| e.to_string())?;
-    assert_eq!(text.matches(fault.right).count(), 1, "{}: {} is to be there once", fault.file, fault.right);
+    assert_eq!(
+        text.matches(fault.right).count(),
+        1,
+        "{}: {} is to be there once",
+        fault.file,
+        fault.right
+    );
     std::fs::write(&path, text.replace(fault.right, fault.wrong)).map_err(|e| e.to_string())?;
-    let options = Options { library: Library::Folder(folder.path().to_owned()), unprobed: true, ..Options::default() };
+    let options = Options {
+        library: Library::Folder(folder.path().to_owned()),
+        unprobed: true,
+        ..Options::default()
+    };
     let device = Device::open(bench.device.adapter.clone(), options).map_err(|e| e.to_string())?;
     let faulty = Bench { device, precision: fault.precision() };
     let found = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| (fault.test)(&faulty)));
-    if found.is_err() { Ok(()) } else { Err(format!("no test noticed {} in {}", fault.name, fault.file).into()) }
+    if found.is_err() {
+        Ok(())
+    } else {
+        Err(format!("no test noticed {} in {}", fault.name, fault.file).into())
+    }
 }
 
 /// The embedded shaders as files.

@@ -26,7 +26,15 @@ fn gpu(bench: &Bench, config: &Config) -> Box<dyn Kernels> {
 
 fn constants(trainer: &Trainer, learning_rate: f32) -> AdamW {
     let decay_len = trainer.model.table.decay_len;
-    AdamW { learning_rate, beta1: 0.9, beta2: 0.95, eps: 1e-8, weight_decay: 0.1, decay_len, clip: 1.0 }
+    AdamW {
+        learning_rate,
+        beta1: 0.9,
+        beta2: 0.95,
+        eps: 1e-8,
+        weight_decay: 0.1,
+        decay_len,
+        clip: 1.0,
+    }
 }
 
 fn step(trainer: &mut Trainer, windows: &[u32], learning_rate: f32) -> Metrics {
@@ -47,14 +55,16 @@ fn elsewhere(bench: &Bench) {
     };
     for name in ["llama_plain", "llama_shared"] {
         let Folder { config, weights, tokens, logits } = Folder::open(name);
-        let mut model = Model::new(gpu(bench, &config), config, &weights, 2, config.context).unwrap();
+        let mut model =
+            Model::new(gpu(bench, &config), config, &weights, 2, config.context).unwrap();
         let found = model.logits(&tokens).unwrap();
         let worst = found.iter().zip(&logits).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
         assert!(worst <= limit, "{name}: {worst}");
         let mut own = Model::new(Cpu::boxed(), config, &weights, 2, config.context).unwrap();
         let targets: Vec<u32> = tokens.iter().skip(1).chain([&0]).copied().collect();
         let losses = [&mut model, &mut own].map(|model| model.losses(&tokens, &targets).unwrap());
-        let worst = losses[0].iter().zip(&losses[1]).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        let worst =
+            losses[0].iter().zip(&losses[1]).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
         assert!(worst <= limit, "{name}: losses {worst}");
     }
 }
@@ -70,7 +80,14 @@ fn golden(bench: &Bench) {
     };
     let golden = Golden::open("small.safetensors");
     let (sequence, windows) = (16, golden.tokens("tokens"));
-    let mut trainer = Trainer::new(gpu(bench, &golden.config), golden.config, &golden.flat("weight."), 3, sequence).unwrap();
+    let mut trainer = Trainer::new(
+        gpu(bench, &golden.config),
+        golden.config,
+        &golden.flat("weight."),
+        3,
+        sequence,
+    )
+    .unwrap();
     let scale = 1.0 / 48.0;
     trainer.begin();
     trainer.accumulate(&windows, scale);
@@ -81,10 +98,20 @@ fn golden(bench: &Bench) {
     for (i, learning_rate) in [1e-2, 2e-2, 5e-3].into_iter().enumerate() {
         let metrics = step(&mut trainer, &windows, learning_rate);
         let error = (metrics.loss / golden.floats("losses")[i] - 1.0).abs();
-        assert!(error <= of_losses, "{precision}, step {i}: loss {} for {}", metrics.loss, golden.floats("losses")[i]);
+        assert!(
+            error <= of_losses,
+            "{precision}, step {i}: loss {} for {}",
+            metrics.loss,
+            golden.floats("losses")[i]
+        );
         if precision == Precision::F32 {
             let expected = golden.flat(&format!("step{}.", i + 1));
-            golden.assert_close(&format!("weights after update {}", i + 1), &trainer.model.weights().unwrap(), &expected, 1e-5);
+            golden.assert_close(
+                &format!("weights after update {}", i + 1),
+                &trainer.model.weights().unwrap(),
+                &expected,
+                1e-5,
+            );
         }
     }
 
@@ -92,11 +119,23 @@ fn golden(bench: &Bench) {
     let (all, losses) = (golden.tokens("tokens"), golden.floats("losses"));
     let (sequence, per_step) = (golden.config.context, all.len() / losses.len());
     let batch = per_step / (sequence + 1);
-    let mut trainer = Trainer::new(gpu(bench, &golden.config), golden.config, &golden.flat("weight."), batch, sequence).unwrap();
+    let mut trainer = Trainer::new(
+        gpu(bench, &golden.config),
+        golden.config,
+        &golden.flat("weight."),
+        batch,
+        sequence,
+    )
+    .unwrap();
     for (i, windows) in all.chunks_exact(per_step).enumerate() {
         let metrics = step(&mut trainer, windows, 3e-3);
         let error = (metrics.loss / losses[i] - 1.0).abs();
-        assert!(error <= of_losses, "{precision}, step {i}: loss {} for {}", metrics.loss, losses[i]);
+        assert!(
+            error <= of_losses,
+            "{precision}, step {i}: loss {} for {}",
+            metrics.loss,
+            losses[i]
+        );
     }
 }
 
@@ -138,14 +177,22 @@ fn training(bench: &Bench) {
     };
     let (expected, expected_validation) = run(Cpu::boxed());
     let (found, validation) = run(gpu(bench, &config));
-    assert!(expected[steps - 1] < 0.75 * expected[0], "it learns: {} to {}", expected[0], expected[steps - 1]);
+    assert!(
+        expected[steps - 1] < 0.75 * expected[0],
+        "it learns: {} to {}",
+        expected[0],
+        expected[steps - 1]
+    );
     if bench.precision == Precision::F32 {
         for (i, (found, expected)) in found.iter().zip(&expected).enumerate() {
             assert!((found / expected - 1.0).abs() <= 1e-3, "step {i}: {found} for {expected}");
         }
     }
     let most = if bench.precision == Precision::F32 { 1e-3 } else { 1e-2 };
-    assert!((validation / expected_validation - 1.0).abs() <= most, "validation {validation} for {expected_validation}");
+    assert!(
+        (validation / expected_validation - 1.0).abs() <= most,
+        "validation {validation} for {expected_validation}"
+    );
 }
 
 /// An overflow skips exactly one update, and the run recovers.
@@ -153,7 +200,8 @@ pub fn overflow(bench: &Bench) {
     let config = small();
     let stories = Windows::new(config.vocab_size);
     let weights = initial_weights(&TensorTable::new(&config), 1);
-    let mut trainer = Trainer::new(gpu(bench, &config), config, &weights, 2, config.context).unwrap();
+    let mut trainer =
+        Trainer::new(gpu(bench, &config), config, &weights, 2, config.context).unwrap();
     let before = step(&mut trainer, &stories.batch(0, 2, config.context), 1e-3);
     assert_eq!((before.skipped, before.loss_scale), (0, bench.precision.initial_loss_scale()));
     let (kept, moments) = (trainer.model.weights().unwrap(), trainer.moments().unwrap());
@@ -169,11 +217,17 @@ pub fn overflow(bench: &Bench) {
     assert!(!metrics.grad_norm.is_finite() && metrics.loss.is_finite());
     let halved = if bench.precision == Precision::F16 { 0.5 } else { 1.0 };
     assert_eq!((metrics.skipped, metrics.loss_scale), (1, before.loss_scale * halved));
-    assert!(trainer.model.weights().unwrap() == kept && trainer.moments().unwrap() == moments, "nothing moved");
+    assert!(
+        trainer.model.weights().unwrap() == kept && trainer.moments().unwrap() == moments,
+        "nothing moved"
+    );
 
     let after = step(&mut trainer, &windows, 1e-3);
     assert_eq!(after.skipped, 1);
-    assert!(after.grad_norm.is_finite() && trainer.model.weights().unwrap() != kept, "and it goes on");
+    assert!(
+        after.grad_norm.is_finite() && trainer.model.weights().unwrap() != kept,
+        "and it goes on"
+    );
 }
 
 /// The same seed gives the same bits twice, and so does a run that was put down and taken up.
@@ -183,11 +237,17 @@ fn same_bits(bench: &Bench) {
     let weights = initial_weights(&TensorTable::new(&config), 1);
     let fresh = || Trainer::new(gpu(bench, &config), config, &weights, 4, config.context).unwrap();
     let steps = |trainer: &mut Trainer, range: std::ops::Range<u64>| -> Vec<u32> {
-        range.map(|i| step(trainer, &stories.batch(i, 4, config.context), 1e-3).loss.to_bits()).collect()
+        range
+            .map(|i| step(trainer, &stories.batch(i, 4, config.context), 1e-3).loss.to_bits())
+            .collect()
     };
     let bits = |trainer: &mut Trainer| -> Vec<u32> {
         let (m, v) = trainer.moments().unwrap();
-        [trainer.model.weights().unwrap(), m, v].concat().iter().map(|value| value.to_bits()).collect()
+        [trainer.model.weights().unwrap(), m, v]
+            .concat()
+            .iter()
+            .map(|value| value.to_bits())
+            .collect()
     };
     let (mut one, mut two, mut resumed) = (fresh(), fresh(), fresh());
     let losses = steps(&mut one, 0..6);
@@ -212,7 +272,8 @@ pub fn passes(bench: &Bench) {
     let weights = initial_weights(&TensorTable::new(&config), 1);
     let windows = stories.batch(0, 6, config.context);
     let gradient = |batch: usize| {
-        let mut trainer = Trainer::new(gpu(bench, &config), config, &weights, batch, config.context).unwrap();
+        let mut trainer =
+            Trainer::new(gpu(bench, &config), config, &weights, batch, config.context).unwrap();
         trainer.begin();
         for windows in windows.chunks(batch * (config.context + 1)) {
             trainer.accumulate(windows, 1.0 / 384.0);
@@ -222,7 +283,12 @@ pub fn passes(bench: &Bench) {
     };
     let whole = gradient(6);
     for batch in [1, 4] {
-        assert_close(bench.precision, &format!("gradient of micro-batches of {batch}"), &gradient(batch), &whole);
+        assert_close(
+            bench.precision,
+            &format!("gradient of micro-batches of {batch}"),
+            &gradient(batch),
+            &whole,
+        );
     }
 }
 
@@ -231,18 +297,25 @@ fn decoding(bench: &Bench) {
     let config = Config { context: 160, ..small() };
     let stories = Windows::new(config.vocab_size);
     // A model that has learned something: the likeliest token stands out.
-    let mut trainer = Trainer::new(Cpu::boxed(), config, &initial_weights(&TensorTable::new(&config), 1), 8, 64).unwrap();
+    let mut trainer =
+        Trainer::new(Cpu::boxed(), config, &initial_weights(&TensorTable::new(&config), 1), 8, 64)
+            .unwrap();
     for i in 0..60 {
         step(&mut trainer, &stories.batch(i, 8, 64), 3e-3);
     }
     let weights = trainer.model.weights().unwrap();
     let greedy = |kernels: Box<dyn Kernels>| {
         let mut decoder = Decoder::new(kernels, config, &weights, 3).unwrap();
-        let prompts: Vec<Vec<u32>> = (0..3).map(|seed| tokens(5 + seed as usize, config.vocab_size, seed)).collect();
+        let prompts: Vec<Vec<u32>> =
+            (0..3).map(|seed| tokens(5 + seed as usize, config.vocab_size, seed)).collect();
         let mut texts = Vec::new();
         let mut first_logits = Vec::new();
         for (slot, prompt) in prompts.iter().enumerate() {
-            let row = |(position, &token): (usize, &u32)| Row { token, slot: slot as u32, position: position as u32 };
+            let row = |(position, &token): (usize, &u32)| Row {
+                token,
+                slot: slot as u32,
+                position: position as u32,
+            };
             let rows: Vec<Row> = prompt.iter().enumerate().map(row).collect();
             decoder.read(&rows[..rows.len() - 1]);
             let mut last = rows[rows.len() - 1];
@@ -252,7 +325,9 @@ fn decoding(bench: &Bench) {
                 if text.is_empty() {
                     first_logits.extend_from_slice(&logits);
                 }
-                let likeliest = (0..logits.len()).max_by(|&a, &b| logits[a].total_cmp(&logits[b])).unwrap() as u32;
+                let likeliest = (0..logits.len())
+                    .max_by(|&a, &b| logits[a].total_cmp(&logits[b]))
+                    .unwrap() as u32;
                 text.push(likeliest);
                 last = Row { token: likeliest, position: last.position + 1, ..last };
             }
@@ -269,7 +344,12 @@ fn decoding(bench: &Bench) {
         let (inputs, targets) = stories.held_out(1, 64);
         let mut on_cpu = Model::new(Cpu::boxed(), config, &weights, 1, 64).unwrap();
         let expected = on_cpu.losses(&inputs, &targets).unwrap();
-        assert_close(bench.precision, "losses", &model.losses(&inputs, &targets).unwrap(), &expected);
+        assert_close(
+            bench.precision,
+            "losses",
+            &model.losses(&inputs, &targets).unwrap(),
+            &expected,
+        );
     }
 }
 
@@ -284,7 +364,8 @@ fn budget(bench: &Bench) {
     let config = small();
     let stories = Windows::new(config.vocab_size);
     let weights = initial_weights(&TensorTable::new(&config), 1);
-    let mut trainer = Trainer::new(gpu(bench, &config), config, &weights, 4, config.context).unwrap();
+    let mut trainer =
+        Trainer::new(gpu(bench, &config), config, &weights, 4, config.context).unwrap();
     let mut windows = stories.batch(0, 4, config.context);
     step(&mut trainer, &windows, 1e-3);
     let before = trainer.model.kernels.counts();
@@ -299,7 +380,10 @@ fn budget(bench: &Bench) {
     let dispatches = after.dispatches - before.dispatches;
     let on_units = bench.precision == Precision::F16 && bench.device.adapter.units().is_some();
     assert_eq!(dispatches, 5 * dispatches_of_a_step(on_units, config.n_layer as u64, 1));
-    assert!(dispatches_of_a_step(true, 6, 4) <= 160, "the default run: 6 layers, and its loss in 4 chunks");
+    assert!(
+        dispatches_of_a_step(true, 6, 4) <= 160,
+        "the default run: 6 layers, and its loss in 4 chunks"
+    );
 }
 
 /// What a checkpoint tells of its kernels is taken up again, and gives the bits that it gave.
@@ -311,13 +395,19 @@ fn plan(bench: &Bench) {
     let run = || {
         let kernels = Gpu::open(&own, bench.precision, config.head_width()).unwrap();
         let mut trainer = Trainer::new(kernels, config, &weights, 2, config.context).unwrap();
-        let losses: Vec<u32> = (0..2).map(|i| step(&mut trainer, &stories.batch(i, 2, config.context), 1e-3).loss.to_bits()).collect();
-        let weights: Vec<u32> = trainer.model.weights().unwrap().iter().map(|value| value.to_bits()).collect();
+        let losses: Vec<u32> = (0..2)
+            .map(|i| step(&mut trainer, &stories.batch(i, 2, config.context), 1e-3).loss.to_bits())
+            .collect();
+        let weights: Vec<u32> =
+            trainer.model.weights().unwrap().iter().map(|value| value.to_bits()).collect();
         (trainer.model.kernels.plan(), losses, weights)
     };
     let shipped = run();
     assert!(own.take_plan(&shipped.0), "{}", shipped.0);
-    assert!(!own.take_plan("shaders 0123456789abcdef; tiles of 64 on plain lanes"), "other shaders have other bits");
+    assert!(
+        !own.take_plan("shaders 0123456789abcdef; tiles of 64 on plain lanes"),
+        "other shaders have other bits"
+    );
     if let Some(mut tuned) = own.plan(bench.precision) {
         let shape = [2 * config.context, config.vocab_size, config.d_model];
         let usual = tuned.tiles("matmul_nt_units", shape);

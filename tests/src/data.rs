@@ -12,9 +12,18 @@ use crate::Run;
 pub fn story(index: u64) -> String {
     let mut random = Random::new(1, "training test", index);
     let mut any = |words: &[&'static str]| words[random.below(words.len() as u64) as usize];
-    let (name, pet, thing) = (any(&["Lily", "Tom", "Anna", "Ben"]), any(&["dog", "cat", "bird"]), any(&["ball", "hat", "cake", "boat"]));
-    let (liked, end) = (any(&["red", "big", "old", "soft"]), any(&["They were happy.", "It was fun.", "The end."]));
-    format!("Once upon a time, {name} had a {liked} {thing}. The {pet} took the {thing}. {name} ran after the {pet}. {end}")
+    let (name, pet, thing) = (
+        any(&["Lily", "Tom", "Anna", "Ben"]),
+        any(&["dog", "cat", "bird"]),
+        any(&["ball", "hat", "cake", "boat"]),
+    );
+    let (liked, end) = (
+        any(&["red", "big", "old", "soft"]),
+        any(&["They were happy.", "It was fun.", "The end."]),
+    );
+    format!(
+        "Once upon a time, {name} had a {liked} {thing}. The {pet} took the {thing}. {name} ran after the {pet}. {end}"
+    )
 }
 
 pub fn tokenizer_of(vocab_size: u32) -> String {
@@ -39,13 +48,19 @@ pub fn with_data(run: Run) -> Run {
         let mut bytes = Vec::new();
         dtype.append(&ids, &mut bytes);
         let record = AtomicFile::write(&path, &bytes).unwrap();
-        let work = Work { stage: "pack-bin", manifest: sidecar(&path), inputs: vec![], config: json!({}) };
+        let work =
+            Work { stage: "pack-bin", manifest: sidecar(&path), inputs: vec![], config: json!({}) };
         let mut manifest = work.manifest(vec![record]).unwrap();
-        let counts = [("stories", stories.end - stories.start), ("tokens", ids.len() as u64), ("bytes", text_bytes)];
+        let counts = [
+            ("stories", stories.end - stories.start),
+            ("tokens", ids.len() as u64),
+            ("bytes", text_bytes),
+        ];
         manifest.counts.extend(counts.map(|(name, count)| (name.to_owned(), count)));
-        manifest
-            .facts
-            .extend([("dtype", json!(dtype.name())), ("eos", json!(tokenizer.eos()))].map(|(name, fact)| (name.to_owned(), fact)));
+        manifest.facts.extend(
+            [("dtype", json!(dtype.name())), ("eos", json!(tokenizer.eos()))]
+                .map(|(name, fact)| (name.to_owned(), fact)),
+        );
         manifest.tokenizer = Some(tokenizer.record().clone());
         work.publish(&manifest).unwrap();
     }

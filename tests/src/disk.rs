@@ -15,8 +15,11 @@ impl SmallDisk {
     pub fn mount(folder: &Path, kib: u64) -> Option<Self> {
         fs::create_dir_all(folder).expect("a folder for the disk can be made");
         let size = format!("size={kib}k");
-        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(folder).output();
-        let disk = mounted.is_ok_and(|output| output.status.success()).then(|| SmallDisk(folder.to_owned()));
+        let mounted =
+            Command::new("mount").args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(folder).output();
+        let disk = mounted
+            .is_ok_and(|output| output.status.success())
+            .then(|| SmallDisk(folder.to_owned()));
         if disk.is_none() {
             eprintln!("SKIPPED: a small disk cannot be mounted here");
         }
@@ -25,8 +28,12 @@ impl SmallDisk {
 
     /// `ro`, `rw` or `size=4096k`
     pub fn remount(&self, how: &str) {
-        let status = Command::new("mount").args(["-o", &format!("remount,{how}")]).arg(&self.0).status();
-        assert!(status.is_ok_and(|status| status.success()), "the disk cannot be mounted again with {how}");
+        let status =
+            Command::new("mount").args(["-o", &format!("remount,{how}")]).arg(&self.0).status();
+        assert!(
+            status.is_ok_and(|status| status.success()),
+            "the disk cannot be mounted again with {how}"
+        );
     }
 
     /// Fills the disk but for `free` bytes with a file [`FILLER`].

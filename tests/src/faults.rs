@@ -46,7 +46,9 @@ pub struct Calls {
 impl Calls {
     pub fn read_from(report: &Path) -> Option<Self> {
         let text = fs::read_to_string(report).ok()?;
-        let number = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse::<u64>().ok());
+        let number = |name: &str| {
+            text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse::<u64>().ok())
+        };
         Some(Calls {
             sync: number("sync ")?,
             change: number("change ")?,
@@ -71,9 +73,18 @@ impl Calls {
 }
 
 /// Preloads the shim: calls on files below a folder are counted into `report`, and `fault` ("eio read 3") happens.
-pub fn preload(command: &mut Command, shim: &Path, below: &Path, fault: Option<&str>, report: &Path) {
+pub fn preload(
+    command: &mut Command,
+    shim: &Path,
+    below: &Path,
+    fault: Option<&str>,
+    report: &Path,
+) {
     let below = below.canonicalize().unwrap_or_else(|_| below.to_owned());
-    command.env("LD_PRELOAD", shim).env("BEDTIME_FAULT_BELOW", below).env("BEDTIME_FAULT_REPORT", report);
+    command
+        .env("LD_PRELOAD", shim)
+        .env("BEDTIME_FAULT_BELOW", below)
+        .env("BEDTIME_FAULT_REPORT", report);
     if let Some(fault) = fault {
         command.env("BEDTIME_FAULT", fault);
     }

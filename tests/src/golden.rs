@@ -15,8 +15,11 @@ impl Golden {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("golden").join(name);
         let bytes = std::fs::read(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
         let (_, metadata) = SafeTensors::read_metadata(&bytes).unwrap();
-        let config: Value = serde_json::from_str(&metadata.metadata().as_ref().unwrap()["config"]).unwrap();
-        let size = |key: &str| config[key].as_u64().unwrap_or_else(|| panic!("{key} in {config}")) as usize;
+        let config: Value =
+            serde_json::from_str(&metadata.metadata().as_ref().unwrap()["config"]).unwrap();
+        let size = |key: &str| {
+            config[key].as_u64().unwrap_or_else(|| panic!("{key} in {config}")) as usize
+        };
         let config = Config {
             vocab_size: size("vocab_size"),
             n_layer: size("num_hidden_layers"),
@@ -79,7 +82,8 @@ impl Folder {
     pub fn open(name: &str) -> Self {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("golden").join(name);
         let (config, weights) = model::load_folder(&folder).unwrap_or_else(|e| panic!("{e}"));
-        let golden = Golden { bytes: std::fs::read(folder.join("golden.safetensors")).unwrap(), config };
+        let golden =
+            Golden { bytes: std::fs::read(folder.join("golden.safetensors")).unwrap(), config };
         Folder { config, weights, tokens: golden.tokens("tokens"), logits: golden.floats("logits") }
     }
 }
@@ -88,6 +92,7 @@ impl Folder {
 pub fn relative_error(found: &[f32], expected: &[f32]) -> f64 {
     assert_eq!(found.len(), expected.len());
     let norm = |values: &mut dyn Iterator<Item = f64>| values.map(|v| v * v).sum::<f64>().sqrt();
-    let difference = norm(&mut found.iter().zip(expected).map(|(a, b)| f64::from(*a) - f64::from(*b)));
+    let difference =
+        norm(&mut found.iter().zip(expected).map(|(a, b)| f64::from(*a) - f64::from(*b)));
     difference / norm(&mut expected.iter().map(|&b| f64::from(b)))
 }

@@ -12,11 +12,15 @@ pub struct Windows {
 impl Windows {
     /// Stories in a vocabulary of so many tokens.
     pub fn new(vocab_size: usize) -> Self {
-        let json = tokenizer::train(vocab_size as u32, |each| (0..400).try_for_each(|i| each(&grammar::story(1, i))))
-            .expect("stories train a tokenizer");
-        let tokenizer = Tokenizer::from_json("tokenizer.json".as_ref(), json.as_bytes()).expect("it reads back");
+        let json = tokenizer::train(vocab_size as u32, |each| {
+            (0..400).try_for_each(|i| each(&grammar::story(1, i)))
+        })
+        .expect("stories train a tokenizer");
+        let tokenizer = Tokenizer::from_json("tokenizer.json".as_ref(), json.as_bytes())
+            .expect("it reads back");
         let ids = |range: std::ops::Range<u64>| {
-            let story = |i| tokenizer.encode(&grammar::story(1, i)).into_iter().chain([tokenizer.eos()]);
+            let story =
+                |i| tokenizer.encode(&grammar::story(1, i)).into_iter().chain([tokenizer.eos()]);
             range.flat_map(story).collect()
         };
         Windows { train: ids(0..400), validation: ids(1000..1060) }

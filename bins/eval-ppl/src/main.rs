@@ -13,7 +13,9 @@ use corpus::tokenizer::Tokenizer;
 use serde::Serialize;
 use serde_json::{Value, json};
 use stage::{AtomicFile, Failure, Progress, Stage, State, Unit, Work, interrupt};
-use training::{Engine, Ids, Opened, Tally, Wanted, bootstrap, failed, open_model, print, score_each};
+use training::{
+    Engine, Ids, Opened, Tally, Wanted, bootstrap, failed, open_model, print, score_each,
+};
 
 use report::Judged;
 use sources::Text;
@@ -85,9 +87,17 @@ fn run() -> anyhow::Result<()> {
     let stage = common.open("eval-ppl", "eval", &flags)?;
     stage.use_threads()?;
     let path = stage.path("val.bin");
-    let bin = if texts.is_empty() || path.exists() { Some(Bin::open(&path, &stage.log)?) } else { None };
-    let named: Vec<Option<&Path>> = if models.is_empty() { vec![None] } else { models.iter().map(|path| Some(path.as_path())).collect() };
-    let opened = named.iter().map(|path| open_model(&stage, *path)).collect::<stage::Result<Vec<Opened>>>()?;
+    let bin =
+        if texts.is_empty() || path.exists() { Some(Bin::open(&path, &stage.log)?) } else { None };
+    let named: Vec<Option<&Path>> = if models.is_empty() {
+        vec![None]
+    } else {
+        models.iter().map(|path| Some(path.as_path())).collect()
+    };
+    let opened = named
+        .iter()
+        .map(|path| open_model(&stage, *path))
+        .collect::<stage::Result<Vec<Opened>>>()?;
     let first = opened.first().context("there is a model")?;
     let engine = engine(&stage, first)?;
     if let (Some(windows), Some(bin)) = (logits, &bin) {
@@ -101,9 +111,13 @@ fn run() -> anyhow::Result<()> {
         config: json!({ "stride": stage.pipeline.eval.stride, "precision": engine.precision().name() }),
     };
     // What does not fit is said before anything is looked up or scored.
-    let tokenizers = opened.iter().map(Opened::tokenizer).collect::<stage::Result<Vec<Tokenizer>>>()?;
+    let tokenizers =
+        opened.iter().map(Opened::tokenizer).collect::<stage::Result<Vec<Tokenizer>>>()?;
     if let Some(bin) = &bin {
-        opened.iter().zip(&tokenizers).try_for_each(|(opened, tokenizer)| check_vocabulary(bin, opened, tokenizer))?;
+        opened
+            .iter()
+            .zip(&tokenizers)
+            .try_for_each(|(opened, tokenizer)| check_vocabulary(bin, opened, tokenizer))?;
     }
     if let State::UpToDate(_) = work.state(stage.force)? {
         stage.log.say("up to date");
@@ -155,7 +169,12 @@ fn engine(stage: &Stage, opened: &Opened) -> stage::Result<Engine> {
 }
 
 /// Named files in; with several models each name begins with the model's number.
-fn inputs(stage: &Stage, opened: &[Opened], texts: &[PathBuf], bin: bool) -> stage::Result<Vec<(String, PathBuf)>> {
+fn inputs(
+    stage: &Stage,
+    opened: &[Opened],
+    texts: &[PathBuf],
+    bin: bool,
+) -> stage::Result<Vec<(String, PathBuf)>> {
     let mut inputs = Vec::new();
     for (i, model) in opened.iter().enumerate() {
         let mut files = model.files()?;
@@ -168,20 +187,31 @@ fn inputs(stage: &Stage, opened: &[Opened], texts: &[PathBuf], bin: bool) -> sta
     if bin {
         inputs.push(("val.bin".into(), stage.path("val.bin")));
     }
-    inputs.extend(texts.iter().enumerate().map(|(i, path)| (format!("text {}", i + 1), path.clone())));
+    inputs.extend(
+        texts.iter().enumerate().map(|(i, path)| (format!("text {}", i + 1), path.clone())),
+    );
     Ok(inputs)
 }
 
 /// Whether the bin's ids are the model's own.
 fn is_own(bin: &Bin, tokenizer: &Tokenizer) -> bool {
-    bin.manifest().tokenizer.as_ref().is_some_and(|made_with| made_with.sha256 == tokenizer.sha256())
+    bin.manifest()
+        .tokenizer
+        .as_ref()
+        .is_some_and(|made_with| made_with.sha256 == tokenizer.sha256())
 }
 
 fn check_vocabulary(bin: &Bin, opened: &Opened, tokenizer: &Tokenizer) -> stage::Result<()> {
     if is_own(bin, tokenizer) && tokenizer.vocab_size() != bin.vocab_size() {
         let found = format!("ids of a vocabulary of {}", bin.vocab_size());
-        let expected = format!("the model's {} ({})", opened.config.vocab_size, opened.path.display());
-        return Err(Failure::input(bin.path(), found, expected, "evaluate the model on data made with its own tokenizer"));
+        let expected =
+            format!("the model's {} ({})", opened.config.vocab_size, opened.path.display());
+        return Err(Failure::input(
+            bin.path(),
+            found,
+            expected,
+            "evaluate the model on data made with its own tokenizer",
+        ));
     }
     Ok(())
 }
@@ -198,25 +228,42 @@ fn judge(
         Some(bin) if !is_own(bin, tokenizer) => Some(in_own_tokens(stage, bin, opened, tokenizer)?),
         _ => None,
     };
-    let texts = texts.iter().map(|path| Ok((path, Text::of_file(path, tokenizer)?))).collect::<stage::Result<Vec<_>>>()?;
-    let stories: Option<&dyn Ids> = decoded.as_ref().map(|text| text as &dyn Ids).or(bin.map(|bin| bin as &dyn Ids));
+    let texts = texts
+        .iter()
+        .map(|path| Ok((path, Text::of_file(path, tokenizer)?)))
+        .collect::<stage::Result<Vec<_>>>()?;
+    let stories: Option<&dyn Ids> =
+        decoded.as_ref().map(|text| text as &dyn Ids).or(bin.map(|bin| bin as &dyn Ids));
     let all = || stories.into_iter().chain(texts.iter().map(|(_, text)| text as &dyn Ids));
 
     let longest = all().map(|ids| ids.len()).max().unwrap_or(2);
     let wanted = (opened.config.context as u64).min(longest.saturating_sub(1)).max(1) as usize;
     let sequence = wanted.min(LONGEST);
     if sequence < wanted {
-        stage.log.say(format!("{}: windows of {sequence} tokens, not of its context's {wanted}", opened.path.display()));
+        stage.log.say(format!(
+            "{}: windows of {sequence} tokens, not of its context's {wanted}",
+            opened.path.display()
+        ));
     }
     let stride = (stage.pipeline.eval.stride as usize).min(sequence);
     let engine = engine(stage, opened)?;
-    let mut model = Model::new(engine.kernels()?, opened.config, &opened.weights, BATCH, sequence).map_err(failed)?;
-    let progress = stage.log.progress("evaluate", Unit::Tokens, Some(all().map(|ids| ids.len() - 1).sum()));
+    let mut model = Model::new(engine.kernels()?, opened.config, &opened.weights, BATCH, sequence)
+        .map_err(failed)?;
+    let progress =
+        stage.log.progress("evaluate", Unit::Tokens, Some(all().map(|ids| ids.len() - 1).sum()));
     let mut tally = |ids: &dyn Ids, eos| tally(&mut model, ids, stride, eos, &progress);
-    let judged = |text: &Text, tally: Tally| Judged { bytes: text.bytes.iter().sum(), tokens: tally.score.tokens, tally };
+    let judged = |text: &Text, tally: Tally| Judged {
+        bytes: text.bytes.iter().sum(),
+        tokens: tally.score.tokens,
+        tally,
+    };
     let stories = match (bin, &decoded) {
         (_, Some(text)) => Some(judged(text, tally(text, tokenizer.eos())?)),
-        (Some(bin), None) => Some(Judged { tally: tally(bin, bin.eos())?, bytes: bin.manifest().count("bytes"), tokens: bin.len() }),
+        (Some(bin), None) => Some(Judged {
+            tally: tally(bin, bin.eos())?,
+            bytes: bin.manifest().count("bytes"),
+            tokens: bin.len(),
+        }),
         (None, None) => None,
     };
     let mut of_texts = Vec::new();
@@ -225,7 +272,11 @@ fn judge(
     }
     let seconds = progress.elapsed().as_secs_f64();
     progress.finish();
-    let tokens: u64 = stories.iter().chain(of_texts.iter().map(|(_, judged)| judged)).map(|judged| judged.tally.score.tokens).sum();
+    let tokens: u64 = stories
+        .iter()
+        .chain(of_texts.iter().map(|(_, judged)| judged))
+        .map(|judged| judged.tally.score.tokens)
+        .sum();
     stage.log.say(format!("{}: {:.0} tokens/s", opened.path.display(), tokens as f64 / seconds));
     let result = report::Result {
         model: opened.path.display().to_string(),
@@ -240,18 +291,41 @@ fn judge(
 }
 
 /// The validation stories for a model with another tokenizer.
-fn in_own_tokens(stage: &Stage, bin: &Bin, opened: &Opened, tokenizer: &Tokenizer) -> stage::Result<Text> {
+fn in_own_tokens(
+    stage: &Stage,
+    bin: &Bin,
+    opened: &Opened,
+    tokenizer: &Tokenizer,
+) -> stage::Result<Text> {
     let path = stage.path("tokenizer.json");
     let made_with = Tokenizer::load(&path)?;
     if !is_own(bin, &made_with) {
-        let expected = format!("the one that {} was made with, to tell its stories to {}", bin.path().display(), opened.path.display());
-        return Err(Failure::input(&path, "another tokenizer", expected, "bring that tokenizer.json, or run `make tokenize pack`"));
+        let expected = format!(
+            "the one that {} was made with, to tell its stories to {}",
+            bin.path().display(),
+            opened.path.display()
+        );
+        return Err(Failure::input(
+            &path,
+            "another tokenizer",
+            expected,
+            "bring that tokenizer.json, or run `make tokenize pack`",
+        ));
     }
-    stage.log.say(format!("{}: has another tokenizer than val.bin, and gets its stories in its own tokens", opened.path.display()));
+    stage.log.say(format!(
+        "{}: has another tokenizer than val.bin, and gets its stories in its own tokens",
+        opened.path.display()
+    ));
     Text::of_bin(bin, &made_with, tokenizer)
 }
 
-fn tally(model: &mut Model, ids: &dyn Ids, stride: usize, eos: u32, progress: &Progress) -> stage::Result<Tally> {
+fn tally(
+    model: &mut Model,
+    ids: &dyn Ids,
+    stride: usize,
+    eos: u32,
+    progress: &Progress,
+) -> stage::Result<Tally> {
     let mut tally = Tally::default();
     score_each(model, ids, stride, 0, |tokens| {
         tally.add(tokens, eos);
@@ -277,7 +351,9 @@ fn add_intervals(results: &mut [report::Result], bytes: Option<Vec<u64>>) {
         all[last(all.len())].iter().map(|story| story.nats).collect::<Vec<f64>>()
     };
     let bytes: Vec<f64> = match bytes {
-        Some(bytes) => bytes[bytes.len().saturating_sub(stories)..].iter().map(|&bytes| bytes as f64).collect(),
+        Some(bytes) => {
+            bytes[bytes.len().saturating_sub(stories)..].iter().map(|&bytes| bytes as f64).collect()
+        }
         // Nobody decoded the stories: each has bytes for its tokens.
         None => {
             let (judged, all) = (all[0], &all[0].tally.stories);
@@ -287,17 +363,22 @@ fn add_intervals(results: &mut [report::Result], bytes: Option<Vec<u64>>) {
     };
     let nats: Vec<Vec<f64>> = all.iter().map(nats).collect();
     let intervals = bootstrap(&nats, &bytes);
-    results.iter_mut().zip(intervals).for_each(|(result, interval)| result.intervals = Some(interval));
+    results
+        .iter_mut()
+        .zip(intervals)
+        .for_each(|(result, interval)| result.intervals = Some(interval));
 }
 
 /// For comparing with other programs (tests/golden/check_hf.py).
 fn print_logits(engine: &Engine, opened: &Opened, bin: &Bin, windows: usize) -> anyhow::Result<()> {
     let context = opened.config.context;
-    let mut model = Model::new(engine.kernels()?, opened.config, &opened.weights, 1, context).map_err(failed)?;
+    let mut model = Model::new(engine.kernels()?, opened.config, &opened.weights, 1, context)
+        .map_err(failed)?;
     let mut window = vec![0; context];
     for start in (0..bin.len().saturating_sub(context as u64)).step_by(context).take(windows) {
         bin.copy(start, &mut window);
-        let bytes: Vec<u8> = model.logits(&window).map_err(failed)?.into_iter().flat_map(f32::to_le_bytes).collect();
+        let bytes: Vec<u8> =
+            model.logits(&window).map_err(failed)?.into_iter().flat_map(f32::to_le_bytes).collect();
         interrupt::check(KEPT)?;
         if !training::print_bytes(&bytes)? {
             break;

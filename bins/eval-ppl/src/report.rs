@@ -78,7 +78,10 @@ impl Result {
             let mut keys = judged.keys();
             keys.shift_insert(0, "text".into(), name.as_str().into());
             if let Some(stories) = &self.stories {
-                keys.insert("gap_bits_per_byte".into(), (judged.bits_per_byte() - stories.bits_per_byte()).into());
+                keys.insert(
+                    "gap_bits_per_byte".into(),
+                    (judged.bits_per_byte() - stories.bits_per_byte()).into(),
+                );
             }
             Value::Object(keys)
         };
@@ -96,8 +99,13 @@ pub fn to_json(results: &[Result]) -> Value {
         let own = |result: &Result| {
             let mut keys = result.json();
             keys.shift_insert(0, "model".into(), result.model.as_str().into());
-            if let (Some((_, Interval { low, high })), Some(main), Some(first)) = (result.intervals, result.main(), results[0].main()) {
-                keys.insert("difference_bits_per_byte".into(), (main.bits_per_byte() - first.bits_per_byte()).into());
+            if let (Some((_, Interval { low, high })), Some(main), Some(first)) =
+                (result.intervals, result.main(), results[0].main())
+            {
+                keys.insert(
+                    "difference_bits_per_byte".into(),
+                    (main.bits_per_byte() - first.bits_per_byte()).into(),
+                );
                 keys.insert("difference_bits_per_byte_95".into(), json!([low, high]));
             }
             Value::Object(keys)
@@ -116,33 +124,63 @@ pub fn tables(json: &Value) -> String {
     let _ = writeln!(text, "loss by tokens of context     loss   perplexity     tokens");
     for row in rows("by_position") {
         let loss = number(&row["loss"]);
-        let _ = writeln!(text, "  {:>22} {loss:10.3} {:12.2} {:>10}", range(&row), loss.exp(), row["tokens"].to_string());
+        let _ = writeln!(
+            text,
+            "  {:>22} {loss:10.3} {:12.2} {:>10}",
+            range(&row),
+            loss.exp(),
+            row["tokens"].to_string()
+        );
     }
     let _ = writeln!(text, "loss by tokens of the story   loss   perplexity     tokens    stories");
     for row in rows("by_story_length") {
         let loss = number(&row["loss"]);
         let (tokens, stories) = (row["tokens"].to_string(), row["stories"].to_string());
-        let _ = writeln!(text, "  {:>22} {loss:10.3} {:12.2} {tokens:>10} {stories:>10}", range(&row), loss.exp());
+        let _ = writeln!(
+            text,
+            "  {:>22} {loss:10.3} {:12.2} {tokens:>10} {stories:>10}",
+            range(&row),
+            loss.exp()
+        );
     }
     if json["texts"].is_array() {
-        let _ = writeln!(text, "text                          loss   perplexity  bits/byte        gap");
+        let _ =
+            writeln!(text, "text                          loss   perplexity  bits/byte        gap");
         for row in rows("texts") {
-            let [loss, perplexity, bits, gap] = ["loss", "perplexity", "bits_per_byte", "gap_bits_per_byte"].map(|key| number(&row[key]));
+            let [loss, perplexity, bits, gap] =
+                ["loss", "perplexity", "bits_per_byte", "gap_bits_per_byte"]
+                    .map(|key| number(&row[key]));
             let gap = if gap.is_nan() { String::new() } else { format!("{gap:+.4}") };
-            let _ = writeln!(text, "  {:22} {loss:10.3} {perplexity:12.2} {bits:10.4} {gap:>10}", end(&row["text"], 22));
+            let _ = writeln!(
+                text,
+                "  {:22} {loss:10.3} {perplexity:12.2} {bits:10.4} {gap:>10}",
+                end(&row["text"], 22)
+            );
         }
     }
     if json["models"].is_array() {
-        let _ = writeln!(text, "model                         loss   perplexity  bits/byte  95 % of stories    to the first");
+        let _ = writeln!(
+            text,
+            "model                         loss   perplexity  bits/byte  95 % of stories    to the first"
+        );
         for row in rows("models") {
-            let [loss, perplexity, bits] = ["loss", "perplexity", "bits_per_byte"].map(|key| number(&row[key]));
-            let interval = |key: &str, sign: bool| match (row[key][0].as_f64(), row[key][1].as_f64()) {
-                (Some(low), Some(high)) if sign => format!("{low:+.4} to {high:+.4}"),
-                (Some(low), Some(high)) => format!("{low:.4} to {high:.4}"),
-                _ => String::new(),
-            };
-            let (own, other) = (interval("bits_per_byte_95", false), interval("difference_bits_per_byte_95", true));
-            let _ = writeln!(text, "  {:22} {loss:10.3} {perplexity:12.2} {bits:10.4}  {own}  {other}", end(&row["model"], 22));
+            let [loss, perplexity, bits] =
+                ["loss", "perplexity", "bits_per_byte"].map(|key| number(&row[key]));
+            let interval =
+                |key: &str, sign: bool| match (row[key][0].as_f64(), row[key][1].as_f64()) {
+                    (Some(low), Some(high)) if sign => format!("{low:+.4} to {high:+.4}"),
+                    (Some(low), Some(high)) => format!("{low:.4} to {high:.4}"),
+                    _ => String::new(),
+                };
+            let (own, other) = (
+                interval("bits_per_byte_95", false),
+                interval("difference_bits_per_byte_95", true),
+            );
+            let _ = writeln!(
+                text,
+                "  {:22} {loss:10.3} {perplexity:12.2} {bits:10.4}  {own}  {other}",
+                end(&row["model"], 22)
+            );
         }
     }
     text.trim_end().to_owned()
@@ -152,5 +190,9 @@ pub fn tables(json: &Value) -> String {
 fn end(name: &Value, most: usize) -> String {
     let name = name.as_str().unwrap_or_default();
     let skipped = name.chars().count().saturating_sub(most);
-    if skipped == 0 { name.to_owned() } else { format!("…{}", name.chars().skip(skipped + 1).collect::<String>()) }
+    if skipped == 0 {
+        name.to_owned()
+    } else {
+        format!("…{}", name.chars().skip(skipped + 1).collect::<String>())
+    }
 }

@@ -32,7 +32,11 @@ impl Ids for Text {
 
 impl Text {
     fn new(path: &Path, tokenizer: &Tokenizer) -> Self {
-        let before = if tokenizer.prefix().is_empty() { vec![tokenizer.eos()] } else { tokenizer.prefix().to_vec() };
+        let before = if tokenizer.prefix().is_empty() {
+            vec![tokenizer.eos()]
+        } else {
+            tokenizer.prefix().to_vec()
+        };
         Text { path: path.to_owned(), ids: before, bytes: Vec::new() }
     }
 
@@ -50,7 +54,9 @@ impl Text {
         let (mut text, mut scratch) = (Text::new(path, tokenizer), Scratch::default());
         separated_text(path, |story| text.push(story, tokenizer, &mut scratch))?;
         match text.bytes.is_empty() {
-            true => Err(Failure::input(path, "no text in it", "text in UTF-8", "name another file")),
+            true => {
+                Err(Failure::input(path, "no text in it", "text in UTF-8", "name another file"))
+            }
             false => Ok(text),
         }
     }
@@ -61,7 +67,8 @@ impl Text {
     /// Exit code 3 for a text that `to` cannot encode; 130 when interrupted.
     pub fn of_bin(bin: &Bin, from: &Tokenizer, to: &Tokenizer) -> Result<Self> {
         const PIECE: u64 = 1 << 16;
-        let (mut text, mut scratch, mut story, mut piece) = (Text::new(bin.path(), to), Scratch::default(), Vec::new(), Vec::new());
+        let (mut text, mut scratch, mut story, mut piece) =
+            (Text::new(bin.path(), to), Scratch::default(), Vec::new(), Vec::new());
         for start in (0..bin.len()).step_by(PIECE as usize) {
             stage::interrupt::check("nothing was written; run the same command again")?;
             piece.resize(PIECE.min(bin.len() - start) as usize, 0);

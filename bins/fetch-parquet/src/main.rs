@@ -88,17 +88,27 @@ fn run() -> anyhow::Result<()> {
     let stage = args.common.open("fetch-parquet", "fetch", &args.flags)?;
     let settings = &stage.pipeline.fetch;
     if settings.max_stories == Some(0) || settings.max_tokens_hint == Some(0) {
-        return Err(Failure::usage("fetch.max_stories and fetch.max_tokens_hint must be at least 1").into());
+        return Err(Failure::usage(
+            "fetch.max_stories and fetch.max_tokens_hint must be at least 1",
+        )
+        .into());
     }
     let source = Source::parse(&settings.source)?;
     let raw = RawFolder::new(stage.path("raw"), args.shard);
     if source.lies_in(&stage.path("raw")) {
-        let message =
-            format!("fetch.source {:?} is the folder that this stage writes to\n  remedy: set another --out DIR", settings.source);
+        let message = format!(
+            "fetch.source {:?} is the folder that this stage writes to\n  remedy: set another --out DIR",
+            settings.source
+        );
         return Err(Failure::usage(message).into());
     }
     let synthetic = source == Source::Synthetic;
-    let work = Work { stage: "fetch-parquet", manifest: raw.manifest(), inputs: source.inputs(), config: config(&source, settings) };
+    let work = Work {
+        stage: "fetch-parquet",
+        manifest: raw.manifest(),
+        inputs: source.inputs(),
+        config: config(&source, settings),
+    };
     let why = match work.state(stage.force)? {
         State::UpToDate(manifest) => {
             raw.tidy_up_to_date(&manifest);
@@ -118,27 +128,48 @@ fn run() -> anyhow::Result<()> {
     let local = matches!(source, Source::Local(_));
     let cancel = Cancel::default();
     let plan = Plan::new(source, settings, &raw, stage.log, &cancel)?;
-    let threads = stage.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
-    let fetcher =
-        Fetcher { raw: &raw, column: &settings.column, config: &work.config, force: stage.force, threads, log: stage.log, cancel };
+    let threads = stage
+        .threads
+        .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
+    let fetcher = Fetcher {
+        raw: &raw,
+        column: &settings.column,
+        config: &work.config,
+        force: stage.force,
+        threads,
+        log: stage.log,
+        cancel,
+    };
     let made = fetcher.run(&plan)?;
     require_stories(&made, &plan, &raw, &settings.source)?;
     if made.validation.stories == 0 && args.shard.is_none() {
-        stage.log.warn("no validation story: set another fetch.validation_fraction or fetch.validation_split");
+        stage.log.warn(
+            "no validation story: set another fetch.validation_fraction or fetch.validation_split",
+        );
     }
 
     let mut manifest = work.manifest(made.outputs)?;
     let whole = |name: &str| plan.parts.iter().any(|part| part.whole && part.output == name);
     let copied = |output: &&stage::FileRecord| local && whole(&output.name);
-    if let Some(output) =
-        manifest.outputs.iter().filter(copied).find(|output| !manifest.inputs.iter().any(|input| input.sha256 == output.sha256))
+    if let Some(output) = manifest
+        .outputs
+        .iter()
+        .filter(copied)
+        .find(|output| !manifest.inputs.iter().any(|input| input.sha256 == output.sha256))
     {
-        let message = format!("{}: its source changed while it was copied\n  remedy: run the same command again", output.name);
+        let message = format!(
+            "{}: its source changed while it was copied\n  remedy: run the same command again",
+            output.name
+        );
         return Err(Failure::try_again(message).into());
     }
     let counts = [("train_stories", made.train.stories), ("train_bytes", made.train.bytes)];
-    let more = [("validation_stories", made.validation.stories), ("validation_bytes", made.validation.bytes)];
-    manifest.counts = counts.into_iter().chain(more).map(|(name, count)| (name.to_owned(), count)).collect();
+    let more = [
+        ("validation_stories", made.validation.stories),
+        ("validation_bytes", made.validation.bytes),
+    ];
+    manifest.counts =
+        counts.into_iter().chain(more).map(|(name, count)| (name.to_owned(), count)).collect();
     manifest.facts.insert("source".into(), label.into());
     if synthetic {
         manifest.label_synthetic();
@@ -171,8 +202,14 @@ fn print(stage: &Stage, manifest: &Manifest) {
     let synthetic = if manifest.is_synthetic() { " (synthetic)" } else { "" };
     for split in ["train", "validation"] {
         let files = manifest.outputs.iter().filter(|output| output.name.starts_with(split)).count();
-        let (stories, bytes) = (manifest.count(&format!("{split}_stories")), manifest.count(&format!("{split}_bytes")));
+        let (stories, bytes) = (
+            manifest.count(&format!("{split}_stories")),
+            manifest.count(&format!("{split}_bytes")),
+        );
         let folder = stage.path("raw");
-        println!("{split}: {stories} stories{synthetic}, {bytes} bytes of text, {files} file(s) in {}", folder.display());
+        println!(
+            "{split}: {stories} stories{synthetic}, {bytes} bytes of text, {files} file(s) in {}",
+            folder.display()
+        );
     }
 }

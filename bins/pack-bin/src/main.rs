@@ -67,8 +67,14 @@ fn run() -> anyhow::Result<()> {
         None => json!({ "pack": { "order": settings.order } }),
     };
     let mut inputs = vec![("tokenizer.json".to_owned(), stage.path("tokenizer.json"))];
-    inputs.extend(tokens.shards.iter().map(|shard| (format!("tokens/{}", shard.name), tokens.folder.join(&shard.name))));
-    let work = Work { stage: "pack-bin", manifest: stage.path("pack.manifest.json"), inputs, config };
+    inputs.extend(
+        tokens
+            .shards
+            .iter()
+            .map(|shard| (format!("tokens/{}", shard.name), tokens.folder.join(&shard.name))),
+    );
+    let work =
+        Work { stage: "pack-bin", manifest: stage.path("pack.manifest.json"), inputs, config };
     let why = match work.state(stage.force)? {
         State::UpToDate(manifest) => {
             stage.log.say(format!("up to date: {}", summary(&stage, &manifest)));
@@ -78,7 +84,8 @@ fn run() -> anyhow::Result<()> {
     };
 
     stage.use_threads()?;
-    let (tokenizer, records) = rayon::join(|| Tokenizer::load(&stage.path("tokenizer.json")), || work.input_records());
+    let (tokenizer, records) =
+        rayon::join(|| Tokenizer::load(&stage.path("tokenizer.json")), || work.input_records());
     let tokenizer = tokenizer?;
     tokens.check_tokenizer(&tokenizer)?;
     let records = records?;
@@ -95,11 +102,18 @@ fn run() -> anyhow::Result<()> {
             stage::remove_if_present(&path)?;
             continue;
         }
-        let work = Work { stage: "pack-bin", manifest: sidecar(&path), inputs: work.inputs[..1].to_vec(), config: work.config.clone() };
+        let work = Work {
+            stage: "pack-bin",
+            manifest: sidecar(&path),
+            inputs: work.inputs[..1].to_vec(),
+            config: work.config.clone(),
+        };
         let manifest = pack(&stage, &tokens, &tokenizer, split, &path, seed, &work)?;
         outputs.push(manifest.outputs[0].clone());
         outputs.push(stage::hash_file(&sidecar(&path))?);
-        counts.extend(manifest.counts.into_iter().map(|(name, count)| (format!("{split}_{name}"), count)));
+        counts.extend(
+            manifest.counts.into_iter().map(|(name, count)| (format!("{split}_{name}"), count)),
+        );
     }
     let mut manifest = work.manifest_of(records, outputs);
     manifest.counts.extend(counts);
@@ -107,7 +121,11 @@ fn run() -> anyhow::Result<()> {
     work.publish(&manifest)?;
     let seconds = started.elapsed().as_secs_f64();
     let bytes: u64 = manifest.outputs.iter().map(|output| output.bytes).sum();
-    println!("{} ({seconds:.1} s, {:.1} MB/s)", summary(&stage, &manifest), bytes as f64 / 1e6 / seconds);
+    println!(
+        "{} ({seconds:.1} s, {:.1} MB/s)",
+        summary(&stage, &manifest),
+        bytes as f64 / 1e6 / seconds
+    );
     Ok(())
 }
 
@@ -121,11 +139,18 @@ fn pack(
     seed: Option<u64>,
     work: &Work,
 ) -> stage::Result<Manifest> {
-    let count = |name: &str| tokens.manifests.iter().map(|(_, manifest)| manifest.count(&format!("{split}_{name}"))).sum::<u64>();
+    let count = |name: &str| {
+        tokens
+            .manifests
+            .iter()
+            .map(|(_, manifest)| manifest.count(&format!("{split}_{name}")))
+            .sum::<u64>()
+    };
     let dtype = Dtype::of(u64::from(tokenizer.vocab_size()));
     let expected = (count("tokens") + count("stories")) * dtype.width() as u64;
     let mut packer = Packer::create(path, dtype, tokenizer.eos(), seed, expected, BUCKET_BYTES)?;
-    let progress = stage.log.progress(&format!("packing {split}"), Unit::Stories, Some(count("stories")));
+    let progress =
+        stage.log.progress(&format!("packing {split}"), Unit::Stories, Some(count("stories")));
     let names = tokens.shards.iter().filter(|shard| shard.name.starts_with(split));
     let mut sum = Totals::default();
     let shards: Vec<(u64, ShardReader)> = names
@@ -144,14 +169,18 @@ fn pack(
     } else {
         let next = Mutex::new(shards.into_iter());
         let deal = |thread: usize| {
-            let Some(mut dealer) = packer.dealer().filter(|_| thread < DEALERS) else { return Ok(()) };
+            let Some(mut dealer) = packer.dealer().filter(|_| thread < DEALERS) else {
+                return Ok(());
+            };
             loop {
                 let shard = next.lock().unwrap_or_else(|e| e.into_inner()).next();
                 let Some((first, reader)) = shard else { return dealer.end() };
                 read(reader, tokenizer, &progress, |row, ids| dealer.push(first + row, ids))?;
             }
         };
-        rayon::broadcast(|thread| deal(thread.index())).into_iter().collect::<stage::Result<()>>()?;
+        rayon::broadcast(|thread| deal(thread.index()))
+            .into_iter()
+            .collect::<stage::Result<()>>()?;
     }
     progress.finish();
     stage::remove_if_present(&sidecar(path))?;
@@ -159,7 +188,8 @@ fn pack(
     let counts = [("stories", sum.stories), ("tokens", length), ("bytes", sum.bytes)];
     manifest.counts = counts.into_iter().map(|(name, count)| (name.to_owned(), count)).collect();
     manifest.tokenizer = Some(tokenizer.record().clone());
-    let facts: [(&str, Value); 3] = [("dtype", dtype.name().into()), ("eos", tokenizer.eos().into()), ("split", split.into())];
+    let facts: [(&str, Value); 3] =
+        [("dtype", dtype.name().into()), ("eos", tokenizer.eos().into()), ("split", split.into())];
     manifest.facts = facts.into_iter().map(|(name, fact)| (name.to_owned(), fact)).collect();
     if tokens.manifests.iter().any(|(_, manifest)| manifest.is_synthetic()) {
         manifest.label_synthetic();
@@ -173,7 +203,12 @@ fn open(shard: &Path, tokenizer: &Tokenizer) -> stage::Result<ShardReader> {
     let reader = ShardReader::open(shard)?;
     if reader.origin().tokenizer != *tokenizer.record() {
         let found = format!("made with the tokenizer {}", reader.origin().tokenizer.sha256);
-        return Err(Failure::input(shard, found, format_args!("one tokenizer: {}", tokenizer.sha256()), REMAKE));
+        return Err(Failure::input(
+            shard,
+            found,
+            format_args!("one tokenizer: {}", tokenizer.sha256()),
+            REMAKE,
+        ));
     }
     Ok(reader)
 }
@@ -189,19 +224,34 @@ fn read(
     reader.read_batches(|stories| {
         if let Some((row, id)) = stories.above(tokenizer.vocab_size()) {
             let expected = format!("ids below the vocabulary of {}", tokenizer.vocab_size());
-            return Err(Failure::input(&shard, format_args!("row {row} (from 0) holds the id {id}"), expected, REMAKE));
+            return Err(Failure::input(
+                &shard,
+                format_args!("row {row} (from 0) holds the id {id}"),
+                expected,
+                REMAKE,
+            ));
         }
         progress.add(stories.len() as u64);
         let (bytes, width) = (stories.ids.to_bytes(), stories.ids.width());
-        (stories.row..).zip(stories.bounds()).try_for_each(|(row, (start, end))| each(row, &bytes[start * width..end * width]))
+        (stories.row..)
+            .zip(stories.bounds())
+            .try_for_each(|(row, (start, end))| each(row, &bytes[start * width..end * width]))
     })
 }
 
 fn summary(stage: &Stage, manifest: &Manifest) -> String {
-    let words = BINS.iter().filter(|(split, _)| manifest.count(&format!("{split}_stories")) > 0).map(|(split, bin)| {
-        let count = |name: &str| stage::count(manifest.count(&format!("{split}_{name}")));
-        format!("{} stories, {} tokens in {}", count("stories"), count("tokens"), stage.path(bin).display())
-    });
+    let words = BINS
+        .iter()
+        .filter(|(split, _)| manifest.count(&format!("{split}_stories")) > 0)
+        .map(|(split, bin)| {
+            let count = |name: &str| stage::count(manifest.count(&format!("{split}_{name}")));
+            format!(
+                "{} stories, {} tokens in {}",
+                count("stories"),
+                count("tokens"),
+                stage.path(bin).display()
+            )
+        });
     words.collect::<Vec<_>>().join("; ")
 }
 
@@ -220,12 +270,23 @@ impl Tokens {
         let manifests = stage::manifests(&folder, "tokenize", "tokenize")?;
         let of = manifests.len() as u32;
         let name = |index: u32| {
-            if of == 1 && folder.join("manifest.json").is_file() { "manifest.json".to_owned() } else { Shard { index, of }.manifest_name() }
+            if of == 1 && folder.join("manifest.json").is_file() {
+                "manifest.json".to_owned()
+            } else {
+                Shard { index, of }.manifest_name()
+            }
         };
-        let manifests: Vec<_> = (1..).map(|index| folder.join(name(index))).zip(manifests).collect();
-        let mut shards: Vec<FileRecord> = manifests.iter().flat_map(|(_, manifest)| manifest.outputs.clone()).collect();
+        let manifests: Vec<_> =
+            (1..).map(|index| folder.join(name(index))).zip(manifests).collect();
+        let mut shards: Vec<FileRecord> =
+            manifests.iter().flat_map(|(_, manifest)| manifest.outputs.clone()).collect();
         shards.sort_by(|a, b| a.name.cmp(&b.name)); // train before validation, each by index
-        let files = manifests[0].1.config.pointer("/tokenize/shards").and_then(Value::as_u64).unwrap_or_default() as u32;
+        let files = manifests[0]
+            .1
+            .config
+            .pointer("/tokenize/shards")
+            .and_then(Value::as_u64)
+            .unwrap_or_default() as u32;
         for split in [TRAIN, VALIDATION] {
             if split == VALIDATION && !shards.iter().any(|shard| shard.name.starts_with(split)) {
                 continue;
@@ -241,13 +302,21 @@ impl Tokens {
                     ));
                 }
                 if !folder.join(&name).is_file() {
-                    return Err(Failure::input(&folder.join(&name), "not found", format_args!("all {files} {split} shards"), REMAKE));
+                    return Err(Failure::input(
+                        &folder.join(&name),
+                        "not found",
+                        format_args!("all {files} {split} shards"),
+                        REMAKE,
+                    ));
                 }
             }
         }
         for entry in std::fs::read_dir(&folder).map_err(Failure::reading(&folder))?.flatten() {
             let name = entry.file_name().to_string_lossy().into_owned();
-            if name.ends_with(".arrow") && !name.starts_with('.') && !shards.iter().any(|shard| shard.name == name) {
+            if name.ends_with(".arrow")
+                && !name.starts_with('.')
+                && !shards.iter().any(|shard| shard.name == name)
+            {
                 let remedy = format!("move it away, or {REMAKE}");
                 return Err(Failure::input(
                     &entry.path(),
@@ -266,12 +335,23 @@ impl Tokens {
             if manifest.tokenizer.as_ref() != Some(tokenizer.record()) {
                 let found = match &manifest.tokenizer {
                     Some(other) => {
-                        format!("its ids are of a tokenizer with SHA-256 {} and a vocabulary of {}", other.sha256, other.vocab_size)
+                        format!(
+                            "its ids are of a tokenizer with SHA-256 {} and a vocabulary of {}",
+                            other.sha256, other.vocab_size
+                        )
                     }
                     None => "it names no tokenizer".to_owned(),
                 };
-                let expected = format!("those of {}: SHA-256 {sha256}, a vocabulary of {size}", tokenizer.path().display());
-                return Err(Failure::input(path, found, expected, format_args!("put back the tokenizer it was made with, or {REMAKE}")));
+                let expected = format!(
+                    "those of {}: SHA-256 {sha256}, a vocabulary of {size}",
+                    tokenizer.path().display()
+                );
+                return Err(Failure::input(
+                    path,
+                    found,
+                    expected,
+                    format_args!("put back the tokenizer it was made with, or {REMAKE}"),
+                ));
             }
         }
         Ok(())
@@ -281,9 +361,20 @@ impl Tokens {
     fn check_content(&self, found: &[FileRecord]) -> stage::Result<()> {
         for (expected, found) in self.shards.iter().zip(found) {
             if expected.sha256 != found.sha256 {
-                let words = format!("foreign or damaged: its {} bytes have SHA-256 {}", found.bytes, found.sha256);
-                let expected = format!("{} bytes with SHA-256 {}, as the manifest beside it says", expected.bytes, expected.sha256);
-                return Err(Failure::input(&self.folder.join(found.name.trim_start_matches("tokens/")), words, expected, REMAKE));
+                let words = format!(
+                    "foreign or damaged: its {} bytes have SHA-256 {}",
+                    found.bytes, found.sha256
+                );
+                let expected = format!(
+                    "{} bytes with SHA-256 {}, as the manifest beside it says",
+                    expected.bytes, expected.sha256
+                );
+                return Err(Failure::input(
+                    &self.folder.join(found.name.trim_start_matches("tokens/")),
+                    words,
+                    expected,
+                    REMAKE,
+                ));
             }
         }
         Ok(())

@@ -2,7 +2,10 @@
 use std::path::PathBuf;
 
 use corpus::tokenizer::{PAD, Tokenizer};
-use model::{GgufType, Llama, TensorTable, TokenKind, Vocabulary, Weights, flatten, read_llama2c, save_folder, write_gguf};
+use model::{
+    GgufType, Llama, TensorTable, TokenKind, Vocabulary, Weights, flatten, read_llama2c,
+    save_folder, write_gguf,
+};
 use serde_json::Value;
 use stage::{Failure, Result};
 use training::open_model;
@@ -61,15 +64,23 @@ impl Export {
     pub fn run(self) -> anyhow::Result<()> {
         let stage = self.common.open("sample", "sample", &serde_json::json!({}))?;
         stage.use_threads()?;
-        let from_llama2c = self.model.as_ref().filter(|path| path.extension().is_some_and(|end| end == "bin"));
+        let from_llama2c =
+            self.model.as_ref().filter(|path| path.extension().is_some_and(|end| end == "bin"));
         let (llama, read, tokenizer) = match from_llama2c {
             Some(path) => {
                 let (llama, tensors) = read_llama2c(path)?;
                 let Some(tokenizer) = &self.tokenizer else {
                     let expected = "the tokenizer.json that belongs to it (--tokenizer FILE)";
-                    return Err(Failure::input(path, "a llama2.c checkpoint, which names no tokenizer", expected, "bring it along").into());
+                    return Err(Failure::input(
+                        path,
+                        "a llama2.c checkpoint, which names no tokenizer",
+                        expected,
+                        "bring it along",
+                    )
+                    .into());
                 };
-                let read: Read = Box::new(move |name, _, out| Ok(out.copy_from_slice(&tensors[name])));
+                let read: Read =
+                    Box::new(move |name, _, out| Ok(out.copy_from_slice(&tensors[name])));
                 let tokenizer = Tokenizer::load_with(tokenizer, llama.eos)?;
                 (llama, read, tokenizer)
             }
@@ -81,14 +92,27 @@ impl Export {
                 };
                 if opened.path.is_dir() {
                     // Once more as the file has it: heads of keys and values stay as few as they are.
-                    let (llama, weights) = (Llama::read(&opened.path)?, Weights::open(&opened.path)?);
-                    (llama, Box::new(move |name: &str, shape: &[usize], out: &mut [f32]| weights.read(name, shape, out)) as Read, tokenizer)
+                    let (llama, weights) =
+                        (Llama::read(&opened.path)?, Weights::open(&opened.path)?);
+                    (
+                        llama,
+                        Box::new(move |name: &str, shape: &[usize], out: &mut [f32]| {
+                            weights.read(name, shape, out)
+                        }) as Read,
+                        tokenizer,
+                    )
                 } else {
-                    let llama = Llama { config: opened.config, n_kv_head: opened.config.n_head, bos: None, eos: Some(tokenizer.eos()) };
+                    let llama = Llama {
+                        config: opened.config,
+                        n_kv_head: opened.config.n_head,
+                        bos: None,
+                        eos: Some(tokenizer.eos()),
+                    };
                     let (table, weights) = (TensorTable::new(&opened.config), opened.weights);
                     let read = move |name: &str, _: &[usize], out: &mut [f32]| {
                         let tensor = table.tensors.iter().find(|tensor| tensor.name == name);
-                        let tensor = tensor.ok_or_else(|| Failure::usage(format!("no tensor {name}")))?;
+                        let tensor =
+                            tensor.ok_or_else(|| Failure::usage(format!("no tensor {name}")))?;
                         Ok(out.copy_from_slice(&weights[tensor.range()]))
                     };
                     (llama, Box::new(read) as Read, tokenizer)
@@ -99,10 +123,22 @@ impl Export {
         if tokenizer.vocab_size() as usize > size {
             let found = format!("a vocabulary of {}", tokenizer.vocab_size());
             let expected = format!("at most the model's {size}");
-            return Err(Failure::input(tokenizer.path(), found, expected, "use the tokenizer the model was trained with").into());
+            return Err(Failure::input(
+                tokenizer.path(),
+                found,
+                expected,
+                "use the tokenizer the model was trained with",
+            )
+            .into());
         }
         if self.to == To::Folder {
-            save_folder(&self.output, &llama.config, &flatten(&llama, read)?, tokenizer.json(), tokenizer.eos())?;
+            save_folder(
+                &self.output,
+                &llama.config,
+                &flatten(&llama, read)?,
+                tokenizer.json(),
+                tokenizer.eos(),
+            )?;
             stage.log.say(format!("wrote {}", self.output.display()));
             return Ok(());
         }
@@ -112,7 +148,11 @@ impl Export {
             Type::Q8_0 => GgufType::Q8_0,
         };
         let record = write_gguf(&self.output, &llama, kind, &vocabulary(&tokenizer, size)?, read)?;
-        stage.log.say(format!("wrote {}: {:.1} MB", self.output.display(), record.bytes as f64 / 1e6));
+        stage.log.say(format!(
+            "wrote {}: {:.1} MB",
+            self.output.display(),
+            record.bytes as f64 / 1e6
+        ));
         Ok(())
     }
 }
@@ -121,13 +161,20 @@ impl Export {
 fn vocabulary(tokenizer: &Tokenizer, size: usize) -> Result<Vocabulary> {
     let refuse = |found: &str| {
         let expected = "byte-level BPE with the pattern of GPT-2, which GGUF has a name for";
-        Failure::input(tokenizer.path(), found, expected, "write a folder (--to folder), and convert that with llama.cpp's own script")
+        Failure::input(
+            tokenizer.path(),
+            found,
+            expected,
+            "write a folder (--to folder), and convert that with llama.cpp's own script",
+        )
     };
     if !tokenizer.is_fast() {
         return Err(refuse("a tokenizer of another kind"));
     }
-    let json: Value = serde_json::from_slice(tokenizer.json()).map_err(|error| refuse(&error.to_string()))?;
-    let mut tokens: Vec<(String, TokenKind)> = (0..size).map(|id| (format!("[UNUSED{id}]"), TokenKind::Unused)).collect();
+    let json: Value =
+        serde_json::from_slice(tokenizer.json()).map_err(|error| refuse(&error.to_string()))?;
+    let mut tokens: Vec<(String, TokenKind)> =
+        (0..size).map(|id| (format!("[UNUSED{id}]"), TokenKind::Unused)).collect();
     let mut put = |id: &Value, token: &str, kind| {
         if let Some(place) = id.as_u64().and_then(|id| tokens.get_mut(id as usize)) {
             *place = (token.to_owned(), kind);
@@ -138,7 +185,8 @@ fn vocabulary(tokenizer: &Tokenizer, size: usize) -> Result<Vocabulary> {
     }
     let mut pad = None;
     for token in json["added_tokens"].as_array().into_iter().flatten() {
-        let kind = if token["special"] == true { TokenKind::Control } else { TokenKind::UserDefined };
+        let kind =
+            if token["special"] == true { TokenKind::Control } else { TokenKind::UserDefined };
         let content = token["content"].as_str().unwrap_or_default();
         put(&token["id"], content, kind);
         if content == PAD {
@@ -147,9 +195,17 @@ fn vocabulary(tokenizer: &Tokenizer, size: usize) -> Result<Vocabulary> {
     }
     // Old files have "left right", new ones ["left", "right"].
     let merge = |merge: &Value| match merge {
-        Value::Array(pair) => Some(format!("{} {}", pair.first()?.as_str()?, pair.get(1)?.as_str()?)),
+        Value::Array(pair) => {
+            Some(format!("{} {}", pair.first()?.as_str()?, pair.get(1)?.as_str()?))
+        }
         merge => merge.as_str().map(str::to_owned),
     };
-    let merges: Option<Vec<String>> = json["model"]["merges"].as_array().into_iter().flatten().map(merge).collect();
-    Ok(Vocabulary { tokens, merges: merges.ok_or_else(|| refuse("merges that are no pairs"))?, eos: tokenizer.eos(), pad })
+    let merges: Option<Vec<String>> =
+        json["model"]["merges"].as_array().into_iter().flatten().map(merge).collect();
+    Ok(Vocabulary {
+        tokens,
+        merges: merges.ok_or_else(|| refuse("merges that are no pairs"))?,
+        eos: tokenizer.eos(),
+        pad,
+    })
 }

@@ -144,7 +144,13 @@ fn run() -> anyhow::Result<()> {
     if let (true, Some(against)) = (args.rate, &args.against) {
         let prompts = prompts(&stage, section.n)?;
         let ratings = args.ratings.unwrap_or_else(|| stage.path("ratings.jsonl"));
-        return Ok(rate::run(&stage, [args.model.as_deref(), Some(against)], &prompts, manner, &ratings)?);
+        return Ok(rate::run(
+            &stage,
+            [args.model.as_deref(), Some(against)],
+            &prompts,
+            manner,
+            &ratings,
+        )?);
     }
     let mut session = Session::open(&stage, args.model.as_deref())?;
     if args.interactive {
@@ -167,7 +173,10 @@ fn run() -> anyhow::Result<()> {
     printer.finish()?;
     interrupt::check(&format!("{stories} of {} stories were told", prompts.len()))?;
     let seconds = started.elapsed().as_secs_f64();
-    stage.log.say(format!("{stories} stories, {tokens} tokens in {seconds:.2} s ({:.0} tokens/s)", tokens as f64 / seconds));
+    stage.log.say(format!(
+        "{stories} stories, {tokens} tokens in {seconds:.2} s ({:.0} tokens/s)",
+        tokens as f64 / seconds
+    ));
     Ok(())
 }
 
@@ -193,7 +202,8 @@ impl Session {
             profile: false,
             head_width: config.head_width(),
         };
-        let decoder = Engine::open(&wanted, &stage.log)?.decoder(config, weights, section.batch as usize)?;
+        let decoder =
+            Engine::open(&wanted, &stage.log)?.decoder(config, weights, section.batch as usize)?;
         Ok(Session { decoder, tokenizer, files })
     }
 
@@ -229,12 +239,23 @@ fn read_prompts(path: &Path) -> Result<Vec<String>> {
     let text = std::str::from_utf8(&bytes).map_err(|error| {
         let line = bytes[..error.valid_up_to()].iter().filter(|&&byte| byte == b'\n').count() + 1;
         let found = format!("line {line}, byte {}: no UTF-8", error.valid_up_to());
-        Failure::input(path, found, "UTF-8 text, one prompt a line", "convert it: iconv -f LATIN1 -t UTF-8")
+        Failure::input(
+            path,
+            found,
+            "UTF-8 text, one prompt a line",
+            "convert it: iconv -f LATIN1 -t UTF-8",
+        )
     })?;
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let prompts: Vec<String> = text.lines().filter(|line| !line.trim().is_empty()).map(str::to_owned).collect();
+    let prompts: Vec<String> =
+        text.lines().filter(|line| !line.trim().is_empty()).map(str::to_owned).collect();
     if prompts.is_empty() {
-        return Err(Failure::input(path, "no prompt in it", "one prompt a line", "write some, or use --prompt"));
+        return Err(Failure::input(
+            path,
+            "no prompt in it",
+            "one prompt a line",
+            "write some, or use --prompt",
+        ));
     }
     Ok(prompts)
 }

@@ -20,7 +20,14 @@ pub struct Printer<'a> {
 impl<'a> Printer<'a> {
     pub fn new(tokenizer: &'a Tokenizer, json: bool) -> Self {
         let live = !json && std::io::stdout().is_terminal();
-        Printer { tokenizer, json, live, next: 0, pieces: Pieces::new(tokenizer), waiting: BTreeMap::new() }
+        Printer {
+            tokenizer,
+            json,
+            live,
+            next: 0,
+            pieces: Pieces::new(tokenizer),
+            waiting: BTreeMap::new(),
+        }
     }
 
     /// False when nobody reads any more.
@@ -51,7 +58,8 @@ impl<'a> Printer<'a> {
 
     fn print(&self, story: &Story) -> Result<bool> {
         if self.json {
-            let line = serde_json::to_string(story).map_err(|error| Failure::try_again(error.to_string()))?;
+            let line = serde_json::to_string(story)
+                .map_err(|error| Failure::try_again(error.to_string()))?;
             return print(&format!("{line}\n"));
         }
         // The last token may be on the terminal already, or hold the first part of a character.

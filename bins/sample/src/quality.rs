@@ -7,7 +7,14 @@ use training::{Manner, Quality, Story, Told, print, tell};
 use crate::Session;
 
 /// Tells the prompts' stories at every temperature, prints them unless `table_only`, then the table.
-pub fn run(session: &mut Session, stage: &Stage, prompts: &[String], manner: Manner, as_json: bool, table_only: bool) -> Result<()> {
+pub fn run(
+    session: &mut Session,
+    stage: &Stage,
+    prompts: &[String],
+    manner: Manner,
+    as_json: bool,
+    table_only: bool,
+) -> Result<()> {
     let temperatures = match &stage.pipeline.sample.temperatures[..] {
         [] => &[manner.choice.temperature],
         some => some,
@@ -23,8 +30,10 @@ pub fn run(session: &mut Session, stage: &Stage, prompts: &[String], manner: Man
         let stories = tell(&mut session.decoder, &session.tokenizer, prompts, manner)?;
         interrupt::check("no table was printed")?;
         if !table_only {
-            let text: Result<Vec<String>> = stories.iter().map(|story| shown(story, temperature, as_json)).collect();
-            let head = if as_json { String::new() } else { format!("Temperature {temperature}\n\n") };
+            let text: Result<Vec<String>> =
+                stories.iter().map(|story| shown(story, temperature, as_json)).collect();
+            let head =
+                if as_json { String::new() } else { format!("Temperature {temperature}\n\n") };
             if !print(&(head + &text?.concat()))? {
                 return Ok(());
             }
@@ -50,7 +59,8 @@ fn shown(story: &Story, temperature: f32, as_json: bool) -> Result<String> {
     if !as_json {
         return Ok(format!("{}{}\n\n", story.text, if story.ended { "" } else { " …" }));
     }
-    let mut value = serde_json::to_value(story).map_err(|error| Failure::try_again(error.to_string()))?;
+    let mut value =
+        serde_json::to_value(story).map_err(|error| Failure::try_again(error.to_string()))?;
     value["temperature"] = json!(temperature);
     Ok(format!("{value}\n"))
 }
@@ -67,7 +77,11 @@ fn bin(session: &Session, stage: &Stage, name: &str) -> Result<Option<Bin>> {
         return Ok(None);
     }
     let bin = Bin::open(&path, &stage.log)?;
-    let same = bin.manifest().tokenizer.as_ref().is_some_and(|record| record.sha256 == session.tokenizer.sha256());
+    let same = bin
+        .manifest()
+        .tokenizer
+        .as_ref()
+        .is_some_and(|record| record.sha256 == session.tokenizer.sha256());
     Ok(Some(bin).filter(|_| same))
 }
 
@@ -90,7 +104,11 @@ fn written(session: &Session, bin: &Bin, stories: usize, max_tokens: usize) -> V
                 continue;
             }
             let tokens = std::mem::take(&mut ids);
-            all.push(Told { text: session.tokenizer.decode(&tokens), ended: whole <= tokens.len(), tokens });
+            all.push(Told {
+                text: session.tokenizer.decode(&tokens),
+                ended: whole <= tokens.len(),
+                tokens,
+            });
             whole = 0;
             if all.len() == stories {
                 break;

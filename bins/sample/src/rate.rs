@@ -16,11 +16,20 @@ struct Shown {
 }
 
 /// `models`: as they were named; None is the run's own.
-pub fn run(stage: &Stage, models: [Option<&Path>; 2], prompts: &[String], manner: Manner, ratings: &Path) -> Result<()> {
+pub fn run(
+    stage: &Stage,
+    models: [Option<&Path>; 2],
+    prompts: &[String],
+    manner: Manner,
+    ratings: &Path,
+) -> Result<()> {
     let (mut names, mut shown) = (Vec::new(), Vec::new());
     for (model, named) in models.into_iter().enumerate() {
         let mut session = Session::open(stage, named)?;
-        names.push((named.map_or_else(|| "run/final".to_owned(), |path| path.display().to_string()), weights_hash(&session)?));
+        names.push((
+            named.map_or_else(|| "run/final".to_owned(), |path| path.display().to_string()),
+            weights_hash(&session)?,
+        ));
         for story in tell(&mut session.decoder, &session.tokenizer, prompts, manner)? {
             let hash = stage::sha256(story.text.as_bytes());
             shown.push(Shown { model, story, hash });
@@ -28,21 +37,40 @@ pub fn run(stage: &Stage, models: [Option<&Path>; 2], prompts: &[String], manner
         interrupt::check("no story was rated")?;
     }
     if names[0].1 == names[1].1 {
-        return Err(Failure::usage(format!("--model and --against are the same model: {} and {}", names[0].0, names[1].0)));
+        return Err(Failure::usage(format!(
+            "--model and --against are the same model: {} and {}",
+            names[0].0, names[1].0
+        )));
     }
     Random::new(manner.seed, "rate", 0).shuffle(&mut shown);
 
     let mut kept = Ratings::open(ratings)?;
     let rated = kept.rated();
-    let open: Vec<&Shown> = shown.iter().filter(|shown| !rated.contains(&(names[shown.model].1.clone(), shown.hash.clone()))).collect();
+    let open: Vec<&Shown> = shown
+        .iter()
+        .filter(|shown| !rated.contains(&(names[shown.model].1.clone(), shown.hash.clone())))
+        .collect();
     if open.len() < shown.len() {
-        stage.log.say(format!("{} of {} stories are rated already ({})", shown.len() - open.len(), shown.len(), ratings.display()));
+        stage.log.say(format!(
+            "{} of {} stories are rated already ({})",
+            shown.len() - open.len(),
+            shown.len(),
+            ratings.display()
+        ));
     }
-    eprintln!("Grammar, coherence and fun, 0 to 5 each, for example: 4 3 5. Ctrl-D or q ends it; what is rated is kept.\n");
+    eprintln!(
+        "Grammar, coherence and fun, 0 to 5 each, for example: 4 3 5. Ctrl-D or q ends it; what is rated is kept.\n"
+    );
     let mut lines = Lines::open(None)?;
     let mut stopped = false;
     for (number, shown) in open.iter().enumerate() {
-        eprintln!("Story {} of {}\n\n{}{}\n", number + 1, open.len(), shown.story.text, if shown.story.ended { "" } else { " …" });
+        eprintln!(
+            "Story {} of {}\n\n{}{}\n",
+            number + 1,
+            open.len(),
+            shown.story.text,
+            if shown.story.ended { "" } else { " …" }
+        );
         let Some([grammar, coherence, fun]) = scores(&mut lines)? else {
             stopped = true;
             break;
@@ -50,11 +78,17 @@ pub fn run(stage: &Stage, models: [Option<&Path>; 2], prompts: &[String], manner
         let (name, model) = names[shown.model].clone();
         kept.add(Rating { model, story: shown.hash.clone(), name, grammar, coherence, fun })?;
     }
-    let now: std::collections::HashSet<&str> = shown.iter().map(|shown| shown.hash.as_str()).collect();
+    let now: std::collections::HashSet<&str> =
+        shown.iter().map(|shown| shown.hash.as_str()).collect();
     print(&table(&averages(&kept.all, &names, |rating| now.contains(rating.story.as_str()))))?;
-    interrupt::check(&format!("all ratings given so far are in {}; the same command goes on", ratings.display()))?;
+    interrupt::check(&format!(
+        "all ratings given so far are in {}; the same command goes on",
+        ratings.display()
+    ))?;
     if stopped {
-        stage.log.say(format!("the ratings are in {}; the same command goes on", ratings.display()));
+        stage
+            .log
+            .say(format!("the ratings are in {}; the same command goes on", ratings.display()));
     }
     Ok(())
 }
@@ -79,17 +113,24 @@ fn scores(lines: &mut Lines) -> Result<Option<[u8; 3]>> {
 /// What tells two models apart: their files' contents, those that hold weights.
 fn weights_hash(session: &Session) -> Result<String> {
     let mut hashes = String::new();
-    for (_, path) in session.files.iter().filter(|(_, path)| path.extension().is_some_and(|extension| extension == "safetensors")) {
+    for (_, path) in session
+        .files
+        .iter()
+        .filter(|(_, path)| path.extension().is_some_and(|extension| extension == "safetensors"))
+    {
         hashes += &stage::sha256(&std::fs::read(path).map_err(Failure::reading(path))?);
     }
     Ok(stage::sha256(hashes.as_bytes()))
 }
 
 fn table(averages: &[Average]) -> String {
-    let mut text = "| model | stories | grammar | coherence | fun | mean |\n|---|---:|---:|---:|---:|---:|\n".to_owned();
+    let mut text =
+        "| model | stories | grammar | coherence | fun | mean |\n|---|---:|---:|---:|---:|---:|\n"
+            .to_owned();
     for Average { name, stories, grammar, coherence, fun } in averages {
         let cell = |value: f64| if *stories == 0 { "-".to_owned() } else { format!("{value:.2}") };
-        let [g, c, f, mean] = [*grammar, *coherence, *fun, (grammar + coherence + fun) / 3.0].map(cell);
+        let [g, c, f, mean] =
+            [*grammar, *coherence, *fun, (grammar + coherence + fun) / 3.0].map(cell);
         text += &format!("| {name} | {stories} | {g} | {c} | {f} | {mean} |\n");
     }
     text

@@ -57,14 +57,21 @@ fn run() -> anyhow::Result<()> {
     let (raw, tokens) = (stage.path("raw"), stage.path("tokens"));
     let (shards, column) = (stage.pipeline.tokenize.shards, &stage.pipeline.fetch.column);
     let mut splits = vec![(TRAIN, raw_files(&raw, TRAIN)?)];
-    let validated = raw_manifests(&raw)?.iter().any(|manifest| manifest.outputs.iter().any(|file| file.name.starts_with(VALIDATION)));
+    let validated = raw_manifests(&raw)?
+        .iter()
+        .any(|manifest| manifest.outputs.iter().any(|file| file.name.starts_with(VALIDATION)));
     if validated {
         splits.push((VALIDATION, raw_files(&raw, VALIDATION)?));
     }
     let tokenizer_path = stage.path("tokenizer.json");
     let name = |path: &PathBuf| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let mut inputs = vec![("tokenizer.json".to_owned(), tokenizer_path.clone())];
-    inputs.extend(splits.iter().flat_map(|(_, files)| files).map(|path| (format!("raw/{}", name(path)), path.clone())));
+    inputs.extend(
+        splits
+            .iter()
+            .flat_map(|(_, files)| files)
+            .map(|path| (format!("raw/{}", name(path)), path.clone())),
+    );
     let manifest = tokens.join(args.shard.map_or("manifest.json".to_owned(), Shard::manifest_name));
     let config = json!({ "tokenize": { "shards": shards }, "fetch": { "column": column } });
     let work = Work { stage: "tokenize", manifest, inputs, config };
@@ -82,39 +89,67 @@ fn run() -> anyhow::Result<()> {
     tokenizer.check_manifest(&stage.path("tokenizer.manifest.json"))?;
     stage.use_threads()?;
     let records = work.input_records()?;
-    let raw_record = |record: &FileRecord| Some(FileRecord { name: record.name.strip_prefix("raw/")?.to_owned(), ..record.clone() });
+    let raw_record = |record: &FileRecord| {
+        Some(FileRecord { name: record.name.strip_prefix("raw/")?.to_owned(), ..record.clone() })
+    };
     let raw_records: Vec<FileRecord> = records.iter().filter_map(raw_record).collect();
     check_raw(&raw, &raw_records)?;
 
     let mut opened = Vec::new();
     for (split, files) in &splits {
-        let records: Vec<FileRecord> = raw_records.iter().filter(|record| record.name.starts_with(split)).cloned().collect();
-        let files = files.iter().map(|path| ParquetStories::open(path, column)).collect::<stage::Result<Vec<_>>>()?;
+        let records: Vec<FileRecord> =
+            raw_records.iter().filter(|record| record.name.starts_with(split)).cloned().collect();
+        let files = files
+            .iter()
+            .map(|path| ParquetStories::open(path, column))
+            .collect::<stage::Result<Vec<_>>>()?;
         opened.push((*split, records, files));
     }
     let mut tasks = Vec::new();
     for (split, records, files) in &opened {
-        let row_groups: Vec<_> = files.iter().flat_map(|file| (0..file.row_groups()).map(move |row_group| (file, row_group))).collect();
-        let bound = |shard: u32| (u64::from(shard) * row_groups.len() as u64 / u64::from(shards)) as usize;
+        let row_groups: Vec<_> = files
+            .iter()
+            .flat_map(|file| (0..file.row_groups()).map(move |row_group| (file, row_group)))
+            .collect();
+        let bound =
+            |shard: u32| (u64::from(shard) * row_groups.len() as u64 / u64::from(shards)) as usize;
         for shard in (0..shards).filter(|&shard| args.shard.is_none_or(|job| job.makes(shard))) {
             let origin = Origin::new(tokenizer.record(), split, (shard, shards), records, column);
             let path = tokens.join(shards::file_name(split, shard, shards));
-            tasks.push(Task { path, origin, row_groups: row_groups[bound(shard)..bound(shard + 1)].to_vec() });
+            tasks.push(Task {
+                path,
+                origin,
+                row_groups: row_groups[bound(shard)..bound(shard + 1)].to_vec(),
+            });
         }
     }
     let total = tasks.iter().map(Task::stories).sum();
-    stage.log.say(format!("tokenizing {} stories into {} shards ({why})", stage::count(total), tasks.len()));
+    stage.log.say(format!(
+        "tokenizing {} stories into {} shards ({why})",
+        stage::count(total),
+        tasks.len()
+    ));
     if !tokenizer.is_fast() {
         stage.log.say("not a byte-level BPE with the GPT-2 pattern: encoding with crate tokenizers, which is slower");
     }
     stage::create_dir(&tokens)?;
     let recorded = if stage.force { Vec::new() } else { shards::recorded(&tokens) };
     let progress = stage.log.progress("tokenizing", Unit::Stories, Some(total));
-    let kept: Vec<_> = tasks.par_iter().map(|task| shards::finished(&task.path, &task.origin, &recorded)).collect();
+    let kept: Vec<_> = tasks
+        .par_iter()
+        .map(|task| shards::finished(&task.path, &task.origin, &recorded))
+        .collect();
     progress.skip(kept.iter().flatten().map(|(_, totals)| totals.stories).sum());
     let splits_of_tasks: Vec<String> = tasks.iter().map(|task| task.origin.split.clone()).collect();
-    let missing: Vec<Task> = tasks.into_iter().zip(&kept).filter(|(_, kept)| kept.is_none()).map(|(task, _)| task).collect();
-    let mut new = encode_shards::make(&missing, &tokenizer, rayon::current_num_threads(), &progress)?.into_iter();
+    let missing: Vec<Task> = tasks
+        .into_iter()
+        .zip(&kept)
+        .filter(|(_, kept)| kept.is_none())
+        .map(|(task, _)| task)
+        .collect();
+    let mut new =
+        encode_shards::make(&missing, &tokenizer, rayon::current_num_threads(), &progress)?
+            .into_iter();
     let made: Vec<Made> = kept
         .into_iter()
         .zip(splits_of_tasks)
@@ -126,7 +161,8 @@ fn run() -> anyhow::Result<()> {
     let seconds = progress.elapsed().as_secs_f64();
     progress.finish();
 
-    let mut manifest = work.manifest_of(records, made.iter().map(|made| made.record.clone()).collect());
+    let mut manifest =
+        work.manifest_of(records, made.iter().map(|made| made.record.clone()).collect());
     let mut new = Totals::default();
     for (split, _) in &splits {
         let mut sum = Totals::default();
@@ -138,7 +174,9 @@ fn run() -> anyhow::Result<()> {
         manifest.counts.extend(counts.map(|(name, count)| (format!("{split}_{name}"), count)));
     }
     manifest.tokenizer = Some(tokenizer.record().clone());
-    manifest.facts.insert("dtype".into(), Dtype::of(u64::from(tokenizer.vocab_size())).name().into());
+    manifest
+        .facts
+        .insert("dtype".into(), Dtype::of(u64::from(tokenizer.vocab_size())).name().into());
     manifest.facts.insert("eos".into(), tokenizer.eos().into());
     if raw_manifests(&raw)?.iter().any(Manifest::is_synthetic) {
         manifest.label_synthetic();
@@ -147,16 +185,29 @@ fn run() -> anyhow::Result<()> {
     shards::tidy(&tokens, &manifest, shards, args.shard)?;
     let kept = made.iter().filter(|made| made.kept).count();
     let kept = if kept > 0 { format!(", {kept} shards kept") } else { String::new() };
-    let rates = format!("{:.1} MB/s, {} tokens/s", new.bytes as f64 / 1e6 / seconds, stage::count((new.tokens as f64 / seconds) as u64));
+    let rates = format!(
+        "{:.1} MB/s, {} tokens/s",
+        new.bytes as f64 / 1e6 / seconds,
+        stage::count((new.tokens as f64 / seconds) as u64)
+    );
     println!("{} ({seconds:.1} s, {rates}{kept})", summary(&stage, &manifest));
     Ok(())
 }
 
 fn summary(stage: &Stage, manifest: &Manifest) -> String {
-    let sum = |name: &str| [TRAIN, VALIDATION].iter().map(|split| manifest.count(&format!("{split}_{name}"))).sum::<u64>();
+    let sum = |name: &str| {
+        [TRAIN, VALIDATION]
+            .iter()
+            .map(|split| manifest.count(&format!("{split}_{name}")))
+            .sum::<u64>()
+    };
     let (stories, tokens) = (stage::count(sum("stories")), stage::count(sum("tokens")));
     let (shards, folder) = (manifest.outputs.len(), stage.path("tokens"));
-    format!("{stories} stories, {tokens} tokens, {:.1} MB of text in {shards} shards in {}", sum("bytes") as f64 / 1e6, folder.display())
+    format!(
+        "{stories} stories, {tokens} tokens, {:.1} MB of text in {shards} shards in {}",
+        sum("bytes") as f64 / 1e6,
+        folder.display()
+    )
 }
 
 /// One shard, made now or kept.

@@ -74,9 +74,20 @@ fn run() -> anyhow::Result<()> {
     };
     let config = json!({ "tokenizer": choice, "fetch": { "column": stage.pipeline.fetch.column } });
     let path = stage.path("tokenizer.json");
-    let work = Work { stage: "train-tokenizer", manifest: stage.path("tokenizer.manifest.json"), inputs, config };
+    let work = Work {
+        stage: "train-tokenizer",
+        manifest: stage.path("tokenizer.manifest.json"),
+        inputs,
+        config,
+    };
     if let Some(own) = own.iter().find(|own| !own.is_file()) {
-        return Err(Failure::input(own, "not found", "a tokenizer.json", "name an existing one with --set tokenizer.file=FILE").into());
+        return Err(Failure::input(
+            own,
+            "not found",
+            "a tokenizer.json",
+            "name an existing one with --set tokenizer.file=FILE",
+        )
+        .into());
     }
     let why = match work.state(stage.force)? {
         State::UpToDate(manifest) => {
@@ -87,7 +98,9 @@ fn run() -> anyhow::Result<()> {
     };
     stage.use_threads()?;
     let records = work.input_records()?;
-    let raw = records.iter().filter_map(|record| Some(FileRecord { name: record.name.strip_prefix("raw/")?.into(), ..record.clone() }));
+    let raw = records.iter().filter_map(|record| {
+        Some(FileRecord { name: record.name.strip_prefix("raw/")?.into(), ..record.clone() })
+    });
     check_raw(&stage.path("raw"), &raw.collect::<Vec<_>>())?;
 
     let (mut count, mut bytes) = (0, 0);
@@ -97,7 +110,11 @@ fn run() -> anyhow::Result<()> {
             std::fs::read(own).map_err(Failure::reading(own))?
         }
         None => {
-            stage.log.say(format!("training {} tokens on {} stories ({why})", settings.vocab_size, stage::count(stories.total())));
+            stage.log.say(format!(
+                "training {} tokens on {} stories ({why})",
+                settings.vocab_size,
+                stage::count(stories.total())
+            ));
             let progress = stage.log.progress("reading", Unit::Stories, Some(stories.total()));
             let words = WordCounts::default();
             bytes = stories.count(&words, &progress)?;
@@ -109,7 +126,10 @@ fn run() -> anyhow::Result<()> {
     let tokenizer = Tokenizer::from_json(own.as_deref().unwrap_or(&path), &json)?;
     let size = tokenizer.vocab_size();
     if own.is_none() && size < settings.vocab_size {
-        let words = format!("the stories hold only enough for {size} of {} tokens; the model takes {size}", settings.vocab_size);
+        let words = format!(
+            "the stories hold only enough for {size} of {} tokens; the model takes {size}",
+            settings.vocab_size
+        );
         stage.log.warn(words);
     }
     let (sample_bytes, sample_tokens) = check_sample(&stage, &stories, &tokenizer, own.is_some())?;
@@ -130,7 +150,12 @@ fn run() -> anyhow::Result<()> {
 }
 
 /// Encodes the sample and looks whether it comes back. Returns its bytes and tokens.
-fn check_sample(stage: &Stage, stories: &Stories, tokenizer: &Tokenizer, own: bool) -> stage::Result<(u64, u64)> {
+fn check_sample(
+    stage: &Stage,
+    stories: &Stories,
+    tokenizer: &Tokenizer,
+    own: bool,
+) -> stage::Result<(u64, u64)> {
     let (mut bytes, mut tokens, mut changed) = (0, 0, None);
     stories.sample(|text| {
         let ids = tokenizer.try_encode(text)?;
@@ -143,7 +168,10 @@ fn check_sample(stage: &Stage, stories: &Stories, tokenizer: &Tokenizer, own: bo
     })?;
     match changed {
         Some(start) if own => {
-            stage.log.warn(format!("{}: the story {start:?}... does not come back as it was", tokenizer.path().display()));
+            stage.log.warn(format!(
+                "{}: the story {start:?}... does not come back as it was",
+                tokenizer.path().display()
+            ));
             Ok((bytes, tokens))
         }
         Some(start) => {
@@ -161,12 +189,24 @@ fn check_sample(stage: &Stage, stories: &Stories, tokenizer: &Tokenizer, own: bo
 
 fn summary(manifest: &Manifest, path: &Path) -> String {
     let size = manifest.tokenizer.as_ref().map_or(0, |tokenizer| tokenizer.vocab_size);
-    let per_token = manifest.facts.get("bytes_per_token").and_then(serde_json::Value::as_f64).unwrap_or_default();
+    let per_token = manifest
+        .facts
+        .get("bytes_per_token")
+        .and_then(serde_json::Value::as_f64)
+        .unwrap_or_default();
     let from = match manifest.count("stories") {
         0 => "from a file".to_owned(),
-        stories => format!("from {} stories ({:.1} MB)", stage::count(stories), manifest.count("bytes") as f64 / 1e6),
+        stories => format!(
+            "from {} stories ({:.1} MB)",
+            stage::count(stories),
+            manifest.count("bytes") as f64 / 1e6
+        ),
     };
-    format!("{} tokens {from}, {per_token:.2} bytes per token, in {}", stage::count(size), path.display())
+    format!(
+        "{} tokens {from}, {per_token:.2} bytes per token, in {}",
+        stage::count(size),
+        path.display()
+    )
 }
 
 /// The first `wanted` training stories of OUT/raw, and the files that hold them.
@@ -194,14 +234,18 @@ impl Stories {
     }
 
     fn inputs(&self) -> Vec<(String, PathBuf)> {
-        let name = |path: &Path| format!("raw/{}", path.file_name().unwrap_or_default().to_string_lossy());
+        let name =
+            |path: &Path| format!("raw/{}", path.file_name().unwrap_or_default().to_string_lossy());
         self.files.iter().map(|(path, _)| (name(path), path.clone())).collect()
     }
 
     /// Row groups that hold them, and how many of each are wanted.
     fn row_groups(&self, wanted: u64) -> (Vec<(&ParquetStories, usize)>, Vec<u64>) {
         let mut left = wanted;
-        let all = self.files.iter().flat_map(|(_, file)| (0..file.row_groups()).map(move |row_group| (file, row_group)));
+        let all = self
+            .files
+            .iter()
+            .flat_map(|(_, file)| (0..file.row_groups()).map(move |row_group| (file, row_group)));
         let taken = all.map_while(|(file, row_group)| {
             let take = file.stories_in(row_group).min(left);
             left -= take;
@@ -216,7 +260,9 @@ impl Stories {
         let reading = Reading::new(row_groups, rayon::current_num_threads());
         let one = || {
             let (mut counter, mut bytes) = (words.counter(), 0);
-            while let Some(Batch { place: (row_group, _), before, texts, .. }) = reading.next(true)? {
+            while let Some(Batch { place: (row_group, _), before, texts, .. }) =
+                reading.next(true)?
+            {
                 stage::interrupt::check("the tokenizer from before is kept")?;
                 let texts = texts.iter().take(wanted[row_group].saturating_sub(before) as usize);
                 progress.add(texts.fold(0, |count, text| {

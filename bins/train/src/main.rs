@@ -108,7 +108,13 @@ struct Flags {
     on_nan: Option<String>,
 }
 
-const FINAL: [&str; 5] = ["config.json", "generation_config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"];
+const FINAL: [&str; 5] = [
+    "config.json",
+    "generation_config.json",
+    "model.safetensors",
+    "tokenizer.json",
+    "tokenizer_config.json",
+];
 
 fn main() -> ExitCode {
     stage::main("train", run)
@@ -123,20 +129,34 @@ fn run() -> anyhow::Result<()> {
     let stage = common.open("train", "train", &flags)?;
     stage.use_threads_and_this_one()?;
     let run = Run::open(&stage, &Manual { shaders, profile, tune })?;
-    let inputs = ["train.bin", "val.bin", "tokenizer.json"].map(|name| (name.to_owned(), stage.path(name)));
-    let work = Work { stage: "train", manifest: run.folder().join("manifest.json"), inputs: inputs.into(), config: run.settings() };
+    let inputs =
+        ["train.bin", "val.bin", "tokenizer.json"].map(|name| (name.to_owned(), stage.path(name)));
+    let work = Work {
+        stage: "train",
+        manifest: run.folder().join("manifest.json"),
+        inputs: inputs.into(),
+        config: run.settings(),
+    };
     let anew = stage.force || fresh;
     if let State::UpToDate(manifest) = work.state(anew)? {
-        stage.log.say(format!("up to date: {} steps, {}", manifest.count("steps"), run.folder().join("final").display()));
+        stage.log.say(format!(
+            "up to date: {} steps, {}",
+            manifest.count("steps"),
+            run.folder().join("final").display()
+        ));
         return Ok(());
     }
     let ended = run.train(anew)?;
 
     let record = |name: &str| -> stage::Result<FileRecord> {
         let name = PathBuf::from("final").join(name);
-        Ok(FileRecord { name: name.to_string_lossy().into_owned(), ..hash_file(&run.folder().join(&name))? })
+        Ok(FileRecord {
+            name: name.to_string_lossy().into_owned(),
+            ..hash_file(&run.folder().join(&name))?
+        })
     };
-    let mut manifest = work.manifest(FINAL.iter().map(|name| record(name)).collect::<stage::Result<_>>()?)?;
+    let mut manifest =
+        work.manifest(FINAL.iter().map(|name| record(name)).collect::<stage::Result<_>>()?)?;
     manifest.counts.insert("steps".into(), ended.steps);
     let facts = [
         ("val_loss", ended.validation.loss()),

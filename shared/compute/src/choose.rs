@@ -33,7 +33,11 @@ impl Choice {
             earlier.dedup();
             for id in earlier {
                 if let Some(logit) = logits.get_mut(id as usize) {
-                    *logit = if *logit > 0.0 { *logit / self.repetition_penalty } else { *logit * self.repetition_penalty };
+                    *logit = if *logit > 0.0 {
+                        *logit / self.repetition_penalty
+                    } else {
+                        *logit * self.repetition_penalty
+                    };
                 }
             }
             return self.pick_from(&logits, unit);
@@ -68,7 +72,11 @@ impl Choice {
         if self.top_p < 1.0 {
             // What all tokens no likelier than this have together is less than what may be left out.
             let least = total * (1.0 - f64::from(self.top_p)) / logits.len() as f64;
-            let mut kept: Vec<(u32, f32)> = ids.into_iter().zip(weights).filter(|&(_, weight)| f64::from(weight) >= least).collect();
+            let mut kept: Vec<(u32, f32)> = ids
+                .into_iter()
+                .zip(weights)
+                .filter(|&(_, weight)| f64::from(weight) >= least)
+                .collect();
             kept.sort_unstable_by(|(a, _), (b, _)| likelier(a, b));
             let enough = total * f64::from(self.top_p);
             let mut sum = 0.0;
@@ -109,7 +117,10 @@ pub fn log_probability(logits: &[f32], token: u32) -> f32 {
 
 /// A logit that at least k logits reach: the k-th largest of the largest of every 32.
 fn bound(logits: &[f32], k: usize) -> f32 {
-    let mut peaks: Vec<f32> = logits.chunks(32).map(|part| part.iter().copied().fold(f32::NEG_INFINITY, f32::max)).collect();
+    let mut peaks: Vec<f32> = logits
+        .chunks(32)
+        .map(|part| part.iter().copied().fold(f32::NEG_INFINITY, f32::max))
+        .collect();
     if peaks.len() <= k {
         return f32::NEG_INFINITY;
     }
@@ -119,7 +130,9 @@ fn bound(logits: &[f32], k: usize) -> f32 {
 
 fn at_least(logits: &[f32], bound: f32) -> Vec<u32> {
     // What is not a number is kept: it is no likelier than anything.
-    (0..logits.len() as u32).filter(|&id| logits[id as usize] >= bound || logits[id as usize].is_nan()).collect()
+    (0..logits.len() as u32)
+        .filter(|&id| logits[id as usize] >= bound || logits[id as usize].is_nan())
+        .collect()
 }
 
 #[multiversion::multiversion(targets("x86_64+avx512f", "x86_64+avx2+fma"))]
@@ -203,12 +216,15 @@ mod tests {
 
     #[test]
     fn top_k_of_many_is_that_of_a_sort() {
-        let logits: Vec<f32> = (0..8000u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 20) as f32 / 256.0).collect();
+        let logits: Vec<f32> =
+            (0..8000u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 20) as f32 / 256.0).collect();
         let mut ids: Vec<u32> = (0..8000).collect();
         ids.sort_by(|&a, &b| logits[b as usize].total_cmp(&logits[a as usize]).then(a.cmp(&b)));
         for k in [2, 50, 249, 250, 251, 7999] {
             let choice = Choice { top_k: k, ..Choice::plain(1e6) };
-            let mut found: Vec<u32> = (0..4 * k).map(|i| choice.pick(&logits, &[], (i as f64 + 0.5) / (4 * k) as f64)).collect();
+            let mut found: Vec<u32> = (0..4 * k)
+                .map(|i| choice.pick(&logits, &[], (i as f64 + 0.5) / (4 * k) as f64))
+                .collect();
             found.sort_unstable();
             found.dedup();
             let mut expected = ids[..k].to_vec();
@@ -221,7 +237,12 @@ mod tests {
     fn log_probabilities_are_those_of_the_model() {
         let total: f64 = LOGITS.iter().map(|&l| f64::from(l).exp()).sum();
         for (token, logit) in LOGITS.iter().enumerate() {
-            assert!((f64::from(log_probability(&LOGITS, token as u32)) - (f64::from(*logit) - total.ln())).abs() < 1e-6);
+            assert!(
+                (f64::from(log_probability(&LOGITS, token as u32))
+                    - (f64::from(*logit) - total.ln()))
+                .abs()
+                    < 1e-6
+            );
         }
     }
 }

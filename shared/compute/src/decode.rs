@@ -34,14 +34,26 @@ impl Decoder {
     const PROMPT_ROWS: usize = 64;
 
     /// A decoder of up to `slots` stories at once, on an engine.
-    pub fn new(kernels: Box<dyn Kernels>, config: Config, weights: &[f32], slots: usize) -> Result<Self> {
+    pub fn new(
+        kernels: Box<dyn Kernels>,
+        config: Config,
+        weights: &[f32],
+        slots: usize,
+    ) -> Result<Self> {
         Ok(Decoder(Way::Kernels(Box::new(Recorded::new(kernels, config, weights, slots)?))))
     }
 
     /// The same on the CPU, as fast as it can: see [`cpu::decode`](crate::cpu). Its results differ from the other way's by
     /// rounding only. `threads` changes nothing but the speed; while it decodes they do nothing else.
-    pub fn on_cpu(config: Config, weights: Vec<f32>, slots: usize, threads: usize, storage: Storage) -> Self {
-        let session = Session::new(config, weights, slots, slots.max(Self::PROMPT_ROWS), threads, storage);
+    pub fn on_cpu(
+        config: Config,
+        weights: Vec<f32>,
+        slots: usize,
+        threads: usize,
+        storage: Storage,
+    ) -> Self {
+        let session =
+            Session::new(config, weights, slots, slots.max(Self::PROMPT_ROWS), threads, storage);
         Decoder(Way::Cpu(Box::new(session), config))
     }
 
@@ -56,7 +68,9 @@ impl Decoder {
     /// order of their positions.
     pub fn read(&mut self, rows: &[Row]) {
         match &mut self.0 {
-            Way::Kernels(recorded) => rows.chunks(recorded.rows).for_each(|rows| recorded.forward(rows)),
+            Way::Kernels(recorded) => {
+                rows.chunks(recorded.rows).for_each(|rows| recorded.forward(rows))
+            }
             Way::Cpu(session, _) => rows.chunks(Self::PROMPT_ROWS).for_each(|rows| {
                 session.pass(rows, false);
             }),
@@ -107,14 +121,21 @@ struct Recorded {
 }
 
 impl Recorded {
-    fn new(mut kernels: Box<dyn Kernels>, config: Config, weights: &[f32], slots: usize) -> Result<Self> {
+    fn new(
+        mut kernels: Box<dyn Kernels>,
+        config: Config,
+        weights: &[f32],
+        slots: usize,
+    ) -> Result<Self> {
         let Config { d_model: d, d_mlp: f, vocab_size: vocab, n_layer, context, .. } = config;
         let table = TensorTable::new(&config);
         let rows = slots.max(Decoder::PROMPT_ROWS);
         let k = &mut kernels;
         let flat = k.allocate("weights", table.len);
         let mut decoder = Recorded {
-            caches: (0..n_layer).map(|_| k.allocate_stored("cache", slots * context * 2 * d)).collect(),
+            caches: (0..n_layer)
+                .map(|_| k.allocate_stored("cache", slots * context * 2 * d))
+                .collect(),
             weights: flat,
             low: k.shadow("low", flat),
             rope_table: k.allocate("rope_table", context * config.head_width()),
@@ -147,9 +168,17 @@ impl Recorded {
         let Config { d_model: d, vocab_size: vocab, rms_eps: eps, .. } = self.config;
         self.forward(rows);
         let r = rows.len();
-        let (x, norm, logits) = (self.x.slice(0, r * d), self.norm.slice(0, r * d), self.logits.slice(0, r * vocab));
+        let (x, norm, logits) =
+            (self.x.slice(0, r * d), self.norm.slice(0, r * d), self.logits.slice(0, r * vocab));
         let k = &mut self.kernels;
-        k.rmsnorm_forward(d, eps, x, self.weights.range(&self.table.final_norm), norm, self.rstd.slice(0, r));
+        k.rmsnorm_forward(
+            d,
+            eps,
+            x,
+            self.weights.range(&self.table.final_norm),
+            norm,
+            self.rstd.slice(0, r),
+        );
         k.matvec_nt(r, vocab, d, norm, self.low.range(&self.table.head), logits);
         k.download(logits)
     }
@@ -157,19 +186,31 @@ impl Recorded {
     fn forward(&mut self, rows: &[Row]) {
         let Config { d_model: d, d_mlp: f, rms_eps: eps, context, .. } = self.config;
         let r = rows.len();
-        let shape = AttentionShape { batch: r, sequence: 1, heads: self.config.n_head, width: self.config.head_width() };
-        let (tokens, slots, positions) = (self.tokens.slice(0, r), self.slots.slice(0, r), self.positions.slice(0, r));
-        let [x, norm, branch, mid, attention] = [self.x, self.norm, self.branch, self.mid, self.attention].map(|v| v.slice(0, r * d));
+        let shape = AttentionShape {
+            batch: r,
+            sequence: 1,
+            heads: self.config.n_head,
+            width: self.config.head_width(),
+        };
+        let (tokens, slots, positions) =
+            (self.tokens.slice(0, r), self.slots.slice(0, r), self.positions.slice(0, r));
+        let [x, norm, branch, mid, attention] =
+            [self.x, self.norm, self.branch, self.mid, self.attention].map(|v| v.slice(0, r * d));
         let (rstd, qkv) = (self.rstd.slice(0, r), self.qkv.slice(0, r * 3 * d));
         let (gate_up, swiglu) = (self.gate_up.slice(0, r * 2 * f), self.swiglu.slice(0, r * f));
         let k = &mut self.kernels;
-        for (to, value) in [(tokens, (|row| row.token) as fn(&Row) -> u32), (slots, |row| row.slot), (positions, |row| row.position)] {
+        for (to, value) in [
+            (tokens, (|row| row.token) as fn(&Row) -> u32),
+            (slots, |row| row.slot),
+            (positions, |row| row.position),
+        ] {
             k.upload_tokens(to, &rows.iter().map(value).collect::<Vec<u32>>());
         }
 
         k.embedding_forward(d, tokens, self.weights.range(&self.table.embedding), x);
         for (layer, &cache) in self.table.layers.iter().zip(&self.caches) {
-            let (w, low) = (LayerWeights::of(self.weights, layer), LayerWeights::of(self.low, layer));
+            let (w, low) =
+                (LayerWeights::of(self.weights, layer), LayerWeights::of(self.low, layer));
             k.rmsnorm_forward(d, eps, x, w.attention_norm, norm, rstd);
             k.matvec_nt(r, 3 * d, d, norm, low.qkv, qkv);
             k.rope_forward(shape, positions, self.rope_table, qkv);

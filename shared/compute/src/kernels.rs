@@ -235,25 +235,63 @@ pub trait Kernels {
 
     /// `qkv = a bᵀ` [rows, 3 d], queries and keys turned as by [`rope_forward`](Self::rope_forward); `k` columns of a
     #[allow(clippy::too_many_arguments)] // two kernels' operands
-    fn matmul_nt_rope(&mut self, shape: AttentionShape, k: usize, a: View, b: View, positions: Tokens, table: View, qkv: View) {
+    fn matmul_nt_rope(
+        &mut self,
+        shape: AttentionShape,
+        k: usize,
+        a: View,
+        b: View,
+        positions: Tokens,
+        table: View,
+        qkv: View,
+    ) {
         self.matmul_nt(shape.rows(), 3 * shape.heads * shape.width, k, a, b, qkv);
         self.rope_forward(shape, positions, table, qkv);
     }
     /// `out[m, n] = x + a bᵀ`; `branch` [m, n] is space
     #[allow(clippy::too_many_arguments)]
-    fn matmul_nt_residual(&mut self, m: usize, n: usize, k: usize, a: View, b: View, x: View, branch: View, out: View) {
+    fn matmul_nt_residual(
+        &mut self,
+        m: usize,
+        n: usize,
+        k: usize,
+        a: View,
+        b: View,
+        x: View,
+        branch: View,
+        out: View,
+    ) {
         self.matmul_nt(m, n, k, a, b, branch);
         self.residual_forward(x, branch, out);
     }
     /// `gate_up[m, 2 width] = a bᵀ`, `out = silu(gate) * up`
     #[allow(clippy::too_many_arguments)]
-    fn matmul_nt_swiglu(&mut self, m: usize, width: usize, k: usize, a: View, b: View, gate_up: View, out: View) {
+    fn matmul_nt_swiglu(
+        &mut self,
+        m: usize,
+        width: usize,
+        k: usize,
+        a: View,
+        b: View,
+        gate_up: View,
+        out: View,
+    ) {
         self.matmul_nt(m, 2 * width, k, a, b, gate_up);
         self.swiglu_forward(width, gate_up, out);
     }
     /// `dgate_up =` the gradients of both halves, that of the SwiGLU being `a[m, k] b[k, width]`; `dout` [m, width] is space
     #[allow(clippy::too_many_arguments)]
-    fn matmul_nn_swiglu(&mut self, m: usize, width: usize, k: usize, a: View, b: View, gate_up: View, dout: View, dgate_up: View) {
+    fn matmul_nn_swiglu(
+        &mut self,
+        m: usize,
+        width: usize,
+        k: usize,
+        a: View,
+        b: View,
+        gate_up: View,
+        dout: View,
+        dgate_up: View,
+    ) {
         self.matmul_nn(m, width, k, a, b, dout);
         self.swiglu_backward(width, gate_up, dout, dgate_up);
     }
@@ -280,11 +318,29 @@ pub trait Kernels {
     fn embedding_backward(&mut self, width: usize, tokens: Tokens, dout: View, dtable: View);
 
     /// `rstd[r] = 1 / sqrt(mean(x[r]²) + eps)`, `out[r] = x[r] * rstd[r] * gain` (Zhang and Sennrich, arXiv 1910.07467)
-    fn rmsnorm_forward(&mut self, width: usize, eps: f32, x: View, gain: View, out: View, rstd: View);
+    fn rmsnorm_forward(
+        &mut self,
+        width: usize,
+        eps: f32,
+        x: View,
+        gain: View,
+        out: View,
+        rstd: View,
+    );
     /// `dx[r] += rstd (g - x * rstd² * mean(g * x))` with `g = dout[r] * gain`, and `dx_low`, its rounded copy ([`shadow`](Self::shadow));
     /// `dgain += sum_r dout[r] * x[r] * rstd[r]`
     #[allow(clippy::too_many_arguments)] // the operands of its formula
-    fn rmsnorm_backward(&mut self, width: usize, x: View, gain: View, rstd: View, dout: View, dx: View, dx_low: View, dgain: View);
+    fn rmsnorm_backward(
+        &mut self,
+        width: usize,
+        x: View,
+        gain: View,
+        rstd: View,
+        dout: View,
+        dx: View,
+        dx_low: View,
+        dgain: View,
+    );
 
     /// `c[m, n] = a[m, k] b[n, k]ᵀ`: a layer's output, its weight being [outputs, inputs]
     fn matmul_nt(&mut self, m: usize, n: usize, k: usize, a: View, b: View, c: View);
@@ -306,7 +362,15 @@ pub trait Kernels {
     /// the logarithm of each row's sum, from which backward recomputes the weights (Dao, arXiv 2307.08691)
     fn attention_forward(&mut self, shape: AttentionShape, qkv: View, out: View, lse: View);
     /// `dqkv =` the gradients of queries, keys and values
-    fn attention_backward(&mut self, shape: AttentionShape, qkv: View, out: View, lse: View, dout: View, dqkv: View);
+    fn attention_backward(
+        &mut self,
+        shape: AttentionShape,
+        qkv: View,
+        out: View,
+        lse: View,
+        dout: View,
+        dqkv: View,
+    );
 
     /// `out = silu(gate) * up`, gate_up [rows, 2 width] (Shazeer, arXiv 2002.05202)
     fn swiglu_forward(&mut self, width: usize, gate_up: View, out: View);
@@ -320,17 +384,39 @@ pub trait Kernels {
     fn cross_entropy_forward(&mut self, vocab: usize, logits: View, targets: Tokens, losses: View);
     /// The losses, and in place of the logits their gradients, multiplied by the loss scale of `state`:
     /// `logits[r] = scale * loss_scale * (softmax(logits[r]) - onehot)`
-    fn cross_entropy_backward(&mut self, vocab: usize, scale: f32, state: View, logits: View, targets: Tokens, losses: View);
+    fn cross_entropy_backward(
+        &mut self,
+        vocab: usize,
+        scale: f32,
+        state: View,
+        logits: View,
+        targets: Tokens,
+        losses: View,
+    );
 
     /// `losses[r] = logsumexp(x[r] headᵀ) - x[r] head[targets[r]]`, x [rows, d], head [vocab, d]: what scoring needs of the output
     /// product. `logits` is space for some rows of it; an engine may do without.
-    fn head_loss_forward(&mut self, vocab: usize, d: usize, x: View, head: View, logits: View, targets: Tokens, losses: View) {
+    fn head_loss_forward(
+        &mut self,
+        vocab: usize,
+        d: usize,
+        x: View,
+        head: View,
+        logits: View,
+        targets: Tokens,
+        losses: View,
+    ) {
         let most = logits.len / vocab;
         for start in (0..losses.len).step_by(most) {
             let rows = most.min(losses.len - start);
             let logits = logits.slice(0, rows * vocab);
             self.matmul_nt(rows, vocab, d, x.slice(start * d, rows * d), head, logits);
-            self.cross_entropy_forward(vocab, logits, targets.slice(start, rows), losses.slice(start, rows));
+            self.cross_entropy_forward(
+                vocab,
+                logits,
+                targets.slice(start, rows),
+                losses.slice(start, rows),
+            );
         }
     }
 
@@ -343,10 +429,27 @@ pub trait Kernels {
     /// [`GROWTH_INTERVAL`] good steps (Micikevicius et al., arXiv 1710.03740).
     fn loss_scale_update(&mut self, constants: AdamW, state: View);
     /// One update of all weights and moments by gradients times the factor of `state`, and of the weights' shadow.
-    fn adamw(&mut self, constants: AdamW, state: View, weights: View, shadow: View, gradients: View, m: View, v: View);
+    fn adamw(
+        &mut self,
+        constants: AdamW,
+        state: View,
+        weights: View,
+        shadow: View,
+        gradients: View,
+        m: View,
+        v: View,
+    );
 
     /// Copies keys and values of `qkv` [rows, 3 d] to `cache` [slots, context, 2 d] at each row's slot and position.
-    fn cache_append(&mut self, shape: AttentionShape, context: usize, slots: Tokens, positions: Tokens, qkv: View, cache: View);
+    fn cache_append(
+        &mut self,
+        shape: AttentionShape,
+        context: usize,
+        slots: Tokens,
+        positions: Tokens,
+        qkv: View,
+        cache: View,
+    );
     /// Attention of each row's query over positions 0 to its own in its slot of the cache; out [rows, d].
     fn attention_decode(
         &mut self,

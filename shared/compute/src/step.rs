@@ -6,7 +6,9 @@
 //! engine's storage precision, and products read the rounded copies `low` of weights and `dx_low` of dx.
 use model::{Config, TensorTable};
 
-use crate::kernels::{AdamW, AttentionShape, Kernels, Result, Snapshot, Ticket, Tokens, View, state};
+use crate::kernels::{
+    AdamW, AttentionShape, Kernels, Result, Snapshot, Ticket, Tokens, View, state,
+};
 
 /// What a layer's backward needs of its forward.
 #[derive(Clone, Copy)]
@@ -102,14 +104,29 @@ pub(crate) fn rope_table(config: &Config) -> Vec<f32> {
 
 impl Model {
     /// A model that is only evaluated, `batch` sequences of `sequence` tokens at a time.
-    pub fn new(kernels: Box<dyn Kernels>, config: Config, weights: &[f32], batch: usize, sequence: usize) -> Result<Self> {
+    pub fn new(
+        kernels: Box<dyn Kernels>,
+        config: Config,
+        weights: &[f32],
+        batch: usize,
+        sequence: usize,
+    ) -> Result<Self> {
         let mut model = Self::build(kernels, config, batch, sequence, 1);
         model.begin(weights)?;
         Ok(model)
     }
 
-    fn build(mut kernels: Box<dyn Kernels>, config: Config, batch: usize, sequence: usize, layers: usize) -> Self {
-        assert!(batch > 0 && (1..=config.context).contains(&sequence), "{batch} sequences of {sequence} tokens");
+    fn build(
+        mut kernels: Box<dyn Kernels>,
+        config: Config,
+        batch: usize,
+        sequence: usize,
+        layers: usize,
+    ) -> Self {
+        assert!(
+            batch > 0 && (1..=config.context).contains(&sequence),
+            "{batch} sequences of {sequence} tokens"
+        );
         let Config { d_model: d, d_mlp: f, vocab_size: vocab, n_head, .. } = config;
         let table = TensorTable::new(&config);
         let rows = (kernels.rows_at_once((2 * f).max(3 * d)) / sequence).clamp(1, batch) * sequence;
@@ -138,7 +155,8 @@ impl Model {
             out_norm: k.allocate_stored("out_norm", rows * d),
             out_rstd: k.allocate("out_rstd", rows),
             branch: k.allocate_stored("branch", rows * d),
-            logits: k.allocate_stored("logits", (k.logits_at_once() / vocab).clamp(1, rows) * vocab),
+            logits: k
+                .allocate_stored("logits", (k.logits_at_once() / vocab).clamp(1, rows) * vocab),
             losses: k.allocate("losses", rows),
             inputs: kernels.allocate_tokens("inputs", rows),
             targets: kernels.allocate_tokens("targets", rows),
@@ -187,8 +205,17 @@ impl Model {
             let pass = self.upload(inputs, targets);
             let normed = self.forward(pass);
             let Config { d_model: d, vocab_size: vocab, .. } = self.config;
-            let (head, losses_of) = (self.low.range(&self.table.head), self.losses.slice(0, pass.rows));
-            self.kernels.head_loss_forward(vocab, d, normed, head, self.logits, self.targets.slice(0, pass.rows), losses_of);
+            let (head, losses_of) =
+                (self.low.range(&self.table.head), self.losses.slice(0, pass.rows));
+            self.kernels.head_loss_forward(
+                vocab,
+                d,
+                normed,
+                head,
+                self.logits,
+                self.targets.slice(0, pass.rows),
+                losses_of,
+            );
             losses.extend(self.kernels.download(losses_of)?);
         }
         Ok(losses)
@@ -210,13 +237,24 @@ impl Model {
 
     fn upload(&mut self, inputs: &[u32], targets: &[u32]) -> Pass {
         let rows = inputs.len();
-        assert!(rows > 0 && rows.is_multiple_of(self.sequence) && rows <= self.rows && targets.len() == rows, "a pass of {rows} rows");
+        assert!(
+            rows > 0
+                && rows.is_multiple_of(self.sequence)
+                && rows <= self.rows
+                && targets.len() == rows,
+            "a pass of {rows} rows"
+        );
         self.kernels.upload_tokens(self.inputs.slice(0, rows), inputs);
         self.kernels.upload_tokens(self.targets.slice(0, rows), targets);
         let Config { n_head: heads, .. } = self.config;
         Pass {
             rows,
-            shape: AttentionShape { batch: rows / self.sequence, sequence: self.sequence, heads, width: self.config.head_width() },
+            shape: AttentionShape {
+                batch: rows / self.sequence,
+                sequence: self.sequence,
+                heads,
+                width: self.config.head_width(),
+            },
         }
     }
 
@@ -263,11 +301,17 @@ impl Model {
     fn forward(&mut self, pass: Pass) -> View {
         let Config { d_model: d, d_mlp: f, rms_eps: eps, .. } = self.config;
         let Pass { rows, shape } = pass;
-        let (inputs, positions, rope) = (self.inputs.slice(0, rows), self.positions.slice(0, rows), self.rope_table);
+        let (inputs, positions, rope) =
+            (self.inputs.slice(0, rows), self.positions.slice(0, rows), self.rope_table);
         let (branch, out) = (self.branch.slice(0, rows * d), self.out.slice(0, rows * d));
         let (out_norm, out_rstd) = (self.out_norm.slice(0, rows * d), self.out_rstd.slice(0, rows));
 
-        self.kernels.embedding_forward(d, inputs, self.weights.range(&self.table.embedding), self.layer(0, pass).0.x);
+        self.kernels.embedding_forward(
+            d,
+            inputs,
+            self.weights.range(&self.table.embedding),
+            self.layer(0, pass).0.x,
+        );
         for l in 0..self.config.n_layer {
             let (w, low) = (self.layer_weights(self.weights, l), self.layer_weights(self.low, l));
             let (a, next) = self.layer(l, pass);
@@ -280,7 +324,14 @@ impl Model {
             k.matmul_nt_swiglu(rows, f, d, a.mid_norm, low.gate_up, a.gate_up, a.swiglu);
             k.matmul_nt_residual(rows, d, f, a.swiglu, low.down, a.mid, branch, next);
         }
-        self.kernels.rmsnorm_forward(d, eps, out, self.weights.range(&self.table.final_norm), out_norm, out_rstd);
+        self.kernels.rmsnorm_forward(
+            d,
+            eps,
+            out,
+            self.weights.range(&self.table.final_norm),
+            out_norm,
+            out_rstd,
+        );
         out_norm
     }
 }
@@ -316,9 +367,16 @@ pub struct Metrics {
 }
 
 impl Trainer {
-    pub fn new(kernels: Box<dyn Kernels>, config: Config, weights: &[f32], batch: usize, sequence: usize) -> Result<Self> {
+    pub fn new(
+        kernels: Box<dyn Kernels>,
+        config: Config,
+        weights: &[f32],
+        batch: usize,
+        sequence: usize,
+    ) -> Result<Self> {
         let mut model = Model::build(kernels, config, batch, sequence, config.n_layer);
-        let (rows, len, Config { d_model: d, d_mlp: f, .. }) = (model.rows, model.table.len, config);
+        let (rows, len, Config { d_model: d, d_mlp: f, .. }) =
+            (model.rows, model.table.len, config);
         let k = &mut model.kernels;
         let dx = k.allocate("dx", rows * d);
         let mut trainer = Trainer {
@@ -411,7 +469,15 @@ impl Trainer {
         let (k, norm) = (&mut self.model.kernels, self.state.slice(state::GRAD_NORM, 1));
         k.grad_norm(self.gradients, norm);
         k.loss_scale_update(constants, self.state);
-        k.adamw(constants, self.state, self.model.weights, self.model.low, self.gradients, self.adam_m, self.adam_v);
+        k.adamw(
+            constants,
+            self.state,
+            self.model.weights,
+            self.model.low,
+            self.gradients,
+            self.adam_m,
+            self.adam_v,
+        );
         k.submit(self.state)
     }
 
@@ -432,10 +498,15 @@ impl Trainer {
     pub fn first_not_finite(&mut self, windows: &[u32]) -> Result<Option<String>> {
         let broken = |values: &[f32]| !values.iter().all(|value| value.is_finite());
         let weights = self.model.weights()?;
-        if let Some(tensor) = self.model.table.tensors.iter().find(|tensor| broken(&weights[tensor.range()])) {
+        if let Some(tensor) =
+            self.model.table.tensors.iter().find(|tensor| broken(&weights[tensor.range()]))
+        {
             return Ok(Some(format!("the weights {}", tensor.name)));
         }
-        let (window, rows) = (self.model.sequence + 1, windows.len() / (self.model.sequence + 1) * self.model.sequence);
+        let (window, rows) = (
+            self.model.sequence + 1,
+            windows.len() / (self.model.sequence + 1) * self.model.sequence,
+        );
         self.begin();
         for windows in windows.chunks(self.model.sequences_at_once() * window) {
             self.accumulate(windows, 1.0 / rows as f32);
@@ -461,7 +532,10 @@ impl Trainer {
                 }
             }
             let d = self.model.config.d_model;
-            for (name, view) in [("output", self.model.out.slice(0, rows * d)), ("losses", self.model.losses.slice(0, rows))] {
+            for (name, view) in [
+                ("output", self.model.out.slice(0, rows * d)),
+                ("losses", self.model.losses.slice(0, rows)),
+            ] {
                 if broken(&self.model.kernels.download(view)?) {
                     return Ok(Some(format!("the {name} of the model")));
                 }
@@ -472,12 +546,16 @@ impl Trainer {
         let table = &self.model.table;
         let mut order: Vec<&model::Tensor> = table.tensors.iter().collect();
         let place = |tensor: &model::Tensor| {
-            let layer = tensor.name.split('.').nth(2).and_then(|number| number.parse::<usize>().ok());
+            let layer =
+                tensor.name.split('.').nth(2).and_then(|number| number.parse::<usize>().ok());
             let embedding = table.embedding.contains(&tensor.offset);
             (embedding, layer.map_or(0, |layer| table.layers.len() - layer))
         };
         order.sort_by_key(|tensor| place(tensor));
-        Ok(order.into_iter().find(|tensor| broken(&gradients[tensor.range()])).map(|tensor| format!("the gradient of {}", tensor.name)))
+        Ok(order
+            .into_iter()
+            .find(|tensor| broken(&gradients[tensor.range()]))
+            .map(|tensor| format!("the gradient of {}", tensor.name)))
     }
 
     /// The mirror of `Model::forward`, from the loss up to the embedding.
@@ -485,16 +563,27 @@ impl Trainer {
         let Config { d_model: d, d_mlp: f, vocab_size: vocab, .. } = self.model.config;
         let Pass { rows, shape } = pass;
         let m = &mut self.model;
-        let (inputs, positions, rope) = (m.inputs.slice(0, rows), m.positions.slice(0, rows), m.rope_table);
+        let (inputs, positions, rope) =
+            (m.inputs.slice(0, rows), m.positions.slice(0, rows), m.rope_table);
         let (head, final_norm) = (m.table.head.clone(), m.table.final_norm.clone());
-        let (low_head, g_head, g_embedding) = (m.low.range(&head), self.gradients.range(&head), self.gradients.range(&m.table.embedding));
-        let (out, out_norm, out_rstd) = (m.out.slice(0, rows * d), m.out_norm.slice(0, rows * d), m.out_rstd.slice(0, rows));
-        let [dx, dx_low, dbranch] = [self.dx, self.dx_low, self.dbranch].map(|view| view.slice(0, rows * d));
-        let (dqkv, dgate_up, dswiglu) =
-            (self.dqkv.slice(0, rows * 3 * d), self.dgate_up.slice(0, rows * 2 * f), self.dswiglu.slice(0, rows * f));
+        let (low_head, g_head, g_embedding) = (
+            m.low.range(&head),
+            self.gradients.range(&head),
+            self.gradients.range(&m.table.embedding),
+        );
+        let (out, out_norm, out_rstd) =
+            (m.out.slice(0, rows * d), m.out_norm.slice(0, rows * d), m.out_rstd.slice(0, rows));
+        let [dx, dx_low, dbranch] =
+            [self.dx, self.dx_low, self.dbranch].map(|view| view.slice(0, rows * d));
+        let (dqkv, dgate_up, dswiglu) = (
+            self.dqkv.slice(0, rows * 3 * d),
+            self.dgate_up.slice(0, rows * 2 * f),
+            self.dswiglu.slice(0, rows * f),
+        );
 
         for (start, rows) in m.chunks(pass) {
-            let (normed, dnormed) = (out_norm.slice(start * d, rows * d), dbranch.slice(start * d, rows * d));
+            let (normed, dnormed) =
+                (out_norm.slice(start * d, rows * d), dbranch.slice(start * d, rows * d));
             let logits = m.logits_of(out_norm, start, rows);
             let (targets, losses) = (m.targets.slice(start, rows), m.losses.slice(start, rows));
             m.kernels.cross_entropy_backward(vocab, scale, self.state, logits, targets, losses);
@@ -503,9 +592,22 @@ impl Trainer {
         }
         m.kernels.sum(m.losses.slice(0, rows), self.state.slice(state::LOSS, 1));
         m.kernels.fill(dx, 0.0);
-        m.kernels.rmsnorm_backward(d, out, m.weights.range(&final_norm), out_rstd, dbranch, dx, dx_low, self.gradients.range(&final_norm));
+        m.kernels.rmsnorm_backward(
+            d,
+            out,
+            m.weights.range(&final_norm),
+            out_rstd,
+            dbranch,
+            dx,
+            dx_low,
+            self.gradients.range(&final_norm),
+        );
         for l in (0..m.config.n_layer).rev() {
-            let (w, low, g) = (m.layer_weights(m.weights, l), m.layer_weights(m.low, l), m.layer_weights(self.gradients, l));
+            let (w, low, g) = (
+                m.layer_weights(m.weights, l),
+                m.layer_weights(m.low, l),
+                m.layer_weights(self.gradients, l),
+            );
             let (a, _) = m.layer(l, pass);
             let k = &mut m.kernels;
             k.matmul_tn(d, f, rows, dx_low, a.swiglu, g.down);
@@ -515,10 +617,28 @@ impl Trainer {
             k.rmsnorm_backward(d, a.mid, w.mlp_norm, a.mid_rstd, dbranch, dx, dx_low, g.mlp_norm);
             k.matmul_nn(rows, d, d, dx_low, low.attention_out, dbranch);
             k.matmul_tn(d, d, rows, dx_low, a.attention, g.attention_out);
-            k.attention_backward_rope(shape, a.qkv, a.attention, a.lse, dbranch, positions, rope, dqkv);
+            k.attention_backward_rope(
+                shape,
+                a.qkv,
+                a.attention,
+                a.lse,
+                dbranch,
+                positions,
+                rope,
+                dqkv,
+            );
             k.matmul_nn(rows, d, 3 * d, dqkv, low.qkv, dbranch);
             k.matmul_tn(3 * d, d, rows, dqkv, a.norm, g.qkv);
-            k.rmsnorm_backward(d, a.x, w.attention_norm, a.rstd, dbranch, dx, dx_low, g.attention_norm);
+            k.rmsnorm_backward(
+                d,
+                a.x,
+                w.attention_norm,
+                a.rstd,
+                dbranch,
+                dx,
+                dx_low,
+                g.attention_norm,
+            );
         }
         m.kernels.embedding_backward(d, inputs, dx, g_embedding);
     }

@@ -87,11 +87,15 @@ impl Library {
         match self {
             Library::Embedded => {
                 let found = FILES.iter().find(|(file, _)| *file == name);
-                found.map(|(_, text)| Cow::Borrowed(*text)).ok_or_else(|| "there is no such shader".to_owned())
+                found
+                    .map(|(_, text)| Cow::Borrowed(*text))
+                    .ok_or_else(|| "there is no such shader".to_owned())
             }
             Library::Folder(folder) => {
                 let path = folder.join(format!("{name}.wgsl"));
-                std::fs::read_to_string(&path).map(Cow::Owned).map_err(|error| format!("{}: {error}", path.display()))
+                std::fs::read_to_string(&path)
+                    .map(Cow::Owned)
+                    .map_err(|error| format!("{}: {error}", path.display()))
             }
         }
     }
@@ -161,7 +165,11 @@ impl Tiles {
     pub fn workgroup_bytes(&self, units: Units) -> u32 {
         let [rows, columns] = self.tile(units);
         let slice = |side: u32| (side * (self.depth + 8)).max(self.depth * (side + 8)) * 2;
-        let space = self.subgroups[0] * self.subgroups[1] * units.side * (self.fragments[1] * units.side + 4) * 4;
+        let space = self.subgroups[0]
+            * self.subgroups[1]
+            * units.side
+            * (self.fragments[1] * units.side + 4)
+            * 4;
         2 * (slice(rows) + slice(columns)) + space
     }
 }
@@ -185,7 +193,11 @@ impl Variant {
             None => (String::new(), self.lanes),
             Some((units, tiles)) => (units_prelude(units, tiles), tiles.lanes(units)),
         };
-        let enable = if units.is_empty() { enable.to_owned() } else { format!("{enable}enable wgpu_cooperative_matrix;\n") };
+        let enable = if units.is_empty() {
+            enable.to_owned()
+        } else {
+            format!("{enable}enable wgpu_cooperative_matrix;\n")
+        };
         let mut text = format!(
             "{enable}{units}const LANES: u32 = {}u;\nconst HEAD_WIDTH: u32 = {}u;\nconst TILE_ROWS: u32 = {tile_rows}u;\nconst PART_ROWS: u32 = {PART_ROWS}u;\n",
             lanes, self.head_width
@@ -209,7 +221,9 @@ impl Variant {
 /// The constants and types of lib/units.wgsl.
 fn units_prelude(Units { side, subgroup, .. }: Units, tiles: Tiles) -> String {
     let mut text = String::new();
-    for (name, element, role) in [("UnitA", "f16", "A"), ("UnitB", "f16", "B"), ("UnitC", "f32", "C")] {
+    for (name, element, role) in
+        [("UnitA", "f16", "A"), ("UnitB", "f16", "B"), ("UnitC", "f32", "C")]
+    {
         text.push_str(&format!("alias {name} = coop_mat{side}x{side}<{element}, {role}>;\n"));
     }
     let Tiles { fragments, subgroups, depth } = tiles;
@@ -276,19 +290,34 @@ fn include(
     }
     let file = match (name, variant.units) {
         ("lib/store", _) => format!("lib/store_{}", variant.precision),
-        ("lib/staged", Some((units, _))) => if units.scalars { "lib/staged_scalars" } else { "lib/staged_vectors" }.to_owned(),
-        ("lib/sums", Some((_, tiles))) => format!("lib/sums_{}x{}", tiles.fragments[0], tiles.fragments[1]),
+        ("lib/staged", Some((units, _))) => {
+            if units.scalars { "lib/staged_scalars" } else { "lib/staged_vectors" }.to_owned()
+        }
+        ("lib/sums", Some((_, tiles))) => {
+            format!("lib/sums_{}x{}", tiles.fragments[0], tiles.fragments[1])
+        }
         _ => name.to_owned(),
     };
     let text = library.read(&file).map_err(|error| {
         let place = from.map_or(String::new(), |place| format!("{place}: "));
-        let known: Vec<&str> = FILES.iter().map(|(name, _)| *name).filter(|name| name.starts_with("lib/")).collect();
-        EngineError::Shader(format!("{place}#import {name}: {error}\n  expected: lib/store or one of {}", known.join(", ")))
+        let known: Vec<&str> =
+            FILES.iter().map(|(name, _)| *name).filter(|name| name.starts_with("lib/")).collect();
+        EngineError::Shader(format!(
+            "{place}#import {name}: {error}\n  expected: lib/store or one of {}",
+            known.join(", ")
+        ))
     })?;
     let path = library.path(&file);
     for (i, line) in text.lines().enumerate() {
         match line.strip_prefix("#import ") {
-            Some(import) => include(library, import.trim(), variant, imported, to, Some(format!("{path}:{}", i + 1)))?,
+            Some(import) => include(
+                library,
+                import.trim(),
+                variant,
+                imported,
+                to,
+                Some(format!("{path}:{}", i + 1)),
+            )?,
             None => to.push(&path, i + 1, line),
         }
     }
@@ -310,7 +339,8 @@ pub fn folder(path: &Path) -> Result<Library> {
 mod tests {
     use super::*;
 
-    const VARIANT: Variant = Variant { precision: Precision::F16, lanes: 64, head_width: 40, units: None };
+    const VARIANT: Variant =
+        Variant { precision: Precision::F16, lanes: 64, head_width: 40, units: None };
 
     #[test]
     fn imports_come_once_and_lines_know_their_file() {
@@ -318,7 +348,10 @@ mod tests {
         assert_eq!(expanded.text.matches("alias Stored = f16").count(), 1);
         assert!(!expanded.text.contains("#import"));
         let line = expanded.text.lines().position(|line| line.contains("fn reduce_max(")).unwrap();
-        let own = include_str!("../../../shaders/lib/reduce.wgsl").lines().position(|line| line.contains("fn reduce_max(")).unwrap();
+        let own = include_str!("../../../shaders/lib/reduce.wgsl")
+            .lines()
+            .position(|line| line.contains("fn reduce_max("))
+            .unwrap();
         assert_eq!(expanded.place(line + 1, 4), format!("shaders/lib/reduce.wgsl:{}:4", own + 1));
     }
 
@@ -326,16 +359,27 @@ mod tests {
     fn an_unknown_import_is_an_error_with_its_place() {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("fill.wgsl"), "// a line\n#import lib/stroe\n").unwrap();
-        let error = expand(&Library::Folder(folder.path().to_owned()), "fill", &VARIANT).unwrap_err().to_string();
-        assert!(error.contains("fill.wgsl:2") && error.contains("lib/stroe") && error.contains("lib/store"), "{error}");
+        let error = expand(&Library::Folder(folder.path().to_owned()), "fill", &VARIANT)
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("fill.wgsl:2")
+                && error.contains("lib/stroe")
+                && error.contains("lib/store"),
+            "{error}"
+        );
     }
 
     #[test]
     fn every_file_of_the_folder_is_embedded() {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shaders");
         let names = |folder: &Path, prefix: &str| -> Vec<String> {
-            let entries = std::fs::read_dir(folder).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap());
-            entries.filter_map(|name| Some(format!("{prefix}{}", name.strip_suffix(".wgsl")?))).collect()
+            let entries = std::fs::read_dir(folder)
+                .unwrap()
+                .map(|e| e.unwrap().file_name().into_string().unwrap());
+            entries
+                .filter_map(|name| Some(format!("{prefix}{}", name.strip_suffix(".wgsl")?)))
+                .collect()
         };
         let mut found = [names(&folder, ""), names(&folder.join("lib"), "lib/")].concat();
         found.sort();

@@ -49,15 +49,23 @@ impl Dtype {
     /// Appends ids that fit.
     pub fn append(self, ids: &[u32], bytes: &mut Vec<u8>) {
         match self {
-            Dtype::U16 => ids.iter().for_each(|&id| bytes.extend_from_slice(&(id as u16).to_le_bytes())),
+            Dtype::U16 => {
+                ids.iter().for_each(|&id| bytes.extend_from_slice(&(id as u16).to_le_bytes()))
+            }
             Dtype::U32 => ids.iter().for_each(|&id| bytes.extend_from_slice(&id.to_le_bytes())),
         }
     }
 
     fn read(self, bytes: &[u8], out: &mut [u32]) {
         match self {
-            Dtype::U16 => out.iter_mut().zip(bytes.chunks_exact(2)).for_each(|(id, b)| *id = u32::from(u16::from_le_bytes([b[0], b[1]]))),
-            Dtype::U32 => out.iter_mut().zip(bytes.chunks_exact(4)).for_each(|(id, b)| *id = u32::from_le_bytes([b[0], b[1], b[2], b[3]])),
+            Dtype::U16 => out
+                .iter_mut()
+                .zip(bytes.chunks_exact(2))
+                .for_each(|(id, b)| *id = u32::from(u16::from_le_bytes([b[0], b[1]]))),
+            Dtype::U32 => out
+                .iter_mut()
+                .zip(bytes.chunks_exact(4))
+                .for_each(|(id, b)| *id = u32::from_le_bytes([b[0], b[1], b[2], b[3]])),
         }
     }
 }
@@ -105,7 +113,11 @@ impl Bin {
         Self::open_with(path, log, |file| unsafe { Mmap::map(file) })
     }
 
-    fn open_with(path: &Path, log: &Log, map: impl FnOnce(&File) -> io::Result<Mmap>) -> Result<Bin> {
+    fn open_with(
+        path: &Path,
+        log: &Log,
+        map: impl FnOnce(&File) -> io::Result<Mmap>,
+    ) -> Result<Bin> {
         let beside = sidecar(path);
         for file in [path, &beside] {
             if !file.is_file() {
@@ -118,34 +130,57 @@ impl Bin {
             }
         }
         let manifest = Manifest::read(&beside)?;
-        let wrong = |found: String, expected: &str| Err(Failure::input(&beside, found, expected, MAKE_PACK));
+        let wrong = |found: String, expected: &str| {
+            Err(Failure::input(&beside, found, expected, MAKE_PACK))
+        };
         if manifest.stage != "pack-bin" {
-            return wrong(format!("written by {}", manifest.stage), "a sidecar written by pack-bin");
+            return wrong(
+                format!("written by {}", manifest.stage),
+                "a sidecar written by pack-bin",
+            );
         }
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let Some(record) = manifest.outputs.first() else {
             return wrong("no output in it".into(), "the record of the bin beside it");
         };
         let dtype_name = manifest.facts.get("dtype").and_then(Value::as_str).unwrap_or_default();
-        let eos = manifest.facts.get("eos").and_then(Value::as_u64).and_then(|eos| u32::try_from(eos).ok());
-        let vocab_size = manifest.tokenizer.as_ref().and_then(|tokenizer| u32::try_from(tokenizer.vocab_size).ok());
-        let (Some(dtype), Some(eos), Some(vocab_size)) = (Dtype::named(dtype_name), eos, vocab_size) else {
+        let eos = manifest
+            .facts
+            .get("eos")
+            .and_then(Value::as_u64)
+            .and_then(|eos| u32::try_from(eos).ok());
+        let vocab_size = manifest
+            .tokenizer
+            .as_ref()
+            .and_then(|tokenizer| u32::try_from(tokenizer.vocab_size).ok());
+        let (Some(dtype), Some(eos), Some(vocab_size)) =
+            (Dtype::named(dtype_name), eos, vocab_size)
+        else {
             return wrong(
                 format!("dtype {dtype_name:?}, EOS {eos:?}, vocabulary {vocab_size:?}"),
                 "dtype uint16 or uint32, an EOS and a tokenizer",
             );
         };
         if dtype != Dtype::of(u64::from(vocab_size)) {
-            return wrong(format!("dtype {dtype_name} for a vocabulary of {vocab_size}"), Dtype::of(u64::from(vocab_size)).name());
+            return wrong(
+                format!("dtype {dtype_name} for a vocabulary of {vocab_size}"),
+                Dtype::of(u64::from(vocab_size)).name(),
+            );
         }
         let tokens = manifest.count("tokens");
         if tokens.checked_mul(dtype.width() as u64) != Some(record.bytes) {
-            return wrong(format!("{tokens} tokens in {} bytes of {dtype_name}", record.bytes), "a length that is tokens x width");
+            return wrong(
+                format!("{tokens} tokens in {} bytes of {dtype_name}", record.bytes),
+                "a length that is tokens x width",
+            );
         }
         let mut file = File::open(path).map_err(Failure::reading(path))?;
         let length = file.metadata().map_err(Failure::reading(path))?.len();
         if length != record.bytes {
-            let expected = format!("{} bytes: {tokens} {dtype_name} tokens, as {name}.json says", record.bytes);
+            let expected = format!(
+                "{} bytes: {tokens} {dtype_name} tokens, as {name}.json says",
+                record.bytes
+            );
             return Err(Failure::input(path, format_args!("{length} bytes"), expected, MAKE_PACK));
         }
         let content = match map(&file) {
@@ -153,7 +188,9 @@ impl Bin {
             Err(error) => {
                 log.say(format!("{}: cannot be memory-mapped ({error}); reading all {length} bytes into memory instead", path.display()));
                 let mut bytes = Vec::new();
-                let room = bytes.try_reserve_exact(length as usize).map_err(|_| io::Error::from(io::ErrorKind::OutOfMemory));
+                let room = bytes
+                    .try_reserve_exact(length as usize)
+                    .map_err(|_| io::Error::from(io::ErrorKind::OutOfMemory));
                 room.and_then(|()| file.read_to_end(&mut bytes)).map_err(Failure::reading(path))?;
                 Content::Read(bytes)
             }
@@ -173,7 +210,14 @@ impl Bin {
     /// Copies `out.len()` ids from token `start` on. Panics beyond the end.
     pub fn copy(&self, start: u64, out: &mut [u32]) {
         let end = start.checked_add(out.len() as u64).filter(|&end| end <= self.tokens);
-        let end = end.unwrap_or_else(|| panic!("tokens {start}+{} are beyond the {} of {}", out.len(), self.tokens, self.path.display()));
+        let end = end.unwrap_or_else(|| {
+            panic!(
+                "tokens {start}+{} are beyond the {} of {}",
+                out.len(),
+                self.tokens,
+                self.path.display()
+            )
+        });
         let width = self.dtype.width();
         self.dtype.read(&self.content.bytes()[start as usize * width..end as usize * width], out);
     }
@@ -239,7 +283,8 @@ pub(crate) mod tests {
         let mut bytes = Vec::new();
         Dtype::of(vocab_size).append(ids, &mut bytes);
         let record = AtomicFile::write(path, &bytes).unwrap();
-        let work = Work { stage: "pack-bin", manifest: sidecar(path), inputs: vec![], config: json!({}) };
+        let work =
+            Work { stage: "pack-bin", manifest: sidecar(path), inputs: vec![], config: json!({}) };
         let mut manifest = work.manifest(vec![record]).unwrap();
         manifest.counts.insert("tokens".into(), ids.len() as u64);
         manifest.facts.insert("dtype".into(), Dtype::of(vocab_size).name().into());
@@ -252,12 +297,17 @@ pub(crate) mod tests {
     fn both_dtypes_read_back_mapped_and_unmapped() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.bin");
-        for (vocab_size, ids) in [(65_536, vec![0, 1, 513, 65_535]), (65_537, vec![0, 65_536, 7, 0])] {
+        for (vocab_size, ids) in
+            [(65_536, vec![0, 1, 513, 65_535]), (65_537, vec![0, 65_536, 7, 0])]
+        {
             write_bin(&path, &ids, vocab_size);
             let refused = Bin::open_with(&path, &log(), |_| Err(io::Error::other("refused")));
             for bin in [Bin::open(&path, &log()), refused] {
                 let bin = bin.unwrap();
-                assert_eq!((bin.len(), bin.dtype(), bin.vocab_size()), (4, Dtype::of(vocab_size), vocab_size as u32));
+                assert_eq!(
+                    (bin.len(), bin.dtype(), bin.vocab_size()),
+                    (4, Dtype::of(vocab_size), vocab_size as u32)
+                );
                 let mut out = [9; 3];
                 bin.copy(1, &mut out);
                 assert_eq!(out, ids[1..]);
@@ -276,14 +326,20 @@ pub(crate) mod tests {
         std::fs::write(&path, [1, 0, 2, 0]).unwrap();
         let short = error(Bin::open(&path, &log()));
         assert_eq!(short.exit_code(), 3);
-        assert!(short.to_string().contains("4 bytes") && short.to_string().contains("6 bytes: 3 uint16"), "{short}");
+        assert!(
+            short.to_string().contains("4 bytes")
+                && short.to_string().contains("6 bytes: 3 uint16"),
+            "{short}"
+        );
         std::fs::write(&path, [1, 0, 2, 0, 4, 0]).unwrap();
         let changed = Bin::open(&path, &log()).unwrap().verify().unwrap_err();
         assert_eq!(changed.exit_code(), 3);
         let mut manifest = Manifest::read(&sidecar(&path)).unwrap();
         manifest.facts.insert("dtype".into(), "uint32".into());
         manifest.write(&sidecar(&path)).unwrap();
-        assert!(error(Bin::open(&path, &log())).to_string().contains("uint32 for a vocabulary of 500"));
+        assert!(
+            error(Bin::open(&path, &log())).to_string().contains("uint32 for a vocabulary of 500")
+        );
     }
 
     #[test]

@@ -52,7 +52,8 @@ pub fn copied(bin: &Bin, texts: &[Vec<u32>]) -> Result<Vec<Copied>> {
         filter[slot(hash) / 64] |= 1 << (slot(hash) % 64);
     }
     // Length of the longest match that begins at each token of each text.
-    let longest: Vec<Vec<AtomicU32>> = texts.iter().map(|ids| ids.iter().map(|_| AtomicU32::new(0)).collect()).collect();
+    let longest: Vec<Vec<AtomicU32>> =
+        texts.iter().map(|ids| ids.iter().map(|_| AtomicU32::new(0)).collect()).collect();
     let oldest = (0..SHORTEST - 1).fold(1u64, |power, _| power.wrapping_mul(FACTOR));
     let starts = bin.len().saturating_sub(SHORTEST as u64 - 1);
     (0..starts.div_ceil(PART)).into_par_iter().try_for_each(|part| {
@@ -63,7 +64,8 @@ pub fn copied(bin: &Bin, texts: &[Vec<u32>]) -> Result<Vec<Copied>> {
         bin.copy(first, &mut ids);
         let mut rolling = hash(&ids[..SHORTEST - 1]);
         for at in 0..here {
-            rolling = rolling.wrapping_mul(FACTOR).wrapping_add(u64::from(ids[at + SHORTEST - 1]) + 1);
+            rolling =
+                rolling.wrapping_mul(FACTOR).wrapping_add(u64::from(ids[at + SHORTEST - 1]) + 1);
             if filter[slot(rolling) / 64] >> (slot(rolling) % 64) & 1 == 1
                 && let Some(places) = places.get(&rolling)
             {
@@ -85,7 +87,9 @@ pub fn copied(bin: &Bin, texts: &[Vec<u32>]) -> Result<Vec<Copied>> {
     let of_text = |longest: Vec<AtomicU32>| {
         let mut copied = Copied::default();
         let mut covered_to = 0;
-        for (i, length) in longest.into_iter().map(|length| length.into_inner() as usize).enumerate() {
+        for (i, length) in
+            longest.into_iter().map(|length| length.into_inner() as usize).enumerate()
+        {
             copied.longest = copied.longest.max(if length >= SHORTEST { length } else { 0 });
             if length >= COUNTED && i + length > covered_to {
                 copied.tokens += i + length - covered_to.max(i);
@@ -146,8 +150,9 @@ mod tests {
             vec![],
         ];
         let found = copied(&bin, &texts).unwrap();
-        let expected = [(40, 40), (16, 16), (15, 0), (30, 50), (0, 0), (25, 25), (20, 20), (20, 20), (0, 0)]
-            .map(|(longest, tokens)| Copied { longest, tokens });
+        let expected =
+            [(40, 40), (16, 16), (15, 0), (30, 50), (0, 0), (25, 25), (20, 20), (20, 20), (0, 0)]
+                .map(|(longest, tokens)| Copied { longest, tokens });
         assert_eq!(found, expected);
     }
 

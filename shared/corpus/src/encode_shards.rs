@@ -39,11 +39,17 @@ impl Task<'_> {
 ///
 /// # Errors
 /// The first that a thread met. Shards finished by then are kept, and of the others nothing is left.
-pub fn make(tasks: &[Task], tokenizer: &Tokenizer, threads: usize, progress: &Progress) -> Result<Vec<(FileRecord, Totals)>> {
+pub fn make(
+    tasks: &[Task],
+    tokenizer: &Tokenizer,
+    threads: usize,
+    progress: &Progress,
+) -> Result<Vec<(FileRecord, Totals)>> {
     let mut row_groups = Vec::new();
     let mut shards = Vec::new();
     for (index, task) in tasks.iter().enumerate() {
-        let stories = task.row_groups.iter().filter(|(file, row_group)| file.stories_in(*row_group) > 0);
+        let stories =
+            task.row_groups.iter().filter(|(file, row_group)| file.stories_in(*row_group) > 0);
         row_groups.extend(stories.copied());
         shards.resize(row_groups.len(), index);
     }
@@ -79,7 +85,8 @@ pub fn make(tasks: &[Task], tokenizer: &Tokenizer, threads: usize, progress: &Pr
         return Err(failure);
     }
     let results = shared.results.into_inner().unwrap_or_else(|e| e.into_inner());
-    let missing = || Failure::try_again("a shard was not finished\n  remedy: run the same command again");
+    let missing =
+        || Failure::try_again("a shard was not finished\n  remedy: run the same command again");
     results.into_iter().map(|result| result.ok_or_else(missing)).collect()
 }
 
@@ -139,10 +146,16 @@ impl Shared<'_> {
         loop {
             stage::interrupt::check(KEPT)?;
             let ahead = lock(&self.waiting).bytes < AHEAD_BYTES;
-            let Some(Batch { place, last, texts, .. }) = self.reading.next(ahead)? else { return Ok(()) };
+            let Some(Batch { place, last, texts, .. }) = self.reading.next(ahead)? else {
+                return Ok(());
+            };
             let batch = match self.dtype {
-                Dtype::U16 => self.encode::<u16>(&texts, &mut scratch, &mut encoder, |ids| Arc::new(UInt16Array::from(ids))),
-                Dtype::U32 => self.encode::<u32>(&texts, &mut scratch, &mut encoder, |ids| Arc::new(UInt32Array::from(ids))),
+                Dtype::U16 => self.encode::<u16>(&texts, &mut scratch, &mut encoder, |ids| {
+                    Arc::new(UInt16Array::from(ids))
+                }),
+                Dtype::U32 => self.encode::<u32>(&texts, &mut scratch, &mut encoder, |ids| {
+                    Arc::new(UInt32Array::from(ids))
+                }),
             }?;
             drop(texts);
             self.tell(&batch.totals);
@@ -170,7 +183,8 @@ impl Shared<'_> {
         array: impl FnOnce(Vec<T>) -> ArrayRef,
     ) -> Result<EncodedBatch> {
         let bytes: usize = texts.iter().map(str::len).sum();
-        let (mut ids, mut lengths) = (Vec::with_capacity(bytes / 3 + 1024), Vec::with_capacity(texts.len()));
+        let (mut ids, mut lengths) =
+            (Vec::with_capacity(bytes / 3 + 1024), Vec::with_capacity(texts.len()));
         for text in texts.iter() {
             let before = ids.len();
             self.tokenizer.append(text, scratch, &mut ids)?;
@@ -179,11 +193,18 @@ impl Shared<'_> {
         encoder.encode(array(ids), &lengths, bytes as u64)
     }
 
-    fn write(&self, row_group: usize, last: bool, batch: EncodedBatch, finish: &SyncSender<Unfinished>) -> Result<()> {
+    fn write(
+        &self,
+        row_group: usize,
+        last: bool,
+        batch: EncodedBatch,
+        finish: &SyncSender<Unfinished>,
+    ) -> Result<()> {
         let index = self.shards[row_group];
         let mut writer = lock(&self.writer);
         if writer.is_none() {
-            *writer = Some(ShardWriter::create(&self.tasks[index].path, &self.tasks[index].origin)?);
+            *writer =
+                Some(ShardWriter::create(&self.tasks[index].path, &self.tasks[index].origin)?);
         }
         if let Some(writer) = writer.as_mut() {
             writer.write(batch)?;
@@ -216,7 +237,8 @@ impl Shared<'_> {
         let tokens = self.tokens.fetch_add(new.tokens, Ordering::Relaxed) + new.tokens;
         let seconds = self.progress.elapsed().as_secs_f64().max(1e-9);
         let tokens = stage::count((tokens as f64 / seconds) as u64);
-        self.progress.message(format!("{:.1} MB/s, {tokens} tokens/s", bytes as f64 / 1e6 / seconds));
+        self.progress
+            .message(format!("{:.1} MB/s, {tokens} tokens/s", bytes as f64 / 1e6 / seconds));
         self.progress.add(new.stories);
     }
 

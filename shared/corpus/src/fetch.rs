@@ -38,10 +38,15 @@ pub struct Fetcher<'a> {
 impl Fetcher<'_> {
     /// Makes every part and adds up. The first failure stops the others, which keep what they have downloaded.
     pub fn run(&self, plan: &Plan) -> Result<Made> {
-        let stories = if plan.unit() == stage::Unit::Stories { plan.stories(self.column)? } else { None };
-        let meter = Meter::new(self.log.progress("fetching", plan.unit(), stories), plan.parts.len() as u64);
+        let stories =
+            if plan.unit() == stage::Unit::Stories { plan.stories(self.column)? } else { None };
+        let meter = Meter::new(
+            self.log.progress("fetching", plan.unit(), stories),
+            plan.parts.len() as u64,
+        );
         let remote = plan.network.is_some();
-        let workers = if remote { self.threads.max(DOWNLOADS) } else { self.threads }.min(plan.parts.len());
+        let workers =
+            if remote { self.threads.max(DOWNLOADS) } else { self.threads }.min(plan.parts.len());
         let (next, done) = (AtomicUsize::new(0), AtomicUsize::new(0));
         let results: Mutex<Vec<(usize, Made)>> = Mutex::default();
         let failure: Mutex<Option<Failure>> = Mutex::default();
@@ -54,10 +59,16 @@ impl Fetcher<'_> {
                         match self.part(plan, part, &meter) {
                             Ok(made) => {
                                 done.fetch_add(1, Ordering::Relaxed);
-                                results.lock().unwrap_or_else(|e| e.into_inner()).push((index, made));
+                                results
+                                    .lock()
+                                    .unwrap_or_else(|e| e.into_inner())
+                                    .push((index, made));
                             }
                             Err(error) => {
-                                failure.lock().unwrap_or_else(|e| e.into_inner()).get_or_insert(error);
+                                failure
+                                    .lock()
+                                    .unwrap_or_else(|e| e.into_inner())
+                                    .get_or_insert(error);
                                 self.cancel.cancel();
                             }
                         }
@@ -67,7 +78,8 @@ impl Fetcher<'_> {
         });
         meter.progress.finish();
         let failure = failure.into_inner().unwrap_or_else(|e| e.into_inner());
-        if let Some(failure) = failure.filter(|failure| !matches!(failure, Failure::Interrupted(_))) {
+        if let Some(failure) = failure.filter(|failure| !matches!(failure, Failure::Interrupted(_)))
+        {
             return Err(failure);
         }
         let (done, all) = (done.into_inner(), plan.parts.len());
@@ -90,7 +102,8 @@ impl Fetcher<'_> {
     }
 
     fn part(&self, plan: &Plan, part: &Part, meter: &Meter) -> Result<Made> {
-        let identity = json!({ "config": self.config, "input": part.input.identity(), "limit": part.limit });
+        let identity =
+            json!({ "config": self.config, "input": part.input.identity(), "limit": part.limit });
         if !self.force
             && let Some(made) = self.raw.kept(&part.output, &identity)
         {
@@ -99,14 +112,21 @@ impl Fetcher<'_> {
             }
             return Ok(made);
         }
-        let network = || plan.network.as_ref().ok_or_else(|| Failure::usage("this source needs the network"));
+        let network =
+            || plan.network.as_ref().ok_or_else(|| Failure::usage("this source needs the network"));
         let made = match &part.input {
             Input::Remote(file) if part.whole => {
-                let (path, partial) = (self.raw.path(&part.output), self.raw.path(&format!("{}.partial", part.output)));
+                let (path, partial) = (
+                    self.raw.path(&part.output),
+                    self.raw.path(&format!("{}.partial", part.output)),
+                );
                 create_dir(partial.parent().unwrap_or(Path::new("")))?;
                 let record = download(network()?, file.as_ref(), &partial, meter)?;
-                let stories = ParquetStories::open_mapped(&partial, Path::new(file.address()), self.column);
-                let count = stories.and_then(|stories| self.verify(&stories, None)).inspect_err(|error| drop_if_bad(&partial, error))?;
+                let stories =
+                    ParquetStories::open_mapped(&partial, Path::new(file.address()), self.column);
+                let count = stories
+                    .and_then(|stories| self.verify(&stories, None))
+                    .inspect_err(|error| drop_if_bad(&partial, error))?;
                 self.raw.unpublish()?;
                 publish_file(&partial, &path)?;
                 forget_note(&partial)?;
@@ -116,8 +136,11 @@ impl Fetcher<'_> {
                 let partial = self.raw.scratch(&part.output);
                 create_dir(partial.parent().unwrap_or(Path::new("")))?;
                 download(network()?, file.as_ref(), &partial, meter)?;
-                let open = || ParquetStories::open_named(&partial, Path::new(file.address()), self.column);
-                let made = open().and_then(|stories| self.rewrite(part, None, |each| read_all(&stories, part.limit, each)));
+                let open =
+                    || ParquetStories::open_named(&partial, Path::new(file.address()), self.column);
+                let made = open().and_then(|stories| {
+                    self.rewrite(part, None, |each| read_all(&stories, part.limit, each))
+                });
                 let made = made.inspect_err(|error| drop_if_bad(&partial, error))?;
                 discard(&partial)?;
                 made
@@ -128,7 +151,9 @@ impl Fetcher<'_> {
                 let (count, copied) = std::thread::scope(|scope| {
                     let copy = scope.spawn(|| self.copy(file, &part.output, &bad));
                     let stories = ParquetStories::open(&file.path, self.column);
-                    let count = stories.and_then(|stories| self.verify(&stories, Some(meter))).inspect_err(|_| bad.cancel());
+                    let count = stories
+                        .and_then(|stories| self.verify(&stories, Some(meter)))
+                        .inspect_err(|_| bad.cancel());
                     (count, copy.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
                 });
                 let (count, copied) = (count?, copied?);
@@ -139,12 +164,15 @@ impl Fetcher<'_> {
                 let stories = ParquetStories::open(&file.path, self.column)?;
                 self.rewrite(part, Some(meter), |each| read_all(&stories, part.limit, each))?
             }
-            Input::Local(file) => self.rewrite(part, Some(meter), |each| first(part.limit, each, |each| texts(file, self.column, each)))?,
-            Input::Synthetic { seed, stories } => {
-                self.rewrite(part, Some(meter), |each| stories.clone().try_for_each(|index| each(&grammar::story(*seed, index))))?
-            }
+            Input::Local(file) => self.rewrite(part, Some(meter), |each| {
+                first(part.limit, each, |each| texts(file, self.column, each))
+            })?,
+            Input::Synthetic { seed, stories } => self.rewrite(part, Some(meter), |each| {
+                stories.clone().try_for_each(|index| each(&grammar::story(*seed, index)))
+            })?,
             Input::Open { stories, scratch, .. } => {
-                let made = self.rewrite(part, Some(meter), |each| read_all(stories, part.limit, each))?;
+                let made =
+                    self.rewrite(part, Some(meter), |each| read_all(stories, part.limit, each))?;
                 scratch.as_ref().map_or(Ok(()), |scratch| discard(scratch))?;
                 made
             }
@@ -167,7 +195,8 @@ impl Fetcher<'_> {
             }
             Ok(count)
         };
-        let counts: Vec<Result<Count>> = (0..stories.row_groups()).into_par_iter().map(read).collect();
+        let counts: Vec<Result<Count>> =
+            (0..stories.row_groups()).into_par_iter().map(read).collect();
         let mut sum = Count::default();
         counts.into_iter().try_for_each(|count| Ok(sum.add(count?)))?; // of several failures the first in the file
         Ok(sum)
@@ -204,7 +233,9 @@ impl Fetcher<'_> {
     ) -> Result<Made> {
         let mut main = StoryWriter::create(&self.raw.path(&part.output), self.column)?;
         let mut aside = match &part.aside {
-            Some((fraction, name)) => Some((*fraction, StoryWriter::create(&self.raw.path(name), self.column)?)),
+            Some((fraction, name)) => {
+                Some((*fraction, StoryWriter::create(&self.raw.path(name), self.column)?))
+            }
             None => None,
         };
         read(&mut |text| {
@@ -218,9 +249,11 @@ impl Fetcher<'_> {
             }
         })?;
         self.raw.unpublish()?;
-        let count = |writer: &StoryWriter| Count { stories: writer.stories(), bytes: writer.text_bytes() };
+        let count =
+            |writer: &StoryWriter| Count { stories: writer.stories(), bytes: writer.text_bytes() };
         let mut made = Made::default();
-        *(if part.split == VALIDATION { &mut made.validation } else { &mut made.train }) = count(&main);
+        *(if part.split == VALIDATION { &mut made.validation } else { &mut made.train }) =
+            count(&main);
         made.outputs.push(main.finish()?);
         if let Some((_, writer)) = aside {
             made.validation = count(&writer);
@@ -244,7 +277,11 @@ pub fn is_for_validation(text: &str, fraction: f64) -> bool {
     (first as f64) < fraction * 2f64.powi(64)
 }
 
-fn read_all(stories: &ParquetStories, limit: Option<u64>, each: &mut dyn FnMut(&str) -> Result<()>) -> Result<()> {
+fn read_all(
+    stories: &ParquetStories,
+    limit: Option<u64>,
+    each: &mut dyn FnMut(&str) -> Result<()>,
+) -> Result<()> {
     let mut left = limit.unwrap_or(u64::MAX);
     for row_group in 0..stories.row_groups() {
         let take = stories.stories_in(row_group).min(left);
@@ -284,7 +321,10 @@ pub fn require_stories(made: &Made, plan: &Plan, raw: &RawFolder, shown: &str) -
     for output in &made.outputs {
         stage::remove_if_present(&raw.path(&output.name))?;
     }
-    let remedy = format!("check fetch.source; with `stories:` instead of it {} stories are made up", source::DEFAULT_SYNTHETIC_STORIES);
+    let remedy = format!(
+        "check fetch.source; with `stories:` instead of it {} stories are made up",
+        source::DEFAULT_SYNTHETIC_STORIES
+    );
     Err(Failure::input(Path::new(shown), "no training story in it", "at least one", remedy))
 }
 

@@ -57,7 +57,9 @@ fn polish(raw: &str, paragraphs: bool) -> String {
                 capital = true;
             }
             b' ' => {
-                if out.last().is_some_and(|last| !last.is_ascii_whitespace()) && !(quoted && out.last() == Some(&b'"')) {
+                if out.last().is_some_and(|last| !last.is_ascii_whitespace())
+                    && !(quoted && out.last() == Some(&b'"'))
+                {
                     out.push(b' ');
                 }
             }
@@ -88,7 +90,11 @@ fn polish(raw: &str, paragraphs: bool) -> String {
                 // Plain words go over in one piece, up to what may need one of the cases above.
                 let rest = &bytes[i + 1..];
                 let plain = |j: usize| {
-                    let single = || j > 0 && rest[j - 1] != b'a' && rest.get(j + 1).is_some_and(u8::is_ascii_lowercase);
+                    let single = || {
+                        j > 0
+                            && rest[j - 1] != b'a'
+                            && rest.get(j + 1).is_some_and(u8::is_ascii_lowercase)
+                    };
                     rest[j].is_ascii_lowercase() || (rest[j] == b' ' && single())
                 };
                 let run = (0..rest.len()).find(|&j| !plain(j)).unwrap_or(rest.len());
@@ -111,7 +117,10 @@ fn trim_space(out: &mut Vec<u8>) {
 /// Whether the text so far ends in the word `a` and a space.
 fn after_article(out: &[u8]) -> bool {
     let n = out.len();
-    n >= 2 && out[n - 1] == b' ' && out[n - 2].eq_ignore_ascii_case(&b'a') && (n == 2 || !out[n - 3].is_ascii_alphabetic())
+    n >= 2
+        && out[n - 1] == b' '
+        && out[n - 2].eq_ignore_ascii_case(&b'a')
+        && (n == 2 || !out[n - 3].is_ascii_alphabetic())
 }
 
 /// Whether a word (in lower case) takes `an`.

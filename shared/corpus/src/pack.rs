@@ -47,7 +47,14 @@ pub struct Packer {
 impl Packer {
     /// `seed` is that of the order of stories, None keeps them as they come. `bytes` is about what they will take;
     /// above `limit` bytes (usually [`BUCKET_BYTES`]) they go through bucket files in a hidden folder beside `path`.
-    pub fn create(path: &Path, dtype: Dtype, eos: u32, seed: Option<u64>, bytes: u64, limit: u64) -> Result<Self> {
+    pub fn create(
+        path: &Path,
+        dtype: Dtype,
+        eos: u32,
+        seed: Option<u64>,
+        bytes: u64,
+        limit: u64,
+    ) -> Result<Self> {
         let output = Mutex::new(AtomicFile::create(path)?);
         let mut name = std::ffi::OsString::from(".");
         name.push(path.file_name().unwrap_or_default());
@@ -63,7 +70,15 @@ impl Packer {
         let mut eos_bytes = Vec::new();
         dtype.append(&[eos], &mut eos_bytes);
         let (pages, order) = (Vec::new(), Vec::new());
-        Ok(Packer { output, eos: eos_bytes, seed: seed.unwrap_or_default(), buckets, limit, pages, order })
+        Ok(Packer {
+            output,
+            eos: eos_bytes,
+            seed: seed.unwrap_or_default(),
+            buckets,
+            limit,
+            pages,
+            order,
+        })
     }
 
     /// Takes the next story of a bin that is packed as published: its ids as they will lie in the bin.
@@ -96,12 +111,22 @@ impl Packer {
             match bucket.place {
                 Place::Memory(pages) => self.write_sorted(&pages)?,
                 Place::Disk(_, None) => {}
-                Place::Disk(path, Some(_)) if bucket.bytes > self.limit && bucket.stories > 1 && deeper < 64 => {
-                    let inner = Buckets::on_disk(path.with_extension("inner"), deeper, bucket.bytes * SMALLER / self.limit)?;
-                    let mut file = BufReader::with_capacity(1 << 20, File::open(&path).map_err(Failure::reading(&path))?);
+                Place::Disk(path, Some(_))
+                    if bucket.bytes > self.limit && bucket.stories > 1 && deeper < 64 =>
+                {
+                    let inner = Buckets::on_disk(
+                        path.with_extension("inner"),
+                        deeper,
+                        bucket.bytes * SMALLER / self.limit,
+                    )?;
+                    let mut file = BufReader::with_capacity(
+                        1 << 20,
+                        File::open(&path).map_err(Failure::reading(&path))?,
+                    );
                     let (mut lanes, mut page) = (Lanes::of(&inner), Vec::new());
                     while read_page(&mut file, &mut page).map_err(Failure::reading(&path))? {
-                        stories_of(&page).try_for_each(|(key, index, ids)| lanes.push(key, index, &page[ids]))?;
+                        stories_of(&page)
+                            .try_for_each(|(key, index, ids)| lanes.push(key, index, &page[ids]))?;
                     }
                     lanes.end()?;
                     stage::remove_if_present(&path)?;
@@ -127,7 +152,10 @@ impl Packer {
         while !pages.is_empty() {
             let (page, rest) = pages.split_at(number(pages, 0) as usize * PAGE_BYTES);
             let at = all.len() - pages.len();
-            self.order.extend(stories_of(page).map(|(key, index, ids)| (key, index, at + ids.start..at + ids.end)));
+            self.order.extend(
+                stories_of(page)
+                    .map(|(key, index, ids)| (key, index, at + ids.start..at + ids.end)),
+            );
             pages = rest;
         }
         self.order.sort_unstable_by_key(|(key, index, _)| (*key, *index));
@@ -209,7 +237,10 @@ impl<'a> Lanes<'a> {
         let bucket = self.buckets.index(key);
         let more = ids.len() + ENTRY;
         if more > PAGE_BYTES - HEADER {
-            let mut lane = Lane { page: vec![0; (HEADER + more).next_multiple_of(PAGE_BYTES)], ..Lane::default() };
+            let mut lane = Lane {
+                page: vec![0; (HEADER + more).next_multiple_of(PAGE_BYTES)],
+                ..Lane::default()
+            };
             lane.push(key, index, ids);
             return self.buckets.put(bucket, &mut lane);
         }
@@ -224,7 +255,10 @@ impl<'a> Lanes<'a> {
     }
 
     fn end(&mut self) -> Result<()> {
-        self.all.iter_mut().enumerate().try_for_each(|(bucket, lane)| self.buckets.put(bucket, lane))
+        self.all
+            .iter_mut()
+            .enumerate()
+            .try_for_each(|(bucket, lane)| self.buckets.put(bucket, lane))
     }
 }
 
@@ -275,7 +309,11 @@ impl Buckets {
     fn on_disk(folder: PathBuf, shift: u32, wanted: u64) -> Result<Self> {
         stage::create_dir(&folder)?;
         let bits = wanted.max(1).next_power_of_two().ilog2().clamp(1, LEVEL_BITS.min(64 - shift));
-        let bucket = |index| Bucket { place: Place::Disk(folder.join(format!("{index:03}")), None), bytes: 0, stories: 0 };
+        let bucket = |index| Bucket {
+            place: Place::Disk(folder.join(format!("{index:03}")), None),
+            bytes: 0,
+            stories: 0,
+        };
         let all = (0..1 << bits).map(|index| Mutex::new(bucket(index))).collect();
         Ok(Buckets { folder: Some(folder), shift, bits, all })
     }
@@ -349,7 +387,10 @@ mod tests {
                 for half in [1, 0] {
                     let mut dealer = packer.dealer().unwrap();
                     let packed = &packed;
-                    let stories = packed.iter().enumerate().filter(move |(i, _)| i * 2 / packed.len() == half);
+                    let stories = packed
+                        .iter()
+                        .enumerate()
+                        .filter(move |(i, _)| i * 2 / packed.len() == half);
                     scope.spawn(move || {
                         stories.for_each(|(index, ids)| dealer.push(index as u64, ids).unwrap());
                         dealer.end().unwrap();
@@ -366,7 +407,10 @@ mod tests {
 
     /// Short ones, and some that take a page or several.
     fn long_stories() -> Vec<Vec<u32>> {
-        let ids = |i: u32| [0, 1, 500, 16_000, 32_742, 32_743, 32_748, 32_749, 40_000, 200_000][i as usize % 10] + i / 10;
+        let ids = |i: u32| {
+            [0, 1, 500, 16_000, 32_742, 32_743, 32_748, 32_749, 40_000, 200_000][i as usize % 10]
+                + i / 10
+        };
         (0..60).map(|i| (0..ids(i)).map(|j| 1 + (i * 7 + j) % 60_000).collect()).collect()
     }
 
@@ -384,19 +428,31 @@ mod tests {
             assert_ne!(whole, pack(&stories(), dtype, Some(2), 1 << 30));
             let whole = pack(&long_stories(), dtype, Some(1), 1 << 30);
             for limit in [1_000_000, 100_000, 1] {
-                assert!(pack(&long_stories(), dtype, Some(1), limit) == whole, "{limit} bytes a bucket");
+                assert!(
+                    pack(&long_stories(), dtype, Some(1), limit) == whole,
+                    "{limit} bytes a bucket"
+                );
             }
-            let mut expected: Vec<(u64, Vec<u32>)> =
-                (0..).zip(long_stories()).map(|(i, ids)| (Random::new(1, "order", i).u64(), ids)).collect();
+            let mut expected: Vec<(u64, Vec<u32>)> = (0..)
+                .zip(long_stories())
+                .map(|(i, ids)| (Random::new(1, "order", i).u64(), ids))
+                .collect();
             expected.sort();
-            assert!(whole == expected.iter().flat_map(|(_, ids)| as_bytes(&[&ids[..], &[0]].concat(), dtype)).collect::<Vec<u8>>());
+            assert!(
+                whole
+                    == expected
+                        .iter()
+                        .flat_map(|(_, ids)| as_bytes(&[&ids[..], &[0]].concat(), dtype))
+                        .collect::<Vec<u8>>()
+            );
         }
     }
 
     #[test]
     fn a_shuffle_keeps_every_story_and_as_published_keeps_their_order() {
         let split = |bytes: &[u8]| {
-            let ids: Vec<u32> = bytes.chunks(2).map(|b| u32::from(u16::from_le_bytes([b[0], b[1]]))).collect();
+            let ids: Vec<u32> =
+                bytes.chunks(2).map(|b| u32::from(u16::from_le_bytes([b[0], b[1]]))).collect();
             assert_eq!(ids.last(), Some(&0));
             ids[..ids.len() - 1].split(|&id| id == 0).map(<[u32]>::to_vec).collect::<Vec<_>>()
         };
@@ -414,7 +470,8 @@ mod tests {
     #[test]
     fn the_order_is_that_of_the_keys() {
         let packed = pack(&[vec![10], vec![11], vec![12]], Dtype::U16, Some(5), 1 << 20);
-        let mut expected: Vec<(u64, u16)> = (0..3).map(|i| (Random::new(5, "order", i).u64(), 10 + i as u16)).collect();
+        let mut expected: Vec<(u64, u16)> =
+            (0..3).map(|i| (Random::new(5, "order", i).u64(), 10 + i as u16)).collect();
         expected.sort();
         let ids: Vec<u16> = packed.chunks(2).map(|b| u16::from_le_bytes([b[0], b[1]])).collect();
         assert_eq!(ids, expected.iter().flat_map(|&(_, id)| [id, 0]).collect::<Vec<_>>());
@@ -423,7 +480,8 @@ mod tests {
     #[test]
     fn an_abandoned_pack_leaves_nothing() {
         let folder = tempfile::tempdir().unwrap();
-        let packer = Packer::create(&folder.path().join("a.bin"), Dtype::U16, 0, Some(1), 1000, 10).unwrap();
+        let packer =
+            Packer::create(&folder.path().join("a.bin"), Dtype::U16, 0, Some(1), 1000, 10).unwrap();
         let mut dealer = packer.dealer().unwrap();
         dealer.push(0, &[1, 0, 2, 0, 3, 0]).unwrap();
         dealer.end().unwrap();

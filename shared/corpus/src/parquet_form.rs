@@ -53,8 +53,18 @@ mod fields {
         (6, Binary),
         (7, List(&Union(&[]))),
     ]);
-    const ELEMENT: Fields =
-        &[(1, Int), (2, Int), (3, Int), (4, Binary), (5, Children), (6, Int), (7, Int), (8, Int), (9, Int), (10, Union(LOGICAL_TYPE))];
+    const ELEMENT: Fields = &[
+        (1, Int),
+        (2, Int),
+        (3, Int),
+        (4, Binary),
+        (5, Children),
+        (6, Int),
+        (7, Int),
+        (8, Int),
+        (9, Int),
+        (10, Union(LOGICAL_TYPE)),
+    ];
     const LOGICAL_TYPE: Fields = &[
         (5, Struct(&[(1, Int), (2, Int)])), // decimal
         (7, TIME),
@@ -65,9 +75,11 @@ mod fields {
         (18, Struct(&[(1, Binary), (2, Int)])), // geography
     ];
     const TIME: Kind = Struct(&[(2, Union(&[]))]);
-    const ROW_GROUP: Fields = &[(1, List(&Struct(CHUNK))), (2, Int), (3, Int), (4, List(&SORTING)), (5, Int), (7, Int)];
+    const ROW_GROUP: Fields =
+        &[(1, List(&Struct(CHUNK))), (2, Int), (3, Int), (4, List(&SORTING)), (5, Int), (7, Int)];
     const SORTING: Kind = Struct(&[(1, Int)]);
-    const CHUNK: Fields = &[(1, Binary), (2, Int), (3, Struct(COLUMN)), (4, Int), (5, Int), (6, Int), (7, Int)];
+    const CHUNK: Fields =
+        &[(1, Binary), (2, Int), (3, Struct(COLUMN)), (4, Int), (5, Int), (6, Int), (7, Int)];
     const COLUMN: Fields = &[
         (1, Int),
         (2, List(&Int)),
@@ -85,8 +97,18 @@ mod fields {
         (16, Struct(&[(1, Int), (2, List(&Int)), (3, List(&Int))])), // sizes
         (17, Struct(&[(1, Struct(BOX)), (2, List(&Int))])),          // places on earth
     ];
-    const STATISTICS: Fields = &[(1, Binary), (2, Binary), (3, Int), (4, Int), (5, Binary), (6, Binary), (9, Int)];
-    const BOX: Fields = &[(1, Double), (2, Double), (3, Double), (4, Double), (5, Double), (6, Double), (7, Double), (8, Double)];
+    const STATISTICS: Fields =
+        &[(1, Binary), (2, Binary), (3, Int), (4, Int), (5, Binary), (6, Binary), (9, Int)];
+    const BOX: Fields = &[
+        (1, Double),
+        (2, Double),
+        (3, Double),
+        (4, Double),
+        (5, Double),
+        (6, Double),
+        (7, Double),
+        (8, Double),
+    ];
     const KEY_VALUE: Kind = Struct(&[(1, Binary), (2, Binary)]);
 
     pub const PAGE: Kind = Struct(&[
@@ -193,10 +215,14 @@ impl<'a> Walk<'a> {
 
     fn value(&mut self, written: u8, kind: &Kind, depth: u32) -> Walked<()> {
         if !kind.fits(written) {
-            return Err(Wrong::Form(format!("a field of another type than parquet's (thrift's {written})")));
+            return Err(Wrong::Form(format!(
+                "a field of another type than parquet's (thrift's {written})"
+            )));
         }
         let Some(depth) = depth.checked_sub(1) else {
-            return Err(Wrong::Form(format!("more than {MOST_DEPTH} structs and lists within each other")));
+            return Err(Wrong::Form(format!(
+                "more than {MOST_DEPTH} structs and lists within each other"
+            )));
         };
         match written {
             1 | wire::TRUTH => Ok(()),
@@ -250,7 +276,9 @@ impl<'a> Walk<'a> {
     /// The crate passes over elements that are truths as if they took no bytes, any number of them. Parquet has none here.
     fn element_type(&self, written: u8, count: u64) -> Walked<()> {
         match written {
-            wire::STOP..=wire::TRUTH if count > 0 => Err(Wrong::Form(format!("a list of {count} truth values"))),
+            wire::STOP..=wire::TRUTH if count > 0 => {
+                Err(Wrong::Form(format!("a list of {count} truth values")))
+            }
             _ => Ok(()),
         }
     }
@@ -268,7 +296,9 @@ impl<'a> Walk<'a> {
             }
             id = match header >> 4 {
                 0 => self.signed()? as i16,
-                more => id.checked_add(i16::from(more)).ok_or_else(|| Wrong::Form("a field number beyond 16 bits".into()))?,
+                more => id
+                    .checked_add(i16::from(more))
+                    .ok_or_else(|| Wrong::Form("a field number beyond 16 bits".into()))?,
             };
             self.value(written, kind.field(id), depth)?;
         }
@@ -296,10 +326,14 @@ fn check_schema(children: &[i32]) -> std::result::Result<(), String> {
         match open.last_mut() {
             Some(left) => *left -= 1,
             None if i == 0 => {}
-            None => return Err(format!("schema element {i} of {} belongs to no group", children.len())),
+            None => {
+                return Err(format!("schema element {i} of {} belongs to no group", children.len()));
+            }
         }
         let fits = usize::try_from(n).ok().filter(|&n| n < children.len() - i);
-        let n = fits.ok_or_else(|| format!("schema element {i} of {} says that it has {n} children", children.len()))?;
+        let n = fits.ok_or_else(|| {
+            format!("schema element {i} of {} says that it has {n} children", children.len())
+        })?;
         if n > 0 {
             open.push(n);
         }
@@ -366,7 +400,12 @@ impl<R: ChunkReader> PageHeader<R> {
         let mut length = FIRST_READ.min(left);
         loop {
             let bytes = self.file.get_bytes(self.start, length).map_err(io::Error::other)?;
-            let wrong = |found: &str| io::Error::new(io::ErrorKind::InvalidData, format!("page header at byte {}: {found}", self.start));
+            let wrong = |found: &str| {
+                io::Error::new(
+                    io::ErrorKind::InvalidData,
+                    format!("page header at byte {}: {found}", self.start),
+                )
+            };
             match page_header(&bytes).map_err(|found| wrong(&found))? {
                 Some(header) => return Ok(bytes.slice(..header)),
                 None if length == left => return Err(wrong("it does not end within its column")),

@@ -15,7 +15,8 @@ use crate::remote::download::{Meter, download};
 use crate::remote::http::HttpFile;
 use crate::remote::{Cancel, Network, Published, Ranged, RemoteFile, buckets, hub};
 use crate::source::{
-    DEFAULT_SYNTHETIC_STORIES, DEFAULT_VALIDATION_FRACTION, Kind, LocalFile, Source, Splits, Validation, local_splits, tell_apart,
+    DEFAULT_SYNTHETIC_STORIES, DEFAULT_VALIDATION_FRACTION, Kind, LocalFile, Source, Splits,
+    Validation, local_splits, tell_apart,
 };
 use crate::stories::ParquetStories;
 use crate::text_files;
@@ -64,7 +65,13 @@ pub struct Plan {
 }
 
 impl Plan {
-    pub fn new(source: Source, settings: &Fetch, raw: &RawFolder, log: Log, cancel: &Cancel) -> Result<Self> {
+    pub fn new(
+        source: Source,
+        settings: &Fetch,
+        raw: &RawFolder,
+        log: Log,
+        cancel: &Cancel,
+    ) -> Result<Self> {
         let network = match source {
             Source::Synthetic | Source::Local(_) => None,
             _ => Some(Network::new(log, cancel.clone())?),
@@ -88,23 +95,49 @@ impl Plan {
         let rewritten = limited || fraction.is_some();
         for (index, (input, limit)) in train.into_iter().enumerate() {
             let whole = !rewritten && input.is_parquet();
-            let aside = fraction.map(|fraction| (fraction, file_name(VALIDATION, index, files[1].1)));
-            parts.push((index, Part { input, limit, split: TRAIN, output: file_name(TRAIN, index, files[0].1), aside, whole }));
+            let aside =
+                fraction.map(|fraction| (fraction, file_name(VALIDATION, index, files[1].1)));
+            parts.push((
+                index,
+                Part {
+                    input,
+                    limit,
+                    split: TRAIN,
+                    output: file_name(TRAIN, index, files[0].1),
+                    aside,
+                    whole,
+                },
+            ));
         }
         for (index, input) in validation.into_iter().enumerate() {
             let whole = input.is_parquet();
             parts.push((
                 index,
-                Part { input, limit: None, split: VALIDATION, output: file_name(VALIDATION, index, files[1].1), aside: None, whole },
+                Part {
+                    input,
+                    limit: None,
+                    split: VALIDATION,
+                    output: file_name(VALIDATION, index, files[1].1),
+                    aside: None,
+                    whole,
+                },
             ));
         }
-        let parts = parts.into_iter().filter(|(index, _)| raw.takes(*index)).map(|(_, part)| part).collect();
+        let parts = parts
+            .into_iter()
+            .filter(|(index, _)| raw.takes(*index))
+            .map(|(_, part)| part)
+            .collect();
         Ok(Plan { parts, files, network })
     }
 
     /// Bytes are counted where files are downloaded whole, else stories, whose total the footers say.
     pub fn unit(&self) -> Unit {
-        if self.parts.iter().any(|part| matches!(part.input, Input::Remote(_))) { Unit::Bytes } else { Unit::Stories }
+        if self.parts.iter().any(|part| matches!(part.input, Input::Remote(_))) {
+            Unit::Bytes
+        } else {
+            Unit::Stories
+        }
     }
 
     /// Stories of all parts; None where a file would have to be read to know. Opens the local files' footers.
@@ -138,29 +171,43 @@ impl Input {
     /// Changes when the part's bytes may have changed, as far as that can be told without reading them.
     pub fn identity(&self) -> Value {
         match self {
-            Input::Synthetic { seed, stories } => json!(["stories:", seed, stories.start, stories.end]),
+            Input::Synthetic { seed, stories } => {
+                json!(["stories:", seed, stories.start, stories.end])
+            }
             Input::Local(file) => {
                 let metadata = std::fs::metadata(&file.path).ok();
-                let modified =
-                    metadata.as_ref().and_then(|m| m.modified().ok()?.duration_since(UNIX_EPOCH).ok()).map(|t| t.as_nanos().to_string());
+                let modified = metadata
+                    .as_ref()
+                    .and_then(|m| m.modified().ok()?.duration_since(UNIX_EPOCH).ok())
+                    .map(|t| t.as_nanos().to_string());
                 json!([file.name(), metadata.map(|m| m.len()), modified])
             }
-            Input::Remote(file) => json!([file.address(), file.published().bytes, file.published().sha256]),
+            Input::Remote(file) => {
+                json!([file.address(), file.published().bytes, file.published().sha256])
+            }
             Input::Open { address, stories, .. } => json!([address, stories.stories()]),
         }
     }
 }
 
 /// The source's files, listed and told apart.
-fn inputs(source: Source, settings: &Fetch, network: Option<&Arc<Network>>) -> Result<Splits<Input>> {
+fn inputs(
+    source: Source,
+    settings: &Fetch,
+    network: Option<&Arc<Network>>,
+) -> Result<Splits<Input>> {
     let network = || network.ok_or_else(|| Failure::usage("this source needs the network"));
     match source {
         Source::Synthetic => synthetic(settings),
         Source::Local(files) => Ok(map(local_splits(files, settings)?, Input::Local)),
         Source::Hub { dataset, revision } => {
-            Ok(map(hub::list(network()?, &dataset, revision.as_deref(), settings)?, |file| Input::Remote(file.file)))
+            Ok(map(hub::list(network()?, &dataset, revision.as_deref(), settings)?, |file| {
+                Input::Remote(file.file)
+            }))
         }
-        Source::Bucket(place) => Ok(map(buckets::list(network()?, &place, settings)?, Input::Remote)),
+        Source::Bucket(place) => {
+            Ok(map(buckets::list(network()?, &place, settings)?, Input::Remote))
+        }
         Source::Url(url) => {
             let path = url.split(['?', '#']).next().unwrap_or_default();
             if !path.ends_with(".parquet") {
@@ -169,8 +216,19 @@ fn inputs(source: Source, settings: &Fetch, network: Option<&Arc<Network>>) -> R
                 )));
             }
             let name = path.rsplit('/').next().unwrap_or_default().to_owned();
-            let file: Arc<dyn RemoteFile> = Arc::new(HttpFile::new(network()?, &url, Published::default())?);
-            Ok(map(tell_apart(path, vec![file], settings, false, |_, split| name.starts_with(split), |_| name.clone())?, Input::Remote))
+            let file: Arc<dyn RemoteFile> =
+                Arc::new(HttpFile::new(network()?, &url, Published::default())?);
+            Ok(map(
+                tell_apart(
+                    path,
+                    vec![file],
+                    settings,
+                    false,
+                    |_, split| name.starts_with(split),
+                    |_| name.clone(),
+                )?,
+                Input::Remote,
+            ))
         }
     }
 }
@@ -192,9 +250,11 @@ fn synthetic(settings: &Fetch) -> Result<Splits<Input>> {
     let seed = settings.seed;
     let hinted = settings.max_tokens_hint.map(|tokens| {
         let sample: u64 = (0..1000).map(|index| grammar::story(seed, index).len() as u64).sum();
-        (u128::from(tokens) * u128::from(BYTES_PER_TOKEN) * 1000).div_ceil(u128::from(sample.max(1))) as u64
+        (u128::from(tokens) * u128::from(BYTES_PER_TOKEN) * 1000)
+            .div_ceil(u128::from(sample.max(1))) as u64
     });
-    let total = settings.max_stories.into_iter().chain(hinted).min().unwrap_or(DEFAULT_SYNTHETIC_STORIES);
+    let total =
+        settings.max_stories.into_iter().chain(hinted).min().unwrap_or(DEFAULT_SYNTHETIC_STORIES);
     let files = total.div_ceil(SYNTHETIC_STORIES_PER_FILE);
     let train = (0..files)
         .map(|i| i * SYNTHETIC_STORIES_PER_FILE..total.min((i + 1) * SYNTHETIC_STORIES_PER_FILE))
@@ -204,7 +264,13 @@ fn synthetic(settings: &Fetch) -> Result<Splits<Input>> {
         .validation_fraction
         .is_none()
         .then(|| format!("validation stories: {DEFAULT_VALIDATION_FRACTION} of all, by a hash of their text (fetch.validation_fraction)"));
-    Ok(Splits { train, validation: Validation::Fraction(settings.validation_fraction.unwrap_or(DEFAULT_VALIDATION_FRACTION)), note })
+    Ok(Splits {
+        train,
+        validation: Validation::Fraction(
+            settings.validation_fraction.unwrap_or(DEFAULT_VALIDATION_FRACTION),
+        ),
+        note,
+    })
 }
 
 /// What is left to take.
@@ -233,7 +299,8 @@ fn limit(
     cancel: &Cancel,
     log: Log,
 ) -> Result<Vec<(Input, Option<u64>)>> {
-    let bytes = settings.max_tokens_hint.map_or(u64::MAX, |tokens| tokens.saturating_mul(BYTES_PER_TOKEN));
+    let bytes =
+        settings.max_tokens_hint.map_or(u64::MAX, |tokens| tokens.saturating_mul(BYTES_PER_TOKEN));
     let mut budget = Budget { stories: settings.max_stories.unwrap_or(u64::MAX), bytes };
     let mut taken = Vec::new();
     for (index, input) in inputs.into_iter().enumerate() {
@@ -247,7 +314,10 @@ fn limit(
                 (input, all)
             }
             Input::Local(file) if file.kind == Kind::Parquet => {
-                let limit = first_stories(&ParquetStories::open(&file.path, &settings.column)?, &mut budget);
+                let limit = first_stories(
+                    &ParquetStories::open(&file.path, &settings.column)?,
+                    &mut budget,
+                );
                 (Input::Local(file), limit)
             }
             Input::Local(file) => {
@@ -255,10 +325,19 @@ fn limit(
                 (Input::Local(file), limit)
             }
             Input::Remote(file) => {
-                let network = network.ok_or_else(|| Failure::usage("this source needs the network"))?;
-                let (stories, scratch) = open_remote(network, &file, &settings.column, raw, index, log)?;
+                let network =
+                    network.ok_or_else(|| Failure::usage("this source needs the network"))?;
+                let (stories, scratch) =
+                    open_remote(network, &file, &settings.column, raw, index, log)?;
                 let limit = first_stories(&stories, &mut budget);
-                (Input::Open { address: file.address().to_owned(), stories: Arc::new(stories), scratch }, limit)
+                (
+                    Input::Open {
+                        address: file.address().to_owned(),
+                        stories: Arc::new(stories),
+                        scratch,
+                    },
+                    limit,
+                )
             }
             open => (open, u64::MAX),
         };
@@ -282,7 +361,12 @@ fn open_remote(
     log.say(format!("{}: the server gives only whole files", file.address()));
     let scratch = raw.scratch_of_shard(index);
     stage::create_dir(scratch.parent().unwrap_or(Path::new("")))?;
-    download(network, file.as_ref(), &scratch, &Meter::new(log.progress("fetching", Unit::Bytes, None), 1))?;
+    download(
+        network,
+        file.as_ref(),
+        &scratch,
+        &Meter::new(log.progress("fetching", Unit::Bytes, None), 1),
+    )?;
     Ok((ParquetStories::open_named(&scratch, name, column)?, Some(scratch)))
 }
 
@@ -300,7 +384,12 @@ fn first_stories(stories: &ParquetStories, budget: &mut Budget) -> u64 {
     limit
 }
 
-fn first_texts(file: &LocalFile, column: &str, budget: &mut Budget, cancel: &Cancel) -> Result<u64> {
+fn first_texts(
+    file: &LocalFile,
+    column: &str,
+    budget: &mut Budget,
+    cancel: &Cancel,
+) -> Result<u64> {
     let (mut limit, mut enough) = (0, false);
     let result = texts(file, column, |text| {
         cancel.check()?;

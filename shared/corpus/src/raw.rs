@@ -26,7 +26,9 @@ impl FromStr for Shard {
     type Err = String;
 
     fn from_str(text: &str) -> std::result::Result<Self, String> {
-        let parsed = text.split_once('/').and_then(|(i, n)| Some(Shard { index: i.parse().ok()?, of: n.parse().ok()? }));
+        let parsed = text
+            .split_once('/')
+            .and_then(|(i, n)| Some(Shard { index: i.parse().ok()?, of: n.parse().ok()? }));
         parsed
             .filter(|shard| (1..=shard.of).contains(&shard.index))
             .ok_or_else(|| format!("{text}: expected I/N with I from 1 to N, for example 2/8"))
@@ -113,7 +115,8 @@ impl RawFolder {
     pub fn kept(&self, output: &str, of: &Value) -> Option<Made> {
         let record = stage::unseal(&fs::read(self.record_path(output)).ok()?).ok()?;
         let record: Record = serde_json::from_value(record).ok()?;
-        let whole = |file: &FileRecord| hash_file(&self.path(&file.name)).is_ok_and(|found| found == *file);
+        let whole =
+            |file: &FileRecord| hash_file(&self.path(&file.name)).is_ok_and(|found| found == *file);
         (record.of == *of && record.made.outputs.iter().all(whole)).then_some(record.made)
     }
 
@@ -134,7 +137,8 @@ impl RawFolder {
     fn remove_manifests(&self) -> Result<()> {
         for name in self.names() {
             let shard = shard_of_manifest(&name);
-            let sibling = |own: Shard| shard.is_some_and(|(index, of)| of == own.of && index != own.index);
+            let sibling =
+                |own: Shard| shard.is_some_and(|(index, of)| of == own.of && index != own.index);
             if (name == "manifest.json" || shard.is_some()) && !self.shard.is_some_and(sibling) {
                 remove_if_present(&self.path(&name))?;
                 remove_if_present(&self.path(&format!(".{name}.stamp")))?;
@@ -145,7 +149,9 @@ impl RawFolder {
 
     fn names(&self) -> Vec<String> {
         let entries = fs::read_dir(&self.path).into_iter().flatten();
-        entries.filter_map(|entry| Some(entry.ok()?.file_name().to_string_lossy().into_owned())).collect()
+        entries
+            .filter_map(|entry| Some(entry.ok()?.file_name().to_string_lossy().into_owned()))
+            .collect()
     }
 
     /// What a kill between publishing and tidying left. The manifest is up to date, so nothing of it is needed; a folder
@@ -160,7 +166,13 @@ impl RawFolder {
             let _ = fs::remove_dir(self.path.join(PARTS));
             return;
         }
-        files.extend(manifest.outputs.iter().filter_map(|output| parse_file_name(&output.name)).map(|(split, _, of)| (split, of)));
+        files.extend(
+            manifest
+                .outputs
+                .iter()
+                .filter_map(|output| parse_file_name(&output.name))
+                .map(|(split, _, of)| (split, of)),
+        );
         let _ = self.tidy(manifest, &files);
     }
 
@@ -171,7 +183,9 @@ impl RawFolder {
             let base = name.strip_suffix(".etag").unwrap_or(&name);
             let base = base.strip_suffix(".partial").unwrap_or(base);
             let Some((split, index, of)) = parse_file_name(base) else { continue };
-            let ours = self.takes(index) && base == name && manifest.outputs.iter().any(|file| file.name == name);
+            let ours = self.takes(index)
+                && base == name
+                && manifest.outputs.iter().any(|file| file.name == name);
             let others = self.shard.is_some() && !self.takes(index) && files.contains(&(split, of));
             if !ours && !others {
                 remove_if_present(&self.path(&name))?;
@@ -180,9 +194,12 @@ impl RawFolder {
         let parts = self.path.join(PARTS);
         for entry in fs::read_dir(&parts).into_iter().flatten().flatten() {
             let name = entry.file_name().to_string_lossy().into_owned();
-            let base = name.find(".parquet").map_or(name.as_str(), |end| &name[..end + ".parquet".len()]);
+            let base =
+                name.find(".parquet").map_or(name.as_str(), |end| &name[..end + ".parquet".len()]);
             if self.shard.is_none()
-                || parse_file_name(base).is_some_and(|(split, index, of)| self.takes(index) || !files.contains(&(split, of)))
+                || parse_file_name(base).is_some_and(|(split, index, of)| {
+                    self.takes(index) || !files.contains(&(split, of))
+                })
             {
                 remove_if_present(&entry.path())?;
             }
@@ -194,7 +211,11 @@ impl RawFolder {
 
 fn parse_file_name(name: &str) -> Option<(&'static str, usize, usize)> {
     let split = [TRAIN, VALIDATION].into_iter().find(|split| name.starts_with(split))?;
-    let (index, of) = name.strip_prefix(split)?.strip_prefix('-')?.strip_suffix(".parquet")?.split_once("-of-")?;
+    let (index, of) = name
+        .strip_prefix(split)?
+        .strip_prefix('-')?
+        .strip_suffix(".parquet")?
+        .split_once("-of-")?;
     (index.len() == 5 && of.len() == 5).then_some((split, index.parse().ok()?, of.parse().ok()?))
 }
 
@@ -215,14 +236,23 @@ mod tests {
     #[test]
     fn a_new_fetch_leaves_what_it_did_not_make_itself_alone() {
         let folder = tempfile::tempdir().unwrap();
-        for name in
-            ["manifest.json", "manifest-2-of-2.json", "train-00001-of-00002.parquet", "train-00000-of-00009.parquet", "mine.parquet"]
-        {
+        for name in [
+            "manifest.json",
+            "manifest-2-of-2.json",
+            "train-00001-of-00002.parquet",
+            "train-00000-of-00009.parquet",
+            "mine.parquet",
+        ] {
             fs::write(folder.path().join(name), "x").unwrap();
         }
         let raw = RawFolder::new(folder.path().to_owned(), Some(Shard { index: 1, of: 2 }));
         raw.unpublish().unwrap();
-        let work = stage::Work { stage: "fetch-parquet", manifest: raw.manifest(), inputs: vec![], config: Value::Null };
+        let work = stage::Work {
+            stage: "fetch-parquet",
+            manifest: raw.manifest(),
+            inputs: vec![],
+            config: Value::Null,
+        };
         raw.tidy(&work.manifest(vec![]).unwrap(), &[(TRAIN, 2)]).unwrap();
         let mut names = raw.names();
         names.sort();

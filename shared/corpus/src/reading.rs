@@ -62,7 +62,10 @@ impl<'a> Reading<'a> {
             if let Some(open) = state.open[..reach].iter_mut().find(|open| open.reader.is_some()) {
                 break (open.row_group, open.reader.take());
             }
-            if (ahead || state.open.is_empty()) && state.open.len() < self.width && state.next < self.row_groups.len() {
+            if (ahead || state.open.is_empty())
+                && state.open.len() < self.width
+                && state.next < self.row_groups.len()
+            {
                 let row_group = state.next;
                 state.next += 1;
                 let (file, index) = self.row_groups[row_group];
@@ -84,7 +87,9 @@ impl<'a> Reading<'a> {
         };
         let decoded = decode();
         let mut state = self.lock();
-        let Some(at) = state.open.iter().position(|open| open.row_group == row_group) else { return Ok(None) };
+        let Some(at) = state.open.iter().position(|open| open.row_group == row_group) else {
+            return Ok(None);
+        };
         let (texts, reader) = decoded.inspect_err(|_| {
             state.stopped = true;
             self.changed.notify_all();

@@ -104,8 +104,10 @@ pub struct Network {
 impl Network {
     /// `BEDTIME_RETRIES` (5) and `BEDTIME_RETRY_BASE_MS` (500, doubled each time) set the patience.
     pub fn new(log: Log, cancel: Cancel) -> Result<Arc<Self>> {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-        let runtime = runtime.map_err(|error| Failure::try_again(format!("no threads for the network: {error}")))?;
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+        let runtime = runtime
+            .map_err(|error| Failure::try_again(format!("no threads for the network: {error}")))?;
         let tries = number_from_env("BEDTIME_RETRIES", 5)?.clamp(1, 100) as u32;
         let first_pause = Duration::from_millis(number_from_env("BEDTIME_RETRY_BASE_MS", 500)?);
         Ok(Arc::new(Network { log, cancel, runtime, http: http::Http::new()?, tries, first_pause }))
@@ -119,17 +121,26 @@ impl Network {
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
         };
-        match self.runtime.block_on(async { select(std::pin::pin!(step), std::pin::pin!(stop)).await.factor_ready() }) {
+        match self.runtime.block_on(async {
+            select(std::pin::pin!(step), std::pin::pin!(stop)).await.factor_ready()
+        }) {
             Some(value) => Ok(value),
             None => match self.cancel.check() {
                 Err(failure) => Err(Trouble::Stop(failure)),
-                Ok(()) => Err(Trouble::Again(format!("{what}: nothing arrived for {} s", SILENCE.as_secs()), None)),
+                Ok(()) => Err(Trouble::Again(
+                    format!("{what}: nothing arrived for {} s", SILENCE.as_secs()),
+                    None,
+                )),
             },
         }
     }
 
     /// Tries until it works, cannot work, or patience ends.
-    pub(crate) fn persist<T>(&self, what: &str, mut attempt: impl FnMut() -> Result<T, Trouble>) -> Result<T> {
+    pub(crate) fn persist<T>(
+        &self,
+        what: &str,
+        mut attempt: impl FnMut() -> Result<T, Trouble>,
+    ) -> Result<T> {
         let mut patience = self.patience();
         loop {
             match attempt() {
@@ -160,7 +171,9 @@ impl<T, A, B> FactorReady<T> for Either<(T, A), ((), B)> {
 
 fn number_from_env(name: &str, default: u64) -> Result<u64> {
     match std::env::var(name) {
-        Ok(text) => text.parse().map_err(|_| Failure::usage(format!("{name}={text}: expected a whole number"))),
+        Ok(text) => text
+            .parse()
+            .map_err(|_| Failure::usage(format!("{name}={text}: expected a whole number"))),
         Err(_) => Ok(default),
     }
 }
@@ -194,7 +207,9 @@ impl Patience<'_> {
             )));
         }
         let doubled = network.first_pause.saturating_mul(1 << (self.failed - 1).min(16));
-        let pause = asked.map_or(doubled.mul_f64(0.5 + jitter()).min(LONGEST_PAUSE), |asked| asked.min(LONGEST_RETRY_AFTER));
+        let pause = asked.map_or(doubled.mul_f64(0.5 + jitter()).min(LONGEST_PAUSE), |asked| {
+            asked.min(LONGEST_RETRY_AFTER)
+        });
         network.log.warn(format!(
             "{what}: {found}; trying again in {:.1} s ({} of {})",
             pause.as_secs_f64(),
@@ -204,7 +219,9 @@ impl Patience<'_> {
         let until = Instant::now() + pause;
         while Instant::now() < until {
             network.cancel.check()?;
-            std::thread::sleep(until.saturating_duration_since(Instant::now()).min(Duration::from_millis(50)));
+            std::thread::sleep(
+                until.saturating_duration_since(Instant::now()).min(Duration::from_millis(50)),
+            );
         }
         network.cancel.check()
     }
@@ -212,7 +229,8 @@ impl Patience<'_> {
 
 /// 0 to 1; never part of a result, so the clock may decide.
 fn jitter() -> f64 {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    let now =
+        std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     f64::from(now.subsec_nanos() % 1009) / 1009.0
 }
 
@@ -229,9 +247,12 @@ impl Ranged {
     pub fn open(network: &Arc<Network>, file: &Arc<dyn RemoteFile>) -> Result<Option<Self>> {
         let body = network.persist(file.address(), || {
             file.get(0, Some(4), None).map_err(|trouble| match trouble {
-                Trouble::Changed(_) => {
-                    Trouble::Stop(Failure::input(Path::new(file.address()), "an empty file", "a whole parquet file", "take another source"))
-                }
+                Trouble::Changed(_) => Trouble::Stop(Failure::input(
+                    Path::new(file.address()),
+                    "an empty file",
+                    "a whole parquet file",
+                    "take another source",
+                )),
                 other => other,
             })
         })?;
@@ -259,7 +280,10 @@ impl RangeRead for Ranged {
         let what = self.file.address();
         self.network.persist(what, || {
             let mut body = self.file.get(start, Some(start + bytes), self.etag.as_deref())?;
-            if body.from != start || body.total != Some(self.length) || (self.etag.is_some() && body.etag != self.etag) {
+            if body.from != start
+                || body.total != Some(self.length)
+                || (self.etag.is_some() && body.etag != self.etag)
+            {
                 return Err(Trouble::Stop(Failure::try_again(format!(
                     "{what}: it changed while it was read\n  remedy: run the same command again"
                 ))));
@@ -270,7 +294,9 @@ impl RangeRead for Ranged {
             }
             match read.len() as u64 == bytes {
                 true => Ok(Bytes::from(read)),
-                false => Err(Trouble::Again(format!("{} bytes instead of {bytes}", read.len()), None)),
+                false => {
+                    Err(Trouble::Again(format!("{} bytes instead of {bytes}", read.len()), None))
+                }
             }
         })
     }

@@ -30,7 +30,8 @@ impl StoryWriter {
     /// `source_column` is what the column was called where the stories come from: readers may ask for either name.
     pub fn create(path: &Path, source_column: &str) -> Result<Self> {
         let schema = Arc::new(Schema::new(vec![Field::new(COLUMN, DataType::Utf8, false)]));
-        let renamed = (source_column != COLUMN).then(|| vec![KeyValue::new(SOURCE_COLUMN.to_owned(), source_column.to_owned())]);
+        let renamed = (source_column != COLUMN)
+            .then(|| vec![KeyValue::new(SOURCE_COLUMN.to_owned(), source_column.to_owned())]);
         let properties = WriterProperties::builder()
             .set_created_by("bedtime".into()) // no version: an upgrade must not change the bytes
             .set_compression(Compression::ZSTD(ZstdLevel::try_new(3).unwrap_or_default()))
@@ -39,9 +40,19 @@ impl StoryWriter {
             .set_max_row_group_row_count(Some(STORIES_PER_ROW_GROUP))
             .set_key_value_metadata(renamed)
             .build();
-        let options = ArrowWriterOptions::new().with_properties(properties).with_skip_arrow_metadata(true);
-        let writer = ArrowWriter::try_new_with_options(AtomicFile::create(path)?, schema.clone(), options).map_err(|e| writing(path, e))?;
-        Ok(StoryWriter { writer, schema, texts: StringBuilder::new(), in_group: 0, stories: 0, text_bytes: 0 })
+        let options =
+            ArrowWriterOptions::new().with_properties(properties).with_skip_arrow_metadata(true);
+        let writer =
+            ArrowWriter::try_new_with_options(AtomicFile::create(path)?, schema.clone(), options)
+                .map_err(|e| writing(path, e))?;
+        Ok(StoryWriter {
+            writer,
+            schema,
+            texts: StringBuilder::new(),
+            in_group: 0,
+            stories: 0,
+            text_bytes: 0,
+        })
     }
 
     /// Adds one story; an empty text is none.
@@ -68,8 +79,9 @@ impl StoryWriter {
     fn flush(&mut self) -> Result<()> {
         self.in_group = 0;
         let column: ArrayRef = Arc::new(self.texts.finish());
-        let written =
-            RecordBatch::try_new(self.schema.clone(), vec![column]).map_err(ParquetError::from).and_then(|batch| self.writer.write(&batch));
+        let written = RecordBatch::try_new(self.schema.clone(), vec![column])
+            .map_err(ParquetError::from)
+            .and_then(|batch| self.writer.write(&batch));
         written.map_err(|error| writing(self.writer.inner().path(), error))
     }
 
@@ -88,7 +100,9 @@ fn writing(path: &Path, error: ParquetError) -> Failure {
     match error {
         ParquetError::External(error) => match error.downcast::<std::io::Error>() {
             Ok(error) => Failure::writing(path)(*error),
-            Err(error) => Failure::try_again(format!("{}: writing failed: {error}", path.display())),
+            Err(error) => {
+                Failure::try_again(format!("{}: writing failed: {error}", path.display()))
+            }
         },
         error => Failure::try_again(format!("{}: writing failed: {error}", path.display())),
     }
@@ -111,7 +125,10 @@ mod tests {
         assert_eq!(write("a.parquet"), write("b.parquet"));
         for column in ["text", "story"] {
             let stories = ParquetStories::open(&folder.path().join("a.parquet"), column).unwrap();
-            assert_eq!((stories.row_groups(), stories.stories_in(2), stories.stories()), (3, 500, 2500));
+            assert_eq!(
+                (stories.row_groups(), stories.stories_in(2), stories.stories()),
+                (3, 500, 2500)
+            );
             let mut read = Vec::new();
             let keep = |text: &str| {
                 read.push(text.to_owned());

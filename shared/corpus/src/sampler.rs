@@ -23,7 +23,9 @@ impl<'a> Sampler<'a> {
             return Err(Failure::input(
                 bin.path(),
                 format_args!("{} tokens", bin.len()),
-                format_args!("at least {window}: a sequence of model.context = {context} and its next token"),
+                format_args!(
+                    "at least {window}: a sequence of model.context = {context} and its next token"
+                ),
                 "take more stories, or set a smaller context with --set model.context=N",
             ));
         }
@@ -86,6 +88,9 @@ mod tests {
         assert!(Sampler::new(&bin, 1, 1, 9).is_ok());
         let error = Sampler::new(&bin, 1, 1, 10).map(drop).unwrap_err();
         assert_eq!(error.exit_code(), 3);
-        assert!(error.to_string().contains("10 tokens") && error.to_string().contains("at least 11"), "{error}");
+        assert!(
+            error.to_string().contains("10 tokens") && error.to_string().contains("at least 11"),
+            "{error}"
+        );
     }
 }

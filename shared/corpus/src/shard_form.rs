@@ -4,7 +4,9 @@ use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 
 use arrow::ipc::reader::read_footer_length;
-use arrow::ipc::{BodyCompressionMethod, CompressionType, Endianness, Field, Footer, Int, RecordBatch, Type};
+use arrow::ipc::{
+    BodyCompressionMethod, CompressionType, Endianness, Field, Footer, Int, RecordBatch, Type,
+};
 use arrow::ipc::{root_as_footer, root_as_message};
 
 /// Footer length and magic, at the end.
@@ -45,24 +47,38 @@ pub fn check(file: &mut File) -> Result<(), Wrong> {
     read_at(file, length - TRAILER, &mut trailer)?;
     let footer_length = read_footer_length(trailer).map_err(|error| error.to_string())?;
     let end = length - TRAILER;
-    require(footer_length as u64 <= end, || format!("a footer of {footer_length} bytes in {length}"))?;
+    require(footer_length as u64 <= end, || {
+        format!("a footer of {footer_length} bytes in {length}")
+    })?;
     let mut bytes = vec![0; footer_length];
     read_at(file, end - footer_length as u64, &mut bytes)?;
-    let footer = root_as_footer(&bytes).map_err(|error| format!("a footer that cannot be read: {error}"))?;
-    let width = id_width(&footer).ok_or_else(|| "another schema than ids: list<uint16 or uint32>".to_owned())?;
+    let footer =
+        root_as_footer(&bytes).map_err(|error| format!("a footer that cannot be read: {error}"))?;
+    let width = id_width(&footer)
+        .ok_or_else(|| "another schema than ids: list<uint16 or uint32>".to_owned())?;
     require(footer.dictionaries().is_none_or(|all| all.is_empty()), || "dictionaries".to_owned())?;
     let mut metadata = Vec::new();
     for (number, block) in footer.recordBatches().into_iter().flatten().enumerate() {
-        let (start, before_body, body) = (block.offset(), i64::from(block.metaDataLength()), block.bodyLength());
+        let (start, before_body, body) =
+            (block.offset(), i64::from(block.metaDataLength()), block.bodyLength());
         let batch_end = start.checked_add(before_body).and_then(|at| at.checked_add(body));
-        let inside = start >= 0 && before_body > PREFIX as i64 && body >= 0 && batch_end.is_some_and(|at| at as u64 <= length);
-        require(inside, || format!("record batch {number} at byte {start}, {before_body} + {body} bytes, in a file of {length}"))?;
+        let inside = start >= 0
+            && before_body > PREFIX as i64
+            && body >= 0
+            && batch_end.is_some_and(|at| at as u64 <= length);
+        require(inside, || {
+            format!(
+                "record batch {number} at byte {start}, {before_body} + {body} bytes, in a file of {length}"
+            )
+        })?;
         metadata.resize(before_body as usize, 0);
         read_at(file, start as u64, &mut metadata)?;
-        check_batch(file, &metadata, (start + before_body) as u64, body, width).map_err(|wrong| match wrong {
-            Wrong::Form(found) => Wrong::Form(format!("record batch {number}: {found}")),
-            error => error,
-        })?;
+        check_batch(file, &metadata, (start + before_body) as u64, body, width).map_err(
+            |wrong| match wrong {
+                Wrong::Form(found) => Wrong::Form(format!("record batch {number}: {found}")),
+                error => error,
+            },
+        )?;
     }
     file.seek(SeekFrom::Start(0))?;
     Ok(())
@@ -81,38 +97,63 @@ fn id_width(footer: &Footer) -> Option<i64> {
     let ids = only(lists.children()?)?;
     let plain = |field: &Field| field.dictionary().is_none() && field.name().is_some();
     let int: Int = ids.type_as_int().filter(|int| !int.is_signed())?;
-    let known = plain(&lists) && plain(&ids) && lists.type_type() == Type::List && matches!(int.bitWidth(), 16 | 32);
+    let known = plain(&lists)
+        && plain(&ids)
+        && lists.type_type() == Type::List
+        && matches!(int.bitWidth(), 16 | 32);
     known.then(|| i64::from(int.bitWidth() / 8))
 }
 
-fn only<'a>(fields: flatbuffers::Vector<'a, flatbuffers::ForwardsUOffset<Field<'a>>>) -> Option<Field<'a>> {
+fn only<'a>(
+    fields: flatbuffers::Vector<'a, flatbuffers::ForwardsUOffset<Field<'a>>>,
+) -> Option<Field<'a>> {
     (fields.len() == 1).then(|| fields.get(0))
 }
 
-fn check_batch(file: &mut File, metadata: &[u8], body_start: u64, body: i64, width: i64) -> Result<(), Wrong> {
+fn check_batch(
+    file: &mut File,
+    metadata: &[u8],
+    body_start: u64,
+    body: i64,
+    width: i64,
+) -> Result<(), Wrong> {
     require(metadata[..4] == [0xff; 4], || "no message".to_owned())?;
-    let message = root_as_message(&metadata[PREFIX..]).map_err(|error| format!("a message that cannot be read: {error}"))?;
-    let batch: RecordBatch = message.header_as_record_batch().ok_or_else(|| "no record batch".to_owned())?;
+    let message = root_as_message(&metadata[PREFIX..])
+        .map_err(|error| format!("a message that cannot be read: {error}"))?;
+    let batch: RecordBatch =
+        message.header_as_record_batch().ok_or_else(|| "no record batch".to_owned())?;
     let compressed = match batch.compression() {
         None => false,
-        Some(how) if how.codec() == CompressionType::ZSTD && how.method() == BodyCompressionMethod::BUFFER => true,
+        Some(how)
+            if how.codec() == CompressionType::ZSTD
+                && how.method() == BodyCompressionMethod::BUFFER =>
+        {
+            true
+        }
         Some(how) => return Err(Wrong::Form(format!("compression {:?}", how.codec()))),
     };
     let (nodes, buffers) = (batch.nodes().unwrap_or_default(), batch.buffers().unwrap_or_default());
-    require(nodes.len() == 2 && buffers.len() == 4, || format!("{} nodes, {} buffers", nodes.len(), buffers.len()))?;
+    require(nodes.len() == 2 && buffers.len() == 4, || {
+        format!("{} nodes, {} buffers", nodes.len(), buffers.len())
+    })?;
     let (stories, ids) = (nodes.get(0).length(), nodes.get(1).length());
-    let bounded = stories == batch.length() && (0..=MOST_BYTES / 4).contains(&stories) && (0..=MOST_BYTES / width).contains(&ids);
+    let bounded = stories == batch.length()
+        && (0..=MOST_BYTES / 4).contains(&stories)
+        && (0..=MOST_BYTES / width).contains(&ids);
     require(bounded, || format!("{stories} stories, {ids} ids"))?;
     require(nodes.iter().all(|node| node.null_count() == 0), || "nulls".to_owned())?;
     // Validity and offsets of the stories, validity and values of the ids.
     let lengths = [0, (stories + 1) * 4, 0, ids * width];
     for (i, (buffer, expected)) in buffers.iter().zip(lengths).enumerate() {
         let (at, length) = (buffer.offset(), buffer.length());
-        let inside = at >= 0 && length >= 0 && at.checked_add(length).is_some_and(|end| end <= body);
+        let inside =
+            at >= 0 && length >= 0 && at.checked_add(length).is_some_and(|end| end <= body);
         require(inside, || format!("buffer {i} at {at}, {length} bytes, in a body of {body}"))?;
         let mut long = length;
         if compressed && length > 0 {
-            require(length >= PREFIX as i64, || format!("buffer {i} of {length} bytes, compressed"))?;
+            require(length >= PREFIX as i64, || {
+                format!("buffer {i} of {length} bytes, compressed")
+            })?;
             let mut prefix = [0; PREFIX];
             read_at(file, body_start + at as u64, &mut prefix)?;
             long = match i64::from_le_bytes(prefix) {
@@ -123,7 +164,10 @@ fn check_batch(file: &mut File, metadata: &[u8], body_start: u64, body: i64, wid
         // A validity without nulls may be there or not; the offsets of no story may be left out.
         let fits = match i {
             0 | 2 => (0..=MOST_BYTES / 8).contains(&long),
-            _ => (expected..expected + 64).contains(&long) || (long == 0 && (i == 1 && stories == 0 || expected == 0)),
+            _ => {
+                (expected..expected + 64).contains(&long)
+                    || (long == 0 && (i == 1 && stories == 0 || expected == 0))
+            }
         };
         require(fits, || format!("buffer {i} of {long} bytes, expected {expected}"))?;
     }

@@ -17,7 +17,10 @@ use arrow::datatypes::{DataType, Field, Schema, UInt16Type, UInt32Type};
 use arrow::error::ArrowError;
 use arrow::ipc::convert::{IpcSchemaEncoder, metadata_to_fb};
 use arrow::ipc::reader::FileReader;
-use arrow::ipc::writer::{DictionaryTracker, EncodedData, IpcDataGenerator, IpcWriteContext, IpcWriteOptions, write_message};
+use arrow::ipc::writer::{
+    DictionaryTracker, EncodedData, IpcDataGenerator, IpcWriteContext, IpcWriteOptions,
+    write_message,
+};
 use arrow::ipc::{Block, CompressionType, FooterBuilder, MetadataVersion};
 use flatbuffers::FlatBufferBuilder;
 use serde::{Deserialize, Serialize};
@@ -48,7 +51,8 @@ pub fn file_name(split: &str, index: u32, of: u32) -> String {
 /// Split, index and number of shards of a name that [`file_name`] gives.
 pub fn parse_file_name(name: &str) -> Option<(&'static str, u32, u32)> {
     let split = [TRAIN, VALIDATION].into_iter().find(|split| name.starts_with(split))?;
-    let (index, of) = name.strip_prefix(split)?.strip_prefix('-')?.strip_suffix(".arrow")?.split_once("-of-")?;
+    let (index, of) =
+        name.strip_prefix(split)?.strip_prefix('-')?.strip_suffix(".arrow")?.split_once("-of-")?;
     let (index, of) = (index.parse().ok()?, of.parse().ok()?);
     (file_name(split, index, of) == name).then_some((split, index, of))
 }
@@ -68,10 +72,24 @@ pub struct Origin {
 
 impl Origin {
     /// Shard `shard` of `of`, made of these files of the split.
-    pub fn new(tokenizer: &TokenizerRecord, split: &str, (shard, of): (u32, u32), files: &[FileRecord], column: &str) -> Self {
-        let inputs = files.iter().fold(Sha256::new(), |hasher, file| hasher.chain_update(&file.sha256));
+    pub fn new(
+        tokenizer: &TokenizerRecord,
+        split: &str,
+        (shard, of): (u32, u32),
+        files: &[FileRecord],
+        column: &str,
+    ) -> Self {
+        let inputs =
+            files.iter().fold(Sha256::new(), |hasher, file| hasher.chain_update(&file.sha256));
         let inputs = stage::hex(&inputs.finalize());
-        Origin { tokenizer: tokenizer.clone(), split: split.to_owned(), shard, of, inputs, column: column.to_owned() }
+        Origin {
+            tokenizer: tokenizer.clone(),
+            split: split.to_owned(),
+            shard,
+            of,
+            inputs,
+            column: column.to_owned(),
+        }
     }
 }
 
@@ -103,7 +121,9 @@ fn schema(dtype: Dtype, metadata: HashMap<String, String>) -> Arc<Schema> {
 }
 
 fn options() -> Result<IpcWriteOptions, ArrowError> {
-    IpcWriteOptions::default().try_with_compression(Some(CompressionType::ZSTD))?.try_with_compression_level(Some(ZSTD_LEVEL))
+    IpcWriteOptions::default()
+        .try_with_compression(Some(CompressionType::ZSTD))?
+        .try_with_compression_level(Some(ZSTD_LEVEL))
 }
 
 /// Makes record batches of ids as they will lie in a file, compressed: work for many threads, each with its own.
@@ -132,21 +152,39 @@ impl BatchEncoder {
     pub fn new(dtype: Dtype) -> Result<Self> {
         let options = options().map_err(|error| Failure::usage(error.to_string()))?;
         let (generator, dictionaries) = (IpcDataGenerator::default(), DictionaryTracker::new(true));
-        Ok(BatchEncoder { schema: schema(dtype, HashMap::new()), generator, dictionaries, options, context: IpcWriteContext::default() })
+        Ok(BatchEncoder {
+            schema: schema(dtype, HashMap::new()),
+            generator,
+            dictionaries,
+            options,
+            context: IpcWriteContext::default(),
+        })
     }
 
     /// The stories' ids one after the other, how many each has, and the bytes of their text.
     pub fn encode(&mut self, ids: ArrayRef, lengths: &[usize], bytes: u64) -> Result<EncodedBatch> {
         let totals = Totals { stories: lengths.len() as u64, tokens: ids.len() as u64, bytes };
         if i32::try_from(ids.len()).is_err() {
-            let words = format!("{} tokens in {} stories: more than one record batch holds", totals.tokens, totals.stories);
-            return Err(Failure::BadInput(format!("{words}\n  expected: stories of less than 2 GB\n  remedy: cut the long ones")));
+            let words = format!(
+                "{} tokens in {} stories: more than one record batch holds",
+                totals.tokens, totals.stories
+            );
+            return Err(Failure::BadInput(format!(
+                "{words}\n  expected: stories of less than 2 GB\n  remedy: cut the long ones"
+            )));
         }
         let offsets = OffsetBuffer::from_lengths(lengths.iter().copied());
         let item = Arc::new(Field::new_list_field(ids.data_type().clone(), false));
         let message = ListArray::try_new(item, offsets, ids, None)
             .and_then(|lists| RecordBatch::try_new(self.schema.clone(), vec![Arc::new(lists)]))
-            .and_then(|batch| self.generator.encode(&batch, &mut self.dictionaries, &self.options, &mut self.context))
+            .and_then(|batch| {
+                self.generator.encode(
+                    &batch,
+                    &mut self.dictionaries,
+                    &self.options,
+                    &mut self.context,
+                )
+            })
             .map_err(|error| Failure::usage(format!("a record batch cannot be made: {error}")))?;
         Ok(EncodedBatch { message: message.1, totals })
     }
@@ -173,15 +211,21 @@ pub struct ShardWriter {
 impl ShardWriter {
     pub fn create(path: &Path, origin: &Origin) -> Result<Self> {
         let dtype = Dtype::of(origin.tokenizer.vocab_size);
-        let text = serde_json::to_string(origin).map_err(|error| Failure::usage(error.to_string()))?;
+        let text =
+            serde_json::to_string(origin).map_err(|error| Failure::usage(error.to_string()))?;
         let schema = schema(dtype, HashMap::from([(ORIGIN.to_owned(), text)]));
         let options = options().map_err(|error| writing(path, error))?;
         let mut file = AtomicFile::create(path)?;
         let start = [&ARROW_MAGIC[..], &[0; 64 - ARROW_MAGIC.len()]].concat();
         file.put(&start)?;
         let mut dictionaries = DictionaryTracker::new(true);
-        let message = IpcDataGenerator::default().schema_to_bytes_with_dictionary_tracker(&schema, &mut dictionaries, &options);
-        let (header, body) = write_message(&mut file, message, &options).map_err(|error| writing(path, error))?;
+        let message = IpcDataGenerator::default().schema_to_bytes_with_dictionary_tracker(
+            &schema,
+            &mut dictionaries,
+            &options,
+        );
+        let (header, body) =
+            write_message(&mut file, message, &options).map_err(|error| writing(path, error))?;
         Ok(ShardWriter {
             file,
             path: path.to_owned(),
@@ -200,7 +244,8 @@ impl ShardWriter {
 
     /// Appends a record batch of an encoder for the same vocabulary.
     pub fn write(&mut self, batch: EncodedBatch) -> Result<()> {
-        let (header, body) = write_message(&mut self.file, batch.message, &self.options).map_err(|error| writing(&self.path, error))?;
+        let (header, body) = write_message(&mut self.file, batch.message, &self.options)
+            .map_err(|error| writing(&self.path, error))?;
         self.blocks.push(Block::new(self.offset as i64, header as i32, body as i64));
         self.offset += header + body;
         self.totals += batch.totals;
@@ -212,7 +257,11 @@ impl ShardWriter {
         self.ids.extend_from_slice(ids);
         self.lengths.push(ids.len());
         self.bytes += bytes;
-        if self.lengths.len() >= BATCH_STORIES || self.ids.len() >= BATCH_TOKENS { self.write_pushed() } else { Ok(()) }
+        if self.lengths.len() >= BATCH_STORIES || self.ids.len() >= BATCH_TOKENS {
+            self.write_pushed()
+        } else {
+            Ok(())
+        }
     }
 
     fn write_pushed(&mut self) -> Result<()> {
@@ -233,13 +282,20 @@ impl ShardWriter {
     pub fn finish(mut self) -> Result<(FileRecord, Totals)> {
         self.write_pushed()?;
         let footer = self.footer()?;
-        let end = [&[0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0], &footer[..], &(footer.len() as i32).to_le_bytes(), &ARROW_MAGIC].concat();
+        let end = [
+            &[0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0],
+            &footer[..],
+            &(footer.len() as i32).to_le_bytes(),
+            &ARROW_MAGIC,
+        ]
+        .concat();
         self.file.put(&end)?;
         // The record is there before the shard has its name, so that no finished one is made again. What it says is hashed
         // again before it is believed: it may be lost, and is not worth waiting for a disk.
         let beside = record_path(&self.path);
         let record = self.file.commit_with(|record| {
-            let text = serde_json::to_vec(record).map_err(|error| Failure::usage(error.to_string()))?;
+            let text =
+                serde_json::to_vec(record).map_err(|error| Failure::usage(error.to_string()))?;
             std::fs::write(&beside, text).map_err(Failure::writing(&beside))
         })?;
         Ok((record, self.totals))
@@ -247,12 +303,14 @@ impl ShardWriter {
 
     /// Schema, places of the record batches, and what is in them: the end of every Arrow IPC file.
     fn footer(&self) -> Result<Vec<u8>> {
-        let totals = serde_json::to_string(&self.totals).map_err(|error| Failure::usage(error.to_string()))?;
+        let totals = serde_json::to_string(&self.totals)
+            .map_err(|error| Failure::usage(error.to_string()))?;
         let mut builder = FlatBufferBuilder::new();
         let dictionaries = builder.create_vector::<Block>(&[]);
         let blocks = builder.create_vector(&self.blocks);
         let schema = IpcSchemaEncoder::new().schema_to_fb_offset(&mut builder, &self.schema);
-        let metadata = metadata_to_fb(&mut builder, &HashMap::from([(TOTALS.to_owned(), totals)]).into());
+        let metadata =
+            metadata_to_fb(&mut builder, &HashMap::from([(TOTALS.to_owned(), totals)]).into());
         let mut footer = FooterBuilder::new(&mut builder);
         footer.add_version(MetadataVersion::V5);
         footer.add_schema(schema);
@@ -294,10 +352,13 @@ impl ShardReader {
             Wrong::Io(error) => Failure::reading(path)(error),
             Wrong::Form(found) => damaged(path, found),
         })?;
-        let reader = FileReader::try_new(BufReader::with_capacity(1 << 16, file), None).map_err(|error| reading(path, error))?;
+        let reader = FileReader::try_new(BufReader::with_capacity(1 << 16, file), None)
+            .map_err(|error| reading(path, error))?;
         let schema = reader.schema();
-        let origin: Option<Origin> = schema.metadata().get(ORIGIN).and_then(|text| serde_json::from_str(text).ok());
-        let totals: Option<Totals> = reader.custom_metadata().get(TOTALS).and_then(|text| serde_json::from_str(text).ok());
+        let origin: Option<Origin> =
+            schema.metadata().get(ORIGIN).and_then(|text| serde_json::from_str(text).ok());
+        let totals: Option<Totals> =
+            reader.custom_metadata().get(TOTALS).and_then(|text| serde_json::from_str(text).ok());
         let (Some(origin), Some(totals)) = (origin, totals) else {
             return Err(damaged(path, format_args!("no {ORIGIN} and {TOTALS} in its metadata")));
         };
@@ -386,8 +447,12 @@ impl<'a> Ids<'a> {
     /// As they lie in a bin: little-endian.
     pub fn to_bytes(self) -> Cow<'a, [u8]> {
         match self {
-            Ids::U16(ids) if cfg!(target_endian = "little") => Cow::Borrowed(bytemuck::cast_slice(ids)),
-            Ids::U32(ids) if cfg!(target_endian = "little") => Cow::Borrowed(bytemuck::cast_slice(ids)),
+            Ids::U16(ids) if cfg!(target_endian = "little") => {
+                Cow::Borrowed(bytemuck::cast_slice(ids))
+            }
+            Ids::U32(ids) if cfg!(target_endian = "little") => {
+                Cow::Borrowed(bytemuck::cast_slice(ids))
+            }
             Ids::U16(ids) => ids.iter().flat_map(|id| id.to_le_bytes()).collect(),
             Ids::U32(ids) => ids.iter().flat_map(|id| id.to_le_bytes()).collect(),
         }
@@ -412,10 +477,13 @@ impl Stories<'_> {
     /// The first id that is not below `vocab_size`, and its row.
     pub fn above(&self, vocab_size: u32) -> Option<(u64, u32)> {
         let place = match self.ids {
-            Ids::U16(ids) => first_above(ids, |id| u32::from(id) >= vocab_size).map(|at| (at, u32::from(ids[at]))),
+            Ids::U16(ids) => first_above(ids, |id| u32::from(id) >= vocab_size)
+                .map(|at| (at, u32::from(ids[at]))),
             Ids::U32(ids) => first_above(ids, |id| id >= vocab_size).map(|at| (at, ids[at])),
         };
-        place.map(|(at, id)| (self.row + self.offsets.partition_point(|&start| start as usize <= at) as u64 - 1, id))
+        place.map(|(at, id)| {
+            (self.row + self.offsets.partition_point(|&start| start as usize <= at) as u64 - 1, id)
+        })
     }
 
     /// First id of each story, and the end.
@@ -432,16 +500,28 @@ fn record_path(shard: &Path) -> PathBuf {
 
 /// What is recorded of the shards in a folder: in its manifests, whole or of jobs, and beside the shards.
 pub fn recorded(folder: &Path) -> Vec<FileRecord> {
-    let manifests = Shard::in_folder(folder).into_iter().map(Shard::manifest_name).chain(["manifest.json".to_owned()]);
-    let outputs = manifests.filter_map(|name| Manifest::read(&folder.join(name)).ok()).flat_map(|manifest| manifest.outputs);
-    let hidden =
-        |entry: std::io::Result<std::fs::DirEntry>| Some(entry.ok()?.path()).filter(|path| path.extension() == Some("record".as_ref()));
+    let manifests = Shard::in_folder(folder)
+        .into_iter()
+        .map(Shard::manifest_name)
+        .chain(["manifest.json".to_owned()]);
+    let outputs = manifests
+        .filter_map(|name| Manifest::read(&folder.join(name)).ok())
+        .flat_map(|manifest| manifest.outputs);
+    let hidden = |entry: std::io::Result<std::fs::DirEntry>| {
+        Some(entry.ok()?.path()).filter(|path| path.extension() == Some("record".as_ref()))
+    };
     let beside = std::fs::read_dir(folder).into_iter().flatten().filter_map(hidden);
-    outputs.chain(beside.filter_map(|path| serde_json::from_slice(&std::fs::read(path).ok()?).ok())).collect()
+    outputs
+        .chain(beside.filter_map(|path| serde_json::from_slice(&std::fs::read(path).ok()?).ok()))
+        .collect()
 }
 
 /// A shard that was finished before: its file is as one of the records says, and was made from the same.
-pub fn finished(path: &Path, origin: &Origin, recorded: &[FileRecord]) -> Option<(FileRecord, Totals)> {
+pub fn finished(
+    path: &Path,
+    origin: &Origin,
+    recorded: &[FileRecord],
+) -> Option<(FileRecord, Totals)> {
     let name = path.file_name()?.to_str()?;
     let bytes = path.metadata().ok()?.len();
     if !recorded.iter().any(|record| record.name == name && record.bytes == bytes) {
@@ -460,15 +540,23 @@ pub fn tidy(folder: &Path, manifest: &Manifest, of: u32, job: Option<Shard>) -> 
     }
     for entry in std::fs::read_dir(folder).map_err(Failure::reading(folder))?.flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
-        let shard = name.strip_prefix('.').and_then(|name| name.strip_suffix(".record")).unwrap_or(&name);
+        let shard =
+            name.strip_prefix('.').and_then(|name| name.strip_suffix(".record")).unwrap_or(&name);
         if parse_file_name(shard).is_some_and(|(_, _, other)| other != of) {
             stage::remove_if_present(&entry.path())?;
         }
     }
-    let stale =
-        |name: &str| Manifest::read(&folder.join(name)).map_or(true, |old| !manifest.outputs.iter().all(|o| old.outputs.contains(o)));
-    let jobs = Shard::in_folder(folder).into_iter().filter(|other| job.is_none_or(|job| job.of != other.of)).map(Shard::manifest_name);
-    for name in jobs.chain((job.is_some() && stale("manifest.json")).then(|| "manifest.json".to_owned())) {
+    let stale = |name: &str| {
+        Manifest::read(&folder.join(name))
+            .map_or(true, |old| !manifest.outputs.iter().all(|o| old.outputs.contains(o)))
+    };
+    let jobs = Shard::in_folder(folder)
+        .into_iter()
+        .filter(|other| job.is_none_or(|job| job.of != other.of))
+        .map(Shard::manifest_name);
+    for name in
+        jobs.chain((job.is_some() && stale("manifest.json")).then(|| "manifest.json".to_owned()))
+    {
         stage::remove_if_present(&folder.join(&name))?;
         stage::remove_if_present(&folder.join(format!(".{name}.stamp")))?;
     }
@@ -478,7 +566,9 @@ pub fn tidy(folder: &Path, manifest: &Manifest, of: u32, job: Option<Shard>) -> 
 fn reading(path: &Path, error: ArrowError) -> Failure {
     match error {
         // Decompression fails with an I/O error, too, but with none of the system's.
-        ArrowError::IoError(_, error) if error.raw_os_error().is_some() => Failure::reading(path)(error),
+        ArrowError::IoError(_, error) if error.raw_os_error().is_some() => {
+            Failure::reading(path)(error)
+        }
         error => damaged(path, error),
     }
 }
@@ -506,7 +596,8 @@ mod tests {
     fn stories_come_back_in_both_dtypes_and_in_bounded_batches() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.arrow");
-        let mut stories: Vec<Vec<u32>> = (0..2500).map(|i| (0..i % 7).map(|j| i * 20 + j).collect()).collect();
+        let mut stories: Vec<Vec<u32>> =
+            (0..2500).map(|i| (0..i % 7).map(|j| i * 20 + j).collect()).collect();
         stories.push((0..60_000).collect());
         for vocab_size in [65_536, 65_537] {
             let record = write(&path, vocab_size, &stories);
@@ -550,7 +641,12 @@ mod tests {
         assert_eq!(known(&origin(500)), None);
         assert_eq!(ShardReader::open(&path).map(drop).unwrap_err().exit_code(), 3);
         std::fs::write(&path, &good).unwrap();
-        let work = stage::Work { stage: "tokenize", manifest: folder.path().join("manifest.json"), inputs: vec![], config: 1.into() };
+        let work = stage::Work {
+            stage: "tokenize",
+            manifest: folder.path().join("manifest.json"),
+            inputs: vec![],
+            config: 1.into(),
+        };
         let manifest = work.manifest(vec![record.clone()]).unwrap();
         tidy(folder.path(), &manifest, 1, None).unwrap();
         assert_eq!(known(&origin(500)), None, "its record is gone and no manifest is there");
@@ -561,7 +657,12 @@ mod tests {
     #[test]
     fn names_tell_split_index_and_number() {
         assert_eq!(parse_file_name("validation-00003-of-00016.arrow"), Some((VALIDATION, 3, 16)));
-        for other in ["train-3-of-16.arrow", "train-00003-of-00016.parquet", "test-00003-of-00016.arrow", "train-00003.arrow"] {
+        for other in [
+            "train-3-of-16.arrow",
+            "train-00003-of-00016.parquet",
+            "test-00003-of-00016.arrow",
+            "train-00003.arrow",
+        ] {
             assert_eq!(parse_file_name(other), None, "{other}");
         }
     }

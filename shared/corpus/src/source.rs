@@ -51,24 +51,40 @@ impl Source {
     /// Understands the text; of local sources it lists the files.
     pub fn parse(text: &str) -> Result<Self> {
         let usage = |found: &str| {
-            Failure::usage(format!("fetch.source {text:?}: {found}\n  expected: {FORMS}\n  remedy: --set fetch.source=SOURCE"))
+            Failure::usage(format!(
+                "fetch.source {text:?}: {found}\n  expected: {FORMS}\n  remedy: --set fetch.source=SOURCE"
+            ))
         };
         match text.split_once(':') {
             Some(("stories", "")) => Ok(Source::Synthetic),
             Some(("https" | "http", _)) => Ok(Source::Url(text.to_owned())),
-            Some(("s3" | "gs", rest)) if rest.trim_start_matches('/').is_empty() => Err(usage("no bucket")),
+            Some(("s3" | "gs", rest)) if rest.trim_start_matches('/').is_empty() => {
+                Err(usage("no bucket"))
+            }
             Some(("s3" | "gs", _)) => Ok(Source::Bucket(text.to_owned())),
             Some(("hf", rest)) => {
-                let path = rest.strip_prefix("//datasets/").ok_or_else(|| usage("not a dataset of the Hub"))?;
-                let (dataset, revision) =
-                    path.trim_end_matches('/').split_once('@').map_or((path.trim_end_matches('/'), None), |(d, r)| (d, Some(r)));
+                let path = rest
+                    .strip_prefix("//datasets/")
+                    .ok_or_else(|| usage("not a dataset of the Hub"))?;
+                let (dataset, revision) = path
+                    .trim_end_matches('/')
+                    .split_once('@')
+                    .map_or((path.trim_end_matches('/'), None), |(d, r)| (d, Some(r)));
                 let parts: Vec<&str> = dataset.split('/').collect();
-                if parts.len() > 2 || parts.iter().any(|part| part.is_empty()) || revision == Some("") {
+                if parts.len() > 2
+                    || parts.iter().any(|part| part.is_empty())
+                    || revision == Some("")
+                {
                     return Err(usage("not OWNER/NAME or OWNER/NAME@REVISION"));
                 }
-                Ok(Source::Hub { dataset: dataset.to_owned(), revision: revision.map(str::to_owned) })
+                Ok(Source::Hub {
+                    dataset: dataset.to_owned(),
+                    revision: revision.map(str::to_owned),
+                })
             }
-            Some((scheme, rest)) if rest.starts_with("//") && scheme != "file" => Err(usage(&format!("{scheme}: is no kind of source"))),
+            Some((scheme, rest)) if rest.starts_with("//") && scheme != "file" => {
+                Err(usage(&format!("{scheme}: is no kind of source")))
+            }
             _ if text.is_empty() => Err(usage("empty")),
             _ => local_files(text.strip_prefix("file://").unwrap_or(text)).map(Source::Local),
         }
@@ -83,14 +99,20 @@ impl Source {
     pub fn lies_in(&self, folder: &Path) -> bool {
         let real = |path: &Path| path.canonicalize().ok();
         let folder = real(folder);
-        folder.is_some() && self.inputs().iter().any(|(_, path)| real(path).as_deref().and_then(Path::parent) == folder.as_deref())
+        folder.is_some()
+            && self
+                .inputs()
+                .iter()
+                .any(|(_, path)| real(path).as_deref().and_then(Path::parent) == folder.as_deref())
     }
 
     /// The files whose content decides the result, by name. Of a remote source there are none: what was fetched stays
     /// until a setting changes or `--force`.
     pub fn inputs(&self) -> Vec<(String, PathBuf)> {
         match self {
-            Source::Local(files) => files.iter().map(|file| (file.name(), file.path.clone())).collect(),
+            Source::Local(files) => {
+                files.iter().map(|file| (file.name(), file.path.clone())).collect()
+            }
             _ => Vec::new(),
         }
     }
@@ -108,10 +130,19 @@ fn local_files(text: &str) -> Result<Vec<LocalFile>> {
     } else if path.exists() {
         vec![path.to_owned()].into_iter().filter_map(story_file).collect()
     } else if text.contains(['*', '?', '[']) {
-        let pattern = glob::glob(text).map_err(|error| Failure::usage(format!("fetch.source {text:?}: {error}")))?;
-        pattern.filter_map(|entry| entry.ok().filter(|path| path.is_file())).filter_map(story_file).collect()
+        let pattern = glob::glob(text)
+            .map_err(|error| Failure::usage(format!("fetch.source {text:?}: {error}")))?;
+        pattern
+            .filter_map(|entry| entry.ok().filter(|path| path.is_file()))
+            .filter_map(story_file)
+            .collect()
     } else {
-        return Err(Failure::input(path, "not found", FORMS, "check the path, or set another one with --set fetch.source=SOURCE"));
+        return Err(Failure::input(
+            path,
+            "not found",
+            FORMS,
+            "check the path, or set another one with --set fetch.source=SOURCE",
+        ));
     };
     match found.is_empty() {
         true => Err(Failure::input(
@@ -126,18 +157,25 @@ fn local_files(text: &str) -> Result<Vec<LocalFile>> {
 
 fn files_in(folder: &Path) -> Vec<LocalFile> {
     let entries = std::fs::read_dir(folder).into_iter().flatten();
-    let mut paths: Vec<PathBuf> = entries.filter_map(|entry| entry.ok().map(|entry| entry.path())).filter(|path| path.is_file()).collect();
+    let mut paths: Vec<PathBuf> = entries
+        .filter_map(|entry| entry.ok().map(|entry| entry.path()))
+        .filter(|path| path.is_file())
+        .collect();
     paths.sort();
     paths
         .into_iter()
-        .filter(|path| !path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.')))
+        .filter(|path| {
+            !path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'))
+        })
         .filter_map(story_file)
         .collect()
 }
 
 /// A folder of parquet may well hold a README.txt: the first kind there is takes all.
 fn one_kind(files: Vec<LocalFile>) -> Vec<LocalFile> {
-    let kind = [Kind::Parquet, Kind::JsonLines, Kind::Text].into_iter().find(|&kind| files.iter().any(|file| file.kind == kind));
+    let kind = [Kind::Parquet, Kind::JsonLines, Kind::Text]
+        .into_iter()
+        .find(|&kind| files.iter().any(|file| file.kind == kind));
     files.into_iter().filter(|file| Some(file.kind) == kind).collect()
 }
 
@@ -182,7 +220,10 @@ pub fn tell_apart<T>(
     names.dedup();
     let (shown, more) = (names.len().min(12), if names.len() > 12 { ", ..." } else { "" });
     let missing = |setting: &str, split: &str, remedy: &str| {
-        let found = format!("nothing for {setting} = {split:?}; there are {}{more}", names[..shown].join(", "));
+        let found = format!(
+            "nothing for {setting} = {split:?}; there are {}{more}",
+            names[..shown].join(", ")
+        );
         Failure::input(Path::new(place), found, "files or a split of that name", remedy)
     };
     let wanted = settings.validation_split.as_deref().filter(|split| !split.is_empty());
@@ -194,14 +235,19 @@ pub fn tell_apart<T>(
         return Err(missing("fetch.validation_split", split, &remedy));
     }
     let trains = has(&settings.train_split);
-    let usual =
-        || ["validation", "valid"].into_iter().find(|split| has(split) && (trains || !files.iter().all(|file| belongs(file, split))));
-    let split = wanted.or_else(|| settings.validation_fraction.is_none().then(usual).flatten()).map(str::to_owned);
+    let usual = || {
+        ["validation", "valid"]
+            .into_iter()
+            .find(|split| has(split) && (trains || !files.iter().all(|file| belongs(file, split))))
+    };
+    let split = wanted
+        .or_else(|| settings.validation_fraction.is_none().then(usual).flatten())
+        .map(str::to_owned);
     let note = match (&split, wanted, settings.validation_fraction) {
         (Some(split), None, _) => Some(format!("validation stories: the source's own {split:?}")),
-        (None, _, None) => {
-            Some(format!("validation stories: {DEFAULT_VALIDATION_FRACTION} of all, by a hash of their text (fetch.validation_fraction)"))
-        }
+        (None, _, None) => Some(format!(
+            "validation stories: {DEFAULT_VALIDATION_FRACTION} of all, by a hash of their text (fetch.validation_fraction)"
+        )),
         _ => None,
     };
     let all = !trains && !strict;
@@ -214,17 +260,40 @@ pub fn tell_apart<T>(
         }
     }
     if train.is_empty() {
-        return Err(missing("fetch.train_split", &settings.train_split, "--set fetch.train_split=NAME"));
+        return Err(missing(
+            "fetch.train_split",
+            &settings.train_split,
+            "--set fetch.train_split=NAME",
+        ));
     }
     let fraction = settings.validation_fraction.unwrap_or(DEFAULT_VALIDATION_FRACTION);
-    Ok(Splits { train, validation: if split.is_some() { Validation::Files(validation) } else { Validation::Fraction(fraction) }, note })
+    Ok(Splits {
+        train,
+        validation: if split.is_some() {
+            Validation::Files(validation)
+        } else {
+            Validation::Fraction(fraction)
+        },
+        note,
+    })
 }
 
 /// The local files of a source, told apart by the beginning of their names.
 pub fn local_splits(files: Vec<LocalFile>, settings: &Fetch) -> Result<Splits<Arc<LocalFile>>> {
-    let folder = files.first().and_then(|file| file.path.parent()).map(|folder| folder.display().to_string()).unwrap_or_default();
+    let folder = files
+        .first()
+        .and_then(|file| file.path.parent())
+        .map(|folder| folder.display().to_string())
+        .unwrap_or_default();
     let files: Vec<Arc<LocalFile>> = files.into_iter().map(Arc::new).collect();
-    tell_apart(&folder, files, settings, false, |file, split| file.name().starts_with(split), |file| file.name())
+    tell_apart(
+        &folder,
+        files,
+        settings,
+        false,
+        |file, split| file.name().starts_with(split),
+        |file| file.name(),
+    )
 }
 
 #[cfg(test)]
@@ -233,15 +302,32 @@ mod tests {
 
     #[test]
     fn every_form_of_source_is_told_from_the_others() {
-        let hub = |dataset: &str, revision: Option<&str>| Source::Hub { dataset: dataset.into(), revision: revision.map(String::from) };
+        let hub = |dataset: &str, revision: Option<&str>| Source::Hub {
+            dataset: dataset.into(),
+            revision: revision.map(String::from),
+        };
         assert_eq!(Source::parse("stories:").unwrap(), Source::Synthetic);
         assert_eq!(Source::parse("hf://datasets/a/b").unwrap(), hub("a/b", None));
-        assert_eq!(Source::parse("hf://datasets/a/b@refs/convert/parquet").unwrap(), hub("a/b", Some("refs/convert/parquet")));
-        assert_eq!(Source::parse("https://x/y.parquet").unwrap(), Source::Url("https://x/y.parquet".into()));
-        assert_eq!(Source::parse("s3://bucket/dir").unwrap(), Source::Bucket("s3://bucket/dir".into()));
-        for (text, code) in
-            [("ftp://x/y", 2), ("hf://models/a/b", 2), ("hf://datasets/a/b/c", 2), ("s3://", 2), ("", 2), ("/no/such/file.txt", 3)]
-        {
+        assert_eq!(
+            Source::parse("hf://datasets/a/b@refs/convert/parquet").unwrap(),
+            hub("a/b", Some("refs/convert/parquet"))
+        );
+        assert_eq!(
+            Source::parse("https://x/y.parquet").unwrap(),
+            Source::Url("https://x/y.parquet".into())
+        );
+        assert_eq!(
+            Source::parse("s3://bucket/dir").unwrap(),
+            Source::Bucket("s3://bucket/dir".into())
+        );
+        for (text, code) in [
+            ("ftp://x/y", 2),
+            ("hf://models/a/b", 2),
+            ("hf://datasets/a/b/c", 2),
+            ("s3://", 2),
+            ("", 2),
+            ("/no/such/file.txt", 3),
+        ] {
             assert_eq!(Source::parse(text).unwrap_err().exit_code(), code, "{text}");
         }
     }
@@ -249,17 +335,37 @@ mod tests {
     #[test]
     fn files_are_told_apart_by_name_setting_and_default() {
         let split = |names: &[&str], validation: Option<&str>, fraction: Option<f64>| {
-            let settings = Fetch { validation_split: validation.map(String::from), validation_fraction: fraction, ..Fetch::default() };
+            let settings = Fetch {
+                validation_split: validation.map(String::from),
+                validation_fraction: fraction,
+                ..Fetch::default()
+            };
             let files = names.iter().map(|name| name.to_string()).collect();
-            tell_apart("here", files, &settings, false, |file, split| file.starts_with(split), String::clone)
+            tell_apart(
+                "here",
+                files,
+                &settings,
+                false,
+                |file, split| file.starts_with(split),
+                String::clone,
+            )
         };
         let names = ["README", "train-0", "valid-0"];
         let splits = split(&names, None, None).unwrap();
-        assert_eq!((splits.train, splits.validation), (vec!["train-0".into()], Validation::Files(vec!["valid-0".into()])));
+        assert_eq!(
+            (splits.train, splits.validation),
+            (vec!["train-0".into()], Validation::Files(vec!["valid-0".into()]))
+        );
         assert_eq!(split(&names, None, Some(0.5)).unwrap().validation, Validation::Fraction(0.5));
-        assert_eq!(split(&names, Some("README"), None).unwrap().validation, Validation::Files(vec!["README".into()]));
+        assert_eq!(
+            split(&names, Some("README"), None).unwrap().validation,
+            Validation::Files(vec!["README".into()])
+        );
         assert_eq!(split(&["a", "b"], None, None).unwrap().train.len(), 2);
-        assert_eq!(split(&["a", "b"], None, None).unwrap().validation, Validation::Fraction(DEFAULT_VALIDATION_FRACTION));
+        assert_eq!(
+            split(&["a", "b"], None, None).unwrap().validation,
+            Validation::Fraction(DEFAULT_VALIDATION_FRACTION)
+        );
         assert_eq!(split(&["valid-0"], None, None).unwrap().train.len(), 1);
         assert!(split(&["a"], Some("test"), None).unwrap_err().to_string().contains("there are a"));
     }

@@ -9,7 +9,10 @@ use arrow::datatypes::{DataType, Field, Schema};
 use bytes::Bytes;
 use memmap2::Mmap;
 use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
+use parquet::arrow::arrow_reader::{
+    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader,
+    ParquetRecordBatchReaderBuilder,
+};
 use parquet::errors::ParquetError;
 use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader};
 use parquet::file::reader::{ChunkReader, Length};
@@ -59,7 +62,12 @@ pub fn raw_files(raw: &Path, split: &str) -> Result<Vec<PathBuf>> {
             ));
         }
         if !path.is_file() {
-            return Err(Failure::input(path, "not found", "the file that the manifest beside it names", MAKE_FETCH));
+            return Err(Failure::input(
+                path,
+                "not found",
+                "the file that the manifest beside it names",
+                MAKE_FETCH,
+            ));
         }
     }
     Ok(files)
@@ -78,7 +86,12 @@ pub fn raw_manifests(raw: &Path) -> Result<Vec<Manifest>> {
         .collect();
     shards.sort_unstable();
     let Some(&(_, n)) = shards.first() else {
-        return Err(Failure::input(&whole, "not found", "stories fetched before this stage", MAKE_FETCH));
+        return Err(Failure::input(
+            &whole,
+            "not found",
+            "stories fetched before this stage",
+            MAKE_FETCH,
+        ));
     };
     let shard_path = |i: u32, n: u32| raw.join(format!("manifest-{i}-of-{n}.json"));
     if let Some(&(i, other)) = shards.iter().find(|shard| shard.1 != n) {
@@ -92,12 +105,21 @@ pub fn raw_manifests(raw: &Path) -> Result<Vec<Manifest>> {
     let mut manifests = Vec::new();
     for i in 1..=n {
         if !shards.contains(&(i, n)) {
-            let remedy = format!("run fetch-parquet --shard {i}/{n}, or `make fetch` for all of it");
-            return Err(Failure::input(&shard_path(i, n), "not found", format_args!("the manifests of all {n} shards"), remedy));
+            let remedy =
+                format!("run fetch-parquet --shard {i}/{n}, or `make fetch` for all of it");
+            return Err(Failure::input(
+                &shard_path(i, n),
+                "not found",
+                format_args!("the manifests of all {n} shards"),
+                remedy,
+            ));
         }
         manifests.push(Manifest::read(&shard_path(i, n))?);
     }
-    let foreign = |manifest: &Manifest| manifest.config_sha256 != manifests[0].config_sha256 || manifest.inputs != manifests[0].inputs;
+    let foreign = |manifest: &Manifest| {
+        manifest.config_sha256 != manifests[0].config_sha256
+            || manifest.inputs != manifests[0].inputs
+    };
     if let Some(i) = manifests.iter().position(foreign) {
         let remedy = format!("run fetch-parquet --shard I/{n} again for every I");
         return Err(Failure::input(
@@ -166,7 +188,9 @@ impl ParquetStories {
         let mut file = File::open(path).map_err(Failure::reading(path))?;
         let length = file.metadata().map_err(Failure::reading(path))?.len();
         let mut read = |start: u64, into: &mut [u8]| {
-            file.seek(SeekFrom::Start(start)).and_then(|_| file.read_exact(into)).map_err(Failure::reading(path))
+            file.seek(SeekFrom::Start(start))
+                .and_then(|_| file.read_exact(into))
+                .map_err(Failure::reading(path))
         };
         let (mut magic, mut tail) = ([0; 4], [0; TAIL]);
         if length >= 12 {
@@ -176,7 +200,13 @@ impl ParquetStories {
         let bytes = check_ends(name, length, magic, tail)?;
         let mut footer = vec![0; bytes];
         read(length - (bytes + TAIL) as u64, &mut footer)?;
-        Self::new(name, Place::Local(path.to_owned()), length, decode_footer(name, &footer)?, column)
+        Self::new(
+            name,
+            Place::Local(path.to_owned()),
+            length,
+            decode_footer(name, &footer)?,
+            column,
+        )
     }
 
     /// Like [`open_named`](Self::open_named), for a file that this process wrote and that nobody else shortens: its bytes
@@ -210,15 +240,24 @@ impl ParquetStories {
         Self::new(name, Place::Remote(remote), length, metadata, column)
     }
 
-    fn new(name: &Path, place: Place, length: u64, metadata: ParquetMetaData, column: &str) -> Result<Self> {
+    fn new(
+        name: &Path,
+        place: Place,
+        length: u64,
+        metadata: ParquetMetaData,
+        column: &str,
+    ) -> Result<Self> {
         check_places(&metadata, length).map_err(|found| damaged(name, "footer", found))?;
         let metadata = Arc::new(metadata);
         // Without the writer's Arrow schema every string is Utf8; read as views it is not copied out of its page.
         let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
-        let inferred = ArrowReaderMetadata::try_new(metadata.clone(), options.clone()).map_err(|error| damaged(name, "schema", error))?;
+        let inferred = ArrowReaderMetadata::try_new(metadata.clone(), options.clone())
+            .map_err(|error| damaged(name, "schema", error))?;
         let fields = inferred.schema().fields();
         let rewritten = metadata.file_metadata().key_value_metadata().into_iter().flatten();
-        let renamed = rewritten.into_iter().any(|pair| pair.key == SOURCE_COLUMN && pair.value.as_deref() == Some(column));
+        let renamed = rewritten
+            .into_iter()
+            .any(|pair| pair.key == SOURCE_COLUMN && pair.value.as_deref() == Some(column));
         let wanted = if renamed { COLUMN } else { column };
         let Some((index, field)) = inferred.schema().column_with_name(wanted) else {
             let names: Vec<&str> = fields.iter().map(|field| field.name().as_str()).collect();
@@ -232,18 +271,31 @@ impl ParquetStories {
         };
         if *field.data_type() != DataType::Utf8 {
             let remedy = "name the column that holds the text with --set fetch.column=NAME";
-            return Err(Failure::input(name, format_args!("column {column:?} holds {}", field.data_type()), "strings", remedy));
+            return Err(Failure::input(
+                name,
+                format_args!("column {column:?} holds {}", field.data_type()),
+                "strings",
+                remedy,
+            ));
         }
         let as_views = |(i, field): (usize, &Arc<Field>)| match i == index {
             true => Arc::new(field.as_ref().clone().with_data_type(DataType::Utf8View)),
             false => field.clone(),
         };
-        let schema = Arc::new(Schema::new(fields.iter().enumerate().map(as_views).collect::<Vec<_>>()));
+        let schema =
+            Arc::new(Schema::new(fields.iter().enumerate().map(as_views).collect::<Vec<_>>()));
         let projection = ProjectionMask::roots(metadata.file_metadata().schema_descr(), [index]);
-        let leaf = (0..metadata.file_metadata().schema_descr().num_columns()).find(|&leaf| projection.leaf_included(leaf));
-        let metadata =
-            ArrowReaderMetadata::try_new(metadata, options.with_schema(schema)).map_err(|error| damaged(name, "schema", error))?;
-        Ok(ParquetStories { name: name.to_owned(), place, metadata, column: leaf.unwrap_or(index), projection })
+        let leaf = (0..metadata.file_metadata().schema_descr().num_columns())
+            .find(|&leaf| projection.leaf_included(leaf));
+        let metadata = ArrowReaderMetadata::try_new(metadata, options.with_schema(schema))
+            .map_err(|error| damaged(name, "schema", error))?;
+        Ok(ParquetStories {
+            name: name.to_owned(),
+            place,
+            metadata,
+            column: leaf.unwrap_or(index),
+            projection,
+        })
     }
 
     pub fn row_groups(&self) -> usize {
@@ -279,27 +331,41 @@ impl ParquetStories {
     /// The texts of a row group, batch by batch.
     pub fn batches(&self, row_group: usize) -> Result<TextBatches<'_>> {
         match &self.place {
-            Place::Local(path) => self.batches_from(File::open(path).map_err(Failure::reading(&self.name))?, row_group),
+            Place::Local(path) => self
+                .batches_from(File::open(path).map_err(Failure::reading(&self.name))?, row_group),
             Place::Mapped(bytes) => self.batches_from(bytes.clone(), row_group),
             Place::Remote(remote) => {
-                let (start, bytes) = self.metadata.metadata().row_group(row_group).column(self.column).byte_range();
-                let window = Window { length: remote.length(), start, bytes: remote.read_range(start, bytes)? };
+                let (start, bytes) =
+                    self.metadata.metadata().row_group(row_group).column(self.column).byte_range();
+                let window = Window {
+                    length: remote.length(),
+                    start,
+                    bytes: remote.read_range(start, bytes)?,
+                };
                 self.batches_from(window, row_group)
             }
         }
     }
 
-    fn batches_from<R: ChunkReader + 'static>(&self, reader: R, row_group: usize) -> Result<TextBatches<'_>> {
+    fn batches_from<R: ChunkReader + 'static>(
+        &self,
+        reader: R,
+        row_group: usize,
+    ) -> Result<TextBatches<'_>> {
         let row = (0..row_group).map(|i| self.stories_in(i)).sum();
         let rows = self.stories_in(row_group);
         let average = self.text_bytes_in(row_group) / rows.max(1);
-        let (start, bytes) = self.metadata.metadata().row_group(row_group).column(self.column).byte_range();
-        let reader = ParquetRecordBatchReaderBuilder::new_with_metadata(Pages::new(reader, start + bytes), self.metadata.clone())
-            .with_row_groups(vec![row_group])
-            .with_projection(self.projection.clone())
-            .with_batch_size((BATCH_BYTES / average.max(1)).clamp(1, BATCH_ROWS) as usize)
-            .build()
-            .map_err(|error| undecodable(&self.name, row_group, row, &error))?;
+        let (start, bytes) =
+            self.metadata.metadata().row_group(row_group).column(self.column).byte_range();
+        let reader = ParquetRecordBatchReaderBuilder::new_with_metadata(
+            Pages::new(reader, start + bytes),
+            self.metadata.clone(),
+        )
+        .with_row_groups(vec![row_group])
+        .with_projection(self.projection.clone())
+        .with_batch_size((BATCH_BYTES / average.max(1)).clamp(1, BATCH_ROWS) as usize)
+        .build()
+        .map_err(|error| undecodable(&self.name, row_group, row, &error))?;
         Ok(TextBatches { stories: self, reader, row_group, row, end: row + rows })
     }
 }
@@ -322,12 +388,20 @@ pub struct TextBatches<'a> {
 impl TextBatches<'_> {
     /// None at the end of the row group.
     pub fn next_batch(&mut self) -> Result<Option<Texts>> {
-        let bad = |row, error: &dyn std::fmt::Display| Err(undecodable(&self.stories.name, self.row_group, row, error));
+        let bad = |row, error: &dyn std::fmt::Display| {
+            Err(undecodable(&self.stories.name, self.row_group, row, error))
+        };
         let batch = match self.reader.next() {
             None if self.row == self.end => return Ok(None),
             None => {
-                let (found, expected) = (self.stories.stories_in(self.row_group) + self.row - self.end, self.end);
-                return bad(self.row, &format_args!("{found} stories, and the footer says there are more, up to row {expected}"));
+                let (found, expected) =
+                    (self.stories.stories_in(self.row_group) + self.row - self.end, self.end);
+                return bad(
+                    self.row,
+                    &format_args!(
+                        "{found} stories, and the footer says there are more, up to row {expected}"
+                    ),
+                );
             }
             Some(Err(error)) => return bad(self.row, &error),
             Some(Ok(batch)) => batch,
@@ -389,16 +463,31 @@ fn decode_footer(name: &Path, footer: &[u8]) -> Result<ParquetMetaData> {
 /// The reader takes places in the footer at their word, panics at negative ones, and reads again what lies in two columns.
 fn check_places(metadata: &ParquetMetaData, length: u64) -> std::result::Result<(), String> {
     let mut together = 0;
-    for (row_group, chunk) in metadata.row_groups().iter().enumerate().flat_map(|(i, group)| group.columns().iter().map(move |c| (i, c))) {
-        let (start, bytes) = (chunk.dictionary_page_offset().unwrap_or(chunk.data_page_offset()), chunk.compressed_size());
+    for (row_group, chunk) in metadata
+        .row_groups()
+        .iter()
+        .enumerate()
+        .flat_map(|(i, group)| group.columns().iter().map(move |c| (i, c)))
+    {
+        let (start, bytes) = (
+            chunk.dictionary_page_offset().unwrap_or(chunk.data_page_offset()),
+            chunk.compressed_size(),
+        );
         let end = start.checked_add(bytes).and_then(|end| u64::try_from(end).ok());
-        let inside = start >= 0 && bytes >= 0 && chunk.data_page_offset() >= 0 && end.is_some_and(|end| end <= length);
+        let inside = start >= 0
+            && bytes >= 0
+            && chunk.data_page_offset() >= 0
+            && end.is_some_and(|end| end <= length);
         if !inside {
-            return Err(format!("row group {row_group} has a column at byte {start}, {bytes} bytes, in a file of {length}"));
+            return Err(format!(
+                "row group {row_group} has a column at byte {start}, {bytes} bytes, in a file of {length}"
+            ));
         }
         together += bytes as u64;
         if together > length {
-            return Err(format!("columns of {together} bytes up to row group {row_group}, in a file of {length}"));
+            return Err(format!(
+                "columns of {together} bytes up to row group {row_group}, in a file of {length}"
+            ));
         }
     }
     Ok(())
@@ -412,14 +501,22 @@ fn check_ends(path: &Path, length: u64, magic: [u8; 4], tail: [u8; TAIL]) -> Res
             let footer = u32::from_le_bytes([a, b, c, d]);
             let before = length - 12;
             let fits = usize::try_from(footer).ok().filter(|_| u64::from(footer) <= before);
-            let found = format_args!("it says that it has {footer} bytes, where there are {before}");
+            let found =
+                format_args!("it says that it has {footer} bytes, where there are {before}");
             return fits.ok_or_else(|| damaged(path, "footer", found));
         }
         _ if length == 0 => "an empty file".to_owned(),
-        (b"PAR1", _) => format!("truncated: its {length} bytes start like parquet but do not end like it"),
+        (b"PAR1", _) => {
+            format!("truncated: its {length} bytes start like parquet but do not end like it")
+        }
         _ => format!("not parquet: its {length} bytes do not start and end with PAR1"),
     };
-    Err(Failure::input(path, found, "a whole parquet file", "fetch it again, or take another source"))
+    Err(Failure::input(
+        path,
+        found,
+        "a whole parquet file",
+        "fetch it again, or take another source",
+    ))
 }
 
 /// One column chunk of a remote file, in memory.
@@ -439,14 +536,21 @@ impl ChunkReader for Window {
     type T = bytes::buf::Reader<Bytes>;
 
     fn get_read(&self, start: u64) -> parquet::errors::Result<Self::T> {
-        let offset = start.checked_sub(self.start).filter(|&offset| offset <= self.bytes.len() as u64);
-        let offset = offset.ok_or_else(|| ParquetError::EOF(format!("byte {start} is outside of the column chunk")))?;
+        let offset =
+            start.checked_sub(self.start).filter(|&offset| offset <= self.bytes.len() as u64);
+        let offset = offset.ok_or_else(|| {
+            ParquetError::EOF(format!("byte {start} is outside of the column chunk"))
+        })?;
         Ok(bytes::Buf::reader(self.bytes.slice(offset as usize..)))
     }
 
     fn get_bytes(&self, start: u64, length: usize) -> parquet::errors::Result<Bytes> {
-        let offset = start.checked_sub(self.start).filter(|&offset| offset + length as u64 <= self.bytes.len() as u64);
-        let offset = offset.ok_or_else(|| ParquetError::EOF(format!("bytes {start}+{length} are outside of the column chunk")))? as usize;
+        let offset = start
+            .checked_sub(self.start)
+            .filter(|&offset| offset + length as u64 <= self.bytes.len() as u64);
+        let offset = offset.ok_or_else(|| {
+            ParquetError::EOF(format!("bytes {start}+{length} are outside of the column chunk"))
+        })? as usize;
         Ok(self.bytes.slice(offset..offset + length))
     }
 }

@@ -11,7 +11,11 @@ pub const SEPARATOR: &str = "<|endoftext|>";
 const LONGEST_BYTES: usize = 64 << 20;
 
 /// Calls `each` with the string in `field` of every line, in order. Blank lines are skipped.
-pub fn json_lines(path: &Path, field: &str, mut each: impl FnMut(&str) -> Result<()>) -> Result<()> {
+pub fn json_lines(
+    path: &Path,
+    field: &str,
+    mut each: impl FnMut(&str) -> Result<()>,
+) -> Result<()> {
     let mut reader = open(path)?;
     let mut line = Vec::new();
     for number in 1u64.. {
@@ -24,16 +28,26 @@ pub fn json_lines(path: &Path, field: &str, mut each: impl FnMut(&str) -> Result
         }
         let bad = |found: String| {
             let expected = format!("a JSON object with a string {field:?} on every line");
-            let remedy = "mend or remove the line, or name another field with --set fetch.column=NAME";
+            let remedy =
+                "mend or remove the line, or name another field with --set fetch.column=NAME";
             Failure::input(path, format_args!("line {number}: {found}"), expected, remedy)
         };
-        let value: Value = serde_json::from_slice(&line).map_err(|error| bad(format!("not JSON: {error}")))?;
+        let value: Value =
+            serde_json::from_slice(&line).map_err(|error| bad(format!("not JSON: {error}")))?;
         match value.get(field) {
             Some(Value::String(text)) => each(text)?,
             Some(other) => return Err(bad(format!("{field:?} is {other}"))),
             None => {
-                let names: Vec<&str> = value.as_object().into_iter().flatten().map(|(name, _)| name.as_str()).collect();
-                return Err(bad(format!("no field {field:?}; its fields are {}", names.join(", "))));
+                let names: Vec<&str> = value
+                    .as_object()
+                    .into_iter()
+                    .flatten()
+                    .map(|(name, _)| name.as_str())
+                    .collect();
+                return Err(bad(format!(
+                    "no field {field:?}; its fields are {}",
+                    names.join(", ")
+                )));
             }
         }
     }
@@ -72,11 +86,18 @@ fn open(path: &Path) -> Result<BufReader<File>> {
 }
 
 /// `read_until` with an end.
-fn read_piece(reader: &mut BufReader<File>, end: u8, piece: &mut Vec<u8>, path: &Path) -> Result<usize> {
+fn read_piece(
+    reader: &mut BufReader<File>,
+    end: u8,
+    piece: &mut Vec<u8>,
+    path: &Path,
+) -> Result<usize> {
     let room = (LONGEST_BYTES + 1).saturating_sub(piece.len());
-    let read = reader.by_ref().take(room as u64).read_until(end, piece).map_err(Failure::reading(path))?;
+    let read =
+        reader.by_ref().take(room as u64).read_until(end, piece).map_err(Failure::reading(path))?;
     if piece.len() > LONGEST_BYTES {
-        let expected = format!("lines of JSON (.jsonl), or stories with {SEPARATOR} between them (.txt)");
+        let expected =
+            format!("lines of JSON (.jsonl), or stories with {SEPARATOR} between them (.txt)");
         return Err(Failure::input(
             path,
             format_args!("a line or story of more than {LONGEST_BYTES} bytes"),
@@ -99,7 +120,9 @@ mod tests {
 
     #[test]
     fn text_is_cut_at_the_separator_and_nowhere_else() {
-        let file = file(b"One > two.\n<|endoftext|>\n<|endoftext|>Two\n\nlines <b>.<|endoftext|>\n\nLast\n");
+        let file = file(
+            b"One > two.\n<|endoftext|>\n<|endoftext|>Two\n\nlines <b>.<|endoftext|>\n\nLast\n",
+        );
         let mut stories = Vec::new();
         let keep = |text: &str| {
             stories.push(text.to_owned());

@@ -30,8 +30,7 @@ pub const EOS: &str = "<|endoftext|>";
 /// Fills sequences up. Id 1 of a tokenizer trained here; nothing in this project pads.
 pub const PAD: &str = "<|pad|>";
 /// Text that a tokenizer has to survive: several scripts, controls, a combining mark, an emoji of four code points.
-const PROBE: &str =
-    "Once upon a time, it's \"so\" 3.14!\n\n\tna\u{ef}ve cafe\u{301} \u{4f60}\u{597d} \u{1f469}\u{200d}\u{1f680}\u{0}\u{fffd}";
+const PROBE: &str = "Once upon a time, it's \"so\" 3.14!\n\n\tna\u{ef}ve cafe\u{301} \u{4f60}\u{597d} \u{1f469}\u{200d}\u{1f680}\u{0}\u{fffd}";
 
 /// A `tokenizer.json` that has an EOS and encodes any text.
 pub struct Tokenizer {
@@ -79,14 +78,22 @@ impl Tokenizer {
     fn from_json_with(path: &Path, json: &[u8], eos: Option<u32>) -> Result<Self> {
         let remedy = "make one with `make tokenizer FORCE=1`, or name another with --set tokenizer.file=FILE";
         let unreadable = |error: &dyn std::fmt::Display| {
-            Failure::input(path, format_args!("cannot be read: {error}"), "a tokenizer.json of Hugging Face tokenizers", remedy)
+            Failure::input(
+                path,
+                format_args!("cannot be read: {error}"),
+                "a tokenizer.json of Hugging Face tokenizers",
+                remedy,
+            )
         };
         // What is no JSON, or no UTF-8 or Unicode within it, makes the crate panic in places.
         serde_json::from_slice::<serde_json::Value>(json).map_err(|error| unreadable(&error))?;
-        let mut inner = tokenizers::Tokenizer::from_bytes(json).map_err(|error| unreadable(&error))?;
+        let mut inner =
+            tokenizers::Tokenizer::from_bytes(json).map_err(|error| unreadable(&error))?;
         // A story is one sequence of any length: what a file says about cutting and filling is for other uses.
         inner.with_padding(None);
-        inner.with_truncation(None).map_err(|error| Failure::input(path, error, "a usable tokenizer", remedy))?;
+        inner
+            .with_truncation(None)
+            .map_err(|error| Failure::input(path, error, "a usable tokenizer", remedy))?;
         if let ModelWrapper::BPE(BPE { dropout: Some(dropout), .. }) = inner.get_model()
             && *dropout > 0.0
         {
@@ -108,13 +115,20 @@ impl Tokenizer {
             ));
         };
         // Ids may have holes, so the highest one decides how many rows an embedding needs.
-        let vocab_size = inner.get_vocab(true).into_values().max().map_or(0, |id| u64::from(id) + 1);
+        let vocab_size =
+            inner.get_vocab(true).into_values().max().map_or(0, |id| u64::from(id) + 1);
         if vocab_size > u64::from(u32::MAX) {
-            return Err(Failure::input(path, format_args!("the id {}", vocab_size - 1), "ids below 4294967295", remedy));
+            return Err(Failure::input(
+                path,
+                format_args!("the id {}", vocab_size - 1),
+                "ids below 4294967295",
+                remedy,
+            ));
         }
         let record = TokenizerRecord { sha256: stage::sha256(json), vocab_size };
         let (path, json) = (path.to_owned(), json.into());
-        let prefix = inner.encode("", true).map(|encoding| encoding.get_ids().to_vec()).unwrap_or_default();
+        let prefix =
+            inner.encode("", true).map(|encoding| encoding.get_ids().to_vec()).unwrap_or_default();
         let tokenizer = Tokenizer { inner, fast: OnceLock::new(), json, path, record, eos, prefix };
         tokenizer.encode_by_crate(PROBE)?;
         Ok(tokenizer)
@@ -125,8 +139,10 @@ impl Tokenizer {
     /// # Errors
     /// Exit code 3 when its content is another than the manifest says.
     pub fn check_manifest(&self, manifest: &Path) -> Result<()> {
-        let wanted = Manifest::read(manifest).ok().filter(|manifest| manifest.stage == "train-tokenizer");
-        match wanted.and_then(|manifest| manifest.tokenizer).filter(|wanted| *wanted != self.record) {
+        let wanted =
+            Manifest::read(manifest).ok().filter(|manifest| manifest.stage == "train-tokenizer");
+        match wanted.and_then(|manifest| manifest.tokenizer).filter(|wanted| *wanted != self.record)
+        {
             None => Ok(()),
             Some(wanted) => Err(Failure::input(
                 &self.path,
@@ -207,7 +223,12 @@ impl Tokenizer {
         encoding.map(|encoding| encoding.get_ids().to_vec()).map_err(|error| {
             let start: String = text.chars().take(40).collect();
             let remedy = "take a byte-level tokenizer, or one with a token for the unknown";
-            Failure::input(&self.path, format_args!("cannot encode {start:?}: {error}"), "ids for any text", remedy)
+            Failure::input(
+                &self.path,
+                format_args!("cannot encode {start:?}: {error}"),
+                "ids for any text",
+                remedy,
+            )
         })
     }
 
@@ -230,14 +251,19 @@ impl Tokenizer {
 /// 130 when interrupted.
 pub fn train_on_words(vocab_size: u32, words: WordCounts) -> Result<String> {
     let trained = train::merges(vocab_size as usize, &[EOS, PAD], words.into_sorted())?;
-    trained.to_json(&[EOS, PAD]).map_err(|error| Failure::BadInput(format!("training the tokenizer failed: {error}")))
+    trained
+        .to_json(&[EOS, PAD])
+        .map_err(|error| Failure::BadInput(format!("training the tokenizer failed: {error}")))
 }
 
 /// [`train_on_words`] of the words of texts: `feed` calls what it is given with every one.
 ///
 /// # Errors
 /// Those of `feed`; 130 when interrupted.
-pub fn train(vocab_size: u32, feed: impl FnOnce(&mut dyn FnMut(&str) -> Result<()>) -> Result<()>) -> Result<String> {
+pub fn train(
+    vocab_size: u32,
+    feed: impl FnOnce(&mut dyn FnMut(&str) -> Result<()>) -> Result<()>,
+) -> Result<String> {
     let words = WordCounts::default();
     let mut counter = words.counter();
     feed(&mut |text| Ok(counter.add(text)))?;
@@ -251,7 +277,11 @@ mod tests {
 
     fn text(i: usize) -> String {
         let names = ["Lily", "Tom", "Ben", "Mia", "Zo\u{eb}"];
-        format!("Once upon a time, {} had {i} red balls.\n\"It's mine!\" said {}.", names[i % 5], names[i * 3 % 5])
+        format!(
+            "Once upon a time, {} had {i} red balls.\n\"It's mine!\" said {}.",
+            names[i % 5],
+            names[i * 3 % 5]
+        )
     }
 
     fn trained(vocab_size: u32) -> String {
@@ -269,7 +299,8 @@ mod tests {
         let tokenizer = load(&json).unwrap();
         assert_eq!((tokenizer.eos(), tokenizer.vocab_size()), (0, 400));
         assert_eq!(tokenizer.inner.token_to_id(PAD), Some(1));
-        let every_char: String = (0..0x3000).chain([0x1f469, 0x10ffff]).filter_map(char::from_u32).collect();
+        let every_char: String =
+            (0..0x3000).chain([0x1f469, 0x10ffff]).filter_map(char::from_u32).collect();
         for text in [PROBE, "", " ", "\r\n\t ", &every_char, &text(7)] {
             assert_eq!(tokenizer.decode(&tokenizer.encode(text)), text);
         }
@@ -289,8 +320,18 @@ mod tests {
     fn what_cannot_be_used_is_refused_and_cutting_is_ignored() {
         let json = trained(300);
         let no_eos = load(&json.replace(EOS, "<|other|>")).map(drop).unwrap_err();
-        assert!(no_eos.exit_code() == 3 && no_eos.to_string().contains("no token <|endoftext|> among its 300"), "{no_eos}");
-        assert!(load(&json.replace("\"dropout\": null", "\"dropout\": 0.1")).map(drop).unwrap_err().to_string().contains("dropout is 0.1"));
+        assert!(
+            no_eos.exit_code() == 3
+                && no_eos.to_string().contains("no token <|endoftext|> among its 300"),
+            "{no_eos}"
+        );
+        assert!(
+            load(&json.replace("\"dropout\": null", "\"dropout\": 0.1"))
+                .map(drop)
+                .unwrap_err()
+                .to_string()
+                .contains("dropout is 0.1")
+        );
         assert_eq!(load("{}").map(drop).unwrap_err().exit_code(), 3);
         let cut = r#""truncation": {"direction": "Right", "max_length": 4, "strategy": "LongestFirst", "stride": 0}"#;
         let cut = load(&json.replace("\"truncation\": null", cut)).unwrap();

@@ -9,8 +9,10 @@ use corpus::tokenizer::Scratch;
 use rayon::prelude::*;
 
 /// A tokenizer for stories, and one of another corpus: programs and hard Unicode.
-static STORIES: LazyLock<Pair> = LazyLock::new(|| Pair::new(&train(8000, &real_stories().unwrap_or_else(|| made_up(3000)))));
-static OTHER: LazyLock<Pair> = LazyLock::new(|| Pair::new(&train(3000, &[own_files(), hard()].concat())));
+static STORIES: LazyLock<Pair> =
+    LazyLock::new(|| Pair::new(&train(8000, &real_stories().unwrap_or_else(|| made_up(3000)))));
+static OTHER: LazyLock<Pair> =
+    LazyLock::new(|| Pair::new(&train(3000, &[own_files(), hard()].concat())));
 
 fn check(texts: &[String]) {
     for pair in [&*STORIES, &*OTHER] {
@@ -44,14 +46,20 @@ fn hard_unicode() {
 fn every_code_point() {
     let all: Vec<char> = (0..=0x10_ffff).filter_map(char::from_u32).collect();
     check(&all.chunks(64).map(|some| some.iter().collect()).collect::<Vec<String>>());
-    check(&all.chunks(64).map(|some| some.iter().flat_map(|&c| ['a', c, ' ', c, '1']).collect()).collect::<Vec<String>>());
+    check(
+        &all.chunks(64)
+            .map(|some| some.iter().flat_map(|&c| ['a', c, ' ', c, '1']).collect())
+            .collect::<Vec<String>>(),
+    );
 }
 
 #[test]
 fn random_strings() {
     let (seed, count) = if long() { (2, 10_000_000) } else { (1, 50_000) };
     for pair in [&*STORIES, &*OTHER] {
-        (0..count / 2).into_par_iter().for_each_init(Scratch::default, |scratch, index| pair.check(&random_text(seed, index), scratch));
+        (0..count / 2).into_par_iter().for_each_init(Scratch::default, |scratch, index| {
+            pair.check(&random_text(seed, index), scratch)
+        });
     }
 }
 
@@ -70,7 +78,11 @@ fn a_piece_of_a_megabyte_takes_no_square_of_it() {
             };
             let cut = text.char_indices().nth(text.chars().count() / 16).unwrap().0;
             let (part, whole) = (seconds(&text[..cut]).max(1e-3), seconds(&text));
-            assert!(whole < 64.0 * part, "{:?}...: {whole} s, a sixteenth of it {part} s", text.chars().next());
+            assert!(
+                whole < 64.0 * part,
+                "{:?}...: {whole} s, a sixteenth of it {part} s",
+                text.chars().next()
+            );
         }
     }
     check(&very_long());
@@ -85,8 +97,12 @@ fn gpt2() {
     };
     let pair = Pair::new(&std::fs::read_to_string(path).unwrap());
     assert!(pair.own.is_fast());
-    let texts = [hard(), made_up(1000), own_files(), very_long(), real_stories().unwrap_or_default()].concat();
+    let texts =
+        [hard(), made_up(1000), own_files(), very_long(), real_stories().unwrap_or_default()]
+            .concat();
     texts.par_iter().for_each_init(Scratch::default, |scratch, text| pair.check(text, scratch));
     let count = if long() { 2_000_000 } else { 20_000 };
-    (0..count).into_par_iter().for_each_init(Scratch::default, |scratch, index| pair.check(&random_text(3, index), scratch));
+    (0..count).into_par_iter().for_each_init(Scratch::default, |scratch, index| {
+        pair.check(&random_text(3, index), scratch)
+    });
 }

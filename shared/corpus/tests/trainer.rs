@@ -8,8 +8,14 @@ fn check(name: &str, vocab_size: u32, texts: &[String]) {
     let (own, by_crate) = (train(vocab_size, texts), train_by_crate(vocab_size, texts));
     if own != by_crate {
         let place = own.lines().zip(by_crate.lines()).position(|(a, b)| a != b);
-        let shown = |json: &str| json.lines().skip(place.unwrap_or_default()).take(3).collect::<Vec<_>>().join("\n");
-        panic!("{name}, {vocab_size} tokens, line {place:?}:\n{}\ncrate tokenizers:\n{}", shown(&own), shown(&by_crate));
+        let shown = |json: &str| {
+            json.lines().skip(place.unwrap_or_default()).take(3).collect::<Vec<_>>().join("\n")
+        };
+        panic!(
+            "{name}, {vocab_size} tokens, line {place:?}:\n{}\ncrate tokenizers:\n{}",
+            shown(&own),
+            shown(&by_crate)
+        );
     }
 }
 
@@ -52,6 +58,9 @@ fn any_number_of_threads_gives_the_same_file() {
                 });
             }
         });
-        assert!(corpus::tokenizer::train_on_words(3000, words).unwrap() == one, "{threads} threads");
+        assert!(
+            corpus::tokenizer::train_on_words(3000, words).unwrap() == one,
+            "{threads} threads"
+        );
     }
 }

@@ -91,8 +91,10 @@ impl Checkpoint {
         }
         let unfit = |e: serde_json::Error| Failure::usage(format!("checkpoint: {e}"));
         let state = serde_json::value::to_raw_value(&self.state).map_err(unfit)?;
-        let sha256 = digest(state.get(), views.iter().map(|(name, view)| (name.as_str(), view.data())));
-        let header = serde_json::to_string(&Header { format: FORMAT, sha256, state: &state }).map_err(unfit)?;
+        let sha256 =
+            digest(state.get(), views.iter().map(|(name, view)| (name.as_str(), view.data())));
+        let header = serde_json::to_string(&Header { format: FORMAT, sha256, state: &state })
+            .map_err(unfit)?;
         // One entry only: safetensors writes them in no fixed order, and the same state has to have the same bytes.
         write_safetensors(path, views, HashMap::from([(METADATA_KEY.to_owned(), header)]))
     }
@@ -108,18 +110,25 @@ impl Checkpoint {
                 "remove it: training goes on from the one before, or starts anew",
             )
         };
-        let (_, metadata) = SafeTensors::read_metadata(&bytes).map_err(|e| damaged(e.to_string()))?;
+        let (_, metadata) =
+            SafeTensors::read_metadata(&bytes).map_err(|e| damaged(e.to_string()))?;
         let header = metadata.metadata().as_ref().and_then(|m| m.get(METADATA_KEY));
         let header = header.ok_or_else(|| damaged(format!("no {METADATA_KEY} in its metadata")))?;
-        let Header { format, sha256, state: text } = serde_json::from_str(header).map_err(|e| damaged(e.to_string()))?;
+        let Header { format, sha256, state: text } =
+            serde_json::from_str(header).map_err(|e| damaged(e.to_string()))?;
         if !(OLDEST_FORMAT..=FORMAT).contains(&format) {
             return Err(damaged(format!("checkpoint format {format}")));
         }
         let state: State = serde_json::from_str(text.get()).map_err(|e| damaged(e.to_string()))?;
         // Before anything is made as large as it says.
-        let fits = state.config.parameters().is_some_and(|weights| weights * 3 * 4 <= bytes.len() as u64);
+        let fits =
+            state.config.parameters().is_some_and(|weights| weights * 3 * 4 <= bytes.len() as u64);
         if !fits {
-            return Err(damaged(format!("the sizes {:?} in a file of {} bytes", state.config, bytes.len())));
+            return Err(damaged(format!(
+                "the sizes {:?} in a file of {} bytes",
+                state.config,
+                bytes.len()
+            )));
         }
         let tensors = SafeTensors::deserialize(&bytes).map_err(|e| damaged(e.to_string()))?;
         let table = TensorTable::new(&state.config);
@@ -135,10 +144,13 @@ impl Checkpoint {
             .map(|(i, name)| (name, i))
             .collect();
         names.sort_by_key(|(name, _)| order.get(name).copied().unwrap_or(usize::MAX));
-        if digest(text.get(), names.iter().map(|(name, view)| (name.as_str(), view.data()))) != sha256 {
+        if digest(text.get(), names.iter().map(|(name, view)| (name.as_str(), view.data())))
+            != sha256
+        {
             return Err(damaged("its content does not fit its sha256".into()));
         }
-        let [weights, adam_m, adam_v] = <[Vec<f32>; 3]>::try_from(parts).map_err(|_| damaged("parts missing".into()))?;
+        let [weights, adam_m, adam_v] =
+            <[Vec<f32>; 3]>::try_from(parts).map_err(|_| damaged("parts missing".into()))?;
         Ok(Checkpoint { state, weights, adam_m, adam_v })
     }
 }
@@ -177,8 +189,12 @@ mod bits {
         pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<f64, D::Error> {
             match Stored::deserialize(from)? {
                 Stored::Decimal(value) => Ok(value),
-                Stored::Bits(text) if text.len() == 16 => u64::from_str_radix(&text, 16).map(f64::from_bits).map_err(D::Error::custom),
-                Stored::Bits(text) => Err(D::Error::custom(format!("{text:?} is not 16 hexadecimal digits"))),
+                Stored::Bits(text) if text.len() == 16 => {
+                    u64::from_str_radix(&text, 16).map(f64::from_bits).map_err(D::Error::custom)
+                }
+                Stored::Bits(text) => {
+                    Err(D::Error::custom(format!("{text:?} is not 16 hexadecimal digits")))
+                }
             }
         }
     }
@@ -194,7 +210,9 @@ mod bits {
         }
 
         pub fn serialize<S: Serializer>(values: &[f32], to: S) -> Result<S::Ok, S::Error> {
-            to.serialize_str(&values.iter().map(|value| format!("{:08x}", value.to_bits())).collect::<String>())
+            to.serialize_str(
+                &values.iter().map(|value| format!("{:08x}", value.to_bits())).collect::<String>(),
+            )
         }
 
         pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<f32>, D::Error> {
@@ -207,37 +225,60 @@ mod bits {
                 digits.and_then(|digits| u32::from_str_radix(digits, 16).ok()).map(f32::from_bits)
             };
             let values: Option<Vec<f32>> = text.as_bytes().chunks(8).map(word).collect();
-            values.ok_or_else(|| D::Error::custom(format!("{text:?} is not made of 8 hexadecimal digits a number")))
+            values.ok_or_else(|| {
+                D::Error::custom(format!("{text:?} is not made of 8 hexadecimal digits a number"))
+            })
         }
     }
 }
 
 /// Views of a flat buffer under the tensors' names. safetensors is little-endian, as every machine this runs on.
-pub(crate) fn tensor_views<'a>(table: &TensorTable, prefix: &str, flat: &'a [f32]) -> Result<Vec<(String, TensorView<'a>)>> {
+pub(crate) fn tensor_views<'a>(
+    table: &TensorTable,
+    prefix: &str,
+    flat: &'a [f32],
+) -> Result<Vec<(String, TensorView<'a>)>> {
     let view = |t: &crate::Tensor| {
         let bytes = bytemuck::cast_slice(&flat[t.range()]);
         let view = TensorView::new(Dtype::F32, t.shape.clone(), bytes);
-        Ok((format!("{prefix}{}", t.name), view.map_err(|e| Failure::usage(format!("{}: {e}", t.name)))?))
+        Ok((
+            format!("{prefix}{}", t.name),
+            view.map_err(|e| Failure::usage(format!("{}: {e}", t.name)))?,
+        ))
     };
     table.tensors.iter().map(view).collect()
 }
 
 /// Copies the table's tensors out of a file into a flat buffer. The error says which tensor does not fit.
-pub(crate) fn read_tensors(table: &TensorTable, prefix: &str, tensors: &SafeTensors) -> std::result::Result<Vec<f32>, String> {
+pub(crate) fn read_tensors(
+    table: &TensorTable,
+    prefix: &str,
+    tensors: &SafeTensors,
+) -> std::result::Result<Vec<f32>, String> {
     let mut flat = vec![0.0; table.len];
     for t in &table.tensors {
         let name = format!("{prefix}{}", t.name);
         let view = tensors.tensor(&name).map_err(|_| format!("tensor {name} is missing"))?;
         if view.dtype() != Dtype::F32 || view.shape() != t.shape {
-            return Err(format!("tensor {name} is {:?} {:?}, expected F32 {:?}", view.dtype(), view.shape(), t.shape));
+            return Err(format!(
+                "tensor {name} is {:?} {:?}, expected F32 {:?}",
+                view.dtype(),
+                view.shape(),
+                t.shape
+            ));
         }
         bytemuck::cast_slice_mut(&mut flat[t.range()]).copy_from_slice(view.data());
     }
     Ok(flat)
 }
 
-pub(crate) fn write_safetensors(path: &Path, views: Vec<(String, TensorView)>, metadata: HashMap<String, String>) -> Result<()> {
-    let bytes = safetensors::serialize(views, Some(metadata)).map_err(|e| Failure::usage(format!("{}: {e}", path.display())))?;
+pub(crate) fn write_safetensors(
+    path: &Path,
+    views: Vec<(String, TensorView)>,
+    metadata: HashMap<String, String>,
+) -> Result<()> {
+    let bytes = safetensors::serialize(views, Some(metadata))
+        .map_err(|e| Failure::usage(format!("{}: {e}", path.display())))?;
     AtomicFile::write(path, &bytes).map(drop)
 }
 
@@ -246,7 +287,8 @@ mod tests {
     use super::*;
 
     fn small() -> Checkpoint {
-        let section = stage::config::Model { n_layer: 1, n_head: 2, d_model: 8, d_mlp: 12, context: 8 };
+        let section =
+            stage::config::Model { n_layer: 1, n_head: 2, d_model: 8, d_mlp: 12, context: 8 };
         let config = Config::new(&section, 260);
         let table = TensorTable::new(&config);
         let weights = crate::initial_weights(&table, 1);
@@ -262,7 +304,12 @@ mod tests {
             redrawn: vec![3],
             update: vec![0.1, 65_536.0, 0.9f32.powi(7)],
         };
-        Checkpoint { state, adam_m: weights.iter().map(|w| w * 0.1).collect(), adam_v: weights.iter().map(|w| w * w).collect(), weights }
+        Checkpoint {
+            state,
+            adam_m: weights.iter().map(|w| w * 0.1).collect(),
+            adam_v: weights.iter().map(|w| w * w).collect(),
+            weights,
+        }
     }
 
     /// The state after `step` updates, as training has it: powers of the betas go through every magnitude down to zero.
@@ -270,13 +317,17 @@ mod tests {
         let mut checkpoint = small();
         let power = |beta: f32| (0..step).fold(1.0f32, |power, _| power * beta);
         checkpoint.state.step = step;
-        checkpoint.state.update = vec![power(0.9), power(0.95), 65_536.0, 1.0 / (step as f32 + 1.0)];
+        checkpoint.state.update =
+            vec![power(0.9), power(0.95), 65_536.0, 1.0 / (step as f32 + 1.0)];
         checkpoint.state.best = Some(Best { step, val_loss: 9.0 * 0.999f64.powi(step as i32) });
         checkpoint
     }
 
     fn bits(state: &State) -> (Vec<u32>, Option<u64>) {
-        (state.update.iter().map(|value| value.to_bits()).collect(), state.best.map(|best| best.val_loss.to_bits()))
+        (
+            state.update.iter().map(|value| value.to_bits()).collect(),
+            state.best.map(|best| best.val_loss.to_bits()),
+        )
     }
 
     #[test]
@@ -286,8 +337,12 @@ mod tests {
         for step in 0..=5_000 {
             let checkpoint = at_step(step);
             checkpoint.save(&path).unwrap();
-            let read = Checkpoint::load(&path).unwrap_or_else(|error| panic!("step {step}: {error}"));
-            assert!(bits(&read.state) == bits(&checkpoint.state) && read == checkpoint, "step {step}");
+            let read =
+                Checkpoint::load(&path).unwrap_or_else(|error| panic!("step {step}: {error}"));
+            assert!(
+                bits(&read.state) == bits(&checkpoint.state) && read == checkpoint,
+                "step {step}"
+            );
         }
     }
 
@@ -300,12 +355,15 @@ mod tests {
             let mut checkpoint = small();
             // Any bits: subnormal, huge, infinite and not a number, too.
             checkpoint.state.update = (0..8).map(|_| f32::from_bits(random.u64() as u32)).collect();
-            checkpoint.state.best = Some(Best { step: random.u64(), val_loss: f64::from_bits(random.u64()) });
+            checkpoint.state.best =
+                Some(Best { step: random.u64(), val_loss: f64::from_bits(random.u64()) });
             let decimal = f64::from_bits(random.u64());
             let lr = if decimal.is_finite() { decimal } else { f64::from_bits(number) };
-            checkpoint.state.settings = serde_json::json!({ "lr": lr, "clip": lr as f32, "seed": random.u64() });
+            checkpoint.state.settings =
+                serde_json::json!({ "lr": lr, "clip": lr as f32, "seed": random.u64() });
             checkpoint.save(&path).unwrap();
-            let read = Checkpoint::load(&path).unwrap_or_else(|error| panic!("{:?}: {error}", checkpoint.state));
+            let read = Checkpoint::load(&path)
+                .unwrap_or_else(|error| panic!("{:?}: {error}", checkpoint.state));
             assert_eq!(bits(&read.state), bits(&checkpoint.state));
             assert_eq!(read.state.settings, checkpoint.state.settings);
         }
@@ -319,18 +377,26 @@ mod tests {
         let checkpoint = at_step(500);
         let table = TensorTable::new(&checkpoint.state.config);
         // A number that this text is not the shortest form of: parsing and printing it gives another text.
-        for power in ["1.3219e-23", "1.32190000000000000001e-23", "7.2740000000000004e-12", "1e-46", "0.9"] {
+        for power in
+            ["1.3219e-23", "1.32190000000000000001e-23", "7.2740000000000004e-12", "1e-46", "0.9"]
+        {
             let mut state = serde_json::to_value(&checkpoint.state).unwrap();
             state["update"] = serde_json::json!([0.25, 65_536.0]);
             state["best"]["val_loss"] = 2.5.into();
             let text = state.to_string().replace("0.25", power);
             let views = || {
                 let parts = [&checkpoint.weights, &checkpoint.adam_m, &checkpoint.adam_v];
-                MOMENTS.iter().zip(parts).flat_map(|(prefix, flat)| tensor_views(&table, prefix, flat).unwrap()).collect::<Vec<_>>()
+                MOMENTS
+                    .iter()
+                    .zip(parts)
+                    .flat_map(|(prefix, flat)| tensor_views(&table, prefix, flat).unwrap())
+                    .collect::<Vec<_>>()
             };
-            let sha256 = digest(&text, views().iter().map(|(name, view)| (name.as_str(), view.data())));
+            let sha256 =
+                digest(&text, views().iter().map(|(name, view)| (name.as_str(), view.data())));
             let header = format!(r#"{{"format":2,"sha256":"{sha256}","state":{text}}}"#);
-            write_safetensors(&path, views(), HashMap::from([(METADATA_KEY.to_owned(), header)])).unwrap();
+            write_safetensors(&path, views(), HashMap::from([(METADATA_KEY.to_owned(), header)]))
+                .unwrap();
             let read = Checkpoint::load(&path).unwrap_or_else(|error| panic!("{power}: {error}"));
             assert_eq!(read.state.update, [power.parse::<f32>().unwrap(), 65_536.0]);
             assert_eq!(read.state.best, Some(Best { step: 500, val_loss: 2.5 }));

@@ -52,13 +52,16 @@ impl Config {
 
     /// Weights of such a model. None for sizes that no model has, or whose weights no memory holds: those of a damaged file.
     pub fn parameters(&self) -> Option<u64> {
-        let sizes = [self.vocab_size, self.n_layer, self.n_head, self.d_model, self.d_mlp, self.context];
+        let sizes =
+            [self.vocab_size, self.n_layer, self.n_head, self.d_model, self.d_mlp, self.context];
         let [v, l, h, d, f, _] = sizes.map(|size| u64::try_from(size).unwrap_or(u64::MAX));
         if sizes.contains(&0) || d % h != 0 || (d / h) % 2 != 0 {
             return None;
         }
         let attention = d.checked_mul(d)?.checked_mul(4)?;
-        let layer = attention.checked_add(d.checked_mul(f)?.checked_mul(3)?)?.checked_add(d.checked_mul(2)?)?;
+        let layer = attention
+            .checked_add(d.checked_mul(f)?.checked_mul(3)?)?
+            .checked_add(d.checked_mul(2)?)?;
         let all = layer.checked_mul(l)?.checked_add(v.checked_mul(d)?)?.checked_add(d)?;
         (all <= 1 << 40).then_some(all)
     }

@@ -10,10 +10,17 @@ use crate::{Config, Llama, TensorTable, Weights};
 
 /// Writes `config.json`, the tokenizer's files and, last, `model.safetensors`, which makes the folder whole.
 /// `tokenizer` is the content of a tokenizer.json; `eos` is an id.
-pub fn save_folder(folder: &Path, config: &Config, weights: &[f32], tokenizer: &[u8], eos: u32) -> Result<()> {
+pub fn save_folder(
+    folder: &Path,
+    config: &Config,
+    weights: &[f32],
+    tokenizer: &[u8],
+    eos: u32,
+) -> Result<()> {
     let json: Value = serde_json::from_slice(tokenizer).unwrap_or_default();
     let added = json["added_tokens"].as_array().map(Vec::as_slice).unwrap_or_default();
-    let token = |id: u32| added.iter().find(|token| token["id"] == id).map(|token| &token["content"]);
+    let token =
+        |id: u32| added.iter().find(|token| token["id"] == id).map(|token| &token["content"]);
     let pad = added.iter().find(|token| token["content"] == "<|pad|>").map(|token| &token["id"]);
     let llama = json!({
         "architectures": ["LlamaForCausalLM"],
@@ -50,7 +57,11 @@ pub fn save_folder(folder: &Path, config: &Config, weights: &[f32], tokenizer: &
     write_json(&folder.join("tokenizer_config.json"), &tokenizer_config)?;
     AtomicFile::write(&folder.join("tokenizer.json"), tokenizer)?;
     let views = tensor_views(&TensorTable::new(config), "", weights)?;
-    write_safetensors(&folder.join("model.safetensors"), views, HashMap::from([("format".to_owned(), "pt".to_owned())]))
+    write_safetensors(
+        &folder.join("model.safetensors"),
+        views,
+        HashMap::from([("format".to_owned(), "pt".to_owned())]),
+    )
 }
 
 /// The f64 of the shortest text that means this f32: 1e-6, not 9.999999974752427e-7.
@@ -81,7 +92,8 @@ mod tests {
     #[test]
     fn a_folder_reads_back_and_what_does_not_fit_is_named() {
         let folder = tempfile::tempdir().unwrap();
-        let section = stage::config::Model { n_layer: 1, n_head: 2, d_model: 8, d_mlp: 12, context: 8 };
+        let section =
+            stage::config::Model { n_layer: 1, n_head: 2, d_model: 8, d_mlp: 12, context: 8 };
         let config = Config::new(&section, 260);
         let weights = crate::initial_weights(&TensorTable::new(&config), 1);
         let tokenizer = br#"{"added_tokens":[{"id":0,"content":"<|endoftext|>"}]}"#;
@@ -93,10 +105,26 @@ mod tests {
         let text = std::fs::read_to_string(&path).unwrap();
         assert!(text.contains("\"rms_norm_eps\": 1e-6,"), "{text}");
         for (from, to, name) in [
-            ("\"tie_word_embeddings\": true", "\"tie_word_embeddings\": false", "lm_head.weight is missing"),
-            ("\"vocab_size\": 260", "\"vocab_size\": 261", "embed_tokens.weight has shape [260, 8], where config.json says [261, 8]"),
-            ("\"num_hidden_layers\": 1", "\"num_hidden_layers\": 2", "model.layers.1.self_attn.q_proj.weight is missing"),
-            ("\"num_key_value_heads\": 2", "\"num_key_value_heads\": 1", "k_proj.weight has shape [8, 8], where config.json says [4, 8]"),
+            (
+                "\"tie_word_embeddings\": true",
+                "\"tie_word_embeddings\": false",
+                "lm_head.weight is missing",
+            ),
+            (
+                "\"vocab_size\": 260",
+                "\"vocab_size\": 261",
+                "embed_tokens.weight has shape [260, 8], where config.json says [261, 8]",
+            ),
+            (
+                "\"num_hidden_layers\": 1",
+                "\"num_hidden_layers\": 2",
+                "model.layers.1.self_attn.q_proj.weight is missing",
+            ),
+            (
+                "\"num_key_value_heads\": 2",
+                "\"num_key_value_heads\": 1",
+                "k_proj.weight has shape [8, 8], where config.json says [4, 8]",
+            ),
         ] {
             std::fs::write(&path, text.replace(from, to)).unwrap();
             let error = load_folder(folder.path()).unwrap_err();
@@ -105,7 +133,9 @@ mod tests {
     }
 
     fn write(path: &Path, tensors: &[Written]) {
-        let views = tensors.iter().map(|(name, dtype, shape, bytes)| (name, TensorView::new(*dtype, shape.clone(), bytes).unwrap()));
+        let views = tensors.iter().map(|(name, dtype, shape, bytes)| {
+            (name, TensorView::new(*dtype, shape.clone(), bytes).unwrap())
+        });
         std::fs::write(path, safetensors::serialize(views, None).unwrap()).unwrap();
     }
 
@@ -123,19 +153,36 @@ mod tests {
             let values = (0..shape.iter().product()).map(|i: usize| value(i + n));
             match n % 3 {
                 0 => (name, Dtype::F32, shape, values.flat_map(f32::to_le_bytes).collect()),
-                1 => (name, Dtype::F16, shape, values.flat_map(|v| half::f16::from_f32(v).to_le_bytes()).collect()),
-                _ => (name, Dtype::BF16, shape, values.flat_map(|v| half::bf16::from_f32(v).to_le_bytes()).collect()),
+                1 => (
+                    name,
+                    Dtype::F16,
+                    shape,
+                    values.flat_map(|v| half::f16::from_f32(v).to_le_bytes()).collect(),
+                ),
+                _ => (
+                    name,
+                    Dtype::BF16,
+                    shape,
+                    values.flat_map(|v| half::bf16::from_f32(v).to_le_bytes()).collect(),
+                ),
             }
         };
-        let tensors: Vec<Written> = Weights::expected(&llama).into_iter().enumerate().map(tensor).collect();
+        let tensors: Vec<Written> =
+            Weights::expected(&llama).into_iter().enumerate().map(tensor).collect();
         let shards = |tensors: &[Written]| {
             let mut map = serde_json::Map::new();
             for (i, tensors) in tensors.chunks(5).enumerate() {
                 let name = format!("model-{i}.safetensors");
                 write(&folder.path().join(&name), tensors);
-                map.extend(tensors.iter().map(|(tensor, ..)| (tensor.clone(), name.clone().into())));
+                map.extend(
+                    tensors.iter().map(|(tensor, ..)| (tensor.clone(), name.clone().into())),
+                );
             }
-            std::fs::write(folder.path().join("model.safetensors.index.json"), json!({ "weight_map": map }).to_string()).unwrap();
+            std::fs::write(
+                folder.path().join("model.safetensors.index.json"),
+                json!({ "weight_map": map }).to_string(),
+            )
+            .unwrap();
         };
         shards(&tensors);
         let (config, flat) = load_folder(folder.path()).unwrap();
@@ -155,42 +202,72 @@ mod tests {
             change(&mut changed);
             shards(&changed);
             let error = load_folder(folder.path()).unwrap_err();
-            assert!(error.exit_code() == 3 && error.to_string().contains(words), "{words}: {error}");
+            assert!(
+                error.exit_code() == 3 && error.to_string().contains(words),
+                "{words}: {error}"
+            );
         };
         refused(&|t| drop(t.remove(3)), "o_proj.weight is missing");
         refused(
-            &|t| t.push(("model.layers.1.mlp.up_proj.weight".into(), Dtype::F32, vec![1], vec![0; 4])),
+            &|t| {
+                t.push((
+                    "model.layers.1.mlp.up_proj.weight".into(),
+                    Dtype::F32,
+                    vec![1],
+                    vec![0; 4],
+                ))
+            },
             "layers.1.mlp.up_proj.weight [1] has no place",
         );
         refused(&|t| t[0].2 = vec![4, 16], "q_proj.weight has shape [4, 16]");
-        refused(&|t| t[0].3[12..16].copy_from_slice(&f32::NAN.to_le_bytes()), "q_proj.weight has NaN at element 3");
-        refused(&|t| t[1].3[4..6].copy_from_slice(&half::f16::INFINITY.to_le_bytes()), "k_proj.weight has inf at element 2");
+        refused(
+            &|t| t[0].3[12..16].copy_from_slice(&f32::NAN.to_le_bytes()),
+            "q_proj.weight has NaN at element 3",
+        );
+        refused(
+            &|t| t[1].3[4..6].copy_from_slice(&half::f16::INFINITY.to_le_bytes()),
+            "k_proj.weight has inf at element 2",
+        );
         refused(&|t| t[0].1 = Dtype::I32, "q_proj.weight is of dtype I32");
         // The angles that old files carry are not wanted and do no harm.
         let mut old = tensors.clone();
-        old.push(("model.layers.0.self_attn.rotary_emb.inv_freq".into(), Dtype::F32, vec![1], vec![0; 4]));
+        old.push((
+            "model.layers.0.self_attn.rotary_emb.inv_freq".into(),
+            Dtype::F32,
+            vec![1],
+            vec![0; 4],
+        ));
         shards(&old);
         assert_eq!(load_folder(folder.path()).unwrap().1, flat);
         // A shard cut short, and an index that leads out of the folder.
         let shard = folder.path().join("model-0.safetensors");
         let bytes = std::fs::read(&shard).unwrap();
         std::fs::write(&shard, &bytes[..bytes.len() - 3]).unwrap();
-        assert!(load_folder(folder.path()).unwrap_err().to_string().contains("model-0.safetensors"));
-        std::fs::write(folder.path().join("model.safetensors.index.json"), r#"{"weight_map": {"a": "../b.safetensors"}}"#).unwrap();
+        assert!(
+            load_folder(folder.path()).unwrap_err().to_string().contains("model-0.safetensors")
+        );
+        std::fs::write(
+            folder.path().join("model.safetensors.index.json"),
+            r#"{"weight_map": {"a": "../b.safetensors"}}"#,
+        )
+        .unwrap();
         assert!(load_folder(folder.path()).unwrap_err().to_string().contains("../b.safetensors"));
     }
 
     #[test]
     fn a_tied_head_may_be_written_out_if_it_is_the_embedding() {
         let folder = tempfile::tempdir().unwrap();
-        let section = stage::config::Model { n_layer: 1, n_head: 2, d_model: 8, d_mlp: 12, context: 8 };
+        let section =
+            stage::config::Model { n_layer: 1, n_head: 2, d_model: 8, d_mlp: 12, context: 8 };
         let config = Config::new(&section, 5);
         let weights = crate::initial_weights(&TensorTable::new(&config), 1);
         save_folder(folder.path(), &config, &weights, b"{}", 0).unwrap();
         let path = folder.path().join("model.safetensors");
         let bytes = std::fs::read(&path).unwrap();
         let tensors = safetensors::SafeTensors::deserialize(&bytes).unwrap();
-        let owned = |(name, view): (String, TensorView)| (name, view.dtype(), view.shape().to_vec(), view.data().to_vec());
+        let owned = |(name, view): (String, TensorView)| {
+            (name, view.dtype(), view.shape().to_vec(), view.data().to_vec())
+        };
         let mut tensors: Vec<_> = tensors.tensors().into_iter().map(owned).collect();
         let head = tensors.iter().find(|(name, ..)| name.contains("embed_tokens")).unwrap().clone();
         tensors.push(("lm_head.weight".into(), head.1, head.2, head.3));
@@ -198,6 +275,8 @@ mod tests {
         assert_eq!(load_folder(folder.path()).unwrap(), (config, weights));
         tensors.last_mut().unwrap().3[1] ^= 1;
         write(&path, &tensors);
-        assert!(load_folder(folder.path()).unwrap_err().to_string().contains("lm_head.weight differs"));
+        assert!(
+            load_folder(folder.path()).unwrap_err().to_string().contains("lm_head.weight differs")
+        );
     }
 }

@@ -60,8 +60,12 @@ impl GgufType {
     fn write(self, values: &[f32], out: &mut Vec<u8>) {
         match self {
             GgufType::F32 => values.iter().for_each(|value| out.extend(value.to_le_bytes())),
-            GgufType::F16 => values.iter().for_each(|&value| out.extend(f16::from_f32(value).to_le_bytes())),
-            GgufType::Q8_0 => values.as_chunks::<BLOCK>().0.iter().for_each(|block| q8_0(block, out)),
+            GgufType::F16 => {
+                values.iter().for_each(|&value| out.extend(f16::from_f32(value).to_le_bytes()))
+            }
+            GgufType::Q8_0 => {
+                values.as_chunks::<BLOCK>().0.iter().for_each(|block| q8_0(block, out))
+            }
         }
     }
 }
@@ -168,9 +172,15 @@ impl Metadata {
         meta.f32("llama.rope.freq_base", config.rope_base);
         meta.string("tokenizer.ggml.model", "gpt2");
         meta.string("tokenizer.ggml.pre", "gpt-2");
-        meta.strings("tokenizer.ggml.tokens", vocabulary.tokens.iter().map(|(token, _)| token.as_str()));
+        meta.strings(
+            "tokenizer.ggml.tokens",
+            vocabulary.tokens.iter().map(|(token, _)| token.as_str()),
+        );
         meta.array("tokenizer.ggml.token_type", 5, vocabulary.tokens.len());
-        vocabulary.tokens.iter().for_each(|&(_, kind)| meta.bytes.extend((kind as i32).to_le_bytes()));
+        vocabulary
+            .tokens
+            .iter()
+            .for_each(|&(_, kind)| meta.bytes.extend((kind as i32).to_le_bytes()));
         meta.strings("tokenizer.ggml.merges", vocabulary.merges.iter().map(String::as_str));
         // A story begins after the end of another; nothing is put before a prompt.
         meta.u32("tokenizer.ggml.bos_token_id", vocabulary.eos as usize);
@@ -194,7 +204,8 @@ fn gguf_name(name: &str) -> Option<String> {
     if !top.is_empty() {
         return Some(top.to_owned());
     }
-    let (layer, part) = name.strip_prefix("model.layers.")?.strip_suffix(".weight")?.split_once('.')?;
+    let (layer, part) =
+        name.strip_prefix("model.layers.")?.strip_suffix(".weight")?.split_once('.')?;
     let part = match part {
         "self_attn.q_proj" => "attn_q",
         "self_attn.k_proj" => "attn_k",
@@ -244,7 +255,8 @@ pub fn write_gguf(
     head.extend(metadata.bytes);
     let mut offset = 0u64;
     for (name, shape) in &tensors {
-        let gguf = gguf_name(name).ok_or_else(|| Failure::usage(format!("tensor {name} has no name in GGUF")))?;
+        let gguf = gguf_name(name)
+            .ok_or_else(|| Failure::usage(format!("tensor {name} has no name in GGUF")))?;
         put_string(&mut head, &gguf);
         head.extend((shape.len() as u32).to_le_bytes());
         shape.iter().rev().for_each(|&n| head.extend((n as u64).to_le_bytes()));
@@ -289,7 +301,11 @@ mod tests {
         let mut out = Vec::new();
         q8_0(&block, &mut out);
         assert_eq!(out[..2], f16::from_f32(1.0).to_le_bytes());
-        assert_eq!(out[2..6].iter().map(|&b| b as i8).collect::<Vec<i8>>(), [-127, 1, 2, -3], "halves go away from zero");
+        assert_eq!(
+            out[2..6].iter().map(|&b| b as i8).collect::<Vec<i8>>(),
+            [-127, 1, 2, -3],
+            "halves go away from zero"
+        );
         let mut zeros = Vec::new();
         q8_0(&[0.0; BLOCK], &mut zeros);
         assert_eq!(zeros, [0; BLOCK + 2]);

@@ -27,7 +27,8 @@ mod tests {
 
     #[test]
     fn spread_is_what_the_table_says_and_seeds_differ() {
-        let section = stage::config::Model { n_layer: 2, n_head: 2, d_model: 64, d_mlp: 96, context: 8 };
+        let section =
+            stage::config::Model { n_layer: 2, n_head: 2, d_model: 64, d_mlp: 96, context: 8 };
         let table = TensorTable::new(&Config::new(&section, 300));
         let weights = initial_weights(&table, 1);
         assert_ne!(weights, initial_weights(&table, 2));
@@ -36,8 +37,14 @@ mod tests {
             match tensor.init {
                 Init::Ones => assert!(values.iter().all(|&w| w == 1.0)),
                 Init::Normal { std } => {
-                    let spread = (values.iter().map(|w| f64::from(w * w)).sum::<f64>() / values.len() as f64).sqrt();
-                    assert!((spread / f64::from(std) - 1.0).abs() < 0.05, "{}: {spread}", tensor.name);
+                    let spread = (values.iter().map(|w| f64::from(w * w)).sum::<f64>()
+                        / values.len() as f64)
+                        .sqrt();
+                    assert!(
+                        (spread / f64::from(std) - 1.0).abs() < 0.05,
+                        "{}: {spread}",
+                        tensor.name
+                    );
                 }
             }
         }

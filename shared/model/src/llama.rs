@@ -34,7 +34,11 @@ impl Llama {
         let file = Keys::read(folder.join("config.json"))?;
         let llama = file.llama()?;
         let generation = folder.join("generation_config.json");
-        let eos = if generation.is_file() { Keys::read(generation)?.token("eos_token_id")? } else { None };
+        let eos = if generation.is_file() {
+            Keys::read(generation)?.token("eos_token_id")?
+        } else {
+            None
+        };
         Ok(Llama { eos: eos.or(llama.eos), ..llama })
     }
 }
@@ -48,11 +52,18 @@ struct Keys {
 impl Keys {
     fn read(path: PathBuf) -> Result<Self> {
         let text = std::fs::read(&path).map_err(|error| match error.kind() {
-            std::io::ErrorKind::NotFound => Failure::input(&path, "not found", "a trained model", "make train"),
+            std::io::ErrorKind::NotFound => {
+                Failure::input(&path, "not found", "a trained model", "make train")
+            }
             _ => Failure::reading(&path)(error),
         })?;
         let json = serde_json::from_slice(&text).map_err(|error| {
-            Failure::input(&path, format_args!("no JSON: {error}"), "the config.json of a Llama", "copy the file again")
+            Failure::input(
+                &path,
+                format_args!("no JSON: {error}"),
+                "the config.json of a Llama",
+                "copy the file again",
+            )
         })?;
         Ok(Keys { path, json })
     }
@@ -68,7 +79,9 @@ impl Keys {
     /// Only this value of a key is computed; a key that is absent means it.
     fn only(&self, key: &str, allowed: &Value) -> Result<()> {
         match self.get(key) {
-            Some(value) if value != allowed => Err(self.refuse(format_args!("{key} is {value}"), format_args!("{allowed}"))),
+            Some(value) if value != allowed => {
+                Err(self.refuse(format_args!("{key} is {value}"), format_args!("{allowed}")))
+            }
             _ => Ok(()),
         }
     }
@@ -77,11 +90,18 @@ impl Keys {
         match (self.get(key), default) {
             (Some(value), _) => {
                 let size = value.as_u64().filter(|size| (1..=most).contains(size));
-                let size = size.ok_or_else(|| self.refuse(format_args!("{key} is {value}"), format_args!("a number from 1 to {most}")))?;
+                let size = size.ok_or_else(|| {
+                    self.refuse(
+                        format_args!("{key} is {value}"),
+                        format_args!("a number from 1 to {most}"),
+                    )
+                })?;
                 Ok(size as usize)
             }
             (None, Some(default)) => Ok(default),
-            (None, None) => Err(self.refuse(format_args!("no {key}"), "the config.json of a Llama")),
+            (None, None) => {
+                Err(self.refuse(format_args!("no {key}"), "the config.json of a Llama"))
+            }
         }
     }
 
@@ -91,7 +111,10 @@ impl Keys {
 
     fn positive(&self, key: &str, value: Option<&Value>, default: f64) -> Result<f32> {
         let Some(value) = value.filter(|value| !value.is_null()) else { return Ok(default as f32) };
-        let number = value.as_f64().map(|number| number as f32).filter(|number| number.is_finite() && *number > 0.0);
+        let number = value
+            .as_f64()
+            .map(|number| number as f32)
+            .filter(|number| number.is_finite() && *number > 0.0);
         number.ok_or_else(|| self.refuse(format_args!("{key} is {value}"), "a number above 0"))
     }
 
@@ -105,9 +128,9 @@ impl Keys {
 
     fn llama(&self) -> Result<Llama> {
         match self.get("model_type") {
-            Some(model_type) => self
-                .only("model_type", &"llama".into())
-                .map_err(|_| self.refuse(format_args!("a model of type {model_type}"), "model_type \"llama\""))?,
+            Some(model_type) => self.only("model_type", &"llama".into()).map_err(|_| {
+                self.refuse(format_args!("a model of type {model_type}"), "model_type \"llama\"")
+            })?,
             None => return Err(self.refuse("no model_type", "model_type \"llama\"")),
         }
         self.only("architectures", &Value::from(vec!["LlamaForCausalLM"]))?;
@@ -125,10 +148,16 @@ impl Keys {
         let n_kv_head = self.size("num_key_value_heads", Some(heads))?;
         let width = self.size("head_dim", Some((d / heads).max(1)))?;
         if width * heads != d {
-            return Err(self.refuse(format_args!("head_dim {width} in {heads} heads of hidden_size {d}"), "head_dim = hidden_size / heads"));
+            return Err(self.refuse(
+                format_args!("head_dim {width} in {heads} heads of hidden_size {d}"),
+                "head_dim = hidden_size / heads",
+            ));
         }
         if !width.is_multiple_of(2) {
-            return Err(self.refuse(format_args!("head_dim {width}"), "an even one, since rotary embedding turns pairs"));
+            return Err(self.refuse(
+                format_args!("head_dim {width}"),
+                "an even one, since rotary embedding turns pairs",
+            ));
         }
         if !heads.is_multiple_of(n_kv_head) {
             let found = format!("num_key_value_heads {n_kv_head} for {heads} heads");
@@ -137,7 +166,11 @@ impl Keys {
         let tied = match self.get("tie_word_embeddings") {
             None => false, // the default of transformers
             Some(Value::Bool(tied)) => *tied,
-            Some(value) => return Err(self.refuse(format_args!("tie_word_embeddings is {value}"), "true or false")),
+            Some(value) => {
+                return Err(
+                    self.refuse(format_args!("tie_word_embeddings is {value}"), "true or false")
+                );
+            }
         };
         let config = Config {
             vocab_size: self.size("vocab_size", None)?,
@@ -150,12 +183,19 @@ impl Keys {
             rope_base: theta,
             tied,
         };
-        Ok(Llama { config, n_kv_head, bos: self.token("bos_token_id")?, eos: self.token("eos_token_id")? })
+        Ok(Llama {
+            config,
+            n_kv_head,
+            bos: self.token("bos_token_id")?,
+            eos: self.token("eos_token_id")?,
+        })
     }
 
     /// `rope_theta`, or that of `rope_parameters` as transformers 5 writes it. Anything but plain rotation is refused.
     fn rope_theta(&self) -> Result<f32> {
-        if let Some(value) = self.get("partial_rotary_factor").filter(|value| value.as_f64() != Some(1.0)) {
+        if let Some(value) =
+            self.get("partial_rotary_factor").filter(|value| value.as_f64() != Some(1.0))
+        {
             return Err(self.refuse(format_args!("partial_rotary_factor is {value}"), "1"));
         }
         let mut theta = self.get("rope_theta");
@@ -168,7 +208,10 @@ impl Keys {
                 _ => value.is_null(),
             };
             if !rope.as_object().is_some_and(|rope| rope.iter().all(plain)) {
-                return Err(self.refuse(format_args!("{key} is {rope}"), "rotary embedding without scaling (rope_type \"default\")"));
+                return Err(self.refuse(
+                    format_args!("{key} is {rope}"),
+                    "rotary embedding without scaling (rope_type \"default\")",
+                ));
             }
             theta = rope.get("rope_theta").or(theta);
         }
@@ -195,7 +238,10 @@ mod tests {
     #[test]
     fn absent_keys_mean_what_they_mean_to_transformers() {
         let llama = read(json!({})).unwrap();
-        assert_eq!((llama.n_kv_head, llama.config.tied, llama.bos, llama.eos), (4, false, None, None));
+        assert_eq!(
+            (llama.n_kv_head, llama.config.tied, llama.bos, llama.eos),
+            (4, false, None, None)
+        );
         assert_eq!((llama.config.rms_eps, llama.config.rope_base), (1e-6, 10_000.0));
     }
 
@@ -205,13 +251,19 @@ mod tests {
             (5e5, json!({"rope_theta": 500_000})),
             (5e5, json!({"rope_parameters": {"rope_type": "default", "rope_theta": 5e5}})),
             (1e4, json!({"rope_scaling": null, "rope_parameters": {"rope_type": "default"}})),
-            (2e4, json!({"rope_scaling": {"type": "default"}, "rope_theta": 2e4, "partial_rotary_factor": 1.0})),
+            (
+                2e4,
+                json!({"rope_scaling": {"type": "default"}, "rope_theta": 2e4, "partial_rotary_factor": 1.0}),
+            ),
         ] {
             assert_eq!(read(change).unwrap().config.rope_base, theta);
         }
         let llama =
             read(json!({"num_key_value_heads": 2, "eos_token_id": [7, 8], "bos_token_id": 1, "tie_word_embeddings": true})).unwrap();
-        assert_eq!((llama.n_kv_head, llama.eos, llama.bos, llama.config.tied), (2, Some(7), Some(1), true));
+        assert_eq!(
+            (llama.n_kv_head, llama.eos, llama.bos, llama.config.tied),
+            (2, Some(7), Some(1), true)
+        );
     }
 
     #[test]
@@ -221,8 +273,14 @@ mod tests {
             ("no model_type", json!({"model_type": null})),
             ("architectures", json!({"architectures": ["LlamaForSequenceClassification"]})),
             ("rope_scaling", json!({"rope_scaling": {"type": "linear", "factor": 2.0}})),
-            ("rope_parameters", json!({"rope_parameters": {"rope_type": "llama3", "rope_theta": 5e5, "factor": 8.0}})),
-            ("rope_parameters", json!({"rope_parameters": {"rope_type": "default", "partial_rotary_factor": 0.5}})),
+            (
+                "rope_parameters",
+                json!({"rope_parameters": {"rope_type": "llama3", "rope_theta": 5e5, "factor": 8.0}}),
+            ),
+            (
+                "rope_parameters",
+                json!({"rope_parameters": {"rope_type": "default", "partial_rotary_factor": 0.5}}),
+            ),
             ("partial_rotary_factor", json!({"partial_rotary_factor": 0.25})),
             ("rope_theta", json!({"rope_theta": -1})),
             ("attention_bias", json!({"attention_bias": true})),
@@ -242,7 +300,10 @@ mod tests {
             ("eos_token_id", json!({"eos_token_id": "</s>"})),
         ] {
             let error = read(change.clone()).map(drop).unwrap_err();
-            assert!(error.exit_code() == 3 && error.to_string().contains(name), "{change}: {error}");
+            assert!(
+                error.exit_code() == 3 && error.to_string().contains(name),
+                "{change}: {error}"
+            );
         }
     }
 }

@@ -16,9 +16,17 @@ use crate::{Config, Llama, Weights};
 /// Exit code 3: no such file, sizes that make no model, another length than they say, a weight that is no number.
 pub fn read_llama2c(path: &Path) -> Result<(Llama, BTreeMap<String, Vec<f32>>)> {
     let bytes = std::fs::read(path).map_err(Failure::reading(path))?;
-    let bad =
-        |found: String| Failure::input(path, found, "a checkpoint of llama2.c, as its export.py --version 0 writes", "name another file");
-    let numbers = |i: usize| bytes.get(4 * i..4 * i + 4).map(|b| i32::from_le_bytes([b[0], b[1], b[2], b[3]]));
+    let bad = |found: String| {
+        Failure::input(
+            path,
+            found,
+            "a checkpoint of llama2.c, as its export.py --version 0 writes",
+            "name another file",
+        )
+    };
+    let numbers = |i: usize| {
+        bytes.get(4 * i..4 * i + 4).map(|b| i32::from_le_bytes([b[0], b[1], b[2], b[3]]))
+    };
     let header: Option<Vec<i32>> = (0..7).map(numbers).collect();
     let Some(&[dim, hidden, layers, heads, kv_heads, vocab, context]) = header.as_deref() else {
         return Err(bad(format!("{} bytes", bytes.len())));
@@ -26,7 +34,9 @@ pub fn read_llama2c(path: &Path) -> Result<(Llama, BTreeMap<String, Vec<f32>>)> 
     if bytes.starts_with(b"ak42") || bytes.starts_with(&0x616b_3432u32.to_le_bytes()) {
         return Err(bad("a later version of the format".into()));
     }
-    let sane = [dim, hidden, layers, heads, kv_heads, context].iter().all(|size| (1..1 << 24).contains(size))
+    let sane = [dim, hidden, layers, heads, kv_heads, context]
+        .iter()
+        .all(|size| (1..1 << 24).contains(size))
         && layers < 1 << 12
         && vocab != 0
         && vocab.unsigned_abs() < 1 << 24
@@ -50,8 +60,10 @@ pub fn read_llama2c(path: &Path) -> Result<(Llama, BTreeMap<String, Vec<f32>>)> 
         tied: vocab > 0, // an untied one has a negative vocabulary
     };
     let llama = Llama { config, n_kv_head: size(kv_heads), bos: Some(1), eos: Some(2) };
-    let shapes: BTreeMap<String, usize> =
-        Weights::expected(&llama).into_iter().map(|(name, shape)| (name, shape.iter().product())).collect();
+    let shapes: BTreeMap<String, usize> = Weights::expected(&llama)
+        .into_iter()
+        .map(|(name, shape)| (name, shape.iter().product()))
+        .collect();
     let (width, d) = (config.head_width(), config.d_model);
     let angles = config.context * width; // cosines and sines that newer readers compute
     let expected = 28 + 4 * (shapes.values().sum::<usize>() + angles);
@@ -83,7 +95,8 @@ pub fn read_llama2c(path: &Path) -> Result<(Llama, BTreeMap<String, Vec<f32>>)> 
         at += if i == before_angles { 4 * angles } else { 0 };
         let own = &bytes[at..at + 4 * shapes[&name]];
         at += own.len();
-        let mut values: Vec<f32> = own.as_chunks().0.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect();
+        let mut values: Vec<f32> =
+            own.as_chunks().0.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect();
         if let Some(place) = values.iter().position(|value| !value.is_finite()) {
             return Err(bad(format!("{name} has {} at element {place}", values[place])));
         }

@@ -89,8 +89,9 @@ impl TensorTable {
         let normal = |std| Init::Normal { std };
         let mut layers = Vec::new();
         for l in 0..config.n_layer {
-            let mut matrix =
-                |name: &str, shape: &[usize], std: f32| add(format!("model.layers.{l}.{name}.weight"), shape, normal(std), true);
+            let mut matrix = |name: &str, shape: &[usize], std: f32| {
+                add(format!("model.layers.{l}.{name}.weight"), shape, normal(std), true)
+            };
             let q = matrix("self_attn.q_proj", &[d, d], std);
             let _ = matrix("self_attn.k_proj", &[d, d], std);
             let v = matrix("self_attn.v_proj", &[d, d], std);
@@ -107,14 +108,21 @@ impl TensorTable {
                 mlp_norm: 0..0,
             });
         }
-        let embedding = add("model.embed_tokens.weight".into(), &[config.vocab_size, d], normal(std), false);
+        let embedding =
+            add("model.embed_tokens.weight".into(), &[config.vocab_size, d], normal(std), false);
         for (l, layer) in layers.iter_mut().enumerate() {
-            let mut norm = |name: &str| add(format!("model.layers.{l}.{name}.weight"), &[d], Init::Ones, false);
+            let mut norm = |name: &str| {
+                add(format!("model.layers.{l}.{name}.weight"), &[d], Init::Ones, false)
+            };
             layer.attention_norm = norm("input_layernorm");
             layer.mlp_norm = norm("post_attention_layernorm");
         }
         let final_norm = add("model.norm.weight".into(), &[d], Init::Ones, false);
-        let head = if config.tied { embedding.clone() } else { add("lm_head.weight".into(), &[config.vocab_size, d], normal(std), false) };
+        let head = if config.tied {
+            embedding.clone()
+        } else {
+            add("lm_head.weight".into(), &[config.vocab_size, d], normal(std), false)
+        };
         let decay_len = embedding.start;
         TensorTable { tensors, layers, embedding, final_norm, head, len, decay_len }
     }

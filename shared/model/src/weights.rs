@@ -44,21 +44,31 @@ pub fn weight_files(folder: &Path) -> Result<Vec<PathBuf>> {
         return Ok(vec![single]);
     }
     if !index.is_file() {
-        let other = ["pytorch_model.bin", "pytorch_model.bin.index.json"].into_iter().find(|name| folder.join(name).is_file());
+        let other = ["pytorch_model.bin", "pytorch_model.bin.index.json"]
+            .into_iter()
+            .find(|name| folder.join(name).is_file());
         let (found, remedy) = match other {
-            Some(name) => (format!("not found, but {name}"), "save it as safetensors: save_pretrained(FOLDER, safe_serialization=True)"),
+            Some(name) => (
+                format!("not found, but {name}"),
+                "save it as safetensors: save_pretrained(FOLDER, safe_serialization=True)",
+            ),
             None => ("not found".to_owned(), "run `make train`, or name another folder"),
         };
         return Err(Failure::input(&single, found, "a trained model's weights", remedy));
     }
     let text = std::fs::read(&index).map_err(Failure::reading(&index))?;
-    let damaged = |found: String| Failure::input(&index, found, "a weight_map from tensors to files of this folder", REMEDY);
-    let json: Value = serde_json::from_slice(&text).map_err(|e| damaged(format!("no JSON: {e}")))?;
+    let damaged = |found: String| {
+        Failure::input(&index, found, "a weight_map from tensors to files of this folder", REMEDY)
+    };
+    let json: Value =
+        serde_json::from_slice(&text).map_err(|e| damaged(format!("no JSON: {e}")))?;
     let map = json["weight_map"].as_object().ok_or_else(|| damaged("no weight_map".into()))?;
     let mut names = BTreeSet::new();
     for (tensor, file) in map {
         // A plain file name: an index from elsewhere must not lead out of its folder.
-        let name = file.as_str().filter(|name| Path::new(name).file_name().is_some_and(|plain| plain == *name));
+        let name = file
+            .as_str()
+            .filter(|name| Path::new(name).file_name().is_some_and(|plain| plain == *name));
         names.insert(name.ok_or_else(|| damaged(format!("{tensor} is in {file}")))?);
     }
     Ok(names.into_iter().map(|name| folder.join(name)).collect())
@@ -75,12 +85,18 @@ impl Weights {
             let file = File::open(&path).map_err(Failure::reading(&path))?;
             // SAFETY: files of a model are replaced by rename, never changed in place, so the mapping stays what it was.
             let map = unsafe { Mmap::map(&file) }.map_err(Failure::reading(&path))?;
-            let bad = |found: String| Failure::input(&path, found, "a whole safetensors file", REMEDY);
+            let bad =
+                |found: String| Failure::input(&path, found, "a whole safetensors file", REMEDY);
             let tensors = SafeTensors::deserialize(&map).map_err(|e| bad(e.to_string()))?;
             for (name, view) in tensors.tensors() {
                 let start = view.data().as_ptr() as usize - map.as_ptr() as usize;
                 let bytes = start..start + view.data().len();
-                let entry = Entry { file: number, dtype: view.dtype(), shape: view.shape().to_vec(), bytes };
+                let entry = Entry {
+                    file: number,
+                    dtype: view.dtype(),
+                    shape: view.shape().to_vec(),
+                    bytes,
+                };
                 if weights.entries.insert(name.clone(), entry).is_some() {
                     return Err(bad(format!("tensor {name} is in two files")));
                 }
@@ -91,18 +107,36 @@ impl Weights {
     }
 
     fn bad(&self, entry: Option<&Entry>, found: String) -> Failure {
-        let path = entry.map(|entry| entry.file).and_then(|file| self.files.get(file)).or(self.files.first());
+        let path = entry
+            .map(|entry| entry.file)
+            .and_then(|file| self.files.get(file))
+            .or(self.files.first());
         let path = path.map_or(Path::new(SINGLE), |(path, _)| path);
         Failure::input(path, found, "the weights that config.json describes", REMEDY)
     }
 
     fn entry(&self, name: &str, shape: &[usize]) -> Result<&Entry> {
-        let entry = self.entries.get(name).ok_or_else(|| self.bad(None, format!("tensor {name} is missing")))?;
+        let entry = self
+            .entries
+            .get(name)
+            .ok_or_else(|| self.bad(None, format!("tensor {name} is missing")))?;
         if entry.shape != shape {
-            return Err(self.bad(Some(entry), format!("tensor {name} has shape {:?}, where config.json says {shape:?}", entry.shape)));
+            return Err(self.bad(
+                Some(entry),
+                format!(
+                    "tensor {name} has shape {:?}, where config.json says {shape:?}",
+                    entry.shape
+                ),
+            ));
         }
         if !matches!(entry.dtype, Dtype::F32 | Dtype::F16 | Dtype::BF16) {
-            return Err(self.bad(Some(entry), format!("tensor {name} is of dtype {:?}, where F32, F16 and BF16 are read", entry.dtype)));
+            return Err(self.bad(
+                Some(entry),
+                format!(
+                    "tensor {name} is of dtype {:?}, where F32, F16 and BF16 are read",
+                    entry.dtype
+                ),
+            ));
         }
         Ok(entry)
     }
@@ -116,11 +150,19 @@ impl Weights {
         let data = &self.files[entry.file].1[entry.bytes.clone()];
         match entry.dtype {
             Dtype::F32 => bytemuck::cast_slice_mut(out).copy_from_slice(data), // little-endian, as every machine this runs on
-            Dtype::F16 => out.iter_mut().zip(data.as_chunks().0).for_each(|(out, &bytes)| *out = f16::from_le_bytes(bytes).to_f32()),
-            _ => out.iter_mut().zip(data.as_chunks().0).for_each(|(out, &bytes)| *out = bf16::from_le_bytes(bytes).to_f32()),
+            Dtype::F16 => out
+                .iter_mut()
+                .zip(data.as_chunks().0)
+                .for_each(|(out, &bytes)| *out = f16::from_le_bytes(bytes).to_f32()),
+            _ => out
+                .iter_mut()
+                .zip(data.as_chunks().0)
+                .for_each(|(out, &bytes)| *out = bf16::from_le_bytes(bytes).to_f32()),
         }
         // The largest exponent tells: NaN and infinity have all its bits.
-        if out.iter().fold(0u32, |worst, value| worst.max(value.to_bits() & 0x7fff_ffff)) < 0x7f80_0000 {
+        if out.iter().fold(0u32, |worst, value| worst.max(value.to_bits() & 0x7fff_ffff))
+            < 0x7f80_0000
+        {
             return Ok(());
         }
         let at = out.iter().position(|value| !value.is_finite()).unwrap_or_default();
@@ -146,7 +188,9 @@ impl Weights {
         // Before anything is made as large as config.json says.
         let layers = llama.config.n_layer;
         if layers > self.entries.len() {
-            return Err(self.bad(None, format!("{} tensors for {layers} layers", self.entries.len())));
+            return Err(
+                self.bad(None, format!("{} tensors for {layers} layers", self.entries.len()))
+            );
         }
         let expected = Self::expected(llama);
         for (name, shape) in &expected {
@@ -154,11 +198,20 @@ impl Weights {
         }
         let known: BTreeSet<&str> = expected.iter().map(|(name, _)| name.as_str()).collect();
         // Old files carry the angles of rotary embedding, and a tied head may be written out; see `load`.
-        let harmless = |name: &str| name.ends_with(".rotary_emb.inv_freq") || (llama.config.tied && name == HEAD);
-        match self.entries.iter().find(|(name, _)| !known.contains(name.as_str()) && !harmless(name)) {
+        let harmless = |name: &str| {
+            name.ends_with(".rotary_emb.inv_freq") || (llama.config.tied && name == HEAD)
+        };
+        match self
+            .entries
+            .iter()
+            .find(|(name, _)| !known.contains(name.as_str()) && !harmless(name))
+        {
             None => Ok(()),
             Some((name, entry)) => {
-                let found = format!("tensor {name} {:?} has no place in a Llama of {} layers", entry.shape, llama.config.n_layer);
+                let found = format!(
+                    "tensor {name} {:?} has no place in a Llama of {} layers",
+                    entry.shape, llama.config.n_layer
+                );
                 Err(self.bad(Some(entry), found))
             }
         }
@@ -176,7 +229,9 @@ impl Weights {
             let mut written = vec![0.0; table.head.len()];
             self.read(HEAD, &[config.vocab_size, config.d_model], &mut written)?;
             if written != flat[table.head.clone()] {
-                let found = format!("tensor {HEAD} differs from {EMBEDDING}, though tie_word_embeddings is true");
+                let found = format!(
+                    "tensor {HEAD} differs from {EMBEDDING}, though tie_word_embeddings is true"
+                );
                 return Err(self.bad(self.entries.get(HEAD), found));
             }
         }
@@ -189,7 +244,10 @@ impl Weights {
 ///
 /// # Errors
 /// Those of `read`.
-pub fn flatten(llama: &Llama, read: impl Fn(&str, &[usize], &mut [f32]) -> Result<()>) -> Result<Vec<f32>> {
+pub fn flatten(
+    llama: &Llama,
+    read: impl Fn(&str, &[usize], &mut [f32]) -> Result<()>,
+) -> Result<Vec<f32>> {
     let (config, table) = (&llama.config, TensorTable::new(&llama.config));
     let (group, head) = (config.n_head / llama.n_kv_head, config.head_width() * config.d_model);
     let mut flat = vec![0.0; table.len];

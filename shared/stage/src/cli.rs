@@ -45,12 +45,18 @@ impl Common {
         let log = Log::new(name, self.log);
         let mut settings = self.settings.clone();
         let flags = serde_json::to_value(flags).map_err(|e| Failure::usage(e.to_string()))?;
-        for (key, value) in flags.as_object().into_iter().flatten().filter(|(_, value)| !value.is_null()) {
+        for (key, value) in
+            flags.as_object().into_iter().flatten().filter(|(_, value)| !value.is_null())
+        {
             settings.push(format!("{section}.{key}={value}")); // JSON text of numbers, strings and lists is TOML
         }
         let pipeline = Pipeline::load(&self.config, &settings)?;
         let stem = self.config.file_stem().unwrap_or_default();
-        let out = self.out.clone().or_else(|| pipeline.out.as_ref().map(PathBuf::from)).unwrap_or_else(|| Path::new("out").join(stem));
+        let out = self
+            .out
+            .clone()
+            .or_else(|| pipeline.out.as_ref().map(PathBuf::from))
+            .unwrap_or_else(|| Path::new("out").join(stem));
         if self.threads == Some(0) {
             return Err(Failure::usage("--threads 0: expected at least 1"));
         }
@@ -62,14 +68,18 @@ impl Stage {
     /// Gives the work of this process `--threads` threads.
     pub fn use_threads(&self) -> Result<()> {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(self.threads.unwrap_or(0));
-        pool.build_global().map_err(|e| Failure::try_again(format!("threads cannot be started: {e}")))
+        pool.build_global()
+            .map_err(|e| Failure::try_again(format!("threads cannot be started: {e}")))
     }
 
     /// The same, the calling thread being one of them: for a loop of short pieces of parallel work, none of which is then
     /// handed over and waited for.
     pub fn use_threads_and_this_one(&self) -> Result<()> {
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(self.threads.unwrap_or(0)).use_current_thread();
-        pool.build_global().map_err(|e| Failure::try_again(format!("threads cannot be started: {e}")))
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(self.threads.unwrap_or(0))
+            .use_current_thread();
+        pool.build_global()
+            .map_err(|e| Failure::try_again(format!("threads cannot be started: {e}")))
     }
 
     /// A file or folder of this run, by its name in the table of files.

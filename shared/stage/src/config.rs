@@ -189,10 +189,12 @@ impl Pipeline {
         for setting in settings {
             apply(&mut table, setting)?;
         }
-        let pipeline: Pipeline = table
-            .try_into()
-            .map_err(|e: toml::de::Error| Failure::usage(format!("--set {}: {}", settings.join(" --set "), e.message())))?;
-        pipeline.validate().map_err(|message| Failure::usage(format!("{}: {message}", path.display())))?;
+        let pipeline: Pipeline = table.try_into().map_err(|e: toml::de::Error| {
+            Failure::usage(format!("--set {}: {}", settings.join(" --set "), e.message()))
+        })?;
+        pipeline
+            .validate()
+            .map_err(|message| Failure::usage(format!("{}: {message}", path.display())))?;
         Ok(pipeline)
     }
 
@@ -200,36 +202,72 @@ impl Pipeline {
     fn validate(&self) -> Result<(), String> {
         let require = |ok: bool, message: &str| if ok { Ok(()) } else { Err(message.to_owned()) };
         let m = &self.model;
-        require([m.n_layer, m.n_head, m.d_model, m.d_mlp, m.context].iter().all(|&v| v > 0), "model: every size must be at least 1")?;
-        require(m.d_model.is_multiple_of(m.n_head), "model.d_model must be a multiple of model.n_head")?;
-        require((m.d_model / m.n_head).is_multiple_of(2), "model.d_model / model.n_head must be even: rope turns pairs")?;
         require(
-            self.fetch.validation_split.as_deref().is_none_or(str::is_empty) || self.fetch.validation_fraction.is_none(),
+            [m.n_layer, m.n_head, m.d_model, m.d_mlp, m.context].iter().all(|&v| v > 0),
+            "model: every size must be at least 1",
+        )?;
+        require(
+            m.d_model.is_multiple_of(m.n_head),
+            "model.d_model must be a multiple of model.n_head",
+        )?;
+        require(
+            (m.d_model / m.n_head).is_multiple_of(2),
+            "model.d_model / model.n_head must be even: rope turns pairs",
+        )?;
+        require(
+            self.fetch.validation_split.as_deref().is_none_or(str::is_empty)
+                || self.fetch.validation_fraction.is_none(),
             "fetch: validation_split and validation_fraction exclude each other",
         )?;
-        require(self.fetch.validation_fraction.is_none_or(|f| f > 0.0 && f < 1.0), "fetch.validation_fraction must be between 0 and 1")?;
-        require(self.tokenizer.vocab_size >= 258, "tokenizer.vocab_size must be at least 258: 256 bytes and two special tokens")?;
-        require((1..100_000).contains(&self.tokenize.shards), "tokenize.shards must be between 1 and 99999")?;
+        require(
+            self.fetch.validation_fraction.is_none_or(|f| f > 0.0 && f < 1.0),
+            "fetch.validation_fraction must be between 0 and 1",
+        )?;
+        require(
+            self.tokenizer.vocab_size >= 258,
+            "tokenizer.vocab_size must be at least 258: 256 bytes and two special tokens",
+        )?;
+        require(
+            (1..100_000).contains(&self.tokenize.shards),
+            "tokenize.shards must be between 1 and 99999",
+        )?;
         let t = &self.train;
-        require(t.batch > 0 && t.accumulate > 0, "train.batch and train.accumulate must be at least 1")?;
+        require(
+            t.batch > 0 && t.accumulate > 0,
+            "train.batch and train.accumulate must be at least 1",
+        )?;
         require(
             t.log_every > 0 && t.val_every > 0 && t.checkpoint_every > 0,
             "train.log_every, val_every and checkpoint_every must be at least 1",
         )?;
         require(t.lr > 0.0 && t.lr.is_finite(), "train.lr must be positive")?;
         require(t.clip > 0.0, "train.clip must be positive")?;
-        require(t.max_minutes.is_none_or(|minutes| minutes > 0.0), "train.max_minutes must be positive")?;
+        require(
+            t.max_minutes.is_none_or(|minutes| minutes > 0.0),
+            "train.max_minutes must be positive",
+        )?;
         require(t.until_loss.is_none_or(|loss| loss > 0.0), "train.until_loss must be positive")?;
         require(t.weight_decay >= 0.0, "train.weight_decay must not be negative")?;
         require(self.eval.stride > 0, "eval.stride must be at least 1")?;
         let s = &self.sample;
         require(s.batch > 0, "sample.batch must be at least 1")?;
         for temperature in s.temperatures.iter().chain([&s.temperature]) {
-            let message = format!("sample.temperature = {temperature}: expected 0 (the likeliest token each time) or more");
+            let message = format!(
+                "sample.temperature = {temperature}: expected 0 (the likeliest token each time) or more"
+            );
             require(*temperature >= 0.0 && temperature.is_finite(), &message)?;
         }
-        require(s.top_p > 0.0 && s.top_p <= 1.0, &format!("sample.top_p = {}: expected more than 0 and at most 1 (all tokens)", s.top_p))?;
-        require((0.0..1.0).contains(&s.min_p), &format!("sample.min_p = {}: expected 0 (all tokens) or more, and less than 1", s.min_p))?;
+        require(
+            s.top_p > 0.0 && s.top_p <= 1.0,
+            &format!("sample.top_p = {}: expected more than 0 and at most 1 (all tokens)", s.top_p),
+        )?;
+        require(
+            (0.0..1.0).contains(&s.min_p),
+            &format!(
+                "sample.min_p = {}: expected 0 (all tokens) or more, and less than 1",
+                s.min_p
+            ),
+        )?;
         let penalty = s.repetition_penalty;
         require(
             penalty > 0.0 && penalty.is_finite(),
@@ -248,7 +286,9 @@ fn bad_toml(path: &Path, error: &toml::de::Error) -> Failure {
 fn reject_unknown(table: &Table, place: &str) -> Result<()> {
     for (section, value) in table {
         match value {
-            Value::Table(keys) => keys.keys().try_for_each(|key| known(&format!("{section}.{key}"), place))?,
+            Value::Table(keys) => {
+                keys.keys().try_for_each(|key| known(&format!("{section}.{key}"), place))?
+            }
             _ => known(section, place)?,
         }
     }
@@ -266,8 +306,9 @@ fn known(key: &str, place: &str) -> Result<()> {
 
 /// `section.key=value`, the value as TOML, or as plain text where that is no TOML.
 fn apply(table: &mut Table, setting: &str) -> Result<()> {
-    let (key, text) =
-        setting.split_once('=').ok_or_else(|| Failure::usage(format!("--set {setting}: expected key=value, for example train.lr=3e-4")))?;
+    let (key, text) = setting.split_once('=').ok_or_else(|| {
+        Failure::usage(format!("--set {setting}: expected key=value, for example train.lr=3e-4"))
+    })?;
     let (key, text) = (key.trim(), text.trim());
     known(key, &format!("--set {setting}"))?;
     let value = format!("value = {text}").parse::<Table>().ok().and_then(|mut t| t.remove("value"));
@@ -296,10 +337,15 @@ mod tests {
 
     #[test]
     fn settings_override_the_file_and_the_file_overrides_the_defaults() {
-        let pipeline =
-            load("[train]\nsteps = 7\nlr = 1e-3\n", &["train.steps=500", "fetch.source=/a dir/x.parquet", "pack.order=as-published"])
-                .unwrap();
-        assert_eq!((pipeline.train.steps, pipeline.train.lr, pipeline.train.batch), (500, 1e-3, 32));
+        let pipeline = load(
+            "[train]\nsteps = 7\nlr = 1e-3\n",
+            &["train.steps=500", "fetch.source=/a dir/x.parquet", "pack.order=as-published"],
+        )
+        .unwrap();
+        assert_eq!(
+            (pipeline.train.steps, pipeline.train.lr, pipeline.train.batch),
+            (500, 1e-3, 32)
+        );
         assert_eq!(pipeline.fetch.source, "/a dir/x.parquet");
         assert_eq!(pipeline.pack.order, Order::AsPublished);
         assert_eq!(load("[sample]\nprompts = [\"A\"]", &[]).unwrap().sample.prompts, ["A"]);
@@ -318,7 +364,14 @@ mod tests {
     fn wrong_types_and_values_are_usage_errors_with_a_place() {
         let error = load("[train]\nsteps = \"many\"\n", &[]).unwrap_err().to_string();
         assert!(error.contains("line 2"), "{error}");
-        assert!(load("", &["train.steps=many"]).unwrap_err().to_string().contains("train.steps=many"));
-        assert!(load("[model]\nn_head = 7\n", &[]).unwrap_err().to_string().contains("multiple of model.n_head"));
+        assert!(
+            load("", &["train.steps=many"]).unwrap_err().to_string().contains("train.steps=many")
+        );
+        assert!(
+            load("[model]\nn_head = 7\n", &[])
+                .unwrap_err()
+                .to_string()
+                .contains("multiple of model.n_head")
+        );
     }
 }

@@ -29,8 +29,16 @@ impl Failure {
     }
 
     /// A bad input file: which one, what was found (with row, line or byte), what was expected, what to do.
-    pub fn input(file: &Path, found: impl Display, expected: impl Display, remedy: impl Display) -> Self {
-        Failure::BadInput(format!("{}: {found}\n  expected: {expected}\n  remedy: {remedy}", file.display()))
+    pub fn input(
+        file: &Path,
+        found: impl Display,
+        expected: impl Display,
+        remedy: impl Display,
+    ) -> Self {
+        Failure::BadInput(format!(
+            "{}: {found}\n  expected: {expected}\n  remedy: {remedy}",
+            file.display()
+        ))
     }
 
     pub fn try_again(message: impl Into<String>) -> Self {
@@ -40,8 +48,18 @@ impl Failure {
     /// For `map_err`: an I/O error while reading `path`.
     pub fn reading(path: &Path) -> impl FnOnce(io::Error) -> Failure + '_ {
         move |error| match error.kind() {
-            ErrorKind::NotFound => Failure::input(path, "not found", "an existing file", "check the path, or run the stage that makes it"),
-            ErrorKind::PermissionDenied => Failure::input(path, "permission denied", "a readable file", "change its permissions"),
+            ErrorKind::NotFound => Failure::input(
+                path,
+                "not found",
+                "an existing file",
+                "check the path, or run the stage that makes it",
+            ),
+            ErrorKind::PermissionDenied => Failure::input(
+                path,
+                "permission denied",
+                "a readable file",
+                "change its permissions",
+            ),
             ErrorKind::UnexpectedEof | ErrorKind::InvalidData => {
                 Failure::input(path, error, "a whole file", "run the stage that makes it again")
             }
@@ -67,9 +85,9 @@ impl Failure {
                 | ErrorKind::AlreadyExists => Failure::Usage(format!(
                     "{name}: cannot be written: {error}\n  expected: a folder this user may write to\n  remedy: set another one with --out DIR"
                 )),
-                _ => {
-                    Failure::TryAgain(format!("{name}: writing failed: {error}\n  remedy: check the disk, then run the same command again"))
-                }
+                _ => Failure::TryAgain(format!(
+                    "{name}: writing failed: {error}\n  remedy: check the disk, then run the same command again"
+                )),
             }
         }
     }
@@ -100,7 +118,10 @@ pub fn main(name: &str, run: impl FnOnce() -> anyhow::Result<()>) -> ExitCode {
     match run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            let code = error.chain().find_map(|cause| cause.downcast_ref::<Failure>()).map_or(1, Failure::exit_code);
+            let code = error
+                .chain()
+                .find_map(|cause| cause.downcast_ref::<Failure>())
+                .map_or(1, Failure::exit_code);
             crate::log::report_error(name, code, &format!("{error:#}"));
             ExitCode::from(code)
         }

@@ -79,7 +79,8 @@ impl WriteBehind {
 
     fn hand_over(&mut self) -> io::Result<()> {
         if let State::Small(hasher) = &mut self.state {
-            self.state = State::Large(Threads::start(self.file.try_clone()?, std::mem::take(hasher)));
+            self.state =
+                State::Large(Threads::start(self.file.try_clone()?, std::mem::take(hasher)));
         }
         let State::Large(threads) = &mut self.state else { return Err(over()) };
         let empty = threads.empty.get_mut().unwrap_or_else(|e| e.into_inner());
@@ -150,7 +151,12 @@ impl Threads {
                 }
                 if syncing.is_none() {
                     let (file, (ask, asked)) = (file.try_clone()?, sync_channel::<()>(1));
-                    syncing = Some((ask, std::thread::spawn(move || asked.iter().try_for_each(|()| file.sync_data()))));
+                    syncing = Some((
+                        ask,
+                        std::thread::spawn(move || {
+                            asked.iter().try_for_each(|()| file.sync_data())
+                        }),
+                    ));
                 }
                 if syncing.as_ref().is_some_and(|(ask, _)| ask.try_send(()).is_ok()) {
                     unsynced = 0;
@@ -189,7 +195,12 @@ impl AtomicFile {
         name.push(".partial");
         let temporary = path.with_file_name(name);
         let file = File::create(&temporary).map_err(Failure::writing(&temporary))?;
-        Ok(AtomicFile { path: path.to_owned(), temporary, writer: Some(WriteBehind::new(file, Sha256::new())), bytes: 0 })
+        Ok(AtomicFile {
+            path: path.to_owned(),
+            temporary,
+            writer: Some(WriteBehind::new(file, Sha256::new())),
+            bytes: 0,
+        })
     }
 
     /// Writes a small file whole.
@@ -215,14 +226,22 @@ impl AtomicFile {
     }
 
     /// Like [`commit`](Self::commit); `before` hears what the file will be just before it gets its name.
-    pub fn commit_with(mut self, before: impl FnOnce(&FileRecord) -> Result<()>) -> Result<FileRecord> {
-        let mut writer = self.writer.take().expect("commit consumes the writer, which only commit takes");
-        let synced = writer.end().and_then(|hasher| writer.file().sync_all().map(|()| hasher)).map_err(Failure::writing(&self.path));
+    pub fn commit_with(
+        mut self,
+        before: impl FnOnce(&FileRecord) -> Result<()>,
+    ) -> Result<FileRecord> {
+        let mut writer =
+            self.writer.take().expect("commit consumes the writer, which only commit takes");
+        let synced = writer
+            .end()
+            .and_then(|hasher| writer.file().sync_all().map(|()| hasher))
+            .map_err(Failure::writing(&self.path));
         let result = synced.and_then(|hasher| {
             let name = self.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
             let record = FileRecord { name, bytes: self.bytes, sha256: hex(&hasher.finalize()) };
             before(&record)?;
-            let publish = fs::rename(&self.temporary, &self.path).and_then(|()| sync_folder(&self.path));
+            let publish =
+                fs::rename(&self.temporary, &self.path).and_then(|()| sync_folder(&self.path));
             publish.map(|()| record).map_err(Failure::writing(&self.path))
         });
         if result.is_err() {
@@ -270,7 +289,8 @@ fn sync_folder(path: &Path) -> io::Result<()> {
     // Windows cannot open a folder as a file; there the rename itself is durable enough.
     #[cfg(unix)]
     if let Some(folder) = path.parent() {
-        File::open(if folder.as_os_str().is_empty() { Path::new(".") } else { folder })?.sync_all()?;
+        File::open(if folder.as_os_str().is_empty() { Path::new(".") } else { folder })?
+            .sync_all()?;
     }
     let _ = path;
     Ok(())
@@ -341,7 +361,10 @@ mod tests {
 
         let record = AtomicFile::write(&path, b"abc").unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"abc");
-        assert_eq!(record.sha256, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+        assert_eq!(
+            record.sha256,
+            "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+        );
         assert_eq!(record, hash_file(&path).unwrap());
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     }
@@ -362,7 +385,8 @@ mod tests {
         fs::write(&path, &content[..first]).unwrap();
         let (hasher, bytes) = hash_content(&path).unwrap();
         assert_eq!(bytes, first as u64);
-        let mut file = WriteBehind::new(fs::OpenOptions::new().append(true).open(&path).unwrap(), hasher);
+        let mut file =
+            WriteBehind::new(fs::OpenOptions::new().append(true).open(&path).unwrap(), hasher);
         file.put(&content[first..first + 9]).unwrap();
         file.hurry().and_then(|()| file.put(&content[first + 9..])).unwrap();
         assert_eq!(hex(&file.end().unwrap().finalize()), sha256(&content));

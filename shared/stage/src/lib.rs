@@ -16,10 +16,13 @@ pub use cli::{Common, Stage};
 pub use config::Pipeline;
 pub use failure::{Failure, Result, main};
 pub use files::{
-    AtomicFile, FileRecord, WriteBehind, create_dir, hash_content, hash_file, hex, publish_file, read_to_string, remove_if_present, sha256,
+    AtomicFile, FileRecord, WriteBehind, create_dir, hash_content, hash_file, hex, publish_file,
+    read_to_string, remove_if_present, sha256,
 };
 pub use log::{Log, LogFormat, Progress, Unit, count};
-pub use manifest::{Manifest, State, TokenizerRecord, Work, changed_keys, same_settings, seal, unseal};
+pub use manifest::{
+    Manifest, State, TokenizerRecord, Work, changed_keys, same_settings, seal, unseal,
+};
 pub use random::Random;
 pub use shard::{Shard, manifests};
 

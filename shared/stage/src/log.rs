@@ -5,7 +5,10 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use indicatif::{HumanBytes, HumanCount, HumanDuration, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
+use indicatif::{
+    HumanBytes, HumanCount, HumanDuration, ProgressBar, ProgressDrawTarget, ProgressState,
+    ProgressStyle,
+};
 use serde_json::{Map, Value, json};
 
 static JSON: AtomicBool = AtomicBool::new(false);
@@ -35,7 +38,11 @@ impl Log {
     }
 
     pub fn warn(&self, text: impl AsRef<str>) {
-        self.event("warning", json!({ "text": text.as_ref() }), &format!("warning: {}", text.as_ref()));
+        self.event(
+            "warning",
+            json!({ "text": text.as_ref() }),
+            &format!("warning: {}", text.as_ref()),
+        );
     }
 
     /// One event: `fields` for machines, `text` for people.
@@ -51,7 +58,10 @@ impl Log {
 
 fn emit(stage: &str, event: &str, fields: Value, text: &str) {
     if JSON.load(Ordering::Relaxed) {
-        let mut line = Map::from_iter([("event".to_owned(), event.into()), ("stage".to_owned(), stage.into())]);
+        let mut line = Map::from_iter([
+            ("event".to_owned(), event.into()),
+            ("stage".to_owned(), stage.into()),
+        ]);
         if let Value::Object(fields) = fields {
             line.extend(fields);
         }
@@ -147,7 +157,8 @@ fn style(unit: Unit, total: Option<u64>, note: &str) -> ProgressStyle {
         Some(_) => format!("{{prefix}} {{wide_bar}} {counts}{note}"),
         None => format!("{{prefix}} {{spinner}} {counts}{note}"),
     };
-    let style = ProgressStyle::with_template(&template).unwrap_or_else(|_| ProgressStyle::default_bar());
+    let style =
+        ProgressStyle::with_template(&template).unwrap_or_else(|_| ProgressStyle::default_bar());
     style.with_key("rate", move |state: &ProgressState, text: &mut dyn std::fmt::Write| {
         let _ = write!(text, "{}/s", unit.rate(state.per_sec()));
     })
@@ -252,15 +263,24 @@ impl Progress {
         let seconds = self.started.elapsed().as_secs_f64().max(1e-9);
         let rate = done as f64 / seconds;
         let total = self.total.lock().map_or(None, |total| *total);
-        let left = total.map(|total| Duration::from_secs_f64(total.saturating_sub(done) as f64 / rate.max(1e-9)));
+        let left = total.map(|total| {
+            Duration::from_secs_f64(total.saturating_sub(done) as f64 / rate.max(1e-9))
+        });
         let note = self.note.lock().map_or(String::new(), |note| note.clone());
         let also = if note.is_empty() { String::new() } else { format!(", {note}") };
         let text = match (total, left) {
             (Some(total), Some(left)) => {
-                let (done, total, left) = (self.unit.amount(done), self.unit.show(total), HumanDuration(left));
-                format!("{} {done} of {total}, {}/s{also}, {left} left", self.what, self.unit.rate(rate))
+                let (done, total, left) =
+                    (self.unit.amount(done), self.unit.show(total), HumanDuration(left));
+                format!(
+                    "{} {done} of {total}, {}/s{also}, {left} left",
+                    self.what,
+                    self.unit.rate(rate)
+                )
             }
-            _ => format!("{} {}, {}/s{also}", self.what, self.unit.show(done), self.unit.rate(rate)),
+            _ => {
+                format!("{} {}, {}/s{also}", self.what, self.unit.show(done), self.unit.rate(rate))
+            }
         };
         let fields = json!({ "what": self.what, "unit": self.unit.name(), "done": done, "total": total,
             "per_second": rate, "seconds_left": left.map(|l| l.as_secs_f64()), "note": note });

@@ -52,22 +52,31 @@ impl Manifest {
     pub fn read(path: &Path) -> Result<Self> {
         let text = std::fs::read(path).map_err(Failure::reading(path))?;
         let remedy = "run the stage that makes it again with --force";
-        let foreign = |error: serde_json::Error| Failure::input(path, error, "a manifest of this program", remedy);
+        let foreign = |error: serde_json::Error| {
+            Failure::input(path, error, "a manifest of this program", remedy)
+        };
         let value: Value = serde_json::from_slice(&text).map_err(foreign)?;
         let format = value.get("format").and_then(Value::as_u64).unwrap_or_default();
         if !(1..=u64::from(FORMAT)).contains(&format) {
-            return Err(Failure::input(path, format_args!("manifest format {format}"), format_args!("format {FORMAT}"), remedy));
+            return Err(Failure::input(
+                path,
+                format_args!("manifest format {format}"),
+                format_args!("format {FORMAT}"),
+                remedy,
+            ));
         }
         let value = match value.get(SEAL).is_none() && format == 1 {
             true => value,
-            false => unseal(&text).map_err(|found| Failure::input(path, found, "an undamaged manifest", remedy))?,
+            false => unseal(&text)
+                .map_err(|found| Failure::input(path, found, "an undamaged manifest", remedy))?,
         };
         serde_json::from_value(value).map_err(foreign)
     }
 
     /// Writes it under its seal.
     pub fn write(&self, path: &Path) -> Result<()> {
-        let value = serde_json::to_value(self).map_err(|error| Failure::usage(format!("manifest: {error}")))?;
+        let value = serde_json::to_value(self)
+            .map_err(|error| Failure::usage(format!("manifest: {error}")))?;
         AtomicFile::write(path, seal(value).as_bytes()).map(drop)
     }
 
@@ -106,7 +115,8 @@ pub fn unseal(text: &[u8]) -> Result<Value, &'static str> {
     let fields = object.as_object_mut().ok_or("JSON that is not an object")?;
     let sha256 = fields.shift_remove(SEAL).ok_or("no sha256 of itself in it")?;
     let content = seal_at(text).map(|at| &text[..at]).ok_or("no sha256 of itself in it")?;
-    let fits = sha256 == hex(&Sha256::digest(content)) || sha256 == hex(&Sha256::digest(compact(content)));
+    let fits =
+        sha256 == hex(&Sha256::digest(content)) || sha256 == hex(&Sha256::digest(compact(content)));
     if fits { Ok(object) } else { Err("its content does not fit its sha256") }
 }
 
@@ -187,18 +197,26 @@ impl Work {
         }
         let manifest = match Manifest::read(&self.manifest) {
             Ok(manifest) => manifest,
-            Err(_) => return Ok(State::Stale("its manifest is damaged or from another version".into())),
+            Err(_) => {
+                return Ok(State::Stale("its manifest is damaged or from another version".into()));
+            }
         };
         if manifest.stage != self.stage {
             return Ok(State::Stale(format!("its manifest was written by {}", manifest.stage)));
         }
         if manifest.config != self.config {
-            return Ok(State::Stale(format!("settings changed: {}", changed_keys(&manifest.config, &self.config))));
+            return Ok(State::Stale(format!(
+                "settings changed: {}",
+                changed_keys(&manifest.config, &self.config)
+            )));
         }
         if !manifest.inputs.iter().map(|r| &r.name).eq(self.inputs.iter().map(|(name, _)| name)) {
             return Ok(State::Stale("its inputs are other files".into()));
         }
-        let stamp: Vec<Touch> = std::fs::read(self.stamp_path()).ok().and_then(|b| serde_json::from_slice(&b).ok()).unwrap_or_default();
+        let stamp: Vec<Touch> = std::fs::read(self.stamp_path())
+            .ok()
+            .and_then(|b| serde_json::from_slice(&b).ok())
+            .unwrap_or_default();
         let mut rehashed = false;
         for (record, path, kind) in self.files(&manifest) {
             let Some(touch) = Touch::of(&format!("{kind} {}", record.name), &path) else {
@@ -222,7 +240,10 @@ impl Work {
 
     /// Hashes the inputs, for a manifest to be written.
     pub fn input_records(&self) -> Result<Vec<FileRecord>> {
-        self.inputs.par_iter().map(|(name, path)| Ok(FileRecord { name: name.clone(), ..hash_file(path)? })).collect()
+        self.inputs
+            .par_iter()
+            .map(|(name, path)| Ok(FileRecord { name: name.clone(), ..hash_file(path)? }))
+            .collect()
     }
 
     /// A manifest of this work, to be completed with counts and facts.
@@ -252,9 +273,16 @@ impl Work {
         self.write_stamp(manifest)
     }
 
-    fn files<'a>(&'a self, manifest: &'a Manifest) -> impl Iterator<Item = (&'a FileRecord, PathBuf, &'static str)> {
+    fn files<'a>(
+        &'a self,
+        manifest: &'a Manifest,
+    ) -> impl Iterator<Item = (&'a FileRecord, PathBuf, &'static str)> {
         let folder = self.manifest.parent().unwrap_or(Path::new(""));
-        let inputs = manifest.inputs.iter().zip(&self.inputs).map(|(r, (_, path))| (r, path.clone(), "input"));
+        let inputs = manifest
+            .inputs
+            .iter()
+            .zip(&self.inputs)
+            .map(|(r, (_, path))| (r, path.clone(), "input"));
         inputs.chain(manifest.outputs.iter().map(move |r| (r, folder.join(&r.name), "output")))
     }
 
@@ -264,9 +292,12 @@ impl Work {
     }
 
     fn write_stamp(&self, manifest: &Manifest) -> Result<()> {
-        let touches: Vec<Touch> =
-            self.files(manifest).filter_map(|(r, path, kind)| Touch::of(&format!("{kind} {}", r.name), &path)).collect();
-        let text = serde_json::to_vec(&touches).map_err(|e| Failure::usage(format!("stamp: {e}")))?;
+        let touches: Vec<Touch> = self
+            .files(manifest)
+            .filter_map(|(r, path, kind)| Touch::of(&format!("{kind} {}", r.name), &path))
+            .collect();
+        let text =
+            serde_json::to_vec(&touches).map_err(|e| Failure::usage(format!("stamp: {e}")))?;
         AtomicFile::write(&self.stamp_path(), &text).map(drop)
     }
 }
@@ -278,8 +309,14 @@ pub fn changed_keys(old: &Value, new: &Value) -> String {
             (Value::Object(a), Value::Object(b)) => {
                 let keys: std::collections::BTreeSet<&String> = a.keys().chain(b.keys()).collect();
                 for key in keys {
-                    let path = if prefix.is_empty() { key.clone() } else { format!("{prefix}.{key}") };
-                    walk(&path, a.get(key).unwrap_or(&Value::Null), b.get(key).unwrap_or(&Value::Null), out);
+                    let path =
+                        if prefix.is_empty() { key.clone() } else { format!("{prefix}.{key}") };
+                    walk(
+                        &path,
+                        a.get(key).unwrap_or(&Value::Null),
+                        b.get(key).unwrap_or(&Value::Null),
+                        out,
+                    );
                 }
             }
             _ if old != new => out.push(format!("{prefix} {old} -> {new}")),
@@ -295,9 +332,13 @@ pub fn changed_keys(old: &Value, new: &Value) -> String {
 pub fn same_settings(old: &Value, new: &Value) -> bool {
     match (old, new) {
         (Value::Object(a), Value::Object(b)) => {
-            a.len() == b.len() && a.iter().all(|(key, value)| b.get(key).is_some_and(|other| same_settings(value, other)))
+            a.len() == b.len()
+                && a.iter()
+                    .all(|(key, value)| b.get(key).is_some_and(|other| same_settings(value, other)))
         }
-        (Value::Array(a), Value::Array(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same_settings(a, b)),
+        (Value::Array(a), Value::Array(b)) => {
+            a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same_settings(a, b))
+        }
         (Value::Number(a), Value::Number(b)) if a.is_f64() && b.is_f64() => {
             let (a, b) = (a.as_f64().unwrap_or_default(), b.as_f64().unwrap_or_default());
             a == b || (a - b).abs() <= 4.0 * f64::EPSILON * a.abs()
@@ -318,14 +359,22 @@ mod tests {
         assert!(same_settings(&settings(6e-4, 8), &settings(next, 8)));
         assert!(!same_settings(&settings(6e-4, 8), &settings(6.000001e-4, 8)));
         assert!(!same_settings(&settings(6e-4, 8), &settings(6e-4, 9)));
-        assert!(!same_settings(&settings(6e-4, 8), &json!({ "steps": 8 })) && !same_settings(&1.into(), &1.0.into()));
+        assert!(
+            !same_settings(&settings(6e-4, 8), &json!({ "steps": 8 }))
+                && !same_settings(&1.into(), &1.0.into())
+        );
     }
 
     #[test]
     fn a_manifest_with_any_byte_changed_is_refused_or_says_the_same_and_format_1_is_still_read() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("manifest.json");
-        let work = Work { stage: "test", manifest: path.clone(), inputs: vec![], config: json!({ "lr": 0.1 + 0.2, "seed": 7 }) };
+        let work = Work {
+            stage: "test",
+            manifest: path.clone(),
+            inputs: vec![],
+            config: json!({ "lr": 0.1 + 0.2, "seed": 7 }),
+        };
         let mut manifest = work.manifest(vec![]).unwrap();
         manifest.counts.insert("tokens".into(), 12_345);
         manifest.facts.insert("loss".into(), json!(1.0 / 3.0));
@@ -335,7 +384,10 @@ mod tests {
             let mut bad = good.clone();
             bad[at] ^= 1 << bit;
             std::fs::write(&path, &bad).unwrap();
-            assert!(Manifest::read(&path).map_or(true, |other| other == read), "byte {at}, bit {bit}");
+            assert!(
+                Manifest::read(&path).map_or(true, |other| other == read),
+                "byte {at}, bit {bit}"
+            );
         }
         let old = json!({ "format": 1, "stage": "test", "program": "bedtime", "inputs": [], "config": 1,
             "config_sha256": config_hash(&1.into()), "outputs": [], "counts": {} });
@@ -349,7 +401,18 @@ mod tests {
     #[test]
     fn what_is_sealed_is_read_again_whatever_stands_in_it() {
         let mut random = crate::Random::new(5, "seal", 0);
-        let words = ["a,b", "\"", "\\", "\\\"", "sha256", "\"sha256\": \"\"", " } ", "\u{7f}\n\t", "é\u{202e}", ""];
+        let words = [
+            "a,b",
+            "\"",
+            "\\",
+            "\\\"",
+            "sha256",
+            "\"sha256\": \"\"",
+            " } ",
+            "\u{7f}\n\t",
+            "é\u{202e}",
+            "",
+        ];
         for number in 0..20_000 {
             let float = f64::from_bits(random.u64());
             let word = words[number % words.len()];
@@ -364,7 +427,10 @@ mod tests {
                 assert!(unseal(text.as_bytes()).is_ok(), "{text}");
             }
             assert!(unseal(text.replacen("float", "flaot", 1).as_bytes()).is_err());
-            assert!(unseal(text.replacen('\n', "\n ", 1).as_bytes()).is_err(), "not even a space may change");
+            assert!(
+                unseal(text.replacen('\n', "\n ", 1).as_bytes()).is_err(),
+                "not even a space may change"
+            );
         }
     }
 

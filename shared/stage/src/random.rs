@@ -11,7 +11,9 @@ impl Random {
     /// `purpose` keeps the streams of different uses of one seed apart; `index` is a step, story or sequence.
     pub fn new(seed: u64, purpose: &str, index: u64) -> Self {
         // FNV-1a of the purpose: a fixed, documented mapping of a short label to 64 bits.
-        let label = purpose.bytes().fold(0xcbf2_9ce4_8422_2325u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x100_0000_01b3));
+        let label = purpose.bytes().fold(0xcbf2_9ce4_8422_2325u64, |h, b| {
+            (h ^ u64::from(b)).wrapping_mul(0x100_0000_01b3)
+        });
         let mut key = [0u8; 32];
         key[..8].copy_from_slice(&seed.to_le_bytes());
         key[8..16].copy_from_slice(&label.to_le_bytes());
@@ -67,7 +69,8 @@ mod tests {
             [random.u64(), random.u64()]
         };
         assert_eq!(draw(1, "batch", 7), draw(1, "batch", 7));
-        let all = [draw(1, "batch", 7), draw(2, "batch", 7), draw(1, "order", 7), draw(1, "batch", 8)];
+        let all =
+            [draw(1, "batch", 7), draw(2, "batch", 7), draw(1, "order", 7), draw(1, "batch", 8)];
         for i in 0..4 {
             for j in 0..i {
                 assert_ne!(all[i], all[j]);
@@ -83,10 +86,14 @@ mod tests {
             counts[random.below(6) as usize] += 1;
         }
         assert!(counts.iter().all(|&c| (9_600..10_400).contains(&c)), "{counts:?}");
-        let values: Vec<f64> = (0..50_000).flat_map(|_| <[f64; 2]>::from(random.normal_pair())).collect();
+        let values: Vec<f64> =
+            (0..50_000).flat_map(|_| <[f64; 2]>::from(random.normal_pair())).collect();
         let mean = values.iter().sum::<f64>() / values.len() as f64;
         let variance = values.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / values.len() as f64;
-        assert!(mean.abs() < 0.02 && (variance - 1.0).abs() < 0.02, "mean {mean}, variance {variance}");
+        assert!(
+            mean.abs() < 0.02 && (variance - 1.0).abs() < 0.02,
+            "mean {mean}, variance {variance}"
+        );
     }
 
     #[test]

@@ -15,7 +15,9 @@ impl FromStr for Shard {
     type Err = String;
 
     fn from_str(text: &str) -> std::result::Result<Self, String> {
-        let parsed = text.split_once('/').and_then(|(i, n)| Some(Shard { index: i.parse().ok()?, of: n.parse().ok()? }));
+        let parsed = text
+            .split_once('/')
+            .and_then(|(i, n)| Some(Shard { index: i.parse().ok()?, of: n.parse().ok()? }));
         parsed
             .filter(|shard| (1..=shard.of).contains(&shard.index))
             .ok_or_else(|| format!("{text}: expected I/N with I from 1 to N, for example 2/8"))
@@ -41,8 +43,9 @@ impl Shard {
     /// The jobs that left a manifest in a folder, in order.
     pub fn in_folder(folder: &Path) -> Vec<Self> {
         let entries = std::fs::read_dir(folder).into_iter().flatten();
-        let mut shards: Vec<Shard> =
-            entries.filter_map(|entry| Self::of_manifest_name(&entry.ok()?.file_name().to_string_lossy())).collect();
+        let mut shards: Vec<Shard> = entries
+            .filter_map(|entry| Self::of_manifest_name(&entry.ok()?.file_name().to_string_lossy()))
+            .collect();
         shards.sort_unstable_by_key(|shard| (shard.of, shard.index));
         shards
     }
@@ -60,25 +63,45 @@ pub fn manifests(folder: &Path, stage: &str, target: &str) -> Result<Vec<Manifes
     }
     let found = Shard::in_folder(folder);
     let Some(&Shard { of, .. }) = found.first() else {
-        return Err(Failure::input(&whole, "not found", format_args!("the results of {stage}"), format_args!("run `make {target}`")));
+        return Err(Failure::input(
+            &whole,
+            "not found",
+            format_args!("the results of {stage}"),
+            format_args!("run `make {target}`"),
+        ));
     };
     if let Some(other) = found.iter().find(|shard| shard.of != of) {
         let words = format!("a manifest of {} jobs beside one of {of}", other.of);
-        return Err(Failure::input(&folder.join(other.manifest_name()), words, "the jobs of one run", format_args!("run `make {target}`")));
+        return Err(Failure::input(
+            &folder.join(other.manifest_name()),
+            words,
+            "the jobs of one run",
+            format_args!("run `make {target}`"),
+        ));
     }
     let mut manifests: Vec<Manifest> = Vec::new();
     for index in 1..=of {
         let path = folder.join(Shard { index, of }.manifest_name());
         if !path.is_file() {
-            let remedy = format!("run {stage} --shard {index}/{of}, or `make {target}` for all of it");
-            return Err(Failure::input(&path, "not found", format_args!("the manifests of all {of} jobs"), remedy));
+            let remedy =
+                format!("run {stage} --shard {index}/{of}, or `make {target}` for all of it");
+            return Err(Failure::input(
+                &path,
+                "not found",
+                format_args!("the manifests of all {of} jobs"),
+                remedy,
+            ));
         }
         let manifest = Manifest::read(&path)?;
         if let Some(first) = manifests.first()
             && first.config != manifest.config
         {
-            let found = format!("made with other settings than job 1: {}", crate::manifest::changed_keys(&first.config, &manifest.config));
-            let remedy = format!("run {stage} --shard I/{of} again for every I with the same settings");
+            let found = format!(
+                "made with other settings than job 1: {}",
+                crate::manifest::changed_keys(&first.config, &manifest.config)
+            );
+            let remedy =
+                format!("run {stage} --shard I/{of} again for every I with the same settings");
             return Err(Failure::input(&path, found, "one setting for all jobs", remedy));
         }
         manifests.push(manifest);
@@ -92,7 +115,8 @@ mod tests {
 
     #[test]
     fn jobs_share_the_files_out() {
-        let shards: Vec<Shard> = ["1/3", "2/3", "3/3"].iter().map(|text| text.parse().unwrap()).collect();
+        let shards: Vec<Shard> =
+            ["1/3", "2/3", "3/3"].iter().map(|text| text.parse().unwrap()).collect();
         for file in 0..10 {
             assert_eq!(shards.iter().filter(|shard| shard.makes(file)).count(), 1);
         }

@@ -34,7 +34,13 @@ const POINTS: usize = 1500;
 fn thinned(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
     let every = points.len().div_ceil(POINTS).max(1);
     let last = points.last().filter(|_| points.len() % every != 1 && every > 1);
-    points.iter().step_by(every).chain(last).copied().filter(|(x, y)| x.is_finite() && y.is_finite()).collect()
+    points
+        .iter()
+        .step_by(every)
+        .chain(last)
+        .copied()
+        .filter(|(x, y)| x.is_finite() && y.is_finite())
+        .collect()
 }
 
 /// plotters has no font of its own, and a machine without a screen often has none at all.
@@ -62,7 +68,8 @@ impl Chart {
         let mut encoder = png::Encoder::new(&mut bytes, width, height);
         encoder.set_color(png::ColorType::Rgb);
         encoder.set_depth(png::BitDepth::Eight);
-        let written = encoder.write_header().and_then(|mut writer| writer.write_image_data(&pixels));
+        let written =
+            encoder.write_header().and_then(|mut writer| writer.write_image_data(&pixels));
         written.map_err(|error| cannot(self.title, error))?;
         Ok(bytes)
     }
@@ -72,12 +79,20 @@ impl Chart {
         self.try_draw(&root).map_err(|error| cannot(self.title, error))
     }
 
-    fn try_draw<B: DrawingBackend>(&self, root: &DrawingArea<B, Shift>) -> Result<(), DrawingAreaErrorKind<B::ErrorType>> {
+    fn try_draw<B: DrawingBackend>(
+        &self,
+        root: &DrawingArea<B, Shift>,
+    ) -> Result<(), DrawingAreaErrorKind<B::ErrorType>> {
         let scale = |y: f64| if self.logarithmic { y.max(1e-30).log10() } else { y };
-        let all: Vec<Vec<(f64, f64)>> =
-            self.series.iter().map(|s| thinned(&s.points).into_iter().map(|(x, y)| (x, scale(y))).collect()).collect();
+        let all: Vec<Vec<(f64, f64)>> = self
+            .series
+            .iter()
+            .map(|s| thinned(&s.points).into_iter().map(|(x, y)| (x, scale(y))).collect())
+            .collect();
         let range = |values: &mut dyn Iterator<Item = f64>| {
-            let (low, high) = values.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), v| (low.min(v), high.max(v)));
+            let (low, high) = values.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), v| {
+                (low.min(v), high.max(v))
+            });
             if low > high { (0.0, 1.0) } else { (low, high) }
         };
         let (first, last) = range(&mut all.iter().flatten().map(|point| point.0));
@@ -103,11 +118,15 @@ impl Chart {
         for (series, points) in self.series.iter().zip(all) {
             let color = series.color.mix(series.opacity);
             if series.dots {
-                chart.draw_series(points.iter().map(|&point| Circle::new(point, 3, color.filled())))?;
+                chart.draw_series(
+                    points.iter().map(|&point| Circle::new(point, 3, color.filled())),
+                )?;
             }
             let line = chart.draw_series(LineSeries::new(points, color.stroke_width(2)))?;
             if self.series.len() > 1 {
-                line.label(series.name).legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], color.stroke_width(2)));
+                line.label(series.name).legend(move |(x, y)| {
+                    PathElement::new([(x, y), (x + 18, y)], color.stroke_width(2))
+                });
             }
         }
         if self.series.len() > 1 {
@@ -132,16 +151,31 @@ mod tests {
     use super::*;
 
     fn chart(points: Vec<(f64, f64)>) -> Chart {
-        let series = |name, dots| Series { name, points: points.clone(), color: BLUE, dots, opacity: 1.0 };
-        Chart { title: "Loss", series: vec![series("loss", false), series("val", true)], label: |y| format!("{y:.2}"), logarithmic: false }
+        let series =
+            |name, dots| Series { name, points: points.clone(), color: BLUE, dots, opacity: 1.0 };
+        Chart {
+            title: "Loss",
+            series: vec![series("loss", false), series("val", true)],
+            label: |y| format!("{y:.2}"),
+            logarithmic: false,
+        }
     }
 
     #[test]
     fn draws_any_curve_as_both() {
-        let curves = [vec![], vec![(0.0, 9.0)], vec![(0.0, 9.0), (1.0, f64::NAN)], (0..5000).map(|i| (f64::from(i), 1.0)).collect()];
+        let curves = [
+            vec![],
+            vec![(0.0, 9.0)],
+            vec![(0.0, 9.0), (1.0, f64::NAN)],
+            (0..5000).map(|i| (f64::from(i), 1.0)).collect(),
+        ];
         for points in curves {
             let svg = chart(points.clone()).svg(600, 400).unwrap();
-            assert!(svg.starts_with("<svg") && svg.contains("Loss") && !svg.contains("NaN"), "{}", &svg[..200]);
+            assert!(
+                svg.starts_with("<svg") && svg.contains("Loss") && !svg.contains("NaN"),
+                "{}",
+                &svg[..200]
+            );
             let png = chart(points).png(600, 400).unwrap();
             let mut reader = png::Decoder::new(std::io::Cursor::new(&png)).read_info().unwrap();
             let mut pixels = vec![0; reader.output_buffer_size().unwrap()];
@@ -156,6 +190,12 @@ mod tests {
     fn a_long_curve_keeps_its_ends() {
         let points: Vec<(f64, f64)> = (0..4001).map(|i| (f64::from(i), f64::from(i))).collect();
         let thin = thinned(&points);
-        assert!(thin.len() <= POINTS + 1 && thin[0] == (0.0, 0.0) && thin[thin.len() - 1] == (4000.0, 4000.0), "{}", thin.len());
+        assert!(
+            thin.len() <= POINTS + 1
+                && thin[0] == (0.0, 0.0)
+                && thin[thin.len() - 1] == (4000.0, 4000.0),
+            "{}",
+            thin.len()
+        );
     }
 }

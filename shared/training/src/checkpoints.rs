@@ -37,7 +37,9 @@ impl Checkpoints {
         let path = match name {
             Name::Last => return checkpoint.save(&self.folder.join("last.safetensors")),
             Name::Best => return checkpoint.save(&self.folder.join("best.safetensors")),
-            Name::LastAndNumbered | Name::Numbered => self.folder.join(numbered_name(checkpoint.state.step)),
+            Name::LastAndNumbered | Name::Numbered => {
+                self.folder.join(numbered_name(checkpoint.state.step))
+            }
         };
         checkpoint.save(&path)?;
         if name == Name::LastAndNumbered {
@@ -69,7 +71,10 @@ impl Checkpoints {
         let mut newest = if last.exists() { self.load(&last, log, &mut unreadable)? } else { None };
         for path in self.numbered()?.into_iter().rev() {
             // `last` is as new as any numbered one, but where a kill came between the two.
-            if newest.as_ref().is_some_and(|last| step_of(&path).is_none_or(|step| step <= last.state.step)) {
+            if newest
+                .as_ref()
+                .is_some_and(|last| step_of(&path).is_none_or(|step| step <= last.state.step))
+            {
                 break;
             }
             if let Some(checkpoint) = self.load(&path, log, &mut unreadable)? {
@@ -89,7 +94,12 @@ impl Checkpoints {
     }
 
     /// None where it is damaged: then it is set aside; and where it is `unreadable`.
-    fn load(&self, path: &Path, log: &Log, unreadable: &mut Option<Failure>) -> Result<Option<Checkpoint>> {
+    fn load(
+        &self,
+        path: &Path,
+        log: &Log,
+        unreadable: &mut Option<Failure>,
+    ) -> Result<Option<Checkpoint>> {
         match Checkpoint::load(path) {
             Ok(checkpoint) => Ok(Some(checkpoint)),
             Err(error @ Failure::TryAgain(_)) => {
@@ -115,10 +125,17 @@ impl Checkpoints {
             let own = aside.with_extension("safetensors");
             let numbered = self.folder.join(numbered_name(checkpoint.state.step));
             let is_best = aside.file_stem().is_some_and(|stem| stem == "best");
-            let free = [Some(own), (!is_best).then_some(numbered)].into_iter().flatten().find(|path| !path.exists());
+            let free = [Some(own), (!is_best).then_some(numbered)]
+                .into_iter()
+                .flatten()
+                .find(|path| !path.exists());
             let Some(path) = free else { continue };
             std::fs::rename(&aside, &path).map_err(Failure::writing(&path))?;
-            log.say(format!("{} is whole after all: taken up again as {}", aside.display(), path.display()));
+            log.say(format!(
+                "{} is whole after all: taken up again as {}",
+                aside.display(),
+                path.display()
+            ));
         }
         Ok(())
     }
@@ -134,8 +151,10 @@ impl Checkpoints {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
             entries => entries.map_err(Failure::reading(&self.folder))?,
         };
-        let is_wanted = |path: &PathBuf| wanted(&path.file_name().unwrap_or_default().to_string_lossy());
-        let mut paths: Vec<PathBuf> = entries.filter_map(|entry| entry.ok().map(|e| e.path())).filter(is_wanted).collect();
+        let is_wanted =
+            |path: &PathBuf| wanted(&path.file_name().unwrap_or_default().to_string_lossy());
+        let mut paths: Vec<PathBuf> =
+            entries.filter_map(|entry| entry.ok().map(|e| e.path())).filter(is_wanted).collect();
         paths.sort();
         Ok(paths)
     }

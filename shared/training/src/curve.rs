@@ -55,8 +55,12 @@ pub fn sparkline(values: &[f64], width: usize) -> String {
         part.iter().sum::<f64>() / part.len() as f64
     };
     let means: Vec<f64> = (0..bars).map(mean).collect();
-    let (low, high) = means.iter().fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), &v| (low.min(v), high.max(v)));
-    let height = |&mean: &f64| ((mean - low) / (high - low).max(1e-12) * (BARS.len() - 1) as f64).round() as usize;
+    let (low, high) = means
+        .iter()
+        .fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), &v| (low.min(v), high.max(v)));
+    let height = |&mean: &f64| {
+        ((mean - low) / (high - low).max(1e-12) * (BARS.len() - 1) as f64).round() as usize
+    };
     means.iter().map(|mean| BARS[height(mean)]).collect()
 }
 
@@ -69,7 +73,10 @@ mod tests {
         assert!(smoothed([3.0, 3.0, 3.0], 0.9).iter().all(|value| (value - 3.0).abs() < 1e-12));
         // By hand: (0.5 * 0.5 * 4 + 0.5 * 2) / (1 - 0.25) = 8/3
         let curve = smoothed([4.0, 2.0], 0.5);
-        assert!((curve[0] - 4.0).abs() < 1e-12 && (curve[1] - 8.0 / 3.0).abs() < 1e-12, "{curve:?}");
+        assert!(
+            (curve[0] - 4.0).abs() < 1e-12 && (curve[1] - 8.0 / 3.0).abs() < 1e-12,
+            "{curve:?}"
+        );
     }
 
     #[test]

@@ -69,7 +69,12 @@ pub fn diagnose(run: &Seen) -> Diagnosis {
     let losses: Vec<f64> = run.lines.iter().map(|line| f64::from(line.loss)).collect();
     let curve = smoothed(losses.iter().copied(), SMOOTHING);
     let Some((last, &now)) = run.lines.last().zip(curve.last()) else {
-        return Diagnosis { kind: Kind::TooEarly, seen: "nothing is logged yet.".into(), cause: "", remedy: "" };
+        return Diagnosis {
+            kind: Kind::TooEarly,
+            seen: "nothing is logged yet.".into(),
+            cause: "",
+            remedy: "",
+        };
     };
     let learned = run.lines.iter().filter(|line| line.step >= run.warmup).count();
     diverging(run, &losses, &curve)
@@ -80,13 +85,19 @@ pub fn diagnose(run: &Seen) -> Diagnosis {
         .unwrap_or_else(|| match learned {
             0..4 => Diagnosis {
                 kind: Kind::TooEarly,
-                seen: format!("{} lines of the log, {learned} of them after the warm-up.", run.lines.len()),
+                seen: format!(
+                    "{} lines of the log, {learned} of them after the warm-up.",
+                    run.lines.len()
+                ),
                 cause: "",
                 remedy: "",
             },
             _ => Diagnosis {
                 kind: Kind::Healthy,
-                seen: format!("the smoothed loss fell from {:.2} to {now:.3} in {} steps.", losses[0], last.step),
+                seen: format!(
+                    "the smoothed loss fell from {:.2} to {now:.3} in {} steps.",
+                    losses[0], last.step
+                ),
                 cause: "",
                 remedy: "",
             },
@@ -118,7 +129,9 @@ fn stuck(run: &Seen, step: u64, now: f64) -> Option<Diagnosis> {
 
 fn overfitting(run: &Seen, curve: &[f64]) -> Option<Diagnosis> {
     // The last validation takes all of val.bin, those before a part of it: they do not compare.
-    let along = |(i, line): (usize, &Line)| line.val_loss.filter(|_| line.step < run.steps).map(|loss| (i, loss));
+    let along = |(i, line): (usize, &Line)| {
+        line.val_loss.filter(|_| line.step < run.steps).map(|loss| (i, loss))
+    };
     let validations: Vec<(usize, f64)> = run.lines.iter().enumerate().filter_map(along).collect();
     let &(at, best) = validations.iter().min_by(|a, b| a.1.total_cmp(&b.1))?;
     let [.., (_, before), (_, now)] = validations[..] else { return None };
@@ -147,8 +160,10 @@ fn spiking(run: &Seen, losses: &[f64]) -> Option<Diagnosis> {
         losses[i] > middle + (8.0 * spread).max(0.08 * middle)
     };
     let first = losses.len().saturating_sub(60).max(BEFORE);
-    let spikes: Vec<u64> =
-        (first..losses.len()).filter(|&i| run.lines[i].step >= 2 * run.warmup && is_spike(i)).map(|i| run.lines[i].step).collect();
+    let spikes: Vec<u64> = (first..losses.len())
+        .filter(|&i| run.lines[i].step >= 2 * run.warmup && is_spike(i))
+        .map(|i| run.lines[i].step)
+        .collect();
     (spikes.len() >= 2).then(|| Diagnosis {
         kind: Kind::Spiking,
         seen: format!("{} sudden rises among the last lines, the newest at step {}.", spikes.len(), spikes[spikes.len() - 1]),
@@ -209,9 +224,22 @@ mod tests {
     /// `loss` at every tenth step and `validation` at every hundredth, with the noise of a batch.
     fn kind(until: u64, loss: impl Fn(f64) -> f64, validation: impl Fn(f64) -> f64) -> Diagnosis {
         let noise = |step: u64| 0.02 * ((step * 7919 % 101) as f64 / 50.0 - 1.0);
-        let at = |step: u64| line(step, loss(step as f64) + noise(step), step.is_multiple_of(100).then(|| validation(step as f64)));
+        let at = |step: u64| {
+            line(
+                step,
+                loss(step as f64) + noise(step),
+                step.is_multiple_of(100).then(|| validation(step as f64)),
+            )
+        };
         let lines: Vec<Line> = (0..until).step_by(10).map(at).collect();
-        diagnose(&Seen { lines: &lines, vocab_size: 8000, steps: 2000, warmup: 50, peak_lr: 6e-4, epochs: 3.0 })
+        diagnose(&Seen {
+            lines: &lines,
+            vocab_size: 8000,
+            steps: 2000,
+            warmup: 50,
+            peak_lr: 6e-4,
+            epochs: 3.0,
+        })
     }
 
     /// How a run goes that goes well: from ln(8000) down to 1.5, ever more slowly.
@@ -225,7 +253,8 @@ mod tests {
         assert_eq!(kind(2000, falling, |s| falling(s) + 0.02).kind, Kind::Healthy);
         assert_eq!(kind(60, falling, falling).kind, Kind::TooEarly);
         assert_eq!(kind(300, |_| 8.9, |_| 8.9).kind, Kind::Stuck);
-        let diverging = |s: f64| if s < 600.0 { falling(s) } else { falling(600.0) + (s - 600.0) / 150.0 };
+        let diverging =
+            |s: f64| if s < 600.0 { falling(s) } else { falling(600.0) + (s - 600.0) / 150.0 };
         assert_eq!(kind(900, diverging, diverging).kind, Kind::Diverging);
         let spiking = |s: f64| falling(s) + if s == 700.0 || s == 900.0 { 3.0 } else { 0.0 };
         assert_eq!(kind(1200, spiking, falling).kind, Kind::Spiking);
@@ -244,9 +273,21 @@ mod tests {
     #[test]
     fn says_cause_and_remedy_where_something_is_wrong() {
         let text = kind(300, |_| 8.9, |_| 8.9).to_string();
-        assert!(text.starts_with("stuck: after 290 steps") && text.contains("ln(V) = 8.987") && text.contains("Try: train.lr"), "{text}");
+        assert!(
+            text.starts_with("stuck: after 290 steps")
+                && text.contains("ln(V) = 8.987")
+                && text.contains("Try: train.lr"),
+            "{text}"
+        );
         assert!(!kind(1200, falling, falling).to_string().contains("Try"));
-        let none = diagnose(&Seen { lines: &[], vocab_size: 10, steps: 5, warmup: 0, peak_lr: 1.0, epochs: 0.0 });
+        let none = diagnose(&Seen {
+            lines: &[],
+            vocab_size: 10,
+            steps: 5,
+            warmup: 0,
+            peak_lr: 1.0,
+            epochs: 0.0,
+        });
         assert_eq!(none.kind, Kind::TooEarly);
     }
 }

@@ -34,7 +34,9 @@ pub fn failed(error: EngineError) -> Failure {
     match error {
         EngineError::NoDevice(_) | EngineError::Unsupported(_) => Failure::usage(error.to_string()),
         EngineError::Shader(message) => Failure::BadInput(message),
-        EngineError::Probe(_) | EngineError::OutOfMemory { .. } | EngineError::DeviceLost(_) => Failure::try_again(error.to_string()),
+        EngineError::Probe(_) | EngineError::OutOfMemory { .. } | EngineError::DeviceLost(_) => {
+            Failure::try_again(error.to_string())
+        }
     }
 }
 
@@ -47,7 +49,9 @@ impl Engine {
             "f32" => Some(Precision::F32),
             "f16" => Some(Precision::F16),
             "bf16" => Some(Precision::Bf16),
-            "q8" if section == "sample" && (device == "auto" || device == "cpu") => return Ok(Engine::Cpu(Storage::Q8)),
+            "q8" if section == "sample" && (device == "auto" || device == "cpu") => {
+                return Ok(Engine::Cpu(Storage::Q8));
+            }
             "q8" if section == "sample" => {
                 return Err(Failure::usage(format!(
                     "{section}.precision = \"q8\": only the CPU engine has it\n  remedy: --device cpu, or --precision f16"
@@ -62,23 +66,34 @@ impl Engine {
         };
         let choice = match device.split_once(':') {
             None if device == "auto" || device == "gpu" => adapters::Choice::Best,
-            Some(("gpu", number)) if number.parse::<usize>().is_ok() => adapters::Choice::Number(number.parse().unwrap_or_default()),
+            Some(("gpu", number)) if number.parse::<usize>().is_ok() => {
+                adapters::Choice::Number(number.parse().unwrap_or_default())
+            }
             None if device == "cpu" => return Self::cpu(wanted, asked),
-            _ => return Err(Failure::usage(format!("{section}.device = {device:?}: expected \"auto\", \"cpu\", \"gpu\" or \"gpu:N\""))),
+            _ => {
+                return Err(Failure::usage(format!(
+                    "{section}.device = {device:?}: expected \"auto\", \"cpu\", \"gpu\" or \"gpu:N\""
+                )));
+            }
         };
         let opened = Self::gpu(wanted, choice, asked, log);
         match opened {
             // A shader that does not compile is the user's own, whatever the device.
             Err(error) if device == "auto" && !matches!(error, EngineError::Shader(_)) => {
                 if wanted.profile {
-                    return Err(Failure::usage(format!("--profile times the kernels of a GPU\n{error}")));
+                    return Err(Failure::usage(format!(
+                        "--profile times the kernels of a GPU\n{error}"
+                    )));
                 }
                 let reason = error.to_string();
                 match error {
-                    EngineError::NoDevice(_) => {
-                        log.say(format!("device auto: the CPU engine, since {}", reason.lines().next().unwrap_or_default()))
-                    }
-                    _ => log.warn(format!("device auto: the CPU engine, since the GPU cannot be used: {reason}")),
+                    EngineError::NoDevice(_) => log.say(format!(
+                        "device auto: the CPU engine, since {}",
+                        reason.lines().next().unwrap_or_default()
+                    )),
+                    _ => log.warn(format!(
+                        "device auto: the CPU engine, since the GPU cannot be used: {reason}"
+                    )),
                 }
                 Self::cpu(wanted, asked)
             }
@@ -94,14 +109,22 @@ impl Engine {
             )));
         }
         if wanted.profile {
-            return Err(Failure::usage("--profile times the kernels of a GPU: expected --device gpu"));
+            return Err(Failure::usage(
+                "--profile times the kernels of a GPU: expected --device gpu",
+            ));
         }
         Ok(Engine::Cpu(Storage::F32))
     }
 
-    fn gpu(wanted: &Wanted, choice: adapters::Choice, asked: Option<Precision>, log: &Log) -> compute::kernels::Result<Self> {
+    fn gpu(
+        wanted: &Wanted,
+        choice: adapters::Choice,
+        asked: Option<Precision>,
+        log: &Log,
+    ) -> compute::kernels::Result<Self> {
         // Takes it that the GPU has no more: for tests, and for a GPU that is shared.
-        let memory = std::env::var("BEDTIME_GPU_MEMORY_MIB").ok().and_then(|text| text.parse::<f64>().ok());
+        let memory =
+            std::env::var("BEDTIME_GPU_MEMORY_MIB").ok().and_then(|text| text.parse::<f64>().ok());
         let options = gpu::Options {
             library: wanted.shaders.map_or(Ok(wgsl::Library::Embedded), wgsl::folder)?,
             profile: wanted.profile,
@@ -149,15 +172,21 @@ impl Engine {
     pub fn kernels(&self) -> Result<Box<dyn Kernels>> {
         match self {
             Engine::Cpu(_) => Ok(Cpu::boxed()),
-            Engine::Gpu { device, precision, head_width } => Gpu::open(device, *precision, *head_width).map_err(failed),
+            Engine::Gpu { device, precision, head_width } => {
+                Gpu::open(device, *precision, *head_width).map_err(failed)
+            }
         }
     }
 
     /// A decoder of up to `slots` stories at once, on all threads of the process.
     pub fn decoder(&self, config: Config, weights: Vec<f32>, slots: usize) -> Result<Decoder> {
         match self {
-            Engine::Cpu(storage) => Ok(Decoder::on_cpu(config, weights, slots, rayon::current_num_threads(), *storage)),
-            Engine::Gpu { .. } => Decoder::new(self.kernels()?, config, &weights, slots).map_err(failed),
+            Engine::Cpu(storage) => {
+                Ok(Decoder::on_cpu(config, weights, slots, rayon::current_num_threads(), *storage))
+            }
+            Engine::Gpu { .. } => {
+                Decoder::new(self.kernels()?, config, &weights, slots).map_err(failed)
+            }
         }
     }
 
@@ -183,7 +212,8 @@ impl Engine {
 
 /// Where a program may keep what makes the next run nicer: `BEDTIME_CACHE`, or the user's folder for such things.
 pub fn cache_folder() -> Option<PathBuf> {
-    let folder = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let folder =
+        |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     folder("BEDTIME_CACHE")
         .or_else(|| folder("XDG_CACHE_HOME").map(|cache| cache.join("bedtime")))
         .or_else(|| folder("LOCALAPPDATA").map(|cache| cache.join("bedtime")))
@@ -194,9 +224,16 @@ pub fn cache_folder() -> Option<PathBuf> {
 pub fn list_devices() -> String {
     let adapters = adapters::list();
     let chosen = adapters.iter().position(|adapter| !adapter.is_software());
-    let mut text: String =
-        adapters.iter().enumerate().map(|(i, adapter): (usize, &Adapter)| adapter.describe(i, chosen == Some(i))).collect();
-    let auto = if chosen.is_some() { "would take a GPU" } else { "would take it: there is no GPU that is hardware" };
+    let mut text: String = adapters
+        .iter()
+        .enumerate()
+        .map(|(i, adapter): (usize, &Adapter)| adapter.describe(i, chosen == Some(i)))
+        .collect();
+    let auto = if chosen.is_some() {
+        "would take a GPU"
+    } else {
+        "would take it: there is no GPU that is hardware"
+    };
     text.push_str(&format!("cpu    {}\n  f32\n  auto {auto}\n", Cpu::boxed().device()));
     if chosen.is_none() {
         text.push_str(&format!("\n{}\n", adapters::why_no_gpu(&adapters)));
@@ -211,10 +248,17 @@ pub fn list_devices() -> String {
 pub(crate) fn check_model(folder: &Path) -> Result<()> {
     let path = folder.with_file_name("manifest.json");
     // Another folder's model has no manifest, and what one that cannot be read says is not known.
-    let Some(manifest) = Manifest::read(&path).ok().filter(|manifest| manifest.stage == "train") else { return Ok(()) };
+    let Some(manifest) = Manifest::read(&path).ok().filter(|manifest| manifest.stage == "train")
+    else {
+        return Ok(());
+    };
     let name = folder.file_name().unwrap_or_default().to_string_lossy();
     for output in &manifest.outputs {
-        let Some(file) = output.name.strip_prefix(&*name).and_then(|rest| rest.strip_prefix(['/', '\\'])) else { continue };
+        let Some(file) =
+            output.name.strip_prefix(&*name).and_then(|rest| rest.strip_prefix(['/', '\\']))
+        else {
+            continue;
+        };
         if !folder.join(file).exists() {
             continue; // whoever reads it says so
         }
@@ -241,6 +285,8 @@ pub fn print_bytes(bytes: &[u8]) -> Result<bool> {
     let mut out = std::io::stdout().lock();
     match out.write_all(bytes).and_then(|()| out.flush()) {
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(false),
-        written => written.map(|()| true).map_err(|error| Failure::try_again(format!("stdout: {error}"))),
+        written => {
+            written.map(|()| true).map_err(|error| Failure::try_again(format!("stdout: {error}")))
+        }
     }
 }

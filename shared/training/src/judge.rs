@@ -72,7 +72,13 @@ impl Tally {
     /// By tokens of its window that the model saw before the scored one.
     pub fn by_position(&self) -> Vec<Bucket> {
         let all = self.by_position.iter().enumerate().filter(|(_, score)| score.tokens > 0);
-        all.map(|(i, &score)| Bucket { from: if i == 0 { 1 } else { (1 << (i - 1)) + 1 }, to: 1 << i, score, stories: 0 }).collect()
+        all.map(|(i, &score)| Bucket {
+            from: if i == 0 { 1 } else { (1 << (i - 1)) + 1 },
+            to: 1 << i,
+            score,
+            stories: 0,
+        })
+        .collect()
     }
 
     /// By tokens of the story, its end included.
@@ -109,10 +115,19 @@ const RESAMPLES: usize = 1000;
 /// model. `models` [models][stories] are the nats of each story, `bytes` its length. Gives, for every model, the interval of
 /// its bits per byte, and of their difference to the first model's.
 pub fn bootstrap(models: &[Vec<f64>], bytes: &[f64]) -> Vec<(Interval, Interval)> {
-    assert!(models.iter().all(|nats| nats.len() == bytes.len()), "every model has the same stories");
+    assert!(
+        models.iter().all(|nats| nats.len() == bytes.len()),
+        "every model has the same stories"
+    );
     let n = bytes.len() as u64;
     if n == 0 {
-        return vec![(Interval { low: f64::NAN, high: f64::NAN }, Interval { low: f64::NAN, high: f64::NAN }); models.len()];
+        return vec![
+            (
+                Interval { low: f64::NAN, high: f64::NAN },
+                Interval { low: f64::NAN, high: f64::NAN }
+            );
+            models.len()
+        ];
     }
     let resample = |index: u64| {
         let mut random = Random::new(1, "bootstrap", index);
@@ -131,7 +146,9 @@ pub fn bootstrap(models: &[Vec<f64>], bytes: &[f64]) -> Vec<(Interval, Interval)
         values.sort_by(f64::total_cmp);
         Interval { low: values[RESAMPLES / 40], high: values[RESAMPLES - 1 - RESAMPLES / 40] }
     };
-    (0..models.len()).map(|m| (interval(&|sample| sample[m]), interval(&|sample| sample[m] - sample[0]))).collect()
+    (0..models.len())
+        .map(|m| (interval(&|sample| sample[m]), interval(&|sample| sample[m] - sample[0])))
+        .collect()
 }
 
 #[cfg(test)]
@@ -146,13 +163,18 @@ mod tests {
         tally.add(&[token(8, 5, 5.0)], 0);
         tally.finish();
         assert_eq!(tally.score, Score { nats: 15.0, tokens: 5 });
-        assert_eq!(tally.stories, [StoryScore { nats: 6.0, tokens: 3 }, StoryScore { nats: 9.0, tokens: 2 }]);
-        let positions: Vec<_> = tally.by_position().iter().map(|b| (b.from, b.to, b.score.nats)).collect();
+        assert_eq!(
+            tally.stories,
+            [StoryScore { nats: 6.0, tokens: 3 }, StoryScore { nats: 9.0, tokens: 2 }]
+        );
+        let positions: Vec<_> =
+            tally.by_position().iter().map(|b| (b.from, b.to, b.score.nats)).collect();
         assert_eq!(positions, [(1, 1, 1.0), (2, 2, 2.0), (3, 4, 7.0), (5, 8, 5.0)]);
         let mut long = tally.clone();
         long.add(&vec![token(9, 9, 0.5); 40], 0);
         long.finish();
-        let lengths: Vec<_> = long.by_length().iter().map(|b| (b.from, b.to, b.stories, b.score.tokens)).collect();
+        let lengths: Vec<_> =
+            long.by_length().iter().map(|b| (b.from, b.to, b.stories, b.score.tokens)).collect();
         assert_eq!(lengths, [(1, 32, 2, 5), (33, 64, 1, 40)]);
     }
 
@@ -166,10 +188,21 @@ mod tests {
         let mean = first.iter().sum::<f64>() / 400.0 / 100.0 / LN_2;
         let half = 1.96 * 10.0 / 20.0 / 100.0 / LN_2; // 1.96 sigma / sqrt(n), in bits per byte
         let Interval { low, high } = found[0].0;
-        assert!((low - (mean - half)).abs() < 0.2 * half && (high - (mean + half)).abs() < 0.2 * half, "{found:?} {mean} {half}");
+        assert!(
+            (low - (mean - half)).abs() < 0.2 * half && (high - (mean + half)).abs() < 0.2 * half,
+            "{found:?} {mean} {half}"
+        );
         let difference = -0.01 / LN_2;
-        assert!((found[1].1.low - difference).abs() < 1e-9 && (found[1].1.high - difference).abs() < 1e-9, "{found:?}");
+        assert!(
+            (found[1].1.low - difference).abs() < 1e-9
+                && (found[1].1.high - difference).abs() < 1e-9,
+            "{found:?}"
+        );
         assert_eq!(found[0].1, Interval { low: 0.0, high: 0.0 });
-        assert_eq!(found, bootstrap(&[first, second], &[100.0; 400]), "the same seed, the same intervals");
+        assert_eq!(
+            found,
+            bootstrap(&[first, second], &[100.0; 400]),
+            "the same seed, the same intervals"
+        );
     }
 }

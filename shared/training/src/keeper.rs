@@ -119,7 +119,14 @@ impl Keeper {
             inbox.into_iter().for_each(|job| desk.do_job(job));
             Kept { spent: desk.spent, owed: desk.owed.into_failure().or(desk.owed_stories) }
         });
-        Keeper { jobs: Some(jobs), outcomes, thread: Some(thread), drawing, report_cost, last_report: None }
+        Keeper {
+            jobs: Some(jobs),
+            outcomes,
+            thread: Some(thread),
+            drawing,
+            report_cost,
+            last_report: None,
+        }
     }
 
     pub fn save(&self, save: Save) {
@@ -138,7 +145,8 @@ impl Keeper {
     pub fn report_is_due(&self) -> bool {
         let cost = self.report_cost.load(Ordering::Relaxed) as f64 * 1e-6;
         let pause = REPORT_EVERY.max(Duration::from_secs_f64(cost / REPORT_SHARE));
-        !self.drawing.load(Ordering::Relaxed) && self.last_report.is_none_or(|last| last.elapsed() >= pause)
+        !self.drawing.load(Ordering::Relaxed)
+            && self.last_report.is_none_or(|last| last.elapsed() >= pause)
     }
 
     pub fn report(&mut self, moment: Moment) {
@@ -164,7 +172,9 @@ impl Keeper {
         self.jobs = None;
         let ended = self.thread.take().map(JoinHandle::join);
         let ended = ended.and_then(std::result::Result::ok);
-        ended.ok_or_else(|| Failure::try_again("the thread that writes checkpoints and stories failed"))
+        ended.ok_or_else(|| {
+            Failure::try_again("the thread that writes checkpoints and stories failed")
+        })
     }
 
     fn send(&self, job: Job) {
@@ -289,7 +299,9 @@ impl Desk {
             match stories {
                 Ok(stories) => {
                     let told = StoriesAt { step, stories };
-                    if let Some(events) = self.events.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
+                    if let Some(events) =
+                        self.events.lock().unwrap_or_else(PoisonError::into_inner).as_mut()
+                    {
                         let _ = events.text(step, "stories", &told.markdown());
                     }
                     self.samples.told.push(told);
@@ -320,7 +332,8 @@ pub struct Teller {
 impl Teller {
     fn tell(&self, weights: &[f32]) -> Result<Vec<Story>> {
         // One thread: others are at work for the training, and a team that has to wait for one of them loses more.
-        let mut decoder = Decoder::on_cpu(self.config, weights.to_vec(), self.manner.slots, 1, Storage::F32);
+        let mut decoder =
+            Decoder::on_cpu(self.config, weights.to_vec(), self.manner.slots, 1, Storage::F32);
         tell(&mut decoder, &self.tokenizer, &self.prompts, self.manner)
     }
 }

@@ -30,20 +30,36 @@ pub fn open_model(stage: &Stage, named: Option<&Path>) -> Result<Opened> {
     let path = named.map_or_else(|| stage.path("run/final"), Path::to_owned);
     if path.is_file() {
         let Checkpoint { state, weights, .. } = Checkpoint::load(&path)?;
-        let (tokenizer, trained_with) = (stage.path("tokenizer.json"), Some(state.tokenizer_sha256));
-        return Ok(Opened { path, config: state.config, weights, tokenizer, eos: None, trained_with });
+        let (tokenizer, trained_with) =
+            (stage.path("tokenizer.json"), Some(state.tokenizer_sha256));
+        return Ok(Opened {
+            path,
+            config: state.config,
+            weights,
+            tokenizer,
+            eos: None,
+            trained_with,
+        });
     }
     let tokenizer = path.join("tokenizer.json");
     for path in [&path.join("config.json"), &tokenizer] {
         if !path.is_file() {
-            return Err(Failure::input(path, "not found", "a trained model", "run `make train`, or name another folder with --model"));
+            return Err(Failure::input(
+                path,
+                "not found",
+                "a trained model",
+                "run `make train`, or name another folder with --model",
+            ));
         }
     }
     check_model(&path)?;
     let Llama { config, eos, .. } = Llama::read(&path)?;
     let asked = stage.pipeline.model.context as usize;
     if named.is_none() && asked > config.context {
-        let expected = format!("model.context of at most {}, what this model was trained with", config.context);
+        let expected = format!(
+            "model.context of at most {}, what this model was trained with",
+            config.context
+        );
         return Err(Failure::input(
             &path,
             format_args!("model.context is {asked}"),
@@ -65,12 +81,22 @@ impl Opened {
         let remedy = "use the tokenizer the model was trained with";
         if tokenizer.vocab_size() as usize > self.config.vocab_size {
             let found = format!("a vocabulary of {}", tokenizer.vocab_size());
-            return Err(Failure::input(&self.tokenizer, found, format_args!("at most the model's {}", self.config.vocab_size), remedy));
+            return Err(Failure::input(
+                &self.tokenizer,
+                found,
+                format_args!("at most the model's {}", self.config.vocab_size),
+                remedy,
+            ));
         }
         match &self.trained_with {
             Some(sha256) if sha256 != tokenizer.sha256() => {
                 let expected = format!("{sha256}, that {} was trained with", self.path.display());
-                Err(Failure::input(&self.tokenizer, format_args!("its SHA-256 is {}", tokenizer.sha256()), expected, remedy))
+                Err(Failure::input(
+                    &self.tokenizer,
+                    format_args!("its SHA-256 is {}", tokenizer.sha256()),
+                    expected,
+                    remedy,
+                ))
             }
             _ => Ok(tokenizer),
         }
@@ -86,7 +112,8 @@ impl Opened {
             paths = weight_files(&self.path)?;
             paths.push(self.path.join("config.json"));
         }
-        let name = |path: &PathBuf| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let name =
+            |path: &PathBuf| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         Ok(paths.into_iter().map(|path| (name(&path), path)).collect())
     }
 }

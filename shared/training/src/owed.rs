@@ -95,7 +95,9 @@ impl Owed {
 
     /// Drops the oldest numbered checkpoint where too many wait, or newer ones would have taken its place by now.
     fn give_up(&mut self) {
-        let is_numbered = |(save, _): &(Save, Failure)| matches!(save.name, Name::Numbered | Name::LastAndNumbered);
+        let is_numbered = |(save, _): &(Save, Failure)| {
+            matches!(save.name, Name::Numbered | Name::LastAndNumbered)
+        };
         let waiting = self.saves.iter().filter(|save| is_numbered(save)).count();
         let stay = self.checkpoints.keep_last().max(1);
         if waiting > stay.min(WAITING)
@@ -121,7 +123,8 @@ mod tests {
     const EVERY: [Name; 3] = [Name::Best, Name::LastAndNumbered, Name::Last];
 
     fn save(step: u64, name: Name) -> Save {
-        let sizes = stage::config::Model { n_layer: 1, n_head: 1, d_model: 4, d_mlp: 4, context: 4 };
+        let sizes =
+            stage::config::Model { n_layer: 1, n_head: 1, d_model: 4, d_mlp: 4, context: 4 };
         let config = Config::new(&sizes, 16);
         let weights = vec![step as f32; TensorTable::new(&config).len];
         let state = State {
@@ -136,15 +139,29 @@ mod tests {
             best: Some(Best { step, val_loss: 1.0 }),
             redrawn: Vec::new(),
         };
-        Save { checkpoint: Checkpoint { state, adam_m: weights.clone(), adam_v: weights.clone(), weights }, name, log: None }
+        Save {
+            checkpoint: Checkpoint {
+                state,
+                adam_m: weights.clone(),
+                adam_v: weights.clone(),
+                weights,
+            },
+            name,
+            log: None,
+        }
     }
 
     /// A run of these saves, of which the disk takes none from `from` to before `to`. Gives what lies there, name and step.
-    fn run(saves: &[(u64, Name)], (from, to): (usize, usize), keep_last: u32) -> (Vec<(String, u64)>, Owed) {
+    fn run(
+        saves: &[(u64, Name)],
+        (from, to): (usize, usize),
+        keep_last: u32,
+    ) -> (Vec<(String, u64)>, Owed) {
         let folder = tempfile::tempdir().unwrap();
         let (checkpoints, away) = (folder.path().join("checkpoints"), folder.path().join("away"));
         fs::create_dir(&checkpoints).unwrap();
-        let mut owed = Owed::new(Checkpoints::new(folder.path(), keep_last), folder.path().join("loss.jsonl"));
+        let mut owed =
+            Owed::new(Checkpoints::new(folder.path(), keep_last), folder.path().join("loss.jsonl"));
         for (i, &(step, name)) in saves.iter().enumerate() {
             if i == from {
                 fs::rename(&checkpoints, &away).unwrap();
@@ -158,8 +175,12 @@ mod tests {
             assert_eq!((weights[0], failure.is_some()), (step as f32, (from..to).contains(&i)));
         }
         let step = |path: &Path| Checkpoint::load(path).unwrap().state.step;
-        let files = fs::read_dir(if checkpoints.is_dir() { &checkpoints } else { &away }).unwrap().map(|entry| entry.unwrap());
-        let mut found: Vec<_> = files.map(|file| (file.file_name().into_string().unwrap(), step(&file.path()))).collect();
+        let files = fs::read_dir(if checkpoints.is_dir() { &checkpoints } else { &away })
+            .unwrap()
+            .map(|entry| entry.unwrap());
+        let mut found: Vec<_> = files
+            .map(|file| (file.file_name().into_string().unwrap(), step(&file.path())))
+            .collect();
         found.sort();
         (found, owed)
     }
@@ -173,7 +194,10 @@ mod tests {
             for from in 0..saves.len() - 1 {
                 for to in from + 1..saves.len() {
                     let (found, owed) = run(&saves, (from, to), keep_last);
-                    assert_eq!(found, undisturbed, "no disk from save {from} to {to}, {keep_last} kept");
+                    assert_eq!(
+                        found, undisturbed,
+                        "no disk from save {from} to {to}, {keep_last} kept"
+                    );
                     assert!(owed.is_empty() && owed.into_failure().is_none());
                 }
             }
@@ -193,8 +217,15 @@ mod tests {
 
     #[test]
     fn a_run_that_goes_back_owes_nothing_of_what_it_does_again() {
-        let (_, mut owed) = run(&[(1, Name::LastAndNumbered), (2, Name::LastAndNumbered), (2, Name::Best)], (0, 3), 3);
+        let (_, mut owed) = run(
+            &[(1, Name::LastAndNumbered), (2, Name::LastAndNumbered), (2, Name::Best)],
+            (0, 3),
+            3,
+        );
         owed.back_to(1);
-        assert_eq!(owed.saves.iter().map(|(save, _)| save.checkpoint.state.step).collect::<Vec<_>>(), [1]);
+        assert_eq!(
+            owed.saves.iter().map(|(save, _)| save.checkpoint.state.step).collect::<Vec<_>>(),
+            [1]
+        );
     }
 }

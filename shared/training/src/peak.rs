@@ -59,7 +59,11 @@ fn copy(engine: &Engine) -> Result<f64> {
     let mut kernels = engine.kernels()?;
     let mut len = 1 << 20;
     loop {
-        let (x, out, branch) = (kernels.allocate("copy", len), kernels.allocate("copy", len), kernels.allocate_stored("copy", len));
+        let (x, out, branch) = (
+            kernels.allocate("copy", len),
+            kernels.allocate("copy", len),
+            kernels.allocate_stored("copy", len),
+        );
         if kernels.allocated().is_err() {
             return Err(stage::Failure::try_again("no memory for measuring the peak"));
         }

@@ -21,7 +21,8 @@ pub fn profile_table(rows: &[KernelTime], steps: u64, peaks: Peaks) -> String {
         let _ = writeln!(
             text,
             "| {} | {:.1} | {:.1} | {:.3} | {:.1} % | {} | {} | {:.0} % |",
-            row.shape.map_or(row.kernel.clone(), |[m, n, k]| format!("{} {m} x {n} x {k}", row.kernel)),
+            row.shape
+                .map_or(row.kernel.clone(), |[m, n, k]| format!("{} {m} x {n} x {k}", row.kernel)),
             row.calls as f64 / steps,
             row.seconds / row.calls.max(1) as f64 * 1e6,
             row.seconds / steps * 1e3,
@@ -54,12 +55,32 @@ mod tests {
 
     #[test]
     fn rates_and_shares_add_up() {
-        let row =
-            |kernel: &str, shape, calls, seconds, flop, bytes| KernelTime { kernel: kernel.into(), shape, calls, seconds, flop, bytes };
-        let table =
-            profile_table(&[row("matmul_nt", Some([4, 3, 2]), 20, 0.03, 6e10, 3e9), row("fill", None, 10, 0.01, 0.0, 1e9)], 10, PEAKS);
-        assert!(table.contains("| matmul_nt 4 x 3 x 2 | 2.0 | 1500.0 | 3.000 | 75.0 % | 2.00 | 100.00 | 50 % |"), "{table}");
-        assert!(table.contains("| fill | 1.0 | 1000.0 | 1.000 | 25.0 % | - | 100.00 | 20 % |"), "{table}");
+        let row = |kernel: &str, shape, calls, seconds, flop, bytes| KernelTime {
+            kernel: kernel.into(),
+            shape,
+            calls,
+            seconds,
+            flop,
+            bytes,
+        };
+        let table = profile_table(
+            &[
+                row("matmul_nt", Some([4, 3, 2]), 20, 0.03, 6e10, 3e9),
+                row("fill", None, 10, 0.01, 0.0, 1e9),
+            ],
+            10,
+            PEAKS,
+        );
+        assert!(
+            table.contains(
+                "| matmul_nt 4 x 3 x 2 | 2.0 | 1500.0 | 3.000 | 75.0 % | 2.00 | 100.00 | 50 % |"
+            ),
+            "{table}"
+        );
+        assert!(
+            table.contains("| fill | 1.0 | 1000.0 | 1.000 | 25.0 % | - | 100.00 | 20 % |"),
+            "{table}"
+        );
         assert!(table.contains("| all | 3.0 | | 4.000 | 100 % | 1.50 | | 38 % |"), "{table}");
     }
 }

@@ -36,7 +36,10 @@ pub struct Quality {
 }
 
 fn words(text: &str) -> Vec<String> {
-    text.split(|c: char| !c.is_alphanumeric() && c != '\'').filter(|word| !word.is_empty()).map(str::to_lowercase).collect()
+    text.split(|c: char| !c.is_alphanumeric() && c != '\'')
+        .filter(|word| !word.is_empty())
+        .map(str::to_lowercase)
+        .collect()
 }
 
 fn share(part: usize, whole: usize) -> f64 {
@@ -51,7 +54,8 @@ impl Quality {
     pub fn of(stories: &[Told], train: Option<&Bin>) -> Result<Self> {
         let texts: Vec<Vec<String>> = stories.iter().map(|story| words(&story.text)).collect();
         let distinct = [1, 2, 3].map(|n| {
-            let different: HashSet<&[String]> = texts.iter().flat_map(|words| words.windows(n)).collect();
+            let different: HashSet<&[String]> =
+                texts.iter().flat_map(|words| words.windows(n)).collect();
             share(different.len(), texts.iter().map(|words| words.windows(n).len()).sum())
         });
         let mut repeated = 0;
@@ -59,22 +63,30 @@ impl Quality {
             let mut seen = HashSet::new();
             repeated += words.windows(4).filter(|run| !seen.insert(*run)).count();
         }
-        let (tokens, n) = (stories.iter().map(|story| story.tokens.len()).sum::<usize>(), stories.len());
+        let (tokens, n) =
+            (stories.iter().map(|story| story.tokens.len()).sum::<usize>(), stories.len());
         let mut quality = Quality {
             stories: n,
             ended: share(stories.iter().filter(|story| story.ended).count(), n),
             tokens: share(tokens, n),
             words: share(texts.iter().map(Vec::len).sum(), n),
             distinct,
-            repeated_4grams: share(repeated, texts.iter().map(|words| words.windows(4).len()).sum()),
+            repeated_4grams: share(
+                repeated,
+                texts.iter().map(|words| words.windows(4).len()).sum(),
+            ),
             copied: None,
             longest_copy: None,
         };
         if let Some(train) = train {
-            let found = copied(train, &stories.iter().map(|story| story.tokens.clone()).collect::<Vec<_>>())?;
+            let found = copied(
+                train,
+                &stories.iter().map(|story| story.tokens.clone()).collect::<Vec<_>>(),
+            )?;
             quality.copied = Some(share(found.iter().map(|copy| copy.tokens).sum(), tokens));
             let longest = found.iter().map(|copy| copy.longest);
-            quality.longest_copy = Some((share(longest.clone().sum(), n), longest.max().unwrap_or(0)));
+            quality.longest_copy =
+                Some((share(longest.clone().sum(), n), longest.max().unwrap_or(0)));
         }
         Ok(quality)
     }
@@ -93,14 +105,28 @@ impl Quality {
             ("distinct-3", &|q| format!("{:.3}", q.distinct[2])),
             ("repeated 4-grams", &|q| percent(q.repeated_4grams)),
             ("copied", &|q| q.copied.map_or("?".into(), percent)),
-            ("longest copy, mean", &|q| q.longest_copy.map_or("?".into(), |(mean, _)| format!("{mean:.1}"))),
-            ("longest copy of all", &|q| q.longest_copy.map_or("?".into(), |(_, most)| most.to_string())),
+            ("longest copy, mean", &|q| {
+                q.longest_copy.map_or("?".into(), |(mean, _)| format!("{mean:.1}"))
+            }),
+            ("longest copy of all", &|q| {
+                q.longest_copy.map_or("?".into(), |(_, most)| most.to_string())
+            }),
         ];
-        let mut cells = vec![[String::new()].into_iter().chain(columns.iter().map(|(name, _)| name.clone())).collect::<Vec<_>>()];
+        let mut cells = vec![
+            [String::new()]
+                .into_iter()
+                .chain(columns.iter().map(|(name, _)| name.clone()))
+                .collect::<Vec<_>>(),
+        ];
         cells.extend(rows.iter().map(|(name, cell)| {
-            [name.to_string()].into_iter().chain(columns.iter().map(|(_, quality)| cell(quality))).collect::<Vec<_>>()
+            [name.to_string()]
+                .into_iter()
+                .chain(columns.iter().map(|(_, quality)| cell(quality)))
+                .collect::<Vec<_>>()
         }));
-        let widths: Vec<usize> = (0..=columns.len()).map(|c| cells.iter().map(|row| row[c].chars().count()).max().unwrap_or(0)).collect();
+        let widths: Vec<usize> = (0..=columns.len())
+            .map(|c| cells.iter().map(|row| row[c].chars().count()).max().unwrap_or(0))
+            .collect();
         let mut text = String::new();
         for (number, row) in cells.iter().enumerate() {
             let cell = |(c, (cell, &width)): (usize, (&String, &usize))| {
@@ -109,8 +135,13 @@ impl Quality {
             let line: Vec<String> = row.iter().zip(&widths).enumerate().map(cell).collect();
             text += &format!("| {} |\n", line.join(" | "));
             if number == 0 {
-                let rule = |(c, &width): (usize, &usize)| format!("{}{}", "-".repeat(width + 1), if c == 0 { "-" } else { ":" });
-                text += &format!("|{}|\n", widths.iter().enumerate().map(rule).collect::<Vec<_>>().join("|"));
+                let rule = |(c, &width): (usize, &usize)| {
+                    format!("{}{}", "-".repeat(width + 1), if c == 0 { "-" } else { ":" })
+                };
+                text += &format!(
+                    "|{}|\n",
+                    widths.iter().enumerate().map(rule).collect::<Vec<_>>().join("|")
+                );
             }
         }
         let (counted, shortest) = (copies::COUNTED, copies::SHORTEST);
@@ -155,7 +186,8 @@ mod tests {
             "{table}"
         );
         assert!(
-            table.contains("| end by themselves   |  50.0 % | 0.0 % |") && table.contains("| copied              |       ? |     ? |"),
+            table.contains("| end by themselves   |  50.0 % | 0.0 % |")
+                && table.contains("| copied              |       ? |     ? |"),
             "{table}"
         );
     }

@@ -57,11 +57,20 @@ impl Ratings {
         for (number, line) in text[..whole].lines().enumerate() {
             let rating = serde_json::from_str(line).map_err(|error| {
                 let found = format!("line {}: {error}", number + 1);
-                Failure::input(path, found, "one rating a line, as sample --rate writes them", "name another file with --ratings")
+                Failure::input(
+                    path,
+                    found,
+                    "one rating a line, as sample --rate writes them",
+                    "name another file with --ratings",
+                )
             })?;
             all.push(rating);
         }
-        let file = OpenOptions::new().create(true).append(true).open(path).map_err(Failure::writing(path))?;
+        let file = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(path)
+            .map_err(Failure::writing(path))?;
         file.set_len(whole as u64).map_err(Failure::writing(path))?;
         Ok(Ratings { path: path.to_owned(), file, all })
     }
@@ -72,8 +81,13 @@ impl Ratings {
     }
 
     pub fn add(&mut self, rating: Rating) -> Result<()> {
-        let line = serde_json::to_string(&rating).map_err(|error| Failure::try_again(error.to_string()))? + "\n";
-        self.file.write_all(line.as_bytes()).and_then(|()| self.file.sync_data()).map_err(Failure::writing(&self.path))?;
+        let line = serde_json::to_string(&rating)
+            .map_err(|error| Failure::try_again(error.to_string()))?
+            + "\n";
+        self.file
+            .write_all(line.as_bytes())
+            .and_then(|()| self.file.sync_data())
+            .map_err(Failure::writing(&self.path))?;
         self.all.push(rating);
         Ok(())
     }
@@ -90,10 +104,17 @@ pub struct Average {
 }
 
 /// Means for the models (name and hash), of the stories that `keep` wants.
-pub fn averages(ratings: &[Rating], models: &[(String, String)], keep: impl Fn(&Rating) -> bool) -> Vec<Average> {
+pub fn averages(
+    ratings: &[Rating],
+    models: &[(String, String)],
+    keep: impl Fn(&Rating) -> bool,
+) -> Vec<Average> {
     let of_model = |(name, model): &(String, String)| {
-        let own: Vec<&Rating> = ratings.iter().filter(|rating| rating.model == *model && keep(rating)).collect();
-        let mean = |score: fn(&Rating) -> u8| own.iter().map(|rating| f64::from(score(rating))).sum::<f64>() / own.len() as f64;
+        let own: Vec<&Rating> =
+            ratings.iter().filter(|rating| rating.model == *model && keep(rating)).collect();
+        let mean = |score: fn(&Rating) -> u8| {
+            own.iter().map(|rating| f64::from(score(rating))).sum::<f64>() / own.len() as f64
+        };
         Average {
             name: name.clone(),
             stories: own.len(),
@@ -110,7 +131,14 @@ mod tests {
     use super::*;
 
     fn rating(model: &str, story: &str, [grammar, coherence, fun]: [u8; 3]) -> Rating {
-        Rating { model: model.into(), story: story.into(), name: model.into(), grammar, coherence, fun }
+        Rating {
+            model: model.into(),
+            story: story.into(),
+            name: model.into(),
+            grammar,
+            coherence,
+            fun,
+        }
     }
 
     #[test]
@@ -125,7 +153,8 @@ mod tests {
     fn ratings_are_kept_one_by_one_and_a_cut_line_is_taken_back() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("new/ratings.jsonl");
-        let given = [rating("a", "1", [5, 4, 3]), rating("b", "2", [1, 1, 1]), rating("a", "3", [4, 4, 0])];
+        let given =
+            [rating("a", "1", [5, 4, 3]), rating("b", "2", [1, 1, 1]), rating("a", "3", [4, 4, 0])];
         let mut ratings = Ratings::open(&path).unwrap();
         given.iter().for_each(|rating| ratings.add(rating.clone()).unwrap());
         let text = std::fs::read_to_string(&path).unwrap();
@@ -137,7 +166,10 @@ mod tests {
         assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
         let models = ["a", "b", "c"].map(|name| (name.to_owned(), name.to_owned()));
         let means = averages(&again.all, &models, |rating| rating.story != "2");
-        assert_eq!(means[0], Average { name: "a".into(), stories: 2, grammar: 4.5, coherence: 4.0, fun: 1.5 });
+        assert_eq!(
+            means[0],
+            Average { name: "a".into(), stories: 2, grammar: 4.5, coherence: 4.0, fun: 1.5 }
+        );
         assert_eq!(means[1].stories + means[2].stories, 0);
         std::fs::write(&path, "something else\n").unwrap();
         assert!(Ratings::open(&path).map(drop).unwrap_err().to_string().contains("line 1"));

@@ -96,9 +96,27 @@ fn loss_chart(lines: &[Line]) -> Chart {
     Chart {
         title: "Loss (nats per token)",
         series: vec![
-            Series { name: "training, of single batches", points: raw, color: BLUE, dots: false, opacity: 0.3 },
-            Series { name: "training, smoothed", points: smooth, color: BLUE, dots: false, opacity: 1.0 },
-            Series { name: "validation", points: points(lines, |line| line.val_loss), color: ORANGE, dots: true, opacity: 1.0 },
+            Series {
+                name: "training, of single batches",
+                points: raw,
+                color: BLUE,
+                dots: false,
+                opacity: 0.3,
+            },
+            Series {
+                name: "training, smoothed",
+                points: smooth,
+                color: BLUE,
+                dots: false,
+                opacity: 1.0,
+            },
+            Series {
+                name: "validation",
+                points: points(lines, |line| line.val_loss),
+                color: ORANGE,
+                dots: true,
+                opacity: 1.0,
+            },
         ],
         label: |loss| format!("{loss:.2}"),
         logarithmic: false,
@@ -118,7 +136,12 @@ fn small_charts(lines: &[Line]) -> [Chart; 3] {
     let speed = points(lines.get(1..).unwrap_or_default(), |line| Some(line.tokens_per_second));
     [
         chart("Learning rate", rate, |rate| format!("{rate:.1e}"), false),
-        chart("Norm of the gradient", norm, |norm| if norm < 10.0 { format!("{norm:.2}") } else { format!("{norm:.0}") }, true),
+        chart(
+            "Norm of the gradient",
+            norm,
+            |norm| if norm < 10.0 { format!("{norm:.2}") } else { format!("{norm:.0}") },
+            true,
+        ),
         chart("Tokens per second", speed, |speed| count(speed.max(0.0) as u64), false),
     ]
 }
@@ -145,7 +168,10 @@ fn page(about: &About, moment: &Moment, told: &[StoriesAt]) -> Result<Markup> {
         Kind::TooEarly => "diagnosis early",
         _ => "diagnosis",
     };
-    let small = small_charts(&moment.lines).iter().map(|chart| chart.svg(500, 330)).collect::<Result<Vec<String>>>()?;
+    let small = small_charts(&moment.lines)
+        .iter()
+        .map(|chart| chart.svg(500, 330))
+        .collect::<Result<Vec<String>>>()?;
     let (before, now) = (told.first(), told.last().filter(|_| told.len() > 1));
     Ok(html! {
         (DOCTYPE)
@@ -280,19 +306,38 @@ mod tests {
             memory: "1 MiB".into(),
             events: vec!["step 3: <script>".into()],
         };
-        let story = Story { prompt: "Once".into(), text: "Once & <i>for all</i>".into(), tokens: vec![], logprobs: None, ended: true };
+        let story = Story {
+            prompt: "Once".into(),
+            text: "Once & <i>for all</i>".into(),
+            tokens: vec![],
+            logprobs: None,
+            ended: true,
+        };
         let told = [0, 5, 10].map(|step| StoriesAt { step, stories: vec![story.clone()] });
         let text = page(&about, &moment, &told).unwrap().into_string();
-        for part in
-            ["&lt;b&gt;mine", "&amp; &lt;i&gt;for all", "25 %", "63 %", "After 5 steps", "step 3: &lt;script&gt;", "steps = 5", "12.18"]
-        {
+        for part in [
+            "&lt;b&gt;mine",
+            "&amp; &lt;i&gt;for all",
+            "25 %",
+            "63 %",
+            "After 5 steps",
+            "step 3: &lt;script&gt;",
+            "steps = 5",
+            "12.18",
+        ] {
             assert!(text.contains(part), "{part} is missing");
         }
         let outside = text.replace("http://www.w3.org/", "");
-        assert!(!outside.contains("http://") && !outside.contains("https://") && !text.contains("<script") && !text.contains(" src="));
+        assert!(
+            !outside.contains("http://")
+                && !outside.contains("https://")
+                && !text.contains("<script")
+                && !text.contains(" src=")
+        );
         assert_eq!(text.matches("<svg").count(), 4);
         assert!(text.contains("http-equiv"));
-        let ended = page(&about, &Moment { ended: true, ..moment }, &told[..1]).unwrap().into_string();
+        let ended =
+            page(&about, &Moment { ended: true, ..moment }, &told[..1]).unwrap().into_string();
         assert!(!ended.contains("http-equiv"));
     }
 }

@@ -101,11 +101,19 @@ impl Run {
             let made_with = bin.manifest().tokenizer.as_ref();
             if made_with != Some(tokenizer.record()) {
                 let found = made_with.map_or("no tokenizer".into(), |t| {
-                    format!("ids of tokenizer {} with a vocabulary of {}", short(&t.sha256), t.vocab_size)
+                    format!(
+                        "ids of tokenizer {} with a vocabulary of {}",
+                        short(&t.sha256),
+                        t.vocab_size
+                    )
                 });
                 let own = tokenizer.record();
-                let expected =
-                    format!("ids of {}: {} with a vocabulary of {}", tokenizer.path().display(), short(&own.sha256), own.vocab_size);
+                let expected = format!(
+                    "ids of {}: {} with a vocabulary of {}",
+                    tokenizer.path().display(),
+                    short(&own.sha256),
+                    own.vocab_size
+                );
                 return Err(Failure::input(
                     bin.path(),
                     found,
@@ -163,7 +171,8 @@ impl Run {
     /// An old run made with other settings moves to `run.N`; so does any old run with `force`.
     fn set_aside_if_other(&self, force: bool) -> Result<()> {
         let path = self.folder.join("settings.json");
-        let old: Option<Value> = std::fs::read(&path).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
+        let old: Option<Value> =
+            std::fs::read(&path).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
         let why = match old {
             _ if !self.folder.exists() => return Ok(()),
             _ if force => "--force".to_owned(),
@@ -171,7 +180,8 @@ impl Run {
             Some(old) if old == self.settings => return Ok(()),
             Some(old) => format!("settings changed: {}", stage::changed_keys(&old, &self.settings)),
         };
-        let aside = (1..).map(|n| self.folder.with_extension(n.to_string())).find(|path| !path.exists());
+        let aside =
+            (1..).map(|n| self.folder.with_extension(n.to_string())).find(|path| !path.exists());
         let aside = aside.ok_or_else(|| Failure::usage("no free name run.N"))?;
         std::fs::rename(&self.folder, &aside).map_err(Failure::writing(&aside))?;
         self.log.say(format!("{why}: the old run is kept as {}", aside.display()));
@@ -188,7 +198,10 @@ impl Run {
         if self.tune {
             let mut windows = Vec::new();
             sampler.batch(0, 0, &mut windows);
-            self.engine.tune(&Tuned { config: self.config, weights: &before, batch: t.batch as usize, windows }, &self.log)?;
+            self.engine.tune(
+                &Tuned { config: self.config, weights: &before, batch: t.batch as usize, windows },
+                &self.log,
+            )?;
         }
         let mut trainer = self.trainer(&before)?;
         let _lock = self.lock()?;
@@ -197,7 +210,8 @@ impl Run {
         self.write_settings()?;
         // The whole content is hashed beside the first steps; nothing is published before it is known to fit.
         let (train, validation) = (self.train.clone(), self.validation.clone());
-        let verified = std::thread::spawn(move || train.verify().and_then(|()| validation.verify()));
+        let verified =
+            std::thread::spawn(move || train.verify().and_then(|()| validation.verify()));
 
         let origin = self.resume(&checkpoints, &mut trainer)?;
         let first = origin.step;
@@ -210,12 +224,30 @@ impl Run {
         let untold = self.untold(&checkpoints, &samples, first)?;
         let events = Arc::new(Mutex::new(Some(EventFile::create(&self.folder.join("tb"), first)?)));
         let about = self.about(&trainer)?;
-        let keeper = Keeper::start(self.folder.clone(), checkpoints.clone(), samples, self.teller(), about.clone(), events.clone());
+        let keeper = Keeper::start(
+            self.folder.clone(),
+            checkpoints.clone(),
+            samples,
+            self.teller(),
+            about.clone(),
+            events.clone(),
+        );
         let mut told_before = vec![(0, before)];
         told_before.extend(untold);
         told_before.into_iter().for_each(|(step, weights)| keeper.tell(step, weights));
 
-        let mut steps = Steps::new(self, trainer, sampler, origin, run_log, keeper, checkpoints, about, events, verified);
+        let mut steps = Steps::new(
+            self,
+            trainer,
+            sampler,
+            origin,
+            run_log,
+            keeper,
+            checkpoints,
+            about,
+            events,
+            verified,
+        );
         let stop = steps.run()?;
         if let Stop::Interrupt = stop {
             let (step, kept) = steps.interrupted()?;
@@ -225,7 +257,9 @@ impl Run {
                     t.steps,
                     self.folder.display()
                 )),
-                Some(failure) => Failure::try_again(format!("interrupted at step {step}; not all of it could be saved: {failure}")),
+                Some(failure) => Failure::try_again(format!(
+                    "interrupted at step {step}; not all of it could be saved: {failure}"
+                )),
             });
         }
         self.finish(steps, first, stop)
@@ -234,7 +268,12 @@ impl Run {
     /// Two trainings would write over one another: the second is refused for as long as this is held.
     fn lock(&self) -> Result<std::fs::File> {
         let path = self.folder.with_file_name(".train.lock");
-        let file = std::fs::OpenOptions::new().create(true).truncate(false).write(true).open(&path).map_err(Failure::writing(&path))?;
+        let file = std::fs::OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(&path)
+            .map_err(Failure::writing(&path))?;
         match file.try_lock() {
             Err(std::fs::TryLockError::WouldBlock) => Err(Failure::try_again(format!(
                 "{}: another train is at work in it\n  remedy: wait until it ends, or give this one a folder of its own with --out DIR",
@@ -250,14 +289,17 @@ impl Run {
         let t = &self.pipeline.train;
         let with = |batch: u32| {
             let kernels = self.engine.kernels().map_err(Err)?;
-            Trainer::new(kernels, self.config, weights, batch as usize, self.config.context).map_err(Ok)
+            Trainer::new(kernels, self.config, weights, batch as usize, self.config.context)
+                .map_err(Ok)
         };
         let error = match with(t.batch) {
             Ok(trainer) => return Ok(trainer),
             Err(Err(failure)) => return Err(failure),
             Err(Ok(error)) => error,
         };
-        let EngineError::OutOfMemory { message, needed, available } = &error else { return Err(failed(error)) };
+        let EngineError::OutOfMemory { message, needed, available } = &error else {
+            return Err(failed(error));
+        };
         let what = message.lines().next().unwrap_or_default();
         // Memory is a part that stays and a part per sequence: two sizes tell both.
         let one = match with(1) {
@@ -272,8 +314,14 @@ impl Run {
             "a smaller model or model.context, a precision of two bytes, or --device cpu".to_owned()
         } else {
             // The largest part of the batch that fits; what is left goes into accumulation.
-            let batch = (1..=fits.min(t.batch)).rev().find(|batch| t.batch.is_multiple_of(*batch)).unwrap_or(1);
-            format!("train.batch={batch} train.accumulate={} does the same step in parts", t.accumulate * (t.batch / batch))
+            let batch = (1..=fits.min(t.batch))
+                .rev()
+                .find(|batch| t.batch.is_multiple_of(*batch))
+                .unwrap_or(1);
+            format!(
+                "train.batch={batch} train.accumulate={} does the same step in parts",
+                t.accumulate * (t.batch / batch)
+            )
         };
         Err(Failure::try_again(format!(
             "the GPU's memory does not suffice: {what}\n  needed: {} MiB for train.batch = {} of {} tokens ({} MiB, and {:.1} MiB per sequence)\n  fits: {}\n  remedy: {remedy}",
@@ -282,7 +330,11 @@ impl Run {
             self.config.context,
             one >> 20,
             per_sequence / (1 << 20) as f64,
-            if *available < one { "not even a batch of 1".to_owned() } else { format!("a batch of {}", fits.min(t.batch)) }
+            if *available < one {
+                "not even a batch of 1".to_owned()
+            } else {
+                format!("a batch of {}", fits.min(t.batch))
+            }
         )))
     }
 
@@ -290,27 +342,46 @@ impl Run {
     fn finish(&self, mut at: Steps, first: u64, stop: Stop) -> Result<Ended> {
         let t = &self.pipeline.train;
         let done = at.done();
-        let kept = "all steps are done and saved; run the same command for the validation and the stories";
+        let kept =
+            "all steps are done and saved; run the same command for the validation and the stories";
         let weights = at.trainer.model.weights().map_err(failed)?;
         at.keeper.tell(done, weights.clone());
-        let progress = self.log.progress("validate", Unit::Tokens, Some(self.validation.len().saturating_sub(1)));
-        let validation = score(&mut at.trainer.model, &self.validation, self.config.context, 0, |tokens| {
-            progress.add(tokens);
-            interrupt::check(kept)
-        })?;
+        let progress = self.log.progress(
+            "validate",
+            Unit::Tokens,
+            Some(self.validation.len().saturating_sub(1)),
+        );
+        let validation =
+            score(&mut at.trainer.model, &self.validation, self.config.context, 0, |tokens| {
+                progress.add(tokens);
+                interrupt::check(kept)
+            })?;
         progress.finish();
-        let last = at.last().ok_or_else(|| Failure::usage("the run ended before its first step: nothing to finish"))?;
-        let line = Line { step: done, elapsed_s: at.elapsed_s(), val_loss: Some(validation.loss()), lr: at.learning_rate(done), ..last };
+        let last = at.last().ok_or_else(|| {
+            Failure::usage("the run ended before its first step: nothing to finish")
+        })?;
+        let line = Line {
+            step: done,
+            elapsed_s: at.elapsed_s(),
+            val_loss: Some(validation.loss()),
+            lr: at.learning_rate(done),
+            ..last
+        };
         at.log_line(line.clone());
         let early = match stop {
-            Stop::Minutes => t.max_minutes.map(|minutes| format!("{minutes} minutes are over (train.max_minutes)")),
-            Stop::Loss(loss) => Some(format!("the validation loss {loss:.4} has reached train.until_loss")),
+            Stop::Minutes => t
+                .max_minutes
+                .map(|minutes| format!("{minutes} minutes are over (train.max_minutes)")),
+            Stop::Loss(loss) => {
+                Some(format!("the validation loss {loss:.4} has reached train.until_loss"))
+            }
             Stop::Steps | Stop::Interrupt => None,
         };
         let state = early.as_ref().map_or("finished".to_owned(), |why| format!("finished: {why}"));
         let moment = at.moment(state, true);
         at.keeper.report(moment);
-        let (diagnosis, seen) = (at.about.diagnose(at.lines(), done).to_string(), at.about.seen(done));
+        let (diagnosis, seen) =
+            (at.about.diagnose(at.lines(), done).to_string(), at.about.seen(done));
         let profile = at.profile();
         let Kept { spent, owed } = at.end()?;
         interrupt::check(kept)?; // stories that were cut short are not kept
@@ -325,8 +396,15 @@ impl Run {
                 spent.checkpoints, spent.stories, spent.reports
             ),
         );
-        let tokenizer = std::fs::read(self.tokenizer.path()).map_err(Failure::reading(self.tokenizer.path()))?;
-        save_folder(&self.folder.join("final"), &self.config, &weights, &tokenizer, self.tokenizer.eos())?;
+        let tokenizer = std::fs::read(self.tokenizer.path())
+            .map_err(Failure::reading(self.tokenizer.path()))?;
+        save_folder(
+            &self.folder.join("final"),
+            &self.config,
+            &weights,
+            &tokenizer,
+            self.tokenizer.eos(),
+        )?;
         let bytes = self.validation.manifest().count("bytes");
         let bits_per_byte = validation.bits_per_byte(self.validation.len(), bytes);
         Ok(Ended {
@@ -344,11 +422,21 @@ impl Run {
     }
 
     /// Numbered checkpoints whose stories were not told: an end that came too soon.
-    fn untold(&self, checkpoints: &Checkpoints, samples: &Samples, first: u64) -> Result<Vec<(u64, Vec<f32>)>> {
-        let numbered = checkpoints.numbered()?.into_iter().filter_map(|path| Some((crate::checkpoints::step_of(&path)?, path)));
+    fn untold(
+        &self,
+        checkpoints: &Checkpoints,
+        samples: &Samples,
+        first: u64,
+    ) -> Result<Vec<(u64, Vec<f32>)>> {
+        let numbered = checkpoints
+            .numbered()?
+            .into_iter()
+            .filter_map(|path| Some((crate::checkpoints::step_of(&path)?, path)));
         let untold = numbered.filter(|(step, _)| *step <= first && !samples.has(*step));
         // One that is damaged is found when it is needed.
-        Ok(untold.filter_map(|(step, path)| Some((step, Checkpoint::load(&path).ok()?.weights))).collect())
+        Ok(untold
+            .filter_map(|(step, path)| Some((step, Checkpoint::load(&path).ok()?.weights)))
+            .collect())
     }
 
     /// What the report says of a run all along.
@@ -357,7 +445,11 @@ impl Run {
         let kernels = &trainer.model.kernels;
         let manifest = self.train.manifest();
         Ok(About {
-            title: self.folder.parent().and_then(Path::file_name).map_or("run".into(), |name| name.to_string_lossy().into_owned()),
+            title: self
+                .folder
+                .parent()
+                .and_then(Path::file_name)
+                .map_or("run".into(), |name| name.to_string_lossy().into_owned()),
             note: self.synthetic(),
             config: self.config_text()?,
             device: kernels.device(),
@@ -384,11 +476,22 @@ impl Run {
     fn teller(&self) -> Teller {
         let section = &self.pipeline.sample;
         let prompts = section.prompts.iter().flat_map(|p| [p.clone(), p.clone()]).collect();
-        Teller { prompts, manner: Manner::new(section), config: self.config, tokenizer: self.tokenizer.clone() }
+        Teller {
+            prompts,
+            manner: Manner::new(section),
+            config: self.config,
+            tokenizer: self.tokenizer.clone(),
+        }
     }
 
     /// What a checkpoint says beside tensors; `update` comes with them.
-    pub(crate) fn state(&self, trainer: &Trainer, step: u64, best: Option<Best>, redrawn: &[u64]) -> State {
+    pub(crate) fn state(
+        &self,
+        trainer: &Trainer,
+        step: u64,
+        best: Option<Best>,
+        redrawn: &[u64],
+    ) -> State {
         let kernels = &trainer.model.kernels;
         State {
             step,
@@ -405,7 +508,11 @@ impl Run {
     }
 
     /// Loads the newest checkpoint, if there is one.
-    pub(crate) fn resume(&self, checkpoints: &Checkpoints, trainer: &mut Trainer) -> Result<Origin> {
+    pub(crate) fn resume(
+        &self,
+        checkpoints: &Checkpoints,
+        trainer: &mut Trainer,
+    ) -> Result<Origin> {
         let Some(checkpoint) = checkpoints.newest(&self.log)? else { return Ok(Origin::default()) };
         if !stage::same_settings(&checkpoint.state.settings, &self.settings) {
             return Err(Failure::usage(format!(
@@ -414,7 +521,11 @@ impl Run {
                 stage::changed_keys(&checkpoint.state.settings, &self.settings)
             )));
         }
-        let (device, precision, plan) = (trainer.model.kernels.device(), trainer.model.kernels.precision(), trainer.model.kernels.plan());
+        let (device, precision, plan) = (
+            trainer.model.kernels.device(),
+            trainer.model.kernels.precision(),
+            trainer.model.kernels.plan(),
+        );
         let state = checkpoint.state;
         if state.device != device || state.precision != precision.name() {
             self.log.warn(format!(
@@ -457,7 +568,8 @@ impl Run {
     fn write_settings(&self) -> Result<()> {
         let settings = format!("{:#}\n", self.settings);
         AtomicFile::write(&self.folder.join("settings.json"), settings.as_bytes())?;
-        AtomicFile::write(&self.folder.join("config.toml"), self.config_text()?.as_bytes()).map(drop)
+        AtomicFile::write(&self.folder.join("config.toml"), self.config_text()?.as_bytes())
+            .map(drop)
     }
 
     fn announce(&self, first: u64, trainer: &Trainer) {

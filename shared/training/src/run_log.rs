@@ -48,13 +48,22 @@ impl RunLog {
         };
         // A line cut by a crash, if only by its end, is one that will be written again.
         let whole = text.split_inclusive('\n').take_while(|line| line.ends_with('\n'));
-        let lines: Vec<Line> = whole.map_while(|line| serde_json::from_str(line).ok()).take_while(|line: &Line| line.step < step).collect();
+        let lines: Vec<Line> = whole
+            .map_while(|line| serde_json::from_str(line).ok())
+            .take_while(|line: &Line| line.step < step)
+            .collect();
         let kept: String = text.split_inclusive('\n').take(lines.len()).collect();
         if kept.len() != text.len() || text.is_empty() {
             AtomicFile::write(path, kept.as_bytes())?;
         }
         let file = OpenOptions::new().write(true).open(path).map_err(Failure::writing(path))?;
-        Ok(RunLog { path: path.to_owned(), file, written: lines.len(), bytes: kept.len() as u64, lines })
+        Ok(RunLog {
+            path: path.to_owned(),
+            file,
+            written: lines.len(),
+            bytes: kept.len() as u64,
+            lines,
+        })
     }
 
     /// Adds a line and writes it, with all that could not be written before.

@@ -31,8 +31,11 @@ impl Samples {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
             text => text.map_err(Failure::reading(&path))?,
         };
-        let told =
-            text.lines().map_while(|line| serde_json::from_str(line).ok()).take_while(|told: &StoriesAt| told.step <= step).collect();
+        let told = text
+            .lines()
+            .map_while(|line| serde_json::from_str(line).ok())
+            .take_while(|told: &StoriesAt| told.step <= step)
+            .collect();
         Ok(Samples { folder: folder.to_owned(), note, told })
     }
 
@@ -57,8 +60,16 @@ impl Samples {
     }
 
     fn markdown(&self) -> String {
-        let Some((first, last)) = self.told.first().zip(self.told.last()) else { return String::new() };
-        let name = |step: u64| if step == 0 { "before training".into() } else { format!("after {} steps", stage::count(step)) };
+        let Some((first, last)) = self.told.first().zip(self.told.last()) else {
+            return String::new();
+        };
+        let name = |step: u64| {
+            if step == 0 {
+                "before training".into()
+            } else {
+                format!("after {} steps", stage::count(step))
+            }
+        };
         let mut text = format!("# Stories {} and {}\n\n", name(first.step), name(last.step));
         if let Some(note) = self.note {
             let _ = writeln!(text, "{note}\n");
@@ -96,11 +107,24 @@ fn capitalised(text: &str) -> String {
 /// The prompt in bold, the continuation after it, fit for one cell of a table.
 fn cell(story: &Story) -> String {
     let escape = |text: &str| {
-        let text = text.replace('&', "&amp;").replace('<', "&lt;").replace('|', "\\|").replace('*', "\\*").replace('`', "\\`");
-        let visible: String = text.chars().map(|c| if c.is_control() && c != '\n' { '\u{fffd}' } else { c }).collect();
+        let text = text
+            .replace('&', "&amp;")
+            .replace('<', "&lt;")
+            .replace('|', "\\|")
+            .replace('*', "\\*")
+            .replace('`', "\\`");
+        let visible: String = text
+            .chars()
+            .map(|c| if c.is_control() && c != '\n' { '\u{fffd}' } else { c })
+            .collect();
         visible.replace('\n', "<br>")
     };
-    format!("**{}**{}{}", escape(&story.prompt), escape(story.continuation()), if story.ended { "" } else { " …" })
+    format!(
+        "**{}**{}{}",
+        escape(&story.prompt),
+        escape(story.continuation()),
+        if story.ended { "" } else { " …" }
+    )
 }
 
 #[cfg(test)]
@@ -108,8 +132,13 @@ mod tests {
     use super::*;
 
     fn told(step: u64) -> StoriesAt {
-        let story =
-            Story { prompt: "Once".into(), text: format!("Once | {step}\nthe *end*"), tokens: vec![1], logprobs: None, ended: step > 0 };
+        let story = Story {
+            prompt: "Once".into(),
+            text: format!("Once | {step}\nthe *end*"),
+            tokens: vec![1],
+            logprobs: None,
+            ended: step > 0,
+        };
         StoriesAt { step, stories: vec![story] }
     }
 
@@ -123,7 +152,12 @@ mod tests {
         assert_eq!(again.told, samples.told[..3]);
         assert!(again.has(20) && !again.has(30));
         let text = std::fs::read_to_string(folder.path().join("samples.md")).unwrap();
-        assert!(text.contains("| 1 | **Once** \\| 0<br>the \\*end\\* … | **Once** \\| 30<br>the \\*end\\* |"), "{text}");
+        assert!(
+            text.contains(
+                "| 1 | **Once** \\| 0<br>the \\*end\\* … | **Once** \\| 30<br>the \\*end\\* |"
+            ),
+            "{text}"
+        );
         assert!(text.contains("## After 10 steps\n\n1. **Once** \\| 10"), "{text}");
     }
 }

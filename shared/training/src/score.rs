@@ -83,7 +83,13 @@ pub(crate) fn check_ids(path: &Path, ids: &[u32], vocab_size: usize) -> Result<(
 ///
 /// # Errors
 /// Those of [`score_each`]; exit code 3 when the bin is shorter than one window.
-pub fn score(model: &mut Model, bin: &Bin, stride: usize, windows: u64, mut advance: impl FnMut(u64) -> Result<()>) -> Result<Score> {
+pub fn score(
+    model: &mut Model,
+    bin: &Bin,
+    stride: usize,
+    windows: u64,
+    mut advance: impl FnMut(u64) -> Result<()>,
+) -> Result<Score> {
     if bin.len() < model.sequence() as u64 + 1 {
         return Err(Failure::input(
             bin.path(),
@@ -117,7 +123,12 @@ pub fn score_each(
     let sequence = model.sequence() as u64;
     let stride = (stride as u64).clamp(1, sequence);
     if ids.len() < 2 {
-        return Err(Failure::input(ids.path(), format_args!("{} tokens", ids.len()), "at least 2", "take more text"));
+        return Err(Failure::input(
+            ids.path(),
+            format_args!("{} tokens", ids.len()),
+            "at least 2",
+            "take more text",
+        ));
     }
     let last = (ids.len() - 1).saturating_sub(sequence);
     let mut starts: Vec<u64> = (0..=last).step_by(stride as usize).collect();
@@ -137,7 +148,9 @@ pub fn score_each(
         for &start in starts {
             ids.copy(start, &mut window);
             check_ids(ids.path(), &window, model.config.vocab_size)?;
-            let target = |(i, &token): (usize, &u32)| if start + (i as u64) < scored { NO_TARGET } else { token };
+            let target = |(i, &token): (usize, &u32)| {
+                if start + (i as u64) < scored { NO_TARGET } else { token }
+            };
             inputs.extend_from_slice(&window[..window.len() - 1]);
             targets.extend(window.iter().enumerate().skip(1).map(target));
             let full = inputs.len().next_multiple_of(sequence as usize);
@@ -147,8 +160,16 @@ pub fn score_each(
         }
         let losses = model.losses(&inputs, &targets).map_err(failed)?;
         tokens.clear();
-        let all = losses.iter().zip(&targets).enumerate().filter(|(_, (_, target))| **target != NO_TARGET);
-        tokens.extend(all.map(|(row, (&loss, &token))| Scored { token, seen: row % sequence as usize + 1, loss }));
+        let all = losses
+            .iter()
+            .zip(&targets)
+            .enumerate()
+            .filter(|(_, (_, target))| **target != NO_TARGET);
+        tokens.extend(all.map(|(row, (&loss, &token))| Scored {
+            token,
+            seen: row % sequence as usize + 1,
+            loss,
+        }));
         each(&tokens)?;
     }
     Ok(())

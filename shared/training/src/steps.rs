@@ -136,7 +136,12 @@ impl<'a> Steps<'a> {
         let mut view = View::new(trainer.model.kernels.bytes());
         run_log.lines.iter().for_each(|line| view.loss(line.loss));
         view.best = origin.best.map(|best| best.val_loss);
-        let clock = Clock { started: Instant::now(), earlier_s: run_log.elapsed_s(), training: Duration::ZERO, tokens: 0 };
+        let clock = Clock {
+            started: Instant::now(),
+            earlier_s: run_log.elapsed_s(),
+            training: Duration::ZERO,
+            tokens: 0,
+        };
         Steps {
             run,
             trainer,
@@ -184,7 +189,9 @@ impl<'a> Steps<'a> {
                 }
                 val_loss = Some(self.validate()?);
             }
-            if let Some(loss) = val_loss.filter(|loss| t.until_loss.is_some_and(|until| *loss <= until)) {
+            if let Some(loss) =
+                val_loss.filter(|loss| t.until_loss.is_some_and(|until| *loss <= until))
+            {
                 break Stop::Loss(loss);
             }
             self.step(val_loss)?;
@@ -251,7 +258,11 @@ impl<'a> Steps<'a> {
     /// The windows of a micro-batch. Those of a step that was taken out come from further on in its stream.
     fn batch(&self, step: u64, micro: u64, windows: &mut Vec<u32>) -> Result<()> {
         let times = self.redrawn.iter().filter(|&&redrawn| redrawn == step).count() as u64;
-        self.sampler.batch(step, micro + times * u64::from(self.run.pipeline.train.accumulate), windows);
+        self.sampler.batch(
+            step,
+            micro + times * u64::from(self.run.pipeline.train.accumulate),
+            windows,
+        );
         check_ids(self.run.train.path(), windows, self.run.config.vocab_size)
     }
 
@@ -265,7 +276,14 @@ impl<'a> Steps<'a> {
     fn validate(&mut self) -> Result<f64> {
         self.take_profile(true)?;
         let windows = self.run.pipeline.train.val_windows;
-        let loss = score(&mut self.trainer.model, &self.run.validation, self.run.config.context, windows, |_| Ok(()))?.loss();
+        let loss = score(
+            &mut self.trainer.model,
+            &self.run.validation,
+            self.run.config.context,
+            windows,
+            |_| Ok(()),
+        )?
+        .loss();
         self.take_profile(false)?;
         self.view.validation = Some((self.next, loss));
         // Before training every loss would be the best.
@@ -282,7 +300,13 @@ impl<'a> Steps<'a> {
         finish_check(&mut self.verified)?;
         let state = self.run.state(&self.trainer, self.next, self.best, &self.redrawn);
         let snapshot = self.trainer.snapshot().map_err(failed)?;
-        self.keeper.save(Save { snapshot, state, name, stories, log: Some(self.run_log.handle()?) });
+        self.keeper.save(Save {
+            snapshot,
+            state,
+            name,
+            stories,
+            log: Some(self.run_log.handle()?),
+        });
         Ok(())
     }
 
@@ -292,20 +316,35 @@ impl<'a> Steps<'a> {
         while let Some(&Flying { step, ticket, lr, val_loss }) = self.in_flight.front() {
             let started = Instant::now();
             let wait = self.in_flight.len() > most;
-            let metrics = self.trainer.metrics(ticket, 1.0 / self.run.tokens_per_step() as f32, wait).map_err(failed)?;
+            let metrics = self
+                .trainer
+                .metrics(ticket, 1.0 / self.run.tokens_per_step() as f32, wait)
+                .map_err(failed)?;
             self.clock.training += started.elapsed();
             let Some(metrics) = metrics else { return Ok(None) };
             self.in_flight.pop_front();
             let precision = self.trainer.model.kernels.precision();
             // In f16 a gradient may overflow: the update was skipped and the loss scale halved. Anything else is the end.
-            let overflow = precision == Precision::F16 && metrics.loss.is_finite() && metrics.loss_scale >= LEAST_LOSS_SCALE;
+            let overflow = precision == Precision::F16
+                && metrics.loss.is_finite()
+                && metrics.loss_scale >= LEAST_LOSS_SCALE;
             if !metrics.loss.is_finite() || !(metrics.grad_norm.is_finite() || overflow) {
-                return Ok(Some(NotFinite { step, loss: metrics.loss, grad_norm: metrics.grad_norm }));
+                return Ok(Some(NotFinite {
+                    step,
+                    loss: metrics.loss,
+                    grad_norm: metrics.grad_norm,
+                }));
             }
             if !metrics.grad_norm.is_finite() {
-                let note =
-                    format!("step {step}: a gradient overflowed f16; the update was skipped, the loss scale is now {}", metrics.loss_scale);
-                self.tell("skipped", json!({ "step": step, "loss_scale": metrics.loss_scale }), note);
+                let note = format!(
+                    "step {step}: a gradient overflowed f16; the update was skipped, the loss scale is now {}",
+                    metrics.loss_scale
+                );
+                self.tell(
+                    "skipped",
+                    json!({ "step": step, "loss_scale": metrics.loss_scale }),
+                    note,
+                );
             }
             self.view.loss(metrics.loss);
             self.progress.note(format!("loss {:.3}", metrics.loss));
@@ -350,7 +389,8 @@ impl<'a> Steps<'a> {
 
     /// FLOP/s of the training, of the last line.
     fn flop_per_second(&self) -> f64 {
-        self.last.as_ref().map_or(0.0, |line| line.tokens_per_second) * self.run.config.training_flop_per_token()
+        self.last.as_ref().map_or(0.0, |line| line.tokens_per_second)
+            * self.run.config.training_flop_per_token()
     }
 
     fn share_of_peak(&self) -> Option<f64> {
@@ -359,7 +399,8 @@ impl<'a> Steps<'a> {
 
     /// Says a line, keeps it and writes it. A disk that is full gets it later.
     pub fn log_line(&mut self, line: Line) {
-        let validation = line.val_loss.map_or(String::new(), |loss| format!(", validation {loss:.4}"));
+        let validation =
+            line.val_loss.map_or(String::new(), |loss| format!(", validation {loss:.4}"));
         let text = format!(
             "step {}: loss {:.4}{validation}, lr {:.2e}, norm {:.2}, {:.0} tokens/s",
             line.step,
@@ -380,7 +421,9 @@ impl<'a> Steps<'a> {
         if let Err(failure) = &written
             && !self.log_owed
         {
-            self.warn(format!("{failure}\n  the training goes on; what could not be written is tried again"));
+            self.warn(format!(
+                "{failure}\n  the training goes on; what could not be written is tried again"
+            ));
         }
         self.log_owed = written.is_err();
     }
@@ -410,7 +453,11 @@ impl<'a> Steps<'a> {
                 Outcome::Lost(failure) => return Err(failure),
                 Outcome::Kept => {
                     let step = self.next;
-                    self.tell("kept", json!({ "step": step }), format!("step {step}: all is written again"));
+                    self.tell(
+                        "kept",
+                        json!({ "step": step }),
+                        format!("step {step}: all is written again"),
+                    );
                 }
                 Outcome::NotKept { step, failure } => {
                     self.warn(format!(
@@ -434,17 +481,26 @@ impl<'a> Steps<'a> {
             self.batch(step, micro, &mut windows)?;
             first = first.or(self.trainer.first_not_finite(&windows).map_err(failed)?);
         }
-        let first = first.unwrap_or_else(|| "nothing that can be found now that the updates after it are done".into());
-        let what = format!("step {step}: the loss is {loss}, the norm of the gradient {grad_norm}; not finite first: {first}");
+        let first = first.unwrap_or_else(|| {
+            "nothing that can be found now that the updates after it are done".into()
+        });
+        let what = format!(
+            "step {step}: the loss is {loss}, the norm of the gradient {grad_norm}; not finite first: {first}"
+        );
         self.keeper.flush();
         self.hear()?;
         let on = self.run.pipeline.train.on_nan;
         if on == OnNan::Stop || self.rollbacks == ROLLBACKS {
-            let tried =
-                if on == OnNan::Stop { String::new() } else { format!("\n  tried: {ROLLBACKS} times to go on without such a batch") };
+            let tried = if on == OnNan::Stop {
+                String::new()
+            } else {
+                format!("\n  tried: {ROLLBACKS} times to go on without such a batch")
+            };
             let remedy = "a lower train.lr, a longer train.warmup or a smaller train.clip; --on-nan rollback skips single batches";
             let folder = self.run.folder.display();
-            return Err(Failure::try_again(format!("{what}{tried}\n  kept: the last checkpoint in {folder}\n  remedy: {remedy}")));
+            return Err(Failure::try_again(format!(
+                "{what}{tried}\n  kept: the last checkpoint in {folder}\n  remedy: {remedy}"
+            )));
         }
         self.rollbacks += 1;
         let origin = match self.run.resume(&self.checkpoints, &mut self.trainer)? {
@@ -461,8 +517,15 @@ impl<'a> Steps<'a> {
         self.last = self.run_log.lines.last().cloned();
         self.keeper.back_to(origin.step);
         self.progress.set_done(origin.step);
-        let text = format!("{what}\n  back to step {}, and on without that batch ({} of {ROLLBACKS})", origin.step, self.rollbacks);
-        self.tell("rollback", json!({ "step": step, "back_to": origin.step, "first": first }), text);
+        let text = format!(
+            "{what}\n  back to step {}, and on without that batch ({} of {ROLLBACKS})",
+            origin.step, self.rollbacks
+        );
+        self.tell(
+            "rollback",
+            json!({ "step": step, "back_to": origin.step, "first": first }),
+            text,
+        );
         let mut file = self.events.lock().unwrap_or_else(PoisonError::into_inner);
         *file = EventFile::create(&self.run.folder.join("tb"), origin.step).ok();
         Ok(())
@@ -472,9 +535,12 @@ impl<'a> Steps<'a> {
     pub fn moment(&self, state: String, ended: bool) -> Moment {
         let t = &self.run.pipeline.train;
         let done = self.next - self.in_flight.len() as u64;
-        let rate = self.clock.started.elapsed().as_secs_f64() / (done.saturating_sub(self.first)).max(1) as f64;
+        let rate = self.clock.started.elapsed().as_secs_f64()
+            / (done.saturating_sub(self.first)).max(1) as f64;
         let left = rate * t.steps.saturating_sub(done) as f64;
-        let left = t.max_minutes.map_or(left, |minutes| left.min((60.0 * minutes - self.elapsed_s()).max(0.0)));
+        let left = t
+            .max_minutes
+            .map_or(left, |minutes| left.min((60.0 * minutes - self.elapsed_s()).max(0.0)));
         Moment {
             lines: self.run_log.lines.clone(),
             step: done,
@@ -493,7 +559,11 @@ impl<'a> Steps<'a> {
     /// Takes what the engine kept of its kernels' time since the last call; only steps `count`.
     fn take_profile(&mut self, count: bool) -> Result<()> {
         for row in self.trainer.model.kernels.profile().map_err(failed)? {
-            match self.profile.iter_mut().find(|sum| sum.kernel == row.kernel && sum.shape == row.shape) {
+            match self
+                .profile
+                .iter_mut()
+                .find(|sum| sum.kernel == row.kernel && sum.shape == row.shape)
+            {
                 _ if !count => {}
                 Some(sum) => {
                     sum.calls += row.calls;
@@ -558,7 +628,8 @@ struct Fault {
 impl Fault {
     fn asked_for() -> Option<Self> {
         let text = std::env::var("BEDTIME_FAULT").ok()?;
-        let (step, times) = text.strip_prefix("nan@").map(|rest| rest.split_once('x').unwrap_or((rest, "1")))?;
+        let (step, times) =
+            text.strip_prefix("nan@").map(|rest| rest.split_once('x').unwrap_or((rest, "1")))?;
         Some(Fault { step: step.parse().ok()?, times: times.parse().ok()? })
     }
 
@@ -566,7 +637,12 @@ impl Fault {
         if step == self.step && self.times > 0 {
             self.times -= 1;
             let mut weights = trainer.model.weights().map_err(failed)?;
-            let last = trainer.model.table.tensors.iter().rfind(|tensor| tensor.name.contains("down_proj"));
+            let last = trainer
+                .model
+                .table
+                .tensors
+                .iter()
+                .rfind(|tensor| tensor.name.contains("down_proj"));
             weights[last.map_or(0, |tensor| tensor.offset)] = f32::NAN;
             trainer.model.set_weights(&weights);
         }

@@ -29,7 +29,13 @@ impl Manner {
             min_p: section.min_p,
             repetition_penalty: section.repetition_penalty,
         };
-        Manner { choice, max_tokens: section.max_tokens as usize, seed: section.seed, slots: section.batch as usize, logprobs: false }
+        Manner {
+            choice,
+            max_tokens: section.max_tokens as usize,
+            seed: section.seed,
+            slots: section.batch as usize,
+            logprobs: false,
+        }
     }
 }
 
@@ -82,7 +88,12 @@ struct Teller {
 }
 
 /// One story per prompt, in their order. Interrupted, only those that were finished.
-pub fn tell(decoder: &mut Decoder, tokenizer: &Tokenizer, prompts: &[String], manner: Manner) -> Result<Vec<Story>> {
+pub fn tell(
+    decoder: &mut Decoder,
+    tokenizer: &Tokenizer,
+    prompts: &[String],
+    manner: Manner,
+) -> Result<Vec<Story>> {
     let mut stories: Vec<Option<Story>> = prompts.iter().map(|_| None).collect();
     tell_each(decoder, tokenizer, prompts, 0, manner, |heard| {
         if let Heard::Ended { index, story } = heard {
@@ -114,16 +125,25 @@ pub fn tell_each(
         ));
     }
     let mut waiting: VecDeque<(usize, &String)> = prompts.iter().enumerate().collect();
-    let mut seats: Vec<Option<Teller>> = (0..manner.slots.min(prompts.len())).map(|_| None).collect();
+    let mut seats: Vec<Option<Teller>> =
+        (0..manner.slots.min(prompts.len())).map(|_| None).collect();
     loop {
         let mut before = Vec::new();
         for (slot, seat) in seats.iter_mut().enumerate() {
             while seat.is_none()
                 && let Some((index, prompt)) = waiting.pop_front()
             {
-                let mut teller = Teller::new(tokenizer, prompt, index, Random::new(manner.seed, "sample", (first + index) as u64))?;
+                let mut teller = Teller::new(
+                    tokenizer,
+                    prompt,
+                    index,
+                    Random::new(manner.seed, "sample", (first + index) as u64),
+                )?;
                 if manner.max_tokens == 0 {
-                    if !hear(Heard::Ended { index, story: teller.story(tokenizer, prompt, manner) })? {
+                    if !hear(Heard::Ended {
+                        index,
+                        story: teller.story(tokenizer, prompt, manner),
+                    })? {
                         return Ok(());
                     }
                     continue;
@@ -138,7 +158,11 @@ pub fn tell_each(
                 teller.read_all_but_last(slot, context / 2 + 1, &mut before);
             }
         }
-        let rows: Vec<Row> = seats.iter().enumerate().filter_map(|(slot, seat)| Some(seat.as_ref()?.row(slot))).collect();
+        let rows: Vec<Row> = seats
+            .iter()
+            .enumerate()
+            .filter_map(|(slot, seat)| Some(seat.as_ref()?.row(slot)))
+            .collect();
         if rows.is_empty() || interrupt::requested() {
             return Ok(());
         }
@@ -174,20 +198,36 @@ impl Teller {
         if ids.is_empty() {
             ids.push(tokenizer.eos()); // what stands before every story in the data
         }
-        Ok(Teller { index, prompt: ids.len(), ids, logprobs: Vec::new(), random, position: 0, ended: false })
+        Ok(Teller {
+            index,
+            prompt: ids.len(),
+            ids,
+            logprobs: Vec::new(),
+            random,
+            position: 0,
+            ended: false,
+        })
     }
 
     /// Puts the last `most` tokens into the cache from position 0 on, but for the very last, which asks what comes next.
     fn read_all_but_last(&mut self, slot: usize, most: usize, rows: &mut Vec<Row>) {
         let kept = &self.ids[self.ids.len() - self.ids.len().min(most.max(1))..];
         let before = &kept[..kept.len() - 1];
-        let row = |(position, &token): (usize, &u32)| Row { token, slot: slot as u32, position: position as u32 };
+        let row = |(position, &token): (usize, &u32)| Row {
+            token,
+            slot: slot as u32,
+            position: position as u32,
+        };
         rows.extend(before.iter().enumerate().map(row));
         self.position = before.len();
     }
 
     fn row(&self, slot: usize) -> Row {
-        Row { token: self.ids.last().copied().unwrap_or(0), slot: slot as u32, position: self.position as u32 }
+        Row {
+            token: self.ids.last().copied().unwrap_or(0),
+            slot: slot as u32,
+            position: self.position as u32,
+        }
     }
 
     fn hear(&mut self, logits: &[f32], eos: u32, manner: Manner) {
@@ -264,7 +304,9 @@ mod tests {
 
     #[test]
     fn pieces_are_whole_characters_and_together_the_text() {
-        let json = corpus::tokenizer::train(300, |each| each("Once upon a time, a time upon a time.")).unwrap();
+        let json =
+            corpus::tokenizer::train(300, |each| each("Once upon a time, a time upon a time."))
+                .unwrap();
         let tokenizer = Tokenizer::from_json(Path::new("tokenizer.json"), json.as_bytes()).unwrap();
         let text = "Once \u{1f469}\u{200d}\u{1f680} caf\u{e9} \u{4f60}\u{597d} time, \u{fffd} upon";
         let mut pieces = Pieces::new(&tokenizer);
@@ -273,7 +315,10 @@ mod tests {
         for id in tokenizer.encode(text) {
             let piece = pieces.push(&[id]);
             silent += usize::from(piece.is_empty());
-            assert!(!piece.contains('\u{fffd}') || piece.contains("\u{fffd} "), "half a character in {piece:?}");
+            assert!(
+                !piece.contains('\u{fffd}') || piece.contains("\u{fffd} "),
+                "half a character in {piece:?}"
+            );
             all += &piece;
         }
         assert_eq!(all + &pieces.rest(), text);
@@ -281,6 +326,9 @@ mod tests {
         // Bytes that never become a character are given out in the end.
         let mut pieces = Pieces::new(&tokenizer);
         let half = tokenizer.encode("\u{4f60}");
-        assert_eq!((pieces.push(&half[..1]), pieces.rest()), (String::new(), "\u{fffd}".to_owned()));
+        assert_eq!(
+            (pieces.push(&half[..1]), pieces.rest()),
+            (String::new(), "\u{fffd}".to_owned())
+        );
     }
 }

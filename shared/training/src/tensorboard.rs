@@ -103,7 +103,12 @@ impl EventFile {
         create_dir(folder)?;
         let seconds = now() as u64;
         // TensorBoard reads a folder's files in the order of their names.
-        let free = (0..).map(|n| folder.join(format!("events.out.tfevents.{seconds:010}.bedtime.{}.{n}", std::process::id())));
+        let free = (0..).map(|n| {
+            folder.join(format!(
+                "events.out.tfevents.{seconds:010}.bedtime.{}.{n}",
+                std::process::id()
+            ))
+        });
         let mut last = None;
         for path in free.take(1000) {
             match OpenOptions::new().append(true).create_new(true).open(&path) {
@@ -121,7 +126,11 @@ impl EventFile {
 
     /// The figures of a line of the log.
     pub fn line(&mut self, line: &Line) -> Result<()> {
-        let scalar = |tag: &str, value: f64| Value { tag: tag.into(), simple_value: Some(value as f32), ..Default::default() };
+        let scalar = |tag: &str, value: f64| Value {
+            tag: tag.into(),
+            simple_value: Some(value as f32),
+            ..Default::default()
+        };
         let mut value = vec![
             scalar("loss/train", f64::from(line.loss)),
             scalar("optimizer/lr", line.lr),
@@ -135,14 +144,25 @@ impl EventFile {
 
     /// A text in Markdown.
     pub fn text(&mut self, step: u64, tag: &str, markdown: &str) -> Result<()> {
-        let tensor = Tensor { dtype: 7, shape: Some(Shape { dim: vec![Dim { size: 1 }] }), string_val: vec![markdown.into()] };
+        let tensor = Tensor {
+            dtype: 7,
+            shape: Some(Shape { dim: vec![Dim { size: 1 }] }),
+            string_val: vec![markdown.into()],
+        };
         let metadata = Metadata { plugin_data: Some(PluginData { plugin_name: "text".into() }) };
-        let value = Value { tag: tag.into(), tensor: Some(tensor), metadata: Some(metadata), ..Default::default() };
+        let value = Value {
+            tag: tag.into(),
+            tensor: Some(tensor),
+            metadata: Some(metadata),
+            ..Default::default()
+        };
         self.write(step, What::Summary(Summary { value: vec![value] }))
     }
 
     fn write(&mut self, step: u64, what: What) -> Result<()> {
-        let record = record(&Event { wall_time: now(), step: step as i64, what: Some(what) }.encode_to_vec());
+        let record = record(
+            &Event { wall_time: now(), step: step as i64, what: Some(what) }.encode_to_vec(),
+        );
         self.file.write_all(&record).map_err(Failure::writing(&self.path))
     }
 }
@@ -153,7 +173,9 @@ fn now() -> f64 {
 
 /// Length, its CRC, content, its CRC; all little-endian.
 fn record(content: &[u8]) -> Vec<u8> {
-    let masked = |bytes: &[u8]| crc32c::crc32c(bytes).rotate_right(15).wrapping_add(0xa282_ead8).to_le_bytes();
+    let masked = |bytes: &[u8]| {
+        crc32c::crc32c(bytes).rotate_right(15).wrapping_add(0xa282_ead8).to_le_bytes()
+    };
     let length = (content.len() as u64).to_le_bytes();
     [&length, &masked(&length)[..], content, &masked(content)].concat()
 }
@@ -165,7 +187,12 @@ mod tests {
     /// The bytes that TensorFlow 2 writes for the first record of a file at time 0.
     #[test]
     fn a_record_is_what_tensorflow_writes() {
-        let event = Event { wall_time: 0.0, step: 0, what: Some(What::FileVersion("brain.Event:2".into())) }.encode_to_vec();
+        let event = Event {
+            wall_time: 0.0,
+            step: 0,
+            what: Some(What::FileVersion("brain.Event:2".into())),
+        }
+        .encode_to_vec();
         assert_eq!(event, b"\x1a\x0dbrain.Event:2");
         // The mask of record_writer.h on the CRC-32C of "123456789", 0xe3069283, which RFC 3720's polynomial gives.
         let checked = record(b"123456789");
@@ -178,9 +205,13 @@ mod tests {
     fn every_start_has_a_file_of_its_own_that_begins_with_the_step() {
         let folder = tempfile::tempdir().unwrap();
         for step in [0, 40] {
-            EventFile::create(folder.path(), step).unwrap().text(step, "stories", "**Once**").unwrap();
+            EventFile::create(folder.path(), step)
+                .unwrap()
+                .text(step, "stories", "**Once**")
+                .unwrap();
         }
-        let mut names: Vec<_> = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().path()).collect();
+        let mut names: Vec<_> =
+            std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().path()).collect();
         names.sort();
         assert_eq!(names.len(), 2);
         let bytes = std::fs::read(&names[1]).unwrap();
@@ -192,6 +223,9 @@ mod tests {
             rest = &rest[16 + length..];
         }
         assert_eq!(events.len(), 3);
-        assert_eq!((events[1].step, &events[1].what), (40, &Some(What::SessionLog(SessionLog { status: 1 }))));
+        assert_eq!(
+            (events[1].step, &events[1].what),
+            (40, &Some(What::SessionLog(SessionLog { status: 1 })))
+        );
     }
 }

@@ -31,10 +31,15 @@ impl Engine {
     /// Times the tiles, takes the best from now on, and keeps them for the next start.
     pub(crate) fn tune(&self, tuned: &Tuned, log: &Log) -> Result<()> {
         let Engine::Gpu { device, precision: precision @ Precision::F16, head_width } = self else {
-            return Err(Failure::usage("--tune looks for the tiles of matrix units: expected a GPU, and --precision f16"));
+            return Err(Failure::usage(
+                "--tune looks for the tiles of matrix units: expected a GPU, and --precision f16",
+            ));
         };
         let Some(plan) = device.shipped_plan() else {
-            log.say(format!("tune: {} has no matrix units: nothing to choose", device.adapter.name()));
+            log.say(format!(
+                "tune: {} has no matrix units: nothing to choose",
+                device.adapter.name()
+            ));
             return Ok(());
         };
         let options = Options { profile: true, ..device.options.clone() };
@@ -48,7 +53,11 @@ impl Engine {
         for tiles in &candidates {
             interrupt::check("nothing is changed; run the same command again")?;
             if started.elapsed() > MOST {
-                log.warn(format!("tune: {} of {} tiles tried in two minutes, the rest is left out", tried.len(), candidates.len()));
+                log.warn(format!(
+                    "tune: {} of {} tiles tried in two minutes, the rest is left out",
+                    tried.len(),
+                    candidates.len()
+                ));
                 break;
             }
             tried.push(*tiles);
@@ -61,7 +70,9 @@ impl Engine {
                 }
                 Err(error) => return Err(failed(error)),
             };
-            for KernelTime { kernel, shape, calls, seconds, .. } in times(kernels, tuned).map_err(failed)? {
+            for KernelTime { kernel, shape, calls, seconds, .. } in
+                times(kernels, tuned).map_err(failed)?
+            {
                 let (Some(shape), true) = (shape, kernel.ends_with("_units")) else { continue };
                 let each = seconds / calls.max(1) as f64;
                 let found = best.entry((kernel, shape)).or_insert((*tiles, each));
@@ -73,12 +84,18 @@ impl Engine {
         }
         progress.finish();
         // Where the table's own tile was not reached in time, nothing is known to be better.
-        let compared = best.into_iter().filter(|((kernel, shape), _)| tried.contains(&plan.tiles(kernel, *shape)));
+        let compared = best
+            .into_iter()
+            .filter(|((kernel, shape), _)| tried.contains(&plan.tiles(kernel, *shape)));
         let tuned = compared.map(|(of, (tiles, _))| (of, tiles)).collect();
         let mut chosen = plan.clone();
         chosen.tuned = tuned;
         match device.keep_plan(&chosen) {
-            Ok(Some(path)) => log.say(format!("tune: {} products, kept in {}", chosen.tuned.len(), path.display())),
+            Ok(Some(path)) => log.say(format!(
+                "tune: {} products, kept in {}",
+                chosen.tuned.len(),
+                path.display()
+            )),
             Ok(None) => log.warn("tune: there is no folder to keep the choice in (BEDTIME_CACHE)"),
             Err(error) => log.warn(format!("tune: the choice cannot be kept: {error}")),
         }
@@ -88,11 +105,22 @@ impl Engine {
 }
 
 /// Where the time of a few steps went.
-fn times(kernels: Box<dyn compute::Kernels>, tuned: &Tuned) -> compute::kernels::Result<Vec<KernelTime>> {
+fn times(
+    kernels: Box<dyn compute::Kernels>,
+    tuned: &Tuned,
+) -> compute::kernels::Result<Vec<KernelTime>> {
     let Tuned { config, weights, batch, windows } = tuned;
     let mut trainer = Trainer::new(kernels, *config, weights, *batch, config.context)?;
     let scale = 1.0 / (batch * config.context) as f32;
-    let constants = AdamW { learning_rate: 0.0, beta1: 0.9, beta2: 0.95, eps: 1e-8, weight_decay: 0.0, decay_len: 0, clip: 1.0 };
+    let constants = AdamW {
+        learning_rate: 0.0,
+        beta1: 0.9,
+        beta2: 0.95,
+        eps: 1e-8,
+        weight_decay: 0.0,
+        decay_len: 0,
+        clip: 1.0,
+    };
     for step in 0..WARM + TIMED {
         if step == WARM {
             trainer.model.kernels.profile()?;

@@ -59,14 +59,17 @@ impl View {
 
     /// Lines of at most `width` columns.
     pub fn lines(&self, loss: f32, lr: f64, width: usize) -> Vec<String> {
-        let mut first = vec![format!("loss {loss:.3}"), format!("smoothed {:.3}", self.smooth.value())];
+        let mut first =
+            vec![format!("loss {loss:.3}"), format!("smoothed {:.3}", self.smooth.value())];
         if let Some((step, loss)) = self.validation {
             first.push(format!("validation {loss:.3} at step {}", stage::count(step)));
         }
         first.extend(self.best.map(|best| format!("best {best:.3}")));
         let mut second = vec![format!("lr {lr:.2e}")];
         if let Some(line) = &self.last {
-            second.push(line.grad_norm.map_or("norm overflowed".into(), |norm| format!("norm {norm:.2}")));
+            second.push(
+                line.grad_norm.map_or("norm overflowed".into(), |norm| format!("norm {norm:.2}")),
+            );
             second.extend(line.loss_scale.map(|scale| format!("loss scale {scale}")));
             second.push(format!("{} tokens/s", stage::count(line.tokens_per_second as u64)));
         }
@@ -84,7 +87,10 @@ impl View {
 fn wrapped(fields: &[String], width: usize) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for field in fields {
-        match lines.last_mut().filter(|line| line.chars().count() + 3 + field.chars().count() <= width) {
+        match lines
+            .last_mut()
+            .filter(|line| line.chars().count() + 3 + field.chars().count() <= width)
+        {
             Some(line) => {
                 line.push_str(" · ");
                 line.push_str(field);
@@ -99,7 +105,9 @@ fn wrapped(fields: &[String], width: usize) -> Vec<String> {
 pub fn memory(device_bytes: u64) -> String {
     let process = memory_stats::memory_stats().map(|stats| stats.physical_mem as u64);
     match process {
-        Some(process) => format!("memory {} (buffers {})", HumanBytes(process), HumanBytes(device_bytes)),
+        Some(process) => {
+            format!("memory {} (buffers {})", HumanBytes(process), HumanBytes(device_bytes))
+        }
         None => format!("buffers {}", HumanBytes(device_bytes)),
     }
 }
@@ -121,6 +129,10 @@ mod tests {
         }
         assert!(view.lines(4.0, 6e-4, 200).len() == 3 && view.lines(4.0, 6e-4, 40).len() > 4);
         assert!(view.curve.len() < KEPT);
-        assert!(view.lines(4.0, 6e-4, 80).last().is_some_and(|line| line.starts_with('█') && line.ends_with('▁')));
+        assert!(
+            view.lines(4.0, 6e-4, 80)
+                .last()
+                .is_some_and(|line| line.starts_with('█') && line.ends_with('▁'))
+        );
     }
 }

@@ -8,7 +8,8 @@ use corpus::bin::{Dtype, sidecar};
 use stage::{Failure, Manifest, Result, create_dir, hash_file};
 
 /// What a run of `train` reads.
-const FILES: [&str; 5] = ["train.bin", "train.bin.json", "val.bin", "val.bin.json", "tokenizer.json"];
+const FILES: [&str; 5] =
+    ["train.bin", "train.bin.json", "val.bin", "val.bin.json", "tokenizer.json"];
 
 /// The data as it is, and with the first tokens of `val.bin` only: a run that is timed ends with scoring all of them.
 #[derive(Default)]
@@ -24,7 +25,13 @@ pub struct Data {
 
 impl Data {
     /// Opens `given`, or makes some in `scratch`; `most` is how many tokens of `val.bin` the short form keeps.
-    pub fn open(given: Option<&Path>, programs: &Path, scratch: &Path, quick: bool, most: u64) -> Result<Self> {
+    pub fn open(
+        given: Option<&Path>,
+        programs: &Path,
+        scratch: &Path,
+        quick: bool,
+        most: u64,
+    ) -> Result<Self> {
         let whole = match given {
             Some(folder) => folder.to_owned(),
             None => make(programs, scratch, quick)?,
@@ -39,7 +46,9 @@ impl Data {
             let (from, to) = (whole.join("val.bin"), short.join("val.bin"));
             let mut content = Vec::new();
             let length = most * Dtype::of(vocab).width() as u64;
-            fs::File::open(&from).and_then(|file| file.take(length).read_to_end(&mut content)).map_err(Failure::reading(&from))?;
+            fs::File::open(&from)
+                .and_then(|file| file.take(length).read_to_end(&mut content))
+                .map_err(Failure::reading(&from))?;
             // Links to the whole file go first: nothing is written through them.
             for file in [&to, &sidecar(&to)] {
                 stage::remove_if_present(file)?;
@@ -71,7 +80,8 @@ pub fn link(from: &Path, to: &Path) -> Result<()> {
 
 /// A program of this project that reads nothing from the terminal.
 pub fn program(programs: &Path, name: &str) -> Command {
-    let mut command = Command::new(programs.join(format!("{name}{}", std::env::consts::EXE_SUFFIX)));
+    let mut command =
+        Command::new(programs.join(format!("{name}{}", std::env::consts::EXE_SUFFIX)));
     command.stdin(Stdio::null());
     command
 }
@@ -90,7 +100,10 @@ fn make(programs: &Path, scratch: &Path, quick: bool) -> Result<PathBuf> {
             Failure::usage(format!("{stage} cannot be started: {error}\n  expected: the data stages in {place}\n  remedy: --data DIR"))
         })?;
         if !output.status.success() {
-            return Err(Failure::try_again(format!("{stage}: {}", String::from_utf8_lossy(&output.stderr).trim())));
+            return Err(Failure::try_again(format!(
+                "{stage}: {}",
+                String::from_utf8_lossy(&output.stderr).trim()
+            )));
         }
     }
     Ok(folder)

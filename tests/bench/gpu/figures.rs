@@ -48,7 +48,13 @@ impl Figures {
         for row in self.all() {
             let words = |key: &str| row[key].as_str().unwrap_or_default();
             if let Some(value) = row["value"].as_f64() {
-                let _ = writeln!(text, "| {} | {} | {} |", words("figure"), shown(value), words("unit"));
+                let _ = writeln!(
+                    text,
+                    "| {} | {} | {} |",
+                    words("figure"),
+                    shown(value),
+                    words("unit")
+                );
                 continue;
             }
             match skipped.iter_mut().find(|(reason, _)| *reason == words("skipped")) {
@@ -57,7 +63,12 @@ impl Figures {
             }
         }
         for (number, (reason, keys)) in skipped.iter().enumerate() {
-            let _ = writeln!(text, "{}Skipped, {reason}: {}", if number == 0 { "\n" } else { "" }, keys.join(", "));
+            let _ = writeln!(
+                text,
+                "{}Skipped, {reason}: {}",
+                if number == 0 { "\n" } else { "" },
+                keys.join(", ")
+            );
         }
         text
     }
@@ -88,10 +99,13 @@ pub fn median(values: &[f64]) -> Option<f64> {
 
 /// YYYY-MM-DD of now, UTC (Howard Hinnant's days from civil, turned round).
 pub fn today() -> String {
-    let seconds = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let seconds = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs());
     let days = seconds / 86_400 + 719_468;
     let (era, day_of_era) = (days / 146_097, days % 146_097);
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let year_of_era =
+        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let from_march = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * from_march + 2) / 5 + 1;

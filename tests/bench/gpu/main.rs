@@ -63,7 +63,10 @@ struct Args {
 }
 
 const PRECISIONS: [&str; 3] = ["f16", "bf16", "f32"];
-const MODES: [(&str, &str); 2] = [("seed", "PyTorch, autocast, eager"), ("best", "PyTorch, autocast, max-autotune, fused AdamW")];
+const MODES: [(&str, &str); 2] = [
+    ("seed", "PyTorch, autocast, eager"),
+    ("best", "PyTorch, autocast, max-autotune, fused AdamW"),
+];
 /// Steps of one answer of PyTorch, rounds of the race.
 const ROUNDS: u64 = 3;
 /// What the default run reaches at its end, as the four-hour script does; and its goal over all of val.bin.
@@ -77,18 +80,26 @@ fn main() -> std::process::ExitCode {
 fn run() -> anyhow::Result<()> {
     let args = Args::parse();
     if !(args.minutes > 0.0 && args.minutes.is_finite()) {
-        return Err(Failure::usage(format!("--minutes {}: expected more than 0", args.minutes)).into());
+        return Err(
+            Failure::usage(format!("--minutes {}: expected more than 0", args.minutes)).into()
+        );
     }
     let deadline = Instant::now() + Duration::from_secs_f64(60.0 * args.minutes);
     let choice = match args.device.strip_prefix("gpu:").map(str::parse) {
         None if args.device == "gpu" => Choice::Best,
         Some(Ok(number)) => Choice::Number(number),
-        _ => return Err(Failure::usage(format!("--device {}: expected gpu or gpu:N", args.device)).into()),
+        _ => {
+            return Err(
+                Failure::usage(format!("--device {}: expected gpu or gpu:N", args.device)).into()
+            );
+        }
     };
     let adapter = adapters::choose(choice);
-    let own = std::env::current_exe().map_err(|error| Failure::try_again(format!("this program's own path: {error}")))?;
+    let own = std::env::current_exe()
+        .map_err(|error| Failure::try_again(format!("this program's own path: {error}")))?;
     let programs = own.parent().map(Path::to_owned).unwrap_or_default();
-    let scratch = tempfile::tempdir().map_err(|error| Failure::try_again(format!("a temporary folder: {error}")))?;
+    let scratch = tempfile::tempdir()
+        .map_err(|error| Failure::try_again(format!("a temporary folder: {error}")))?;
     let pace = match args.quick {
         true => Pace { log_every: 2, warm: 12, last: 20, short: 18, val_windows: 4 },
         false => Pace { log_every: 10, warm: 20, last: 300, short: 120, val_windows: 64 },
@@ -96,9 +107,13 @@ fn run() -> anyhow::Result<()> {
     let opened = adapter.map_err(training::failed).and_then(|adapter| {
         // One token more than the windows: the last one's target.
         let kept = cases(args.quick)[0].shape.context * pace.val_windows + 1;
-        Ok((adapter, Data::open(args.data.as_deref(), &programs, scratch.path(), args.quick, kept)?))
+        Ok((
+            adapter,
+            Data::open(args.data.as_deref(), &programs, scratch.path(), args.quick, kept)?,
+        ))
     });
-    let mut all = All { figures: Figures::default(), profile: None, peer: Value::Null, quick: args.quick };
+    let mut all =
+        All { figures: Figures::default(), profile: None, peer: Value::Null, quick: args.quick };
     let mut report = json!({
         "format": 1,
         "program": concat!("bedtime ", env!("CARGO_PKG_VERSION")),
@@ -110,7 +125,11 @@ fn run() -> anyhow::Result<()> {
     let failed = match opened {
         Ok((adapter, data)) => {
             let synthetic = if data.synthetic { ", synthetic stories" } else { "" };
-            title = format!("{title}, {}{synthetic}{}", adapter.name(), if args.quick { ", --quick: figures mean nothing" } else { "" });
+            title = format!(
+                "{title}, {}{synthetic}{}",
+                adapter.name(),
+                if args.quick { ", --quick: figures mean nothing" } else { "" }
+            );
             let about = [
                 ("device", json!(adapter.name())),
                 ("software", json!(adapter.is_software())),
@@ -141,7 +160,8 @@ fn run() -> anyhow::Result<()> {
     report["peer"] = all.peer;
     report["rows"] = all.figures.json().into();
     report["profile"] = json!(all.profile);
-    let text = serde_json::to_string_pretty(&report).map_err(|error| Failure::usage(error.to_string()))?;
+    let text =
+        serde_json::to_string_pretty(&report).map_err(|error| Failure::usage(error.to_string()))?;
     stage::AtomicFile::write(&args.json, text.as_bytes())?;
     if let Some(failure) = failed {
         eprintln!("{}: every figure skipped", args.json.display());
@@ -150,7 +170,11 @@ fn run() -> anyhow::Result<()> {
     let profile = all.profile.map(|table| format!("\n{table}")).unwrap_or_default();
     training::print(&format!("{title}\n\n{}{profile}", all.figures.table()))?;
     match stage::interrupt::requested() {
-        true => Err(Failure::Interrupted(format!("what was measured by then is in {}", args.json.display())).into()),
+        true => Err(Failure::Interrupted(format!(
+            "what was measured by then is in {}",
+            args.json.display()
+        ))
+        .into()),
         false => Ok(()),
     }
 }
@@ -163,8 +187,17 @@ fn cases(quick: bool) -> [Case; 4] {
     let ten = shape("10m", [6, 8, 320, 856, 512], [2, 2, 80, 96, 16]);
     let thirty = shape("30m", [8, 8, 512, 1376, 512], [2, 2, 96, 128, 16]);
     let gpt2 = shape("124m", [12, 12, 768, 3232, 512], [2, 2, 128, 128, 16]);
-    let case = |shape: &Shape, name, batch| Case { shape: shape.clone(), name, batch: if quick { batch / 16 } else { batch } };
-    [case(&ten, "b32", 32), case(&ten, "b128", 128), case(&thirty, "b32", 32), case(&gpt2, "b32", 32)]
+    let case = |shape: &Shape, name, batch| Case {
+        shape: shape.clone(),
+        name,
+        batch: if quick { batch / 16 } else { batch },
+    };
+    [
+        case(&ten, "b32", 32),
+        case(&ten, "b128", 128),
+        case(&thirty, "b32", 32),
+        case(&gpt2, "b32", 32),
+    ]
 }
 
 /// What has been measured so far.
@@ -225,18 +258,33 @@ impl All {
         let (n, values) = if self.quick { (256, 1 << 16) } else { (4096, 1 << 26) };
         let figures = &mut self.figures;
         // A binding may be smaller than that.
-        let values = values.min((adapter.limits.max_storage_buffer_binding_size / 4) as usize / 4096 * 4096);
-        let allowed =
-            |_: Duration| adapter.supports(Precision::F16).then_some(()).ok_or_else(|| "this GPU has no f16 in shaders".to_owned());
+        let values =
+            values.min((adapter.limits.max_storage_buffer_binding_size / 4) as usize / 4096 * 4096);
+        let allowed = |_: Duration| {
+            adapter
+                .supports(Precision::F16)
+                .then_some(())
+                .ok_or_else(|| "this GPU has no f16 in shaders".to_owned())
+        };
         match bench.most(5.0, 60.0).and_then(allowed).and_then(|()| peaks::product(adapter, n)) {
-            Ok((n, rate)) => figures.value(PEAKS[0].0, &format!("{}, {n} cubed", PEAKS[0].1), rate / 1e12, "TFLOP/s", json!({ "n": n })),
+            Ok((n, rate)) => figures.value(
+                PEAKS[0].0,
+                &format!("{}, {n} cubed", PEAKS[0].1),
+                rate / 1e12,
+                "TFLOP/s",
+                json!({ "n": n }),
+            ),
             Err(reason) => figures.skip(PEAKS[0].0, PEAKS[0].1, &reason),
         }
         let mib = values >> 18;
         match bench.most(5.0, 60.0).and_then(|_| peaks::memory(adapter, values)) {
-            Ok(rate) => {
-                figures.value(PEAKS[1].0, &format!("{}, {mib} MiB each", PEAKS[1].1), rate / 1e9, "GB/s", json!({ "values": values }))
-            }
+            Ok(rate) => figures.value(
+                PEAKS[1].0,
+                &format!("{}, {mib} MiB each", PEAKS[1].1),
+                rate / 1e9,
+                "GB/s",
+                json!({ "values": values }),
+            ),
             Err(reason) => figures.skip(PEAKS[1].0, PEAKS[1].1, &reason),
         }
     }
@@ -258,7 +306,12 @@ impl All {
                     enough: &enough,
                 })
             });
-            match seen.and_then(|seen| seen.lines.first().map(|(_, seconds)| *seconds).ok_or_else(|| "no line was logged".to_owned())) {
+            match seen.and_then(|seen| {
+                seen.lines
+                    .first()
+                    .map(|(_, seconds)| *seconds)
+                    .ok_or_else(|| "no line was logged".to_owned())
+            }) {
                 Ok(seconds) => self.figures.value(
                     key,
                     &format!("{figure}, {}, {}", case.words(bench.data.vocab), bench.precision),
@@ -274,29 +327,61 @@ impl All {
     /// Finds the tiles that all later runs use, as somebody would who trains more than once.
     fn tune(&mut self, bench: &Bench, case: &Case, warm: &Path) {
         let started = std::time::Instant::now();
-        let f16 = if bench.precision == "f16" { Ok(()) } else { Err("this GPU has no f16 in shaders".to_owned()) };
-        match f16.and_then(|()| bench.most(20.0, 180.0)).and_then(|most| bench.whole_run(case, "--tune", 1, most, warm)) {
-            Ok(_) => self.figures.value(TUNE.0, TUNE.1, started.elapsed().as_secs_f64(), "s", Value::Null),
+        let f16 = if bench.precision == "f16" {
+            Ok(())
+        } else {
+            Err("this GPU has no f16 in shaders".to_owned())
+        };
+        match f16
+            .and_then(|()| bench.most(20.0, 180.0))
+            .and_then(|most| bench.whole_run(case, "--tune", 1, most, warm))
+        {
+            Ok(_) => self.figures.value(
+                TUNE.0,
+                TUNE.1,
+                started.elapsed().as_secs_f64(),
+                "s",
+                Value::Null,
+            ),
             Err(reason) => self.figures.skip(TUNE.0, TUNE.1, &reason),
         }
     }
 
     fn skip_training(&mut self, case: &Case, precision: &str, vocab: u64, reason: &str) {
-        for (what, figure) in TRAINING.iter().chain(if has_losses(case) { &LOSSES[..] } else { &[] }) {
-            self.figures.skip(&case.key(&format!("{precision}.{what}")), &format!("{figure}, {}, {precision}", case.words(vocab)), reason);
+        for (what, figure) in
+            TRAINING.iter().chain(if has_losses(case) { &LOSSES[..] } else { &[] })
+        {
+            self.figures.skip(
+                &case.key(&format!("{precision}.{what}")),
+                &format!("{figure}, {}, {precision}", case.words(vocab)),
+                reason,
+            );
         }
     }
 
     fn training(&mut self, bench: &Bench, case: &Case, precision: &str, warm: &Path) {
         let (losses, pace) = (has_losses(case), bench.pace);
         let (last, seconds) = if losses { (pace.last, 75.0) } else { (pace.short, 20.0) };
-        let (val_every, val_windows) = if losses { (pace.last, pace.val_windows) } else { (1 << 40, 1) };
+        let (val_every, val_windows) =
+            if losses { (pace.last, pace.val_windows) } else { (1 << 40, 1) };
         let seen = bench.most(3.0, seconds).and_then(|most| {
-            bench.train(&Wanted { case, precision, whole: false, last, val_every, val_windows, most, cache: warm, enough: &|_| false })
+            bench.train(&Wanted {
+                case,
+                precision,
+                whole: false,
+                last,
+                val_every,
+                val_windows,
+                most,
+                cache: warm,
+                enough: &|_| false,
+            })
         });
         let rate = seen.and_then(|seen| {
             let steps = seen.lines.last().and_then(|(line, _)| line["step"].as_u64()).unwrap_or(0);
-            let rate = seen.rate(case.tokens(), pace.warm).ok_or_else(|| format!("only {steps} steps in the time it was given"))?;
+            let rate = seen
+                .rate(case.tokens(), pace.warm)
+                .ok_or_else(|| format!("only {steps} steps in the time it was given"))?;
             Ok((seen, steps, rate))
         });
         let (seen, steps, (rate, windows)) = match rate {
@@ -309,7 +394,13 @@ impl All {
         let figures = &mut self.figures;
         let more = json!({ "steps": steps, "windows": windows, "skipped_updates": seen.skipped });
         figures.value(&key("tokens_per_second"), &name(TRAINING[0].1), rate, "tokens/s", more);
-        figures.value(&key("step_ms"), &name(TRAINING[1].1), 1e3 * case.tokens() as f64 / rate, "ms", Value::Null);
+        figures.value(
+            &key("step_ms"),
+            &name(TRAINING[1].1),
+            1e3 * case.tokens() as f64 / rate,
+            "ms",
+            Value::Null,
+        );
         let flop = rate * case.config(bench.data.vocab).training_flop_per_token();
         match figures.get(PEAKS[0].0) {
             Some(peak) => figures.value(
@@ -319,7 +410,11 @@ impl All {
                 "%",
                 json!({ "tflop_per_second": flop / 1e12 }),
             ),
-            None => figures.skip(&key("share_of_peak"), &name(TRAINING[2].1), "the large product was not measured"),
+            None => figures.skip(
+                &key("share_of_peak"),
+                &name(TRAINING[2].1),
+                "the large product was not measured",
+            ),
         }
         if !losses {
             return;
@@ -327,33 +422,65 @@ impl All {
         match seen.val_loss(pace.last) {
             Some(loss) => {
                 let more = json!({ "windows": pace.val_windows, "before": seen.val_loss(0), "steps": pace.last });
-                figures.value(&key("val_loss"), &name(&format!("{} {} steps", LOSSES[0].1, pace.last)), loss, "nats", more);
+                figures.value(
+                    &key("val_loss"),
+                    &name(&format!("{} {} steps", LOSSES[0].1, pace.last)),
+                    loss,
+                    "nats",
+                    more,
+                );
             }
-            None => {
-                figures.skip(&key("val_loss"), &name(LOSSES[0].1), &format!("only {steps} of {} steps in the time it was given", pace.last))
-            }
+            None => figures.skip(
+                &key("val_loss"),
+                &name(LOSSES[0].1),
+                &format!("only {steps} of {} steps in the time it was given", pace.last),
+            ),
         }
-        figures.value(&key("skipped_updates"), &name(LOSSES[1].1), seen.skipped as f64, "updates", Value::Null);
+        figures.value(
+            &key("skipped_updates"),
+            &name(LOSSES[1].1),
+            seen.skipped as f64,
+            "updates",
+            Value::Null,
+        );
         self.memory(&key("memory_mib"), &name(LOSSES[2].1), &seen);
     }
 
     fn memory(&mut self, key: &str, figure: &str, seen: &Seen) {
         match seen.buffers_mib {
-            Some(mib) => self.figures.value(key, figure, mib, "MiB", json!({ "in_use_on_the_card_mib": seen.card_mib })),
+            Some(mib) => self.figures.value(
+                key,
+                figure,
+                mib,
+                "MiB",
+                json!({ "in_use_on_the_card_mib": seen.card_mib }),
+            ),
             None => self.figures.skip(key, figure, "train did not say"),
         }
     }
 
     fn profile(&mut self, bench: &Bench, case: &Case, warm: &Path) {
         let steps = if self.quick { 3 } else { 30 };
-        let figure = format!("kernels of a step, {}, {}", case.words(bench.data.vocab), bench.precision);
-        match bench.most(3.0, 90.0).and_then(|most| bench.whole_run(case, "--profile", steps, most, warm)) {
+        let figure =
+            format!("kernels of a step, {}, {}", case.words(bench.data.vocab), bench.precision);
+        match bench
+            .most(3.0, 90.0)
+            .and_then(|most| bench.whole_run(case, "--profile", steps, most, warm))
+        {
             Ok(table) => {
                 // | all | calls a step | | ms a step | ...
-                let all =
-                    table.lines().find(|line| line.starts_with("| all ")).map(|line| line.split('|').map(str::trim).collect::<Vec<_>>());
+                let all = table
+                    .lines()
+                    .find(|line| line.starts_with("| all "))
+                    .map(|line| line.split('|').map(str::trim).collect::<Vec<_>>());
                 match all.and_then(|cells| cells.get(4)?.parse().ok()) {
-                    Some(ms) => self.figures.value("profile", &figure, ms, "ms of kernels a step", json!({ "steps": steps })),
+                    Some(ms) => self.figures.value(
+                        "profile",
+                        &figure,
+                        ms,
+                        "ms of kernels a step",
+                        json!({ "steps": steps }),
+                    ),
                     None => self.figures.skip("profile", &figure, "train printed no table"),
                 }
                 self.profile = Some(table);
@@ -364,10 +491,15 @@ impl All {
 
     /// Whether there is a PyTorch to race; what is said of it goes into the JSON.
     fn find_peer(&mut self, bench: &Bench) -> Result<(), String> {
-        let found = bench.most(5.0, 60.0).and_then(|_| peer::probe(&bench.python, bench.folder()))?;
+        let found =
+            bench.most(5.0, 60.0).and_then(|_| peer::probe(&bench.python, bench.folder()))?;
         self.peer = found.clone();
         match (&bench.peer_device, found["gpu"].as_str()) {
-            (None, None) => Err(format!("PyTorch {} of {} sees no GPU", found["torch"].as_str().unwrap_or_default(), bench.python)),
+            (None, None) => Err(format!(
+                "PyTorch {} of {} sees no GPU",
+                found["torch"].as_str().unwrap_or_default(),
+                bench.python
+            )),
             _ => Ok(()),
         }
     }
@@ -385,17 +517,36 @@ impl All {
         let figure = format!("{words}, {}", case.words(vocab));
         self.figures.skip(&case.key(&format!("{mode}.tokens_per_second")), &figure, reason);
         if has_losses(case) {
-            self.figures.skip(&case.key(&format!("{mode}.val_loss")), &format!("{}, {figure}", LOSSES[0].1), reason);
+            self.figures.skip(
+                &case.key(&format!("{mode}.val_loss")),
+                &format!("{}, {figure}", LOSSES[0].1),
+                reason,
+            );
         }
     }
 
-    fn skip_ratio(&mut self, case: &Case, precision: &str, mode: &str, words: &str, vocab: u64, reason: &str) {
+    fn skip_ratio(
+        &mut self,
+        case: &Case,
+        precision: &str,
+        mode: &str,
+        words: &str,
+        vocab: u64,
+        reason: &str,
+    ) {
         let figure = format!("{precision} to {words}, {}", case.words(vocab));
         self.figures.skip_ratio(&case.key(&format!("{precision}.to_{mode}")), &figure, reason);
     }
 
     /// Ours and PyTorch's in alternation, medians of the rounds. PyTorch waits on the card while ours computes, and the other way.
-    fn race(&mut self, bench: &Bench, case: &Case, peer: Result<(), String>, rounds: u64, warm: &Path) {
+    fn race(
+        &mut self,
+        bench: &Bench,
+        case: &Case,
+        peer: Result<(), String>,
+        rounds: u64,
+        warm: &Path,
+    ) {
         let pace = bench.pace;
         // Together with the rounds that is as many steps as ours had where losses are compared.
         let (steps, first) = (pace.last * 3 / 10, pace.last - ROUNDS * (pace.last * 3 / 10));
@@ -423,8 +574,11 @@ impl All {
                 }
             }
         }
-        let mut ours: Vec<(&str, Vec<f64>)> = PRECISIONS.map(|precision| (precision, Vec::new())).into();
-        ours.retain(|(precision, _)| self.figures.get(&case.key(&format!("{precision}.tokens_per_second"))).is_some());
+        let mut ours: Vec<(&str, Vec<f64>)> =
+            PRECISIONS.map(|precision| (precision, Vec::new())).into();
+        ours.retain(|(precision, _)| {
+            self.figures.get(&case.key(&format!("{precision}.tokens_per_second"))).is_some()
+        });
         let mut why = "no round was finished".to_owned();
         'rounds: for round in 1..=rounds {
             for (precision, rates) in &mut ours {
@@ -453,7 +607,10 @@ impl All {
             }
             for (index, answers) in &mut theirs {
                 let validate = round == rounds && has_losses(case);
-                match bench.most(2.0, 90.0).and_then(|most| peer.steps(MODES[*index].0, steps, validate, most)) {
+                match bench
+                    .most(2.0, 90.0)
+                    .and_then(|most| peer.steps(MODES[*index].0, steps, validate, most))
+                {
                     Ok(answer) => answers.push(answer),
                     Err(reason) => {
                         why = reason;
@@ -464,7 +621,8 @@ impl All {
         }
         for (index, answers) in &theirs {
             let (mode, words) = MODES[*index];
-            let rates: Vec<f64> = answers.iter().filter_map(|answer| answer["tokens_per_second"].as_f64()).collect();
+            let rates: Vec<f64> =
+                answers.iter().filter_map(|answer| answer["tokens_per_second"].as_f64()).collect();
             let Some(rate) = median(&rates) else {
                 self.skip_mode(case, mode, words, bench.data.vocab, &why);
                 for precision in PRECISIONS {
@@ -473,38 +631,83 @@ impl All {
                 continue;
             };
             let last = answers.last().cloned().unwrap_or_default();
-            let figure = format!("{words}, {}, {}", case.words(bench.data.vocab), last["dtype"].as_str().unwrap_or_default());
-            let more =
-                json!({ "rounds": rates, "step_ms": last["step_ms"], "memory_mib": last["memory_mib"], "parameters": last["parameters"] });
-            self.figures.value(&case.key(&format!("{mode}.tokens_per_second")), &figure, rate, "tokens/s", more);
+            let figure = format!(
+                "{words}, {}, {}",
+                case.words(bench.data.vocab),
+                last["dtype"].as_str().unwrap_or_default()
+            );
+            let more = json!({ "rounds": rates, "step_ms": last["step_ms"], "memory_mib": last["memory_mib"], "parameters": last["parameters"] });
+            self.figures.value(
+                &case.key(&format!("{mode}.tokens_per_second")),
+                &figure,
+                rate,
+                "tokens/s",
+                more,
+            );
             if has_losses(case) {
-                let (key, figure) = (case.key(&format!("{mode}.val_loss")), format!("{} {} steps, {figure}", LOSSES[0].1, last["steps"]));
+                let (key, figure) = (
+                    case.key(&format!("{mode}.val_loss")),
+                    format!("{} {} steps, {figure}", LOSSES[0].1, last["steps"]),
+                );
                 match last["val_loss"].as_f64() {
-                    Some(loss) => self.figures.value(&key, &figure, loss, "nats", json!({ "steps": last["steps"] })),
+                    Some(loss) => self.figures.value(
+                        &key,
+                        &figure,
+                        loss,
+                        "nats",
+                        json!({ "steps": last["steps"] }),
+                    ),
                     None => self.figures.skip(&key, &figure, &why),
                 }
             }
             for precision in PRECISIONS {
-                let own = ours.iter().find(|(name, _)| *name == precision).and_then(|(_, rates)| Some((median(rates)?, rates)));
+                let own = ours
+                    .iter()
+                    .find(|(name, _)| *name == precision)
+                    .and_then(|(_, rates)| Some((median(rates)?, rates)));
                 let figure = format!("{precision} to {words}, {}", case.words(bench.data.vocab));
                 match own {
                     Some((own, all)) => {
                         let more = json!({ "ours": all, "theirs": rates });
-                        self.figures.ratio(&case.key(&format!("{precision}.to_{mode}")), &figure, own / rate, more);
+                        self.figures.ratio(
+                            &case.key(&format!("{precision}.to_{mode}")),
+                            &figure,
+                            own / rate,
+                            more,
+                        );
                     }
-                    None => {
-                        self.skip_ratio(case, precision, mode, words, bench.data.vocab, &format!("{precision} was not measured: {why}"))
-                    }
+                    None => self.skip_ratio(
+                        case,
+                        precision,
+                        mode,
+                        words,
+                        bench.data.vocab,
+                        &format!("{precision} was not measured: {why}"),
+                    ),
                 }
             }
         }
         // A mode that was not reached after another gave no answer.
         for (mode, words) in MODES {
             let keys = self.figures.json();
-            if !keys.iter().any(|row| row["key"] == case.key(&format!("{mode}.tokens_per_second"))) {
-                self.skip_mode(case, mode, words, bench.data.vocab, "the mode before it gave no answer");
+            if !keys.iter().any(|row| row["key"] == case.key(&format!("{mode}.tokens_per_second")))
+            {
+                self.skip_mode(
+                    case,
+                    mode,
+                    words,
+                    bench.data.vocab,
+                    "the mode before it gave no answer",
+                );
                 for precision in PRECISIONS {
-                    self.skip_ratio(case, precision, mode, words, bench.data.vocab, "the mode before it gave no answer");
+                    self.skip_ratio(
+                        case,
+                        precision,
+                        mode,
+                        words,
+                        bench.data.vocab,
+                        "the mode before it gave no answer",
+                    );
                 }
             }
         }
@@ -515,16 +718,21 @@ impl All {
     fn quality(&mut self, bench: &Bench, case: &Case, warm: &Path) {
         let data = &bench.data;
         let reason = match data.val_tokens {
-            _ if data.synthetic => Some("synthetic stories: give real ones with --data DIR".to_owned()),
+            _ if data.synthetic => {
+                Some("synthetic stories: give real ones with --data DIR".to_owned())
+            }
             0 => Some("val.bin.json counts no tokens".to_owned()),
             _ if self.quick => Some("--quick".to_owned()),
             _ => None,
         };
-        let nats_for_bits = BITS_PER_BYTE * std::f64::consts::LN_2 * data.val_bytes as f64 / data.val_tokens.max(1) as f64;
+        let nats_for_bits = BITS_PER_BYTE * std::f64::consts::LN_2 * data.val_bytes as f64
+            / data.val_tokens.max(1) as f64;
         let limits = [NATS, nats_for_bits];
         let least = limits[0].min(limits[1]);
         let loss = |line: &Value| line["val_loss"].as_f64();
-        let reached = |lines: &[Logged], limit: f64| lines.iter().find(|(line, _)| loss(line).is_some_and(|l| l <= limit)).cloned();
+        let reached = |lines: &[Logged], limit: f64| {
+            lines.iter().find(|(line, _)| loss(line).is_some_and(|l| l <= limit)).cloned()
+        };
         let seen = reason.map_or(Ok(()), Err).and_then(|()| bench.most(60.0, 0.0)).and_then(|_| {
             let enough = |lines: &[Logged]| reached(lines, least).is_some();
             let (last, most) = (12_000, bench.left());
@@ -551,12 +759,23 @@ impl All {
             match reached(lines, limit) {
                 Some((line, seconds)) => {
                     let more = json!({ "step": line["step"], "val_loss": line["val_loss"], "limit_nats": limit, "validated_every": 250 });
-                    self.figures.value(key, &format!("{figure}, step {}", line["step"]), seconds, "s", more);
+                    self.figures.value(
+                        key,
+                        &format!("{figure}, step {}", line["step"]),
+                        seconds,
+                        "s",
+                        more,
+                    );
                 }
                 None => {
-                    let last = lines.iter().rev().find_map(|(line, _)| Some((line["step"].as_u64()?, loss(line)?)));
+                    let last = lines
+                        .iter()
+                        .rev()
+                        .find_map(|(line, _)| Some((line["step"].as_u64()?, loss(line)?)));
                     let (step, loss) = last.unwrap_or((0, f64::NAN));
-                    let reason = format!("not reached in the time left: {loss:.3} nats at step {step}, wanted {limit:.3}");
+                    let reason = format!(
+                        "not reached in the time left: {loss:.3} nats at step {step}, wanted {limit:.3}"
+                    );
                     self.figures.skip(key, figure, &reason);
                 }
             }
@@ -569,14 +788,26 @@ fn has_losses(case: &Case) -> bool {
     case.shape.name == "10m" && case.name == "b32"
 }
 
-const PEAKS: [(&str, &str); 2] =
-    [("product_tflop_per_second", "large product f16 -> f32"), ("memory_gb_per_second", "large sum z = x + y, f32")];
+const PEAKS: [(&str, &str); 2] = [
+    ("product_tflop_per_second", "large product f16 -> f32"),
+    ("memory_gb_per_second", "large sum z = x + y, f32"),
+];
 const TUNE: (&str, &str) = ("tune_s", "train --tune, the start and a step included");
-const FIRST_STEPS: [(&str, &str); 2] =
-    [("first_step_cold_s", "start of the process to its first step, nothing compiled"), ("first_step_warm_s", "same, compiled before")];
-const TRAINING: [(&str, &str); 3] =
-    [("tokens_per_second", "training"), ("step_ms", "training step"), ("share_of_peak", "training, share of the large product's rate")];
-const LOSSES: [(&str, &str); 3] =
-    [("val_loss", "validation loss after"), ("skipped_updates", "updates skipped"), ("memory_mib", "memory of the engine's buffers")];
-const QUALITY: [(&str, &str); 2] =
-    [("seconds_to_2.45_nats", "start of the process to 2.45 nats on val.bin"), ("seconds_to_0.865_bits", "same to 0.865 bits per byte")];
+const FIRST_STEPS: [(&str, &str); 2] = [
+    ("first_step_cold_s", "start of the process to its first step, nothing compiled"),
+    ("first_step_warm_s", "same, compiled before"),
+];
+const TRAINING: [(&str, &str); 3] = [
+    ("tokens_per_second", "training"),
+    ("step_ms", "training step"),
+    ("share_of_peak", "training, share of the large product's rate"),
+];
+const LOSSES: [(&str, &str); 3] = [
+    ("val_loss", "validation loss after"),
+    ("skipped_updates", "updates skipped"),
+    ("memory_mib", "memory of the engine's buffers"),
+];
+const QUALITY: [(&str, &str); 2] = [
+    ("seconds_to_2.45_nats", "start of the process to 2.45 nats on val.bin"),
+    ("seconds_to_0.865_bits", "same to 0.865 bits per byte"),
+];

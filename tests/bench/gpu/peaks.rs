@@ -18,7 +18,8 @@ const MOST_SECONDS: f64 = 1.0;
 pub fn product(adapter: &Adapter, largest: usize) -> Result<(usize, f64), String> {
     let mut kernels = open(adapter, Precision::F16)?;
     let mut seconds_of = |n: usize, windows: usize| {
-        let [a, b, c] = ["left", "right", "product"].map(|name| kernels.allocate_stored(name, n * n));
+        let [a, b, c] =
+            ["left", "right", "product"].map(|name| kernels.allocate_stored(name, n * n));
         fill(kernels.as_mut(), &[a, b]);
         seconds_each(kernels.as_mut(), c.slice(0, 8), windows, |k| k.matmul_nt(n, n, n, a, b, c))
     };
@@ -36,7 +37,8 @@ pub fn memory(adapter: &Adapter, values: usize) -> Result<f64, String> {
     let mut kernels = open(adapter, Precision::F32)?;
     let [x, y, z] = ["x", "y", "z"].map(|name| kernels.allocate(name, values));
     fill(kernels.as_mut(), &[x, y]);
-    let seconds = seconds_each(kernels.as_mut(), z.slice(0, 8), WINDOWS, |k| k.residual_forward(x, y, z))?;
+    let seconds =
+        seconds_each(kernels.as_mut(), z.slice(0, 8), WINDOWS, |k| k.residual_forward(x, y, z))?;
     Ok(3.0 * 4.0 * values as f64 / seconds)
 }
 
@@ -53,14 +55,20 @@ fn line(error: EngineError) -> String {
 fn fill(kernels: &mut dyn Kernels, views: &[View]) {
     for (number, &view) in views.iter().enumerate() {
         let mut random = Random::new(number as u64, "bench-gpu", view.len as u64);
-        let some: Vec<f32> = (0..1 << 16).map(|_| random.below(4096) as f32 / 2048.0 - 1.0).collect();
+        let some: Vec<f32> =
+            (0..1 << 16).map(|_| random.below(4096) as f32 / 2048.0 - 1.0).collect();
         let values: Vec<f32> = some.iter().copied().cycle().take(view.len).collect();
         kernels.upload(view, &values);
     }
 }
 
 /// Seconds of one call: the median over windows, each ended by reading some of the result.
-fn seconds_each(kernels: &mut dyn Kernels, last: View, windows: usize, call: impl Fn(&mut dyn Kernels)) -> Result<f64, String> {
+fn seconds_each(
+    kernels: &mut dyn Kernels,
+    last: View,
+    windows: usize,
+    call: impl Fn(&mut dyn Kernels),
+) -> Result<f64, String> {
     kernels.allocated().map_err(line)?;
     let mut window = |calls: usize| -> Result<f64, String> {
         let started = Instant::now();

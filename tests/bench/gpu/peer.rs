@@ -22,17 +22,26 @@ pub struct Peer {
 pub fn probe(python: &str, folder: &Path) -> Result<Value, String> {
     let script = folder.join("torch_step.py");
     std::fs::write(&script, SCRIPT).map_err(|error| format!("{}: {error}", script.display()))?;
-    let output = Command::new(python).arg(&script).args(["--data", "-", "--vocab", "1", "--probe"]).stdin(Stdio::null()).output();
+    let output = Command::new(python)
+        .arg(&script)
+        .args(["--data", "-", "--vocab", "1", "--probe"])
+        .stdin(Stdio::null())
+        .output();
     let output = output.map_err(|error| format!("{python} cannot be started: {error}"))?;
     let error = String::from_utf8_lossy(&output.stderr).into_owned();
-    serde_json::from_slice(&output.stdout)
-        .map_err(|_| format!("{python} has no PyTorch: {}", error.trim().lines().last().unwrap_or("it printed nothing")))
+    serde_json::from_slice(&output.stdout).map_err(|_| {
+        format!(
+            "{python} has no PyTorch: {}",
+            error.trim().lines().last().unwrap_or("it printed nothing")
+        )
+    })
 }
 
 impl Peer {
     pub fn start(bench: &Bench, case: &Case, val_windows: u64) -> Result<Self, String> {
         let (shape, log) = (&case.shape, bench.folder().join("torch.log"));
-        let words = std::fs::File::create(&log).map_err(|error| format!("{}: {error}", log.display()))?;
+        let words =
+            std::fs::File::create(&log).map_err(|error| format!("{}: {error}", log.display()))?;
         let mut command = Command::new(&bench.python);
         command.arg(bench.folder().join("torch_step.py")).arg("--data").arg(&bench.data.short);
         let sizes = [
@@ -53,22 +62,41 @@ impl Peer {
             command.args(["--device", device]);
         }
         let started = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(words).spawn();
-        let mut child = started.map_err(|error| format!("{} cannot be started: {error}", bench.python))?;
-        let (Some(requests), Some(output)) = (child.stdin.take(), child.stdout.take()) else { return Err("no pipe to python".into()) };
+        let mut child =
+            started.map_err(|error| format!("{} cannot be started: {error}", bench.python))?;
+        let (Some(requests), Some(output)) = (child.stdin.take(), child.stdout.take()) else {
+            return Err("no pipe to python".into());
+        };
         let (send, answers) = channel();
-        std::thread::spawn(move || BufReader::new(output).lines().map_while(Result::ok).try_for_each(|line| send.send(line)));
+        std::thread::spawn(move || {
+            BufReader::new(output)
+                .lines()
+                .map_while(Result::ok)
+                .try_for_each(|line| send.send(line))
+        });
         Ok(Peer { child, requests, answers, log })
     }
 
     /// Trains on for so many steps in one mode; an error says why that did not work.
-    pub fn steps(&mut self, mode: &str, steps: u64, validate: bool, most: Duration) -> Result<Value, String> {
+    pub fn steps(
+        &mut self,
+        mode: &str,
+        steps: u64,
+        validate: bool,
+        most: Duration,
+    ) -> Result<Value, String> {
         let request = json!({ "mode": mode, "steps": steps, "validate": validate });
-        writeln!(self.requests, "{request}").and_then(|()| self.requests.flush()).map_err(|_| self.ended())?;
+        writeln!(self.requests, "{request}")
+            .and_then(|()| self.requests.flush())
+            .map_err(|_| self.ended())?;
         let line = self.answers.recv_timeout(most).map_err(|error| match error {
-            RecvTimeoutError::Timeout => format!("no answer of mode {mode} within {:.0} s", most.as_secs_f64()),
+            RecvTimeoutError::Timeout => {
+                format!("no answer of mode {mode} within {:.0} s", most.as_secs_f64())
+            }
             RecvTimeoutError::Disconnected => self.ended(),
         })?;
-        let answer: Value = serde_json::from_str(&line).map_err(|_| format!("torch_step.py said {line:?}"))?;
+        let answer: Value =
+            serde_json::from_str(&line).map_err(|_| format!("torch_step.py said {line:?}"))?;
         match answer["error"].as_str() {
             Some(error) => Err(error.to_owned()),
             None => Ok(answer),
@@ -79,7 +107,10 @@ impl Peer {
 impl Peer {
     fn ended(&self) -> String {
         let words = std::fs::read_to_string(&self.log).unwrap_or_default();
-        format!("torch_step.py ended early: {}", words.trim().lines().last().unwrap_or("it said nothing"))
+        format!(
+            "torch_step.py ended early: {}",
+            words.trim().lines().last().unwrap_or("it said nothing")
+        )
     }
 }
 

@@ -48,8 +48,12 @@ impl Case {
 
     pub fn config(&self, vocab: u64) -> model::Config {
         let s = &self.shape;
-        let [n_layer, n_head, d_model, d_mlp, context] = [s.layers, s.heads, s.width, s.mlp, s.context].map(|size| size as u32);
-        model::Config::new(&stage::config::Model { n_layer, n_head, d_model, d_mlp, context }, vocab as usize)
+        let [n_layer, n_head, d_model, d_mlp, context] =
+            [s.layers, s.heads, s.width, s.mlp, s.context].map(|size| size as u32);
+        model::Config::new(
+            &stage::config::Model { n_layer, n_head, d_model, d_mlp, context },
+            vocab as usize,
+        )
     }
 }
 
@@ -124,9 +128,13 @@ impl Seen {
             .filter(|line| line["step"].as_u64() >= Some(warm) && line["val_loss"].is_null())
             .collect();
         let (first, last) = (lines.first()?, lines.last()?);
-        let steps = last["step"].as_u64()?.checked_sub(first["step"].as_u64()?).filter(|&steps| steps > 0)?;
+        let steps = last["step"]
+            .as_u64()?
+            .checked_sub(first["step"].as_u64()?)
+            .filter(|&steps| steps > 0)?;
         let seconds = last["elapsed_s"].as_f64()? - first["elapsed_s"].as_f64()?;
-        let windows = lines.iter().skip(1).filter_map(|line| line["tokens_per_second"].as_f64()).collect();
+        let windows =
+            lines.iter().skip(1).filter_map(|line| line["tokens_per_second"].as_f64()).collect();
         Some(((steps * tokens) as f64 / seconds, windows))
     }
 
@@ -150,7 +158,11 @@ impl Bench {
     }
 
     pub fn left(&self) -> Duration {
-        if interrupt::requested() { Duration::ZERO } else { self.deadline.saturating_duration_since(Instant::now()) }
+        if interrupt::requested() {
+            Duration::ZERO
+        } else {
+            self.deadline.saturating_duration_since(Instant::now())
+        }
     }
 
     /// `seconds`, or what is left; why nothing can be begun where less than `least` is.
@@ -158,27 +170,54 @@ impl Bench {
         let left = self.left().as_secs_f64();
         match left < least {
             true if interrupt::requested() => Err("interrupted".to_owned()),
-            true => Err(format!("{left:.0} s are left of --minutes {}, it needs {least:.0} or more", self.minutes)),
+            true => Err(format!(
+                "{left:.0} s are left of --minutes {}, it needs {least:.0} or more",
+                self.minutes
+            )),
             false => Ok(Duration::from_secs_f64(seconds.min(left))),
         }
     }
 
     /// A new folder with the data in it.
     fn out(&self, data: &Path) -> Result<PathBuf, String> {
-        let folder = (0..).map(|n| self.folder().join(format!("run-{n}"))).find(|folder| !folder.exists()).unwrap_or_default();
+        let folder = (0..)
+            .map(|n| self.folder().join(format!("run-{n}")))
+            .find(|folder| !folder.exists())
+            .unwrap_or_default();
         let config = self.folder().join("bench.toml"); // the defaults are the default run's
-        let linked = link(data, &folder).and_then(|()| fs::write(&config, "").map_err(Failure::writing(&config)));
+        let linked = link(data, &folder)
+            .and_then(|()| fs::write(&config, "").map_err(Failure::writing(&config)));
         linked.map(|()| folder).map_err(|error| error.to_string())
     }
 
-    fn command(&self, out: &Path, case: &Case, precision: &str, cache: &Path) -> Result<Command, String> {
-        let file = |name: &str| fs::File::create(out.join(name)).map_err(|error| format!("{}: {error}", out.display()));
+    fn command(
+        &self,
+        out: &Path,
+        case: &Case,
+        precision: &str,
+        cache: &Path,
+    ) -> Result<Command, String> {
+        let file = |name: &str| {
+            fs::File::create(out.join(name)).map_err(|error| format!("{}: {error}", out.display()))
+        };
         std::fs::create_dir_all(cache).map_err(|error| format!("{}: {error}", cache.display()))?;
         let mut command = program(&self.programs, "train");
         command.arg("--config").arg(self.folder().join("bench.toml")).arg("--out").arg(out);
-        command.args(["--device", &self.device, "--precision", precision, "--batch", &case.batch.to_string()]);
+        command.args([
+            "--device",
+            &self.device,
+            "--precision",
+            precision,
+            "--batch",
+            &case.batch.to_string(),
+        ]);
         let shape = &case.shape;
-        let sizes = [("n_layer", shape.layers), ("n_head", shape.heads), ("d_model", shape.width), ("d_mlp", shape.mlp)];
+        let sizes = [
+            ("n_layer", shape.layers),
+            ("n_head", shape.heads),
+            ("d_model", shape.width),
+            ("d_mlp", shape.mlp),
+        ];
         for (key, size) in sizes.into_iter().chain([("context", shape.context)]) {
             command.arg("--set").arg(format!("model.{key}={size}"));
         }
@@ -204,14 +243,20 @@ impl Bench {
             command.arg(flag).arg(number.to_string());
         }
         let started = Instant::now();
-        let mut running = Running(command.spawn().map_err(|error| format!("train cannot be started: {error}"))?);
+        let mut running =
+            Running(command.spawn().map_err(|error| format!("train cannot be started: {error}"))?);
         let mut lines: Vec<Logged> = Vec::new();
         let early = loop {
             let ended = running.0.try_wait().map_err(|error| error.to_string())?;
             let text = fs::read_to_string(out.join("run/loss.jsonl")).unwrap_or_default();
             let now = started.elapsed().as_secs_f64();
-            for line in text.split_inclusive('\n').skip(lines.len()).filter(|line| line.ends_with('\n')) {
-                lines.push((serde_json::from_str(line).map_err(|error| format!("loss.jsonl: {error}"))?, now));
+            for line in
+                text.split_inclusive('\n').skip(lines.len()).filter(|line| line.ends_with('\n'))
+            {
+                lines.push((
+                    serde_json::from_str(line).map_err(|error| format!("loss.jsonl: {error}"))?,
+                    now,
+                ));
             }
             let last = lines.last().and_then(|(line, _)| line["step"].as_u64());
             if last >= Some(wanted.last) || (wanted.enough)(&lines) {
@@ -221,7 +266,9 @@ impl Bench {
                 break Some(format!("train ended with {status}: {}", last_words(&out)));
             }
             if started.elapsed() > wanted.most || interrupt::requested() {
-                let done = last.map_or("before its first step was logged".to_owned(), |step| format!("at step {step}"));
+                let done = last.map_or("before its first step was logged".to_owned(), |step| {
+                    format!("at step {step}")
+                });
                 break Some(format!("cut off after {:.0} s, {done}", now));
             }
             std::thread::sleep(Duration::from_millis(if lines.is_empty() { 2 } else { 20 }));
@@ -243,12 +290,20 @@ impl Bench {
     }
 
     /// What `train` prints with such a flag (the table of `--profile`) in a run that ends by itself.
-    pub fn whole_run(&self, case: &Case, flag: &str, steps: u64, most: Duration, cache: &Path) -> Result<String, String> {
+    pub fn whole_run(
+        &self,
+        case: &Case,
+        flag: &str,
+        steps: u64,
+        most: Duration,
+        cache: &Path,
+    ) -> Result<String, String> {
         let out = self.out(&self.data.short)?;
         let mut command = self.command(&out, case, self.precision, cache)?;
         command.arg(flag).args(["--steps", &steps.to_string(), "--val-windows", "1"]);
         let started = Instant::now();
-        let mut running = Running(command.spawn().map_err(|error| format!("train cannot be started: {error}"))?);
+        let mut running =
+            Running(command.spawn().map_err(|error| format!("train cannot be started: {error}"))?);
         let status = loop {
             if let Some(status) = running.0.try_wait().map_err(|error| error.to_string())? {
                 break status;
@@ -261,24 +316,37 @@ impl Bench {
         let table = fs::read_to_string(out.join("stdout")).unwrap_or_default();
         let words = last_words(&out);
         let _ = fs::remove_dir_all(&out);
-        if status.success() { Ok(table) } else { Err(format!("train ended with {status}: {words}")) }
+        if status.success() {
+            Ok(table)
+        } else {
+            Err(format!("train ended with {status}: {words}"))
+        }
     }
 }
 
 /// What the program said last: the first line of its error.
 fn last_words(out: &Path) -> String {
     let text = fs::read_to_string(out.join("stderr")).unwrap_or_default();
-    let error = text.lines().rev().find(|line| line.contains("error")).or_else(|| text.lines().rev().find(|line| !line.starts_with(' ')));
+    let error = text
+        .lines()
+        .rev()
+        .find(|line| line.contains("error"))
+        .or_else(|| text.lines().rev().find(|line| !line.starts_with(' ')));
     error.unwrap_or("it said nothing").to_owned()
 }
 
 fn buffers_mib(words: &str) -> Option<f64> {
-    let line = words.lines().find(|line| line.contains("M parameters") && line.trim_end().ends_with("MiB"))?;
+    let line = words
+        .lines()
+        .find(|line| line.contains("M parameters") && line.trim_end().ends_with("MiB"))?;
     line.trim_end().trim_end_matches(" MiB").rsplit(' ').next()?.parse().ok()
 }
 
 /// Memory in use on the first NVIDIA card, by whomever.
 pub fn card_mib() -> Option<f64> {
-    let output = Command::new("nvidia-smi").args(["--query-gpu=memory.used", "--format=csv,noheader,nounits"]).output().ok()?;
+    let output = Command::new("nvidia-smi")
+        .args(["--query-gpu=memory.used", "--format=csv,noheader,nounits"])
+        .output()
+        .ok()?;
     String::from_utf8_lossy(&output.stdout).lines().next()?.trim().parse().ok()
 }

@@ -47,7 +47,11 @@ pub fn forward(shape: AttentionShape, qkv: &[f32], out: &mut [f32], lse: &mut [f
         WORKSPACE.with_borrow_mut(|work| {
             let (b, h) = (task / heads, task % heads);
             let [queries, keys, values] = head(shape, qkv, b, h);
-            work.keys_t.pack(width, sequence, Strided { row_stride: 1, column_stride: 3 * d, data: keys });
+            work.keys_t.pack(
+                width,
+                sequence,
+                Strided { row_stride: 1, column_stride: 3 * d, data: keys },
+            );
             work.values.pack(sequence, width, Strided::rows(values, 3 * d));
             for start in (0..sequence).step_by(STRIP) {
                 let rows = STRIP.min(sequence - start);
@@ -55,15 +59,40 @@ pub fn forward(shape: AttentionShape, qkv: &[f32], out: &mut [f32], lse: &mut [f
                 let weights = room(&mut work.weights, rows * stride);
                 for Group { first, count, seen } in groups(start, rows) {
                     let queries = Strided::rows(&queries[(start + first) * 3 * d..], 3 * d);
-                    multiply(count, 0..width, queries, &work.keys_t, 0..seen, &mut weights[first * stride..], stride, false);
+                    multiply(
+                        count,
+                        0..width,
+                        queries,
+                        &work.keys_t,
+                        0..seen,
+                        &mut weights[first * stride..],
+                        stride,
+                        false,
+                    );
                 }
                 let mut inverse = [0.0; STRIP];
-                softmax_strip(start, stride, scale, weights, &mut lse[start..start + rows], &mut inverse);
+                softmax_strip(
+                    start,
+                    stride,
+                    scale,
+                    weights,
+                    &mut lse[start..start + rows],
+                    &mut inverse,
+                );
                 // SAFETY: this task is the only one that writes head h of sequence b.
                 let out = unsafe { out.rows(b, h, start) };
                 for Group { first, count, seen } in groups(start, rows) {
                     let weights = Strided::rows(&weights[first * stride..], stride);
-                    multiply(count, 0..seen, weights, &work.values, 0..width, &mut out[first * d..], d, false);
+                    multiply(
+                        count,
+                        0..seen,
+                        weights,
+                        &work.values,
+                        0..width,
+                        &mut out[first * d..],
+                        d,
+                        false,
+                    );
                 }
                 scale_rows(&inverse[..rows], out, d, width);
             }
@@ -93,10 +122,19 @@ pub fn backward(
             let [queries, keys, values] = head(shape, qkv, b, h);
             let at = b * sequence * d + h * width;
             let (out, dout) = (&out[at..], &dout[at..]);
-            work.keys_t.pack(width, sequence, Strided { row_stride: 1, column_stride: 3 * d, data: keys });
+            work.keys_t.pack(
+                width,
+                sequence,
+                Strided { row_stride: 1, column_stride: 3 * d, data: keys },
+            );
             work.keys.pack(sequence, width, Strided::rows(keys, 3 * d));
-            work.values_t.pack(width, sequence, Strided { row_stride: 1, column_stride: 3 * d, data: values });
-            let [dkeys, dvalues] = [&mut work.dkeys, &mut work.dvalues].map(|space| room(space, sequence * width));
+            work.values_t.pack(
+                width,
+                sequence,
+                Strided { row_stride: 1, column_stride: 3 * d, data: values },
+            );
+            let [dkeys, dvalues] =
+                [&mut work.dkeys, &mut work.dvalues].map(|space| room(space, sequence * width));
             work.delta.resize(sequence, 0.0);
             for (i, delta) in work.delta.iter_mut().enumerate() {
                 *delta = row_dot(&out[i * d..][..width], &dout[i * d..][..width]);
@@ -109,9 +147,30 @@ pub fn backward(
                 let (queries, dout) = (&queries[start * 3 * d..], &dout[start * d..]);
                 for Group { first, count, seen } in groups(start, rows) {
                     let at = first * stride;
-                    let (queries, dout) = (Strided::rows(&queries[first * 3 * d..], 3 * d), Strided::rows(&dout[first * d..], d));
-                    multiply(count, 0..width, queries, &work.keys_t, 0..seen, &mut weights[at..], stride, false);
-                    multiply(count, 0..width, dout, &work.values_t, 0..seen, &mut dweights[at..], stride, false);
+                    let (queries, dout) = (
+                        Strided::rows(&queries[first * 3 * d..], 3 * d),
+                        Strided::rows(&dout[first * d..], d),
+                    );
+                    multiply(
+                        count,
+                        0..width,
+                        queries,
+                        &work.keys_t,
+                        0..seen,
+                        &mut weights[at..],
+                        stride,
+                        false,
+                    );
+                    multiply(
+                        count,
+                        0..width,
+                        dout,
+                        &work.values_t,
+                        0..seen,
+                        &mut dweights[at..],
+                        stride,
+                        false,
+                    );
                 }
                 let (lse, delta) = (&lse[start..start + rows], &work.delta[start..start + rows]);
                 softmax_backward_strip(start, stride, scale, lse, delta, weights, dweights);
@@ -124,7 +183,16 @@ pub fn backward(
                 let dqueries = unsafe { dqkv.rows(b, h, start) };
                 for Group { first, count, seen } in groups(start, rows) {
                     let dscores = Strided::rows(&dweights[first * stride..], stride);
-                    multiply(count, 0..seen, dscores, &work.keys, 0..width, &mut dqueries[first * 3 * d..], 3 * d, false);
+                    multiply(
+                        count,
+                        0..seen,
+                        dscores,
+                        &work.keys,
+                        0..width,
+                        &mut dqueries[first * 3 * d..],
+                        3 * d,
+                        false,
+                    );
                 }
             }
             for (part, gradient) in [(1, dkeys), (2, dvalues)] {
@@ -177,20 +245,54 @@ fn stride_of(columns: usize) -> usize {
 
 /// `gradient[..start + rows, width] += weightsᵀ strip`, weights [rows, start + rows] being 0 above the diagonal. The last
 /// `rows` rows of the gradient are written for the first time.
-fn add_transposed(start: usize, rows: usize, width: usize, weights: &[f32], strip: &Packed, gradient: &mut [f32]) {
+fn add_transposed(
+    start: usize,
+    rows: usize,
+    width: usize,
+    weights: &[f32],
+    strip: &Packed,
+    gradient: &mut [f32],
+) {
     let stride = stride_of(start + rows);
-    multiply(start, 0..rows, Strided::transposed(weights, stride), strip, 0..width, gradient, width, true);
+    multiply(
+        start,
+        0..rows,
+        Strided::transposed(weights, stride),
+        strip,
+        0..width,
+        gradient,
+        width,
+        true,
+    );
     for Group { first, count, .. } in groups(start, rows) {
         let weights = Strided::transposed(&weights[first * stride + start + first..], stride);
-        multiply(count, first..rows, weights, strip, 0..width, &mut gradient[(start + first) * width..], width, false);
+        multiply(
+            count,
+            first..rows,
+            weights,
+            strip,
+            0..width,
+            &mut gradient[(start + first) * width..],
+            width,
+            false,
+        );
     }
 }
 
 /// Scores of a strip of rows from `start` on to the numerators of weights, in place, and 1 / their sums; keys after the
 /// row get weight 0.
 #[multiversion(targets("x86_64+avx512f", "x86_64+avx2+fma"))]
-fn softmax_strip(start: usize, stride: usize, scale: f32, weights: &mut [f32], lse: &mut [f32], inverse: &mut [f32]) {
-    for (i, ((row, lse), inverse)) in weights.chunks_exact_mut(stride).zip(lse).zip(inverse).enumerate() {
+fn softmax_strip(
+    start: usize,
+    stride: usize,
+    scale: f32,
+    weights: &mut [f32],
+    lse: &mut [f32],
+    inverse: &mut [f32],
+) {
+    for (i, ((row, lse), inverse)) in
+        weights.chunks_exact_mut(stride).zip(lse).zip(inverse).enumerate()
+    {
         let seen = start + i + 1;
         let (row, unseen) = row.split_at_mut(seen.next_multiple_of(CHUNK));
         row[seen..].fill(f32::NEG_INFINITY);
@@ -204,14 +306,23 @@ fn softmax_strip(start: usize, stride: usize, scale: f32, weights: &mut [f32], l
 
 /// Scores to weights, and gradients of weights to gradients of scores: `weights * (dweights - delta) * scale`.
 #[multiversion(targets("x86_64+avx512f", "x86_64+avx2+fma"))]
-fn softmax_backward_strip(start: usize, stride: usize, scale: f32, lse: &[f32], delta: &[f32], weights: &mut [f32], dweights: &mut [f32]) {
+fn softmax_backward_strip(
+    start: usize,
+    stride: usize,
+    scale: f32,
+    lse: &[f32],
+    delta: &[f32],
+    weights: &mut [f32],
+    dweights: &mut [f32],
+) {
     let rows = weights.chunks_exact_mut(stride).zip(dweights.chunks_exact_mut(stride));
     for (i, (weights, dweights)) in rows.enumerate() {
         let (lse, delta) = (lse[i], delta[i]);
         let seen = start + i + 1;
         weights[seen..].fill(f32::NEG_INFINITY);
         dweights[seen..].fill(0.0);
-        let chunks = weights.as_chunks_mut::<CHUNK>().0.iter_mut().zip(dweights.as_chunks_mut::<CHUNK>().0);
+        let chunks =
+            weights.as_chunks_mut::<CHUNK>().0.iter_mut().zip(dweights.as_chunks_mut::<CHUNK>().0);
         for (weights, dweights) in chunks.take(seen.div_ceil(CHUNK)) {
             for (weight, dweight) in weights.iter_mut().zip(dweights) {
                 *weight = exp(*weight * scale - lse);
@@ -249,7 +360,13 @@ unsafe impl Sync for HeadColumns {}
 impl HeadColumns {
     fn new(matrix: &mut [f32], shape: AttentionShape, stride: usize) -> Self {
         assert_eq!(matrix.len(), shape.rows() * stride);
-        HeadColumns { data: matrix.as_mut_ptr(), len: matrix.len(), stride, sequence: shape.sequence, width: shape.width }
+        HeadColumns {
+            data: matrix.as_mut_ptr(),
+            len: matrix.len(),
+            stride,
+            sequence: shape.sequence,
+            width: shape.width,
+        }
     }
 
     /// The matrix from row `row` of sequence `b` and the first column of `head` to the end of that sequence's head.

@@ -31,14 +31,26 @@ pub fn embedding_backward(width: usize, tokens: &[u32], dout: &[f32], dtable: &m
 }
 
 /// Turns queries and keys by their angle; `direction` -1 turns back.
-pub fn rope(shape: AttentionShape, positions: &[u32], table: &[f32], qkv: &mut [f32], direction: f32) {
+pub fn rope(
+    shape: AttentionShape,
+    positions: &[u32],
+    table: &[f32],
+    qkv: &mut [f32],
+    direction: f32,
+) {
     each_part([(qkv, ROWS * 3 * shape.heads * shape.width)], |part, [qkv]| {
         rope_rows(shape, &positions[part * ROWS..], table, qkv, direction);
     });
 }
 
 /// The same for some rows, on the calling thread.
-pub fn rope_rows(shape: AttentionShape, positions: &[u32], table: &[f32], qkv: &mut [f32], direction: f32) {
+pub fn rope_rows(
+    shape: AttentionShape,
+    positions: &[u32],
+    table: &[f32],
+    qkv: &mut [f32],
+    direction: f32,
+) {
     let AttentionShape { heads, width, .. } = shape;
     for (row, &position) in qkv.chunks_exact_mut(3 * heads * width).zip(positions) {
         let (cos, sin) = angles(width, table, position);
@@ -64,7 +76,9 @@ pub(super) fn rotate(head: &mut [f32], cos: &[f32], sin: &[f32], direction: f32)
 }
 
 pub fn swiglu_forward(width: usize, gate_up: &[f32], out: &mut [f32]) {
-    each_part([(out, ROWS * width)], |part, [out]| swiglu_rows(width, &gate_up[part * ROWS * 2 * width..], out));
+    each_part([(out, ROWS * width)], |part, [out]| {
+        swiglu_rows(width, &gate_up[part * ROWS * 2 * width..], out)
+    });
 }
 
 /// The same for the rows of `out`, on the calling thread.
@@ -85,13 +99,21 @@ fn swiglu_row(gate: &[f32], up: &[f32], out: &mut [f32]) {
 /// d silu(g) / dg = s + g s (1 - s), s the sigmoid of g.
 pub fn swiglu_backward(width: usize, gate_up: &[f32], dout: &[f32], dgate_up: &mut [f32]) {
     each_part([(dgate_up, ROWS * 2 * width)], |part, [dgate_up]| {
-        swiglu_backward_rows(width, &gate_up[part * ROWS * 2 * width..], &dout[part * ROWS * width..], dgate_up);
+        swiglu_backward_rows(
+            width,
+            &gate_up[part * ROWS * 2 * width..],
+            &dout[part * ROWS * width..],
+            dgate_up,
+        );
     });
 }
 
 /// The same for the rows of `dgate_up`, on the calling thread.
 pub fn swiglu_backward_rows(width: usize, gate_up: &[f32], dout: &[f32], dgate_up: &mut [f32]) {
-    let rows = dgate_up.chunks_exact_mut(2 * width).zip(gate_up.chunks_exact(2 * width)).zip(dout.chunks_exact(width));
+    let rows = dgate_up
+        .chunks_exact_mut(2 * width)
+        .zip(gate_up.chunks_exact(2 * width))
+        .zip(dout.chunks_exact(width));
     for ((dgate_up, gate_up), dout) in rows {
         let (gate, up) = gate_up.split_at(width);
         let (dgate, dup) = dgate_up.split_at_mut(width);
@@ -113,7 +135,8 @@ fn swiglu_backward_row(gate: &[f32], up: &[f32], dout: &[f32], dgate: &mut [f32]
 pub fn residual_forward(x: &[f32], branch: &[f32], out: &mut [f32]) {
     const PART: usize = 1 << 14;
     each_part([(out, PART)], |part, [out]| {
-        for ((out, x), branch) in out.iter_mut().zip(&x[part * PART..]).zip(&branch[part * PART..]) {
+        for ((out, x), branch) in out.iter_mut().zip(&x[part * PART..]).zip(&branch[part * PART..])
+        {
             *out = x + branch;
         }
     });
@@ -125,7 +148,14 @@ pub fn add(x: &[f32], out: &mut [f32]) {
 }
 
 /// Keys and values of each row to its place in the cache [slots, context, 2 d].
-pub fn cache_append(shape: AttentionShape, context: usize, slots: &[u32], positions: &[u32], qkv: &[f32], cache: &mut [f32]) {
+pub fn cache_append(
+    shape: AttentionShape,
+    context: usize,
+    slots: &[u32],
+    positions: &[u32],
+    qkv: &[f32],
+    cache: &mut [f32],
+) {
     let d = shape.heads * shape.width;
     for ((row, &slot), &position) in qkv.chunks_exact(3 * d).zip(slots).zip(positions) {
         let at = (slot as usize * context + position as usize) * 2 * d;
@@ -149,13 +179,27 @@ pub fn attention_decode(
         let query = &qkv[row * 3 * d + head * width..][..width];
         let slot = &cache[slots[row] as usize * context * 2 * d..][..context * 2 * d];
         let mut weights = vec![0.0; positions[row] as usize + 1];
-        decode_head(query, &slot[head * width..], &slot[d + head * width..], 2 * d, &mut weights, out);
+        decode_head(
+            query,
+            &slot[head * width..],
+            &slot[d + head * width..],
+            2 * d,
+            &mut weights,
+            out,
+        );
     });
 }
 
 /// One query over the first `weights.len()` keys and values, `stride` apart.
 #[multiversion(targets("x86_64+avx512f", "x86_64+avx2+fma"))]
-fn decode_head(query: &[f32], keys: &[f32], values: &[f32], stride: usize, weights: &mut [f32], out: &mut [f32]) {
+fn decode_head(
+    query: &[f32],
+    keys: &[f32],
+    values: &[f32],
+    stride: usize,
+    weights: &mut [f32],
+    out: &mut [f32],
+) {
     let width = query.len();
     let scale = 1.0 / (width as f32).sqrt();
     for (j, weight) in weights.iter_mut().enumerate() {

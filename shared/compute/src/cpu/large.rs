@@ -19,7 +19,8 @@ impl<T: Pod> Large<T> {
     pub fn zeros(len: usize) -> Self {
         let bytes = len * size_of::<T>();
         // Without memory the process ends, as it does with a Vec.
-        let memory = MmapMut::map_anon(bytes + LARGE_PAGE).expect("memory for weights and activations");
+        let memory =
+            MmapMut::map_anon(bytes + LARGE_PAGE).expect("memory for weights and activations");
         #[cfg(target_os = "linux")]
         if bytes >= LARGE_PAGE {
             let _ = memory.advise(memmap2::Advice::HugePage); // without it, it is only slower

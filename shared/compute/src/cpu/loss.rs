@@ -14,8 +14,16 @@ const LOGIT_ROWS: usize = 8;
 pub fn cross_entropy_forward(vocab: usize, logits: &[f32], targets: &[u32], losses: &mut [f32]) {
     each_part([(losses, LOGIT_ROWS)], |part, [losses]| {
         let first = part * LOGIT_ROWS;
-        for ((loss, logits), &target) in losses.iter_mut().zip(logits[first * vocab..].chunks_exact(vocab)).zip(&targets[first..]) {
-            *loss = if target == NO_TARGET { 0.0 } else { log_sum_exp(logits) - logits[target as usize] };
+        for ((loss, logits), &target) in losses
+            .iter_mut()
+            .zip(logits[first * vocab..].chunks_exact(vocab))
+            .zip(&targets[first..])
+        {
+            *loss = if target == NO_TARGET {
+                0.0
+            } else {
+                log_sum_exp(logits) - logits[target as usize]
+            };
         }
     });
 }
@@ -40,22 +48,44 @@ pub fn head_loss_forward<'a>(
         losses.fill(0.0);
         // Strips whose rows are context only are not computed.
         let rows = || vec![Row { max: f32::NEG_INFINITY, sum: 0.0, chosen: 0.0 }; targets.len()];
-        targets.iter().any(|&target| target != NO_TARGET).then(|| Strip { rows: rows(), targets, losses })
+        targets.iter().any(|&target| target != NO_TARGET).then(|| Strip {
+            rows: rows(),
+            targets,
+            losses,
+        })
     };
-    let states: Vec<Option<Strip<'a>>> = losses.chunks_mut(STRIP).zip(targets.chunks(STRIP)).map(of_strip).collect();
-    strips(work, targets.len(), vocab, d, Strided::rows(x, d), Strided::transposed(head, d), states, |strip, columns, tile| {
-        for (row, logits) in strip.rows.iter_mut().zip(tile.chunks_exact(columns.len())) {
-            (row.max, row.sum) = add_to_sum(logits, row.max, row.sum);
-        }
-        for (i, &target) in strip.targets.iter().enumerate().filter(|(_, target)| columns.contains(&(**target as usize))) {
-            strip.rows[i].chosen = tile[i * columns.len() + target as usize - columns.start];
-        }
-        if columns.end == vocab {
-            for ((row, &target), loss) in strip.rows.iter().zip(strip.targets).zip(strip.losses.iter_mut()) {
-                *loss = if target == NO_TARGET { 0.0 } else { row.max + row.sum.ln() - row.chosen };
+    let states: Vec<Option<Strip<'a>>> =
+        losses.chunks_mut(STRIP).zip(targets.chunks(STRIP)).map(of_strip).collect();
+    strips(
+        work,
+        targets.len(),
+        vocab,
+        d,
+        Strided::rows(x, d),
+        Strided::transposed(head, d),
+        states,
+        |strip, columns, tile| {
+            for (row, logits) in strip.rows.iter_mut().zip(tile.chunks_exact(columns.len())) {
+                (row.max, row.sum) = add_to_sum(logits, row.max, row.sum);
             }
-        }
-    });
+            for (i, &target) in strip
+                .targets
+                .iter()
+                .enumerate()
+                .filter(|(_, target)| columns.contains(&(**target as usize)))
+            {
+                strip.rows[i].chosen = tile[i * columns.len() + target as usize - columns.start];
+            }
+            if columns.end == vocab {
+                for ((row, &target), loss) in
+                    strip.rows.iter().zip(strip.targets).zip(strip.losses.iter_mut())
+                {
+                    *loss =
+                        if target == NO_TARGET { 0.0 } else { row.max + row.sum.ln() - row.chosen };
+                }
+            }
+        },
+    );
 }
 
 /// What is known of a row of logits so far: the largest, the sum of their exponentials over that of the largest, the target's.
@@ -81,9 +111,17 @@ fn add_to_sum(logits: &[f32], max: f32, sum: f32) -> (f32, f32) {
     (larger, sum * exp(max - larger) + sum_of([logits], |[logit]| exp(logit - larger)))
 }
 
-pub fn cross_entropy_backward(vocab: usize, scale: f32, logits: &mut [f32], targets: &[u32], losses: &mut [f32]) {
+pub fn cross_entropy_backward(
+    vocab: usize,
+    scale: f32,
+    logits: &mut [f32],
+    targets: &[u32],
+    losses: &mut [f32],
+) {
     each_part([(losses, LOGIT_ROWS), (logits, LOGIT_ROWS * vocab)], |part, [losses, logits]| {
-        for ((loss, logits), &target) in losses.iter_mut().zip(logits.chunks_exact_mut(vocab)).zip(&targets[part * LOGIT_ROWS..]) {
+        for ((loss, logits), &target) in
+            losses.iter_mut().zip(logits.chunks_exact_mut(vocab)).zip(&targets[part * LOGIT_ROWS..])
+        {
             if target == NO_TARGET {
                 *loss = 0.0;
                 logits.fill(0.0);
@@ -154,7 +192,14 @@ pub fn loss_scale_update(constants: AdamW, s: &mut [f32]) {
     s[state::FACTOR] = (constants.clip / (s[state::GRAD_NORM] + 1e-6)).min(1.0) / scale;
 }
 
-pub fn adamw(constants: AdamW, state: &[f32], weights: &mut [f32], gradients: &[f32], m: &mut [f32], v: &mut [f32]) {
+pub fn adamw(
+    constants: AdamW,
+    state: &[f32],
+    weights: &mut [f32],
+    gradients: &[f32],
+    m: &mut [f32],
+    v: &mut [f32],
+) {
     let AdamW { learning_rate, beta1, beta2, eps, weight_decay, decay_len, .. } = constants;
     if state[state::FACTOR] == 0.0 {
         return;
@@ -169,11 +214,12 @@ pub fn adamw(constants: AdamW, state: &[f32], weights: &mut [f32], gradients: &[
         eps,
     };
     let decayed = Factors { keep: 1.0 - learning_rate * weight_decay, ..factors };
-    let update = |factors: Factors, weights: &mut [f32], gradients: &[f32], m: &mut [f32], v: &mut [f32]| {
-        each_part([(weights, PART), (m, PART), (v, PART)], |part, [weights, m, v]| {
-            update_part(factors, weights, &gradients[part * PART..], m, v);
-        });
-    };
+    let update =
+        |factors: Factors, weights: &mut [f32], gradients: &[f32], m: &mut [f32], v: &mut [f32]| {
+            each_part([(weights, PART), (m, PART), (v, PART)], |part, [weights, m, v]| {
+                update_part(factors, weights, &gradients[part * PART..], m, v);
+            });
+        };
     let (weights, others) = weights.split_at_mut(decay_len);
     let (m, m_others) = m.split_at_mut(decay_len);
     let (v, v_others) = v.split_at_mut(decay_len);

@@ -97,7 +97,8 @@ pub fn exp(x: f32) -> f32 {
     for coefficient in [1.398_2e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 0.5, 1.0, 1.0] {
         p = p.mul_add(r, coefficient);
     }
-    let power = f32::from_bits((shifted.to_bits().wrapping_sub(ROUND.to_bits()).wrapping_add(127)) << 23);
+    let power =
+        f32::from_bits((shifted.to_bits().wrapping_sub(ROUND.to_bits()).wrapping_add(127)) << 23);
     if x < -87.3 { 0.0 } else { p * power }
 }
 

@@ -12,7 +12,9 @@ mod parallel;
 
 use std::ops::{Deref, DerefMut};
 
-use crate::kernels::{AdamW, AttentionShape, Kernels, Precision, Result, Snapshot, Ticket, Tokens, View};
+use crate::kernels::{
+    AdamW, AttentionShape, Kernels, Precision, Result, Snapshot, Ticket, Tokens, View,
+};
 use large::Large;
 use matmul::{LINE, Strided};
 
@@ -70,7 +72,10 @@ impl Cpu {
 
     fn get(&self, view: View) -> &[f32] {
         let buffer = &self.buffers[view.buffer];
-        assert!(view.offset + view.len <= buffer.len(), "view {view:?} of a buffer that is being written");
+        assert!(
+            view.offset + view.len <= buffer.len(),
+            "view {view:?} of a buffer that is being written"
+        );
         &buffer[view.offset..view.offset + view.len]
     }
 
@@ -79,10 +84,17 @@ impl Cpu {
     }
 
     /// Runs `f` with the engine to read from and N outputs to write, each in a buffer of its own.
-    fn write<const N: usize>(&mut self, outputs: [View; N], f: impl FnOnce(&mut Self, [&mut [f32]; N])) {
+    fn write<const N: usize>(
+        &mut self,
+        outputs: [View; N],
+        f: impl FnOnce(&mut Self, [&mut [f32]; N]),
+    ) {
         let mut taken = outputs.map(|view| {
             let buffer = std::mem::take(&mut self.buffers[view.buffer]);
-            assert!(view.offset + view.len <= buffer.len(), "output {view:?} overlaps another one's buffer");
+            assert!(
+                view.offset + view.len <= buffer.len(),
+                "output {view:?} overlaps another one's buffer"
+            );
             buffer
         });
         let mut views = outputs.iter();
@@ -99,16 +111,39 @@ impl Cpu {
     }
 
     /// A matrix [rows, columns], stored so or transposed.
-    fn operand(&self, (view, transposed): (View, bool), rows: usize, columns: usize) -> Strided<'_> {
+    fn operand(
+        &self,
+        (view, transposed): (View, bool),
+        rows: usize,
+        columns: usize,
+    ) -> Strided<'_> {
         let data = self.get(view);
         assert_eq!(data.len(), rows * columns);
         if transposed { Strided::transposed(data, rows) } else { Strided::rows(data, columns) }
     }
 
-    fn product(&mut self, m: usize, n: usize, k: usize, a: (View, bool), b: (View, bool), c: View, accumulate: bool) {
+    fn product(
+        &mut self,
+        m: usize,
+        n: usize,
+        k: usize,
+        a: (View, bool),
+        b: (View, bool),
+        c: View,
+        accumulate: bool,
+    ) {
         let mut workspace = std::mem::take(&mut self.workspace);
         self.write([c], |cpu, [c]| {
-            matmul::matmul(&mut workspace, m, n, k, cpu.operand(a, m, k), cpu.operand(b, k, n), c, accumulate);
+            matmul::matmul(
+                &mut workspace,
+                m,
+                n,
+                k,
+                cpu.operand(a, m, k),
+                cpu.operand(b, k, n),
+                c,
+                accumulate,
+            );
         });
         self.workspace = workspace;
     }
@@ -127,7 +162,9 @@ impl Cpu {
         let mut workspace = std::mem::take(&mut self.workspace);
         let run = |cpu: &Self, workspace: &mut _, c: &mut [f32], also: &mut [f32]| {
             let (a, b) = (cpu.operand((a, false), m, k), cpu.operand(b, k, n));
-            matmul::matmul_then(workspace, m, n, k, a, b, c, also, |row, c, also| then(cpu, row, c, also));
+            matmul::matmul_then(workspace, m, n, k, a, b, c, also, |row, c, also| {
+                then(cpu, row, c, also)
+            });
         };
         match also {
             Some(also) => self.write([c, also], |cpu, [c, also]| run(cpu, &mut workspace, c, also)),
@@ -178,7 +215,11 @@ impl Kernels for Cpu {
     }
 
     fn bytes(&self) -> u64 {
-        self.buffers.iter().map(|buffer| 4 * buffer.len() as u64).chain(self.tokens.iter().map(|ids| 4 * ids.len() as u64)).sum()
+        self.buffers
+            .iter()
+            .map(|buffer| 4 * buffer.len() as u64)
+            .chain(self.tokens.iter().map(|ids| 4 * ids.len() as u64))
+            .sum()
     }
 
     fn upload(&mut self, to: View, values: &[f32]) {
@@ -204,12 +245,18 @@ impl Kernels for Cpu {
     }
 
     fn collect(&mut self, ticket: Ticket, _wait: bool) -> Result<Option<Vec<f32>>> {
-        assert_eq!(ticket.0, self.submitted - self.reports.len() as u64, "reports are collected in order");
+        assert_eq!(
+            ticket.0,
+            self.submitted - self.reports.len() as u64,
+            "reports are collected in order"
+        );
         Ok(self.reports.pop_front())
     }
 
     fn fill(&mut self, out: View, value: f32) {
-        self.write([out], |_, [out]| parallel::each_part([(out, 1 << 16)], |_, [part]| part.fill(value)));
+        self.write([out], |_, [out]| {
+            parallel::each_part([(out, 1 << 16)], |_, [part]| part.fill(value))
+        });
     }
 
     fn round(&mut self, x: View, shadow: View) {
@@ -225,27 +272,86 @@ impl Kernels for Cpu {
         1 << 22
     }
 
-    fn matmul_nt_rope(&mut self, shape: AttentionShape, k: usize, a: View, b: View, positions: Tokens, table: View, qkv: View) {
+    fn matmul_nt_rope(
+        &mut self,
+        shape: AttentionShape,
+        k: usize,
+        a: View,
+        b: View,
+        positions: Tokens,
+        table: View,
+        qkv: View,
+    ) {
         let size = [shape.rows(), 3 * shape.heads * shape.width, k];
         self.product_then(size, a, (b, true), qkv, None, |cpu, row, qkv, _| {
             elementwise::rope_rows(shape, &cpu.ids(positions)[row..], cpu.get(table), qkv, 1.0);
         });
     }
 
-    fn matmul_nt_residual(&mut self, m: usize, n: usize, k: usize, a: View, b: View, x: View, _branch: View, out: View) {
-        self.product_then([m, n, k], a, (b, true), out, None, |cpu, row, out, _| elementwise::add(&cpu.get(x)[row * n..], out));
-    }
-
-    fn matmul_nt_swiglu(&mut self, m: usize, width: usize, k: usize, a: View, b: View, gate_up: View, out: View) {
-        self.product_then([m, 2 * width, k], a, (b, true), gate_up, Some(out), |_, _, gate_up, out| {
-            elementwise::swiglu_rows(width, gate_up, out);
+    fn matmul_nt_residual(
+        &mut self,
+        m: usize,
+        n: usize,
+        k: usize,
+        a: View,
+        b: View,
+        x: View,
+        _branch: View,
+        out: View,
+    ) {
+        self.product_then([m, n, k], a, (b, true), out, None, |cpu, row, out, _| {
+            elementwise::add(&cpu.get(x)[row * n..], out)
         });
     }
 
-    fn matmul_nn_swiglu(&mut self, m: usize, width: usize, k: usize, a: View, b: View, gate_up: View, dout: View, dgate_up: View) {
-        self.product_then([m, width, k], a, (b, false), dout, Some(dgate_up), |cpu, row, dout, dgate_up| {
-            elementwise::swiglu_backward_rows(width, &cpu.get(gate_up)[row * 2 * width..], dout, dgate_up);
-        });
+    fn matmul_nt_swiglu(
+        &mut self,
+        m: usize,
+        width: usize,
+        k: usize,
+        a: View,
+        b: View,
+        gate_up: View,
+        out: View,
+    ) {
+        self.product_then(
+            [m, 2 * width, k],
+            a,
+            (b, true),
+            gate_up,
+            Some(out),
+            |_, _, gate_up, out| {
+                elementwise::swiglu_rows(width, gate_up, out);
+            },
+        );
+    }
+
+    fn matmul_nn_swiglu(
+        &mut self,
+        m: usize,
+        width: usize,
+        k: usize,
+        a: View,
+        b: View,
+        gate_up: View,
+        dout: View,
+        dgate_up: View,
+    ) {
+        self.product_then(
+            [m, width, k],
+            a,
+            (b, false),
+            dout,
+            Some(dgate_up),
+            |cpu, row, dout, dgate_up| {
+                elementwise::swiglu_backward_rows(
+                    width,
+                    &cpu.get(gate_up)[row * 2 * width..],
+                    dout,
+                    dgate_up,
+                );
+            },
+        );
     }
 
     fn attention_backward_rope(
@@ -261,27 +367,68 @@ impl Kernels for Cpu {
     ) {
         self.write([dqkv], |cpu, [dqkv]| {
             let rope = Some((cpu.ids(positions), cpu.get(table)));
-            attention::backward(shape, cpu.get(qkv), cpu.get(out), cpu.get(lse), cpu.get(dout), dqkv, rope);
+            attention::backward(
+                shape,
+                cpu.get(qkv),
+                cpu.get(out),
+                cpu.get(lse),
+                cpu.get(dout),
+                dqkv,
+                rope,
+            );
         });
     }
 
     fn embedding_forward(&mut self, width: usize, tokens: Tokens, table: View, out: View) {
-        self.write([out], |cpu, [out]| elementwise::embedding_forward(width, cpu.ids(tokens), cpu.get(table), out));
+        self.write([out], |cpu, [out]| {
+            elementwise::embedding_forward(width, cpu.ids(tokens), cpu.get(table), out)
+        });
     }
 
     fn embedding_backward(&mut self, width: usize, tokens: Tokens, dout: View, dtable: View) {
-        self.write([dtable], |cpu, [dtable]| elementwise::embedding_backward(width, cpu.ids(tokens), cpu.get(dout), dtable));
+        self.write([dtable], |cpu, [dtable]| {
+            elementwise::embedding_backward(width, cpu.ids(tokens), cpu.get(dout), dtable)
+        });
     }
 
-    fn rmsnorm_forward(&mut self, width: usize, eps: f32, x: View, gain: View, out: View, rstd: View) {
-        self.write([out, rstd], |cpu, [out, rstd]| normalise::rmsnorm_forward(width, eps, cpu.get(x), cpu.get(gain), out, rstd));
+    fn rmsnorm_forward(
+        &mut self,
+        width: usize,
+        eps: f32,
+        x: View,
+        gain: View,
+        out: View,
+        rstd: View,
+    ) {
+        self.write([out, rstd], |cpu, [out, rstd]| {
+            normalise::rmsnorm_forward(width, eps, cpu.get(x), cpu.get(gain), out, rstd)
+        });
     }
 
-    fn rmsnorm_backward(&mut self, width: usize, x: View, gain: View, rstd: View, dout: View, dx: View, dx_low: View, dgain: View) {
+    fn rmsnorm_backward(
+        &mut self,
+        width: usize,
+        x: View,
+        gain: View,
+        rstd: View,
+        dout: View,
+        dx: View,
+        dx_low: View,
+        dgain: View,
+    ) {
         self.round(dx, dx_low);
         let mut partial = std::mem::take(&mut self.partial);
         self.write([dx, dgain], |cpu, [dx, dgain]| {
-            normalise::rmsnorm_backward(width, cpu.get(x), cpu.get(gain), cpu.get(rstd), cpu.get(dout), dx, dgain, &mut partial);
+            normalise::rmsnorm_backward(
+                width,
+                cpu.get(x),
+                cpu.get(gain),
+                cpu.get(rstd),
+                cpu.get(dout),
+                dx,
+                dgain,
+                &mut partial,
+            );
         });
         self.partial = partial;
     }
@@ -303,19 +450,41 @@ impl Kernels for Cpu {
     }
 
     fn rope_forward(&mut self, shape: AttentionShape, positions: Tokens, table: View, qkv: View) {
-        self.write([qkv], |cpu, [qkv]| elementwise::rope(shape, cpu.ids(positions), cpu.get(table), qkv, 1.0));
+        self.write([qkv], |cpu, [qkv]| {
+            elementwise::rope(shape, cpu.ids(positions), cpu.get(table), qkv, 1.0)
+        });
     }
 
     fn rope_backward(&mut self, shape: AttentionShape, positions: Tokens, table: View, dqkv: View) {
-        self.write([dqkv], |cpu, [dqkv]| elementwise::rope(shape, cpu.ids(positions), cpu.get(table), dqkv, -1.0));
+        self.write([dqkv], |cpu, [dqkv]| {
+            elementwise::rope(shape, cpu.ids(positions), cpu.get(table), dqkv, -1.0)
+        });
     }
 
     fn attention_forward(&mut self, shape: AttentionShape, qkv: View, out: View, lse: View) {
         self.write([out, lse], |cpu, [out, lse]| attention::forward(shape, cpu.get(qkv), out, lse));
     }
 
-    fn attention_backward(&mut self, shape: AttentionShape, qkv: View, out: View, lse: View, dout: View, dqkv: View) {
-        self.write([dqkv], |cpu, [dqkv]| attention::backward(shape, cpu.get(qkv), cpu.get(out), cpu.get(lse), cpu.get(dout), dqkv, None));
+    fn attention_backward(
+        &mut self,
+        shape: AttentionShape,
+        qkv: View,
+        out: View,
+        lse: View,
+        dout: View,
+        dqkv: View,
+    ) {
+        self.write([dqkv], |cpu, [dqkv]| {
+            attention::backward(
+                shape,
+                cpu.get(qkv),
+                cpu.get(out),
+                cpu.get(lse),
+                cpu.get(dout),
+                dqkv,
+                None,
+            )
+        });
     }
 
     fn swiglu_forward(&mut self, width: usize, gate_up: View, out: View) {
@@ -323,32 +492,67 @@ impl Kernels for Cpu {
     }
 
     fn swiglu_backward(&mut self, width: usize, gate_up: View, dout: View, dgate_up: View) {
-        self.write([dgate_up], |cpu, [dgate_up]| elementwise::swiglu_backward(width, cpu.get(gate_up), cpu.get(dout), dgate_up));
+        self.write([dgate_up], |cpu, [dgate_up]| {
+            elementwise::swiglu_backward(width, cpu.get(gate_up), cpu.get(dout), dgate_up)
+        });
     }
 
     fn residual_forward(&mut self, x: View, branch: View, out: View) {
-        self.write([out], |cpu, [out]| elementwise::residual_forward(cpu.get(x), cpu.get(branch), out));
+        self.write([out], |cpu, [out]| {
+            elementwise::residual_forward(cpu.get(x), cpu.get(branch), out)
+        });
     }
 
     fn cross_entropy_forward(&mut self, vocab: usize, logits: View, targets: Tokens, losses: View) {
-        self.write([losses], |cpu, [losses]| loss::cross_entropy_forward(vocab, cpu.get(logits), cpu.ids(targets), losses));
+        self.write([losses], |cpu, [losses]| {
+            loss::cross_entropy_forward(vocab, cpu.get(logits), cpu.ids(targets), losses)
+        });
     }
 
-    fn head_loss_forward(&mut self, vocab: usize, d: usize, x: View, head: View, _logits: View, targets: Tokens, losses: View) {
+    fn head_loss_forward(
+        &mut self,
+        vocab: usize,
+        d: usize,
+        x: View,
+        head: View,
+        _logits: View,
+        targets: Tokens,
+        losses: View,
+    ) {
         let mut workspace = std::mem::take(&mut self.workspace);
         self.write([losses], |cpu, [losses]| {
-            loss::head_loss_forward(&mut workspace, vocab, d, cpu.get(x), cpu.get(head), cpu.ids(targets), losses);
+            loss::head_loss_forward(
+                &mut workspace,
+                vocab,
+                d,
+                cpu.get(x),
+                cpu.get(head),
+                cpu.ids(targets),
+                losses,
+            );
         });
         self.workspace = workspace;
     }
 
-    fn cross_entropy_backward(&mut self, vocab: usize, scale: f32, state: View, logits: View, targets: Tokens, losses: View) {
+    fn cross_entropy_backward(
+        &mut self,
+        vocab: usize,
+        scale: f32,
+        state: View,
+        logits: View,
+        targets: Tokens,
+        losses: View,
+    ) {
         let scale = scale * self.get(state)[crate::state::LOSS_SCALE];
-        self.write([logits, losses], |cpu, [logits, losses]| loss::cross_entropy_backward(vocab, scale, logits, cpu.ids(targets), losses));
+        self.write([logits, losses], |cpu, [logits, losses]| {
+            loss::cross_entropy_backward(vocab, scale, logits, cpu.ids(targets), losses)
+        });
     }
 
     fn sum(&mut self, values: View, total: View) {
-        self.write([total], |cpu, [total]| total[0] += cpu.get(values).iter().map(|&v| f64::from(v)).sum::<f64>() as f32);
+        self.write([total], |cpu, [total]| {
+            total[0] += cpu.get(values).iter().map(|&v| f64::from(v)).sum::<f64>() as f32
+        });
     }
 
     fn grad_norm(&mut self, gradients: View, norm: View) {
@@ -359,16 +563,40 @@ impl Kernels for Cpu {
         self.write([state], |_, [state]| loss::loss_scale_update(constants, state));
     }
 
-    fn adamw(&mut self, constants: AdamW, state: View, weights: View, shadow: View, gradients: View, m: View, v: View) {
+    fn adamw(
+        &mut self,
+        constants: AdamW,
+        state: View,
+        weights: View,
+        shadow: View,
+        gradients: View,
+        m: View,
+        v: View,
+    ) {
         self.round(weights, shadow);
         self.write([weights, m, v], |cpu, [weights, m, v]| {
             loss::adamw(constants, cpu.get(state), weights, cpu.get(gradients), m, v);
         });
     }
 
-    fn cache_append(&mut self, shape: AttentionShape, context: usize, slots: Tokens, positions: Tokens, qkv: View, cache: View) {
+    fn cache_append(
+        &mut self,
+        shape: AttentionShape,
+        context: usize,
+        slots: Tokens,
+        positions: Tokens,
+        qkv: View,
+        cache: View,
+    ) {
         self.write([cache], |cpu, [cache]| {
-            elementwise::cache_append(shape, context, cpu.ids(slots), cpu.ids(positions), cpu.get(qkv), cache);
+            elementwise::cache_append(
+                shape,
+                context,
+                cpu.ids(slots),
+                cpu.ids(positions),
+                cpu.get(qkv),
+                cache,
+            );
         });
     }
 
@@ -383,7 +611,15 @@ impl Kernels for Cpu {
         out: View,
     ) {
         self.write([out], |cpu, [out]| {
-            elementwise::attention_decode(shape, context, cpu.ids(slots), cpu.ids(positions), cpu.get(qkv), cpu.get(cache), out);
+            elementwise::attention_decode(
+                shape,
+                context,
+                cpu.ids(slots),
+                cpu.ids(positions),
+                cpu.get(qkv),
+                cpu.get(cache),
+                out,
+            );
         });
     }
 }

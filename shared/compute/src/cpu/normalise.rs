@@ -5,9 +5,17 @@ use super::ROWS;
 use super::math::sum_of;
 use super::parallel::each_part;
 
-pub fn rmsnorm_forward(width: usize, eps: f32, x: &[f32], gain: &[f32], out: &mut [f32], rstd: &mut [f32]) {
+pub fn rmsnorm_forward(
+    width: usize,
+    eps: f32,
+    x: &[f32],
+    gain: &[f32],
+    out: &mut [f32],
+    rstd: &mut [f32],
+) {
     each_part([(rstd, ROWS), (out, ROWS * width)], |part, [rstd, out]| {
-        let rows = out.chunks_exact_mut(width).zip(x[part * ROWS * width..].chunks_exact(width)).zip(rstd);
+        let rows =
+            out.chunks_exact_mut(width).zip(x[part * ROWS * width..].chunks_exact(width)).zip(rstd);
         rows.for_each(|((out, x), rstd)| *rstd = forward_row(eps, x, gain, out));
     });
 }
@@ -38,7 +46,11 @@ pub fn rmsnorm_backward(
     partial.resize(rstd.len().div_ceil(ROWS) * width, 0.0);
     each_part([(&mut partial[..], width), (dx, part)], |index, [dgain, dx]| {
         let (x, dout, rstd) = (&x[index * part..], &dout[index * part..], &rstd[index * ROWS..]);
-        let rows = dx.chunks_exact_mut(width).zip(x.chunks_exact(width)).zip(dout.chunks_exact(width)).zip(rstd);
+        let rows = dx
+            .chunks_exact_mut(width)
+            .zip(x.chunks_exact(width))
+            .zip(dout.chunks_exact(width))
+            .zip(rstd);
         for (((dx, x), dout), &rstd) in rows {
             backward_row(x, gain, rstd, dout, dx, dgain);
         }
@@ -49,7 +61,14 @@ pub fn rmsnorm_backward(
 }
 
 #[multiversion(targets("x86_64+avx512f", "x86_64+avx2+fma"))]
-fn backward_row(x: &[f32], gain: &[f32], rstd: f32, dout: &[f32], dx: &mut [f32], dgain: &mut [f32]) {
+fn backward_row(
+    x: &[f32],
+    gain: &[f32],
+    rstd: f32,
+    dout: &[f32],
+    dx: &mut [f32],
+    dgain: &mut [f32],
+) {
     let n = x.len();
     let (gain, dout, dx, dgain) = (&gain[..n], &dout[..n], &mut dx[..n], &mut dgain[..n]);
     let mean = sum_of([dout, gain, x], |[dout, gain, x]| dout * gain * x) / n as f32;

@@ -15,7 +15,8 @@ pub fn each(tasks: usize, task: impl Fn(usize) + Sync + Send) {
         return (0..tasks).for_each(task);
     }
     let first = |thread: usize| thread * tasks / threads;
-    let next: Vec<AtomicUsize> = (0..threads).map(|thread| AtomicUsize::new(first(thread))).collect();
+    let next: Vec<AtomicUsize> =
+        (0..threads).map(|thread| AtomicUsize::new(first(thread))).collect();
     (0..threads).into_par_iter().with_max_len(1).for_each(|_| {
         let own = rayon::current_thread_index().unwrap_or(0);
         for part in (own..threads).chain(0..own) {
@@ -42,12 +43,17 @@ impl<T> Parts<T> {
     unsafe fn get(&self, index: usize) -> &mut [T] {
         let start = (index * self.part).min(self.len);
         // SAFETY: within the slice that `each_part` borrows.
-        unsafe { std::slice::from_raw_parts_mut(self.data.add(start), self.part.min(self.len - start)) }
+        unsafe {
+            std::slice::from_raw_parts_mut(self.data.add(start), self.part.min(self.len - start))
+        }
     }
 }
 
 /// `task(i, part i of each slice)`, each slice being given with the length of its parts; the first one says how many there are.
-pub fn each_part<T: Send, const N: usize>(slices: [(&mut [T], usize); N], task: impl Fn(usize, [&mut [T]; N]) + Sync + Send) {
+pub fn each_part<T: Send, const N: usize>(
+    slices: [(&mut [T], usize); N],
+    task: impl Fn(usize, [&mut [T]; N]) + Sync + Send,
+) {
     let tasks = slices[0].0.len().div_ceil(slices[0].1);
     let parts = slices.map(|(slice, part)| {
         assert!(slice.len() <= tasks * part, "{} values in {tasks} parts of {part}", slice.len());
@@ -67,12 +73,17 @@ mod tests {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
             let (mut counts, mut lengths) = (vec![0; len], vec![0; len.div_ceil(part)]);
             pool.install(|| {
-                each_part([(&mut counts[..], part), (&mut lengths[..], 1)], |index, [counts, lengths]| {
-                    let inner = AtomicUsize::new(0);
-                    each(5, |i| _ = inner.fetch_add(i, Ordering::Relaxed));
-                    counts.iter_mut().enumerate().for_each(|(i, count)| *count += index * part + i + inner.load(Ordering::Relaxed));
-                    lengths[0] = counts.len();
-                });
+                each_part(
+                    [(&mut counts[..], part), (&mut lengths[..], 1)],
+                    |index, [counts, lengths]| {
+                        let inner = AtomicUsize::new(0);
+                        each(5, |i| _ = inner.fetch_add(i, Ordering::Relaxed));
+                        counts.iter_mut().enumerate().for_each(|(i, count)| {
+                            *count += index * part + i + inner.load(Ordering::Relaxed)
+                        });
+                        lengths[0] = counts.len();
+                    },
+                );
             });
             assert!(counts.iter().enumerate().all(|(i, count)| *count == i + 10));
             assert_eq!(lengths.iter().sum::<usize>(), len);

@@ -35,7 +35,12 @@ pub fn list() -> Vec<Adapter> {
     let found = pollster::block_on(instance.enumerate_adapters(wgpu::Backends::all()));
     let mut adapters: Vec<Adapter> = found
         .into_iter()
-        .map(|adapter| Adapter { info: adapter.get_info(), features: adapter.features(), limits: adapter.limits(), adapter })
+        .map(|adapter| Adapter {
+            info: adapter.get_info(),
+            features: adapter.features(),
+            limits: adapter.limits(),
+            adapter,
+        })
         .collect();
     adapters.sort_by_key(Adapter::rank);
     adapters
@@ -67,7 +72,12 @@ pub fn why_no_gpu(adapters: &[Adapter]) -> String {
 fn why_none(adapters: &[Adapter], root: &Path) -> String {
     let mut text = String::new();
     for (number, adapter) in adapters.iter().enumerate() {
-        let _ = writeln!(text, "  found: gpu:{number} {}{}", adapter.name(), if adapter.is_software() { ", software" } else { "" });
+        let _ = writeln!(
+            text,
+            "  found: gpu:{number} {}{}",
+            adapter.name(),
+            if adapter.is_software() { ", software" } else { "" }
+        );
     }
     if adapters.is_empty() {
         text.push_str("  found: no adapter\n");
@@ -81,7 +91,9 @@ fn why_none(adapters: &[Adapter], root: &Path) -> String {
     if cfg!(target_os = "linux") && adapters.is_empty() && !has_vulkan_loader(root) {
         text.push_str("  missing: libvulkan.so.1, the Vulkan loader (Debian, Ubuntu: apt-get install libvulkan1)\n");
     }
-    text.push_str("  remedy: --device cpu computes without one; --list-devices shows what there is");
+    text.push_str(
+        "  remedy: --device cpu computes without one; --list-devices shows what there is",
+    );
     if adapters.iter().any(Adapter::is_software) {
         text.push_str("; a software one is taken only by its number, as gpu:0");
     }
@@ -89,9 +101,15 @@ fn why_none(adapters: &[Adapter], root: &Path) -> String {
 }
 
 fn has_vulkan_loader(root: &Path) -> bool {
-    ["usr/lib/x86_64-linux-gnu", "usr/lib/aarch64-linux-gnu", "usr/lib64", "usr/lib", "lib/x86_64-linux-gnu"]
-        .iter()
-        .any(|folder| root.join(folder).join("libvulkan.so.1").exists())
+    [
+        "usr/lib/x86_64-linux-gnu",
+        "usr/lib/aarch64-linux-gnu",
+        "usr/lib64",
+        "usr/lib",
+        "lib/x86_64-linux-gnu",
+    ]
+    .iter()
+    .any(|folder| root.join(folder).join("libvulkan.so.1").exists())
 }
 
 /// An NVIDIA card whose kernel driver runs while its Vulkan driver is not there, as in Colab and many containers.
@@ -102,12 +120,16 @@ fn nvidia_without_vulkan(root: &Path) -> Option<String> {
     }
     let number = |text: &str| {
         text.split_whitespace()
-            .find(|word| word.split('.').count() >= 2 && word.starts_with(|c: char| c.is_ascii_digit()))
+            .find(|word| {
+                word.split('.').count() >= 2 && word.starts_with(|c: char| c.is_ascii_digit())
+            })
             .map(str::to_owned)
     };
     let version = version.as_deref().and_then(number);
     let major = version.as_deref().and_then(|version| version.split('.').next()).unwrap_or("NNN");
-    let icd = ["usr/share/vulkan/icd.d/nvidia_icd.json", "etc/vulkan/icd.d/nvidia_icd.json"].iter().any(|file| root.join(file).exists());
+    let icd = ["usr/share/vulkan/icd.d/nvidia_icd.json", "etc/vulkan/icd.d/nvidia_icd.json"]
+        .iter()
+        .any(|file| root.join(file).exists());
     let library = ["usr/lib/x86_64-linux-gnu", "usr/lib64", "usr/lib", "usr/lib64-nvidia"]
         .iter()
         .any(|folder| root.join(folder).join("libGLX_nvidia.so.0").exists());
@@ -121,8 +143,11 @@ fn nvidia_without_vulkan(root: &Path) -> Option<String> {
     if !icd {
         missing.push("/usr/share/vulkan/icd.d/nvidia_icd.json (its description)");
     }
-    let missing =
-        if missing.is_empty() { "nothing obvious; VK_LOADER_DEBUG=all tells what the loader does".to_owned() } else { missing.join(", ") };
+    let missing = if missing.is_empty() {
+        "nothing obvious; VK_LOADER_DEBUG=all tells what the loader does".to_owned()
+    } else {
+        missing.join(", ")
+    };
     Some(format!(
         "  found: an NVIDIA card with kernel driver {} whose Vulkan driver does not answer\n  missing: {missing}\n  remedy: apt-get install libvulkan1 libnvidia-gl-{major} (of exactly the kernel driver's version); in a container start it with NVIDIA_DRIVER_CAPABILITIES=all; or --device cpu",
         version.as_deref().unwrap_or("of an unknown version"),
@@ -132,7 +157,10 @@ fn nvidia_without_vulkan(root: &Path) -> Option<String> {
 impl Adapter {
     fn rank(&self) -> usize {
         use wgpu::DeviceType::{Cpu, DiscreteGpu, IntegratedGpu, Other, VirtualGpu};
-        [DiscreteGpu, IntegratedGpu, VirtualGpu, Other, Cpu].iter().position(|kind| *kind == self.info.device_type).unwrap_or(3)
+        [DiscreteGpu, IntegratedGpu, VirtualGpu, Other, Cpu]
+            .iter()
+            .position(|kind| *kind == self.info.device_type)
+            .unwrap_or(3)
     }
 
     pub fn is_software(&self) -> bool {
@@ -160,7 +188,9 @@ impl Adapter {
         let offered = self.adapter.cooperative_matrix_properties();
         let has = |side: u32| {
             use wgpu::CooperativeScalarType::{F16, F32};
-            offered.iter().any(|t| [t.m_size, t.n_size, t.k_size] == [side; 3] && t.ab_type == F16 && t.cr_type == F32)
+            offered.iter().any(|t| {
+                [t.m_size, t.n_size, t.k_size] == [side; 3] && t.ab_type == F16 && t.cr_type == F32
+            })
         };
         let side = [16, 8].into_iter().find(|&side| has(side))?;
         Some(Units { side, subgroup, scalars: self.info.backend == wgpu::Backend::Metal })
@@ -182,19 +212,26 @@ impl Adapter {
 
     /// Several lines for `--list-devices`.
     pub fn describe(&self, number: usize, chosen: bool) -> String {
-        let has = |features: wgpu::Features| if self.features.contains(features) { "yes" } else { "no" };
+        let has =
+            |features: wgpu::Features| if self.features.contains(features) { "yes" } else { "no" };
         let tiles: Vec<String> = self
             .adapter
             .cooperative_matrix_properties()
             .iter()
-            .map(|t| format!("{}x{}x{} {:?} -> {:?}", t.m_size, t.n_size, t.k_size, t.ab_type, t.cr_type))
+            .map(|t| {
+                format!("{}x{}x{} {:?} -> {:?}", t.m_size, t.n_size, t.k_size, t.ab_type, t.cr_type)
+            })
             .collect();
         let mib = |bytes: u64| bytes >> 20;
         let (precision, why) = self.best_precision();
         let auto = match (chosen, self.is_software()) {
             (true, _) => format!("would take it, in {precision}: {why}"),
-            (false, true) => format!("would not take it: it is software, for tests; --device gpu:{number} does"),
-            (false, false) => format!("would take a better one; --device gpu:{number} takes this, in {precision}"),
+            (false, true) => {
+                format!("would not take it: it is software, for tests; --device gpu:{number} does")
+            }
+            (false, false) => {
+                format!("would take a better one; --device gpu:{number} takes this, in {precision}")
+            }
         };
         format!(
             "gpu:{number}  {}\n  kind: {:?}, subgroups of {} to {}\n  f16 {}, bf16 {}, timestamps {}, pipeline cache {}, matrix tiles: {}\n  limits: buffers of {} MiB, bindings of {} MiB, {} KiB workgroup memory, {} invocations, {} storage buffers\n  auto {auto}\n",
@@ -242,11 +279,19 @@ mod tests {
     #[test]
     fn an_nvidia_card_without_its_vulkan_driver_is_named_with_the_remedy() {
         let version = "NVRM version: NVIDIA UNIX x86_64 Kernel Module  535.104.05  Sat Aug 19 01:15:15 UTC 2023\n";
-        let root = tree(&[("proc/driver/nvidia/version", version), ("usr/lib/x86_64-linux-gnu/libvulkan.so.1", "")]);
+        let root = tree(&[
+            ("proc/driver/nvidia/version", version),
+            ("usr/lib/x86_64-linux-gnu/libvulkan.so.1", ""),
+        ]);
         let text = why_none(&[], root.path());
-        for part in
-            ["535.104.05", "libGLX_nvidia.so.0", "nvidia_icd.json", "libnvidia-gl-535", "NVIDIA_DRIVER_CAPABILITIES=all", "--device cpu"]
-        {
+        for part in [
+            "535.104.05",
+            "libGLX_nvidia.so.0",
+            "nvidia_icd.json",
+            "libnvidia-gl-535",
+            "NVIDIA_DRIVER_CAPABILITIES=all",
+            "--device cpu",
+        ] {
             assert!(text.contains(part), "{part} in {text}");
         }
         assert!(!text.contains("missing: libvulkan.so.1"), "{text}");

@@ -70,11 +70,20 @@ fn noted(place: &Mutex<Option<String>>) -> Option<String> {
 impl Device {
     pub fn open(adapter: Adapter, options: Options) -> Result<Arc<Self>> {
         let optional = [Precision::F16, Precision::Bf16].map(adapters::needed).into_iter().fold(
-            wgpu::Features::PIPELINE_CACHE | if options.profile { wgpu::Features::TIMESTAMP_QUERY } else { wgpu::Features::empty() },
+            wgpu::Features::PIPELINE_CACHE
+                | if options.profile {
+                    wgpu::Features::TIMESTAMP_QUERY
+                } else {
+                    wgpu::Features::empty()
+                },
             |all, one| all | one,
         );
         let units = adapter.units().filter(|_| !options.plain && !options.default_limits);
-        let optional = if units.is_some() { optional | wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX } else { optional };
+        let optional = if units.is_some() {
+            optional | wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX
+        } else {
+            optional
+        };
         let features = adapter.features & optional;
         if options.profile && !features.contains(wgpu::Features::TIMESTAMP_QUERY) {
             return Err(EngineError::Unsupported(format!(
@@ -86,15 +95,22 @@ impl Device {
         if !options.default_limits {
             limits.max_buffer_size = adapter.limits.max_buffer_size;
             limits.max_storage_buffer_binding_size = adapter.limits.max_storage_buffer_binding_size;
-            limits.min_storage_buffer_offset_alignment = adapter.limits.min_storage_buffer_offset_alignment;
-            limits.max_compute_workgroup_storage_size =
-                limits.max_compute_workgroup_storage_size.max(adapter.limits.max_compute_workgroup_storage_size);
+            limits.min_storage_buffer_offset_alignment =
+                adapter.limits.min_storage_buffer_offset_alignment;
+            limits.max_compute_workgroup_storage_size = limits
+                .max_compute_workgroup_storage_size
+                .max(adapter.limits.max_compute_workgroup_storage_size);
         }
         let mut small = Vec::new();
-        limits
-            .check_limits_with_fail_fn(&adapter.limits, false, |name, needed, has| small.push(format!("{name} is {has}, needed {needed}")));
+        limits.check_limits_with_fail_fn(&adapter.limits, false, |name, needed, has| {
+            small.push(format!("{name} is {has}, needed {needed}"))
+        });
         // What a compute shader never touches (textures, vertices) may be as small as it likes.
-        small.retain(|text| ["compute", "storage_buffer", "buffer_size", "uniform"].iter().any(|part| text.contains(part)));
+        small.retain(|text| {
+            ["compute", "storage_buffer", "buffer_size", "uniform"]
+                .iter()
+                .any(|part| text.contains(part))
+        });
         if !small.is_empty() {
             return Err(EngineError::Unsupported(format!(
                 "{}: {}\n  expected: the limits of WebGPU\n  remedy: another GPU (--list-devices), or --device cpu",
@@ -123,8 +139,12 @@ impl Device {
         })?;
         let troubles = Arc::<Troubles>::default();
         let (lost, errors) = (troubles.clone(), troubles.clone());
-        device.set_device_lost_callback(move |reason, message| note(&lost.lost, format!("{reason:?} {message}")));
-        device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| note(&errors.error, error.to_string())));
+        device.set_device_lost_callback(move |reason, message| {
+            note(&lost.lost, format!("{reason:?} {message}"))
+        });
+        device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
+            note(&errors.error, error.to_string())
+        }));
         let cache = pipeline_cache(&device, &adapter, &options);
         let limits = device.limits();
         let shaders = options.library.fingerprint();
@@ -166,7 +186,8 @@ impl Device {
 
     /// Waits until the device has done what was submitted.
     pub(super) fn wait(&self, submission: Option<wgpu::SubmissionIndex>) -> Result<()> {
-        let waited = self.device.poll(wgpu::PollType::Wait { submission_index: submission, timeout: None });
+        let waited =
+            self.device.poll(wgpu::PollType::Wait { submission_index: submission, timeout: None });
         self.check()?;
         waited.map(drop).map_err(|error| {
             EngineError::DeviceLost(format!(
@@ -188,7 +209,12 @@ impl Device {
     }
 
     /// Runs the probe unless it was passed before.
-    pub(super) fn probed(&self, precision: Precision, head_width: u32, probe: impl FnOnce() -> Result<()>) -> Result<()> {
+    pub(super) fn probed(
+        &self,
+        precision: Precision,
+        head_width: u32,
+        probe: impl FnOnce() -> Result<()>,
+    ) -> Result<()> {
         if self.options.unprobed {
             return Ok(());
         }
@@ -207,15 +233,28 @@ impl Device {
     }
 
     /// The compiled kernel.
-    pub(super) fn pipeline(&self, kernel: &'static str, variant: &Variant) -> Result<Arc<Pipeline>> {
+    pub(super) fn pipeline(
+        &self,
+        kernel: &'static str,
+        variant: &Variant,
+    ) -> Result<Arc<Pipeline>> {
         let key = (kernel, *variant);
-        if let Some(pipeline) = self.pipelines.lock().unwrap_or_else(PoisonError::into_inner).get(&key) {
+        if let Some(pipeline) =
+            self.pipelines.lock().unwrap_or_else(PoisonError::into_inner).get(&key)
+        {
             return Ok(pipeline.clone());
         }
         let Options { library, checks, .. } = &self.options;
         // Mesa 26's lavapipe crashes on this kernel without them; on hardware they cost time (shaders/README.md).
         let checks = *checks || (self.adapter.is_software() && kernel == "attention_decode");
-        let compiled = pipeline::compile(&self.device, self.cache.as_ref().map(|(cache, _)| cache), library, kernel, variant, checks)?;
+        let compiled = pipeline::compile(
+            &self.device,
+            self.cache.as_ref().map(|(cache, _)| cache),
+            library,
+            kernel,
+            variant,
+            checks,
+        )?;
         self.check()?;
         let compiled = Arc::new(compiled);
         self.pipelines.lock().unwrap_or_else(PoisonError::into_inner).insert(key, compiled.clone());
@@ -233,10 +272,16 @@ impl Device {
             }
             let Some(plan) = &plan else { return Ok(()) };
             let tiles = match kernel.strip_prefix("attention") {
-                Some(_) => attention_tiles(plan.units, head_width, &self.limits).into_iter().take(1).collect(),
+                Some(_) => attention_tiles(plan.units, head_width, &self.limits)
+                    .into_iter()
+                    .take(1)
+                    .collect(),
                 None => plan.likely(kernel),
             };
-            tiles.into_iter().try_for_each(|tiles| self.pipeline(kernel, &units_variant(kernel, head_width, plan.units, tiles)).map(drop))
+            tiles.into_iter().try_for_each(|tiles| {
+                self.pipeline(kernel, &units_variant(kernel, head_width, plan.units, tiles))
+                    .map(drop)
+            })
         })?;
         let after = self.pipelines.lock().unwrap_or_else(PoisonError::into_inner).len();
         if after > before
@@ -245,7 +290,10 @@ impl Device {
         {
             // A cache that cannot be kept costs time at the next start and nothing else.
             let partial = path.with_extension(format!("{}.partial", std::process::id()));
-            if std::fs::write(&partial, data).and_then(|()| std::fs::rename(&partial, path)).is_err() {
+            if std::fs::write(&partial, data)
+                .and_then(|()| std::fs::rename(&partial, path))
+                .is_err()
+            {
                 let _ = std::fs::remove_file(&partial);
             }
         }
@@ -260,14 +308,23 @@ pub(super) fn variant_of(kernel: &str, precision: Precision, head_width: u32) ->
 
 /// The same for a kernel on matrix units.
 pub(super) fn units_variant(kernel: &str, head_width: u32, units: Units, tiles: Tiles) -> Variant {
-    Variant { precision: Precision::F16, lanes: UNITS, head_width: head_width_of(kernel, head_width), units: Some((units, tiles)) }
+    Variant {
+        precision: Precision::F16,
+        lanes: UNITS,
+        head_width: head_width_of(kernel, head_width),
+        units: Some((units, tiles)),
+    }
 }
 
 fn head_width_of(kernel: &str, head_width: u32) -> u32 {
     if kernel.starts_with("attention") || kernel.contains("rope_units") { head_width } else { 4 }
 }
 
-fn pipeline_cache(device: &wgpu::Device, adapter: &Adapter, options: &Options) -> Option<(wgpu::PipelineCache, PathBuf)> {
+fn pipeline_cache(
+    device: &wgpu::Device,
+    adapter: &Adapter,
+    options: &Options,
+) -> Option<(wgpu::PipelineCache, PathBuf)> {
     if !device.features().contains(wgpu::Features::PIPELINE_CACHE) {
         return None;
     }
@@ -275,7 +332,8 @@ fn pipeline_cache(device: &wgpu::Device, adapter: &Adapter, options: &Options) -
     std::fs::create_dir_all(folder).ok()?;
     let path = folder.join(wgpu::util::pipeline_cache_key(&adapter.info)?);
     let data = std::fs::read(&path).ok();
-    let descriptor = wgpu::PipelineCacheDescriptor { label: None, data: data.as_deref(), fallback: true };
+    let descriptor =
+        wgpu::PipelineCacheDescriptor { label: None, data: data.as_deref(), fallback: true };
     // SAFETY: the file was written by `prepare` from the same call's data; the driver checks its header for device and
     // version, and falls back to an empty cache.
     Some((unsafe { device.create_pipeline_cache(&descriptor) }, path))

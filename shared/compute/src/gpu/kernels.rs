@@ -11,7 +11,10 @@ use super::pipeline::Element;
 use super::plan;
 use super::record::{Bound, Copies, Cost, Reading};
 use super::{Gpu, Report, TokenBuffer, View, decode, encode};
-use crate::kernels::{AdamW, AttentionShape, Counts, GROWTH_INTERVAL, KernelTime, Kernels, Precision, Result, Snapshot, Ticket, Tokens};
+use crate::kernels::{
+    AdamW, AttentionShape, Counts, GROWTH_INTERVAL, KernelTime, Kernels, Precision, Result,
+    Snapshot, Ticket, Tokens,
+};
 use crate::wgsl::{PART_ROWS, Variant};
 
 /// `Params` as Rust knows them: the fields before those that say where operands begin. A kernel's first call compares
@@ -78,9 +81,23 @@ fn in_fours(views: &[View]) -> bool {
 
 impl Gpu {
     /// Records a kernel. `operands` in binding order: inputs, then outputs.
-    fn run<P: Params>(&mut self, kernel: &'static str, params: P, operands: &[View], groups: [u32; 3], flop: f64) {
+    fn run<P: Params>(
+        &mut self,
+        kernel: &'static str,
+        params: P,
+        operands: &[View],
+        groups: [u32; 3],
+        flop: f64,
+    ) {
         let variant = variant_of(kernel, self.precision, self.head_width);
-        self.run_variant(kernel, &variant, params, operands, groups, Cost { flop, ..Cost::default() });
+        self.run_variant(
+            kernel,
+            &variant,
+            params,
+            operands,
+            groups,
+            Cost { flop, ..Cost::default() },
+        );
     }
 
     /// The same for one of several variants; `cost` without the bytes.
@@ -111,7 +128,11 @@ impl Gpu {
             return Ok(());
         }
         // Whoever reads or writes a gradient needs what was split before.
-        if self.splits.first().is_some_and(|split| operands.iter().any(|view| view.buffer == split.out.buffer)) {
+        if self
+            .splits
+            .first()
+            .is_some_and(|split| operands.iter().any(|view| view.buffer == split.out.buffer))
+        {
             self.end_splits();
         }
         let pipeline = self.device.pipeline(kernel, variant)?;
@@ -119,9 +140,16 @@ impl Gpu {
         assert_eq!(interface.bindings.len(), operands.len(), "{kernel}: operands");
         if self.called.insert(kernel) {
             for ((name, float), field) in P::FIELDS.iter().zip(&interface.fields) {
-                assert_eq!((*name, *float), (field.name.as_str(), field.float), "{kernel}: Params in Rust and in WGSL");
+                assert_eq!(
+                    (*name, *float),
+                    (field.name.as_str(), field.float),
+                    "{kernel}: Params in Rust and in WGSL"
+                );
             }
-            assert!(interface.fields[P::FIELDS.len()..].iter().all(|field| field.name.ends_with("_at")), "{kernel}: Params misses a field");
+            assert!(
+                interface.fields[P::FIELDS.len()..].iter().all(|field| field.name.ends_with("_at")),
+                "{kernel}: Params misses a field"
+            );
         }
         let mut bytes = vec![0; interface.params_bytes];
         bytes[..size_of::<P>()].copy_from_slice(bytemuck::bytes_of(&params));
@@ -130,21 +158,47 @@ impl Gpu {
         let mut touched = 0;
         for (binding, view) in interface.bindings.iter().zip(operands) {
             let buffer = &self.buffers[view.buffer];
-            assert_eq!(buffer.element, binding.element, "{kernel}: {} is {}", binding.name, buffer.label);
-            assert!(view.offset + view.len <= buffer.len, "{kernel}: {} lies beyond {}", binding.name, buffer.label);
-            assert!(!binding.vectors || in_fours(&[*view]), "{kernel}: {} is not in fours", binding.name);
+            assert_eq!(
+                buffer.element, binding.element,
+                "{kernel}: {} is {}",
+                binding.name, buffer.label
+            );
+            assert!(
+                view.offset + view.len <= buffer.len,
+                "{kernel}: {} lies beyond {}",
+                binding.name,
+                buffer.label
+            );
+            assert!(
+                !binding.vectors || in_fours(&[*view]),
+                "{kernel}: {} is not in fours",
+                binding.name
+            );
             let size = buffer.element.bytes();
             // A binding begins at a multiple of the alignment; what remains is told to the shader.
             let start = view.offset * size;
             let first = start / alignment * alignment;
             let end = ((view.offset + view.len) * size).next_multiple_of(4);
-            bytes[binding.at..binding.at + 4].copy_from_slice(&word((start - first) / size).to_ne_bytes());
-            bound.push(Bound { buffer: view.buffer, offset: first as u64, size: (end - first).max(4) as u64 });
+            bytes[binding.at..binding.at + 4]
+                .copy_from_slice(&word((start - first) / size).to_ne_bytes());
+            bound.push(Bound {
+                buffer: view.buffer,
+                offset: first as u64,
+                size: (end - first).max(4) as u64,
+            });
             touched += view.len * size;
         }
         let buffers = &self.buffers;
         let cost = Cost { bytes: touched as f64, ..cost };
-        self.recorder.dispatch(kernel, &pipeline, &bytes, &bound, |b| buffers[b].buffer.clone(), groups, cost)
+        self.recorder.dispatch(
+            kernel,
+            &pipeline,
+            &bytes,
+            &bound,
+            |b| buffers[b].buffer.clone(),
+            groups,
+            cost,
+        )
     }
 
     fn ids(&self, tokens: Tokens) -> View {
@@ -175,7 +229,10 @@ impl Gpu {
         let all = self.tokens[tokens.buffer].ids.len();
         let (order_view, segment_view) = match self.tokens[tokens.buffer].sorted {
             Some(views) => views,
-            None => (self.create("order", Element::U32, all), self.create("segments", Element::U32, 2 * all + 2)),
+            None => (
+                self.create("order", Element::U32, all),
+                self.create("segments", Element::U32, 2 * all + 2),
+            ),
         };
         self.tokens[tokens.buffer].sorted = Some((order_view, segment_view));
         self.write(order_view.slice(0, order.len()), bytemuck::cast_slice(&order));
@@ -245,7 +302,12 @@ impl Kernels for Gpu {
         let mut copies = Vec::with_capacity(views.len());
         for view in views {
             let from = &self.buffers[view.buffer];
-            assert_eq!(from.element, Element::Value(Precision::F32), "a snapshot of {}", from.label);
+            assert_eq!(
+                from.element,
+                Element::Value(Precision::F32),
+                "a snapshot of {}",
+                from.label
+            );
             let (offset, bytes) = (4 * view.offset as u64, 4 * view.len as u64);
             let buffer = self.spares.take(&self.device, bytes);
             self.recorder.encoder().copy_buffer_to_buffer(&from.buffer, offset, &buffer, 0, bytes);
@@ -254,7 +316,10 @@ impl Kernels for Gpu {
         let submission = self.recorder.flush()?;
         self.check()?;
         let submission = submission.expect("the copies were recorded");
-        let copies = copies.into_iter().map(|(buffer, bytes)| (Reading::start(&buffer, bytes, submission.clone()), buffer)).collect();
+        let copies = copies
+            .into_iter()
+            .map(|(buffer, bytes)| (Reading::start(&buffer, bytes, submission.clone()), buffer))
+            .collect();
         Ok(Box::new(Copies { device: self.device.clone(), spares: self.spares.clone(), copies }))
     }
 
@@ -262,16 +327,26 @@ impl Kernels for Gpu {
         self.end_splits();
         let ticket = Ticket(self.submitted);
         let place = (self.submitted % self.reports.len() as u64) as usize;
-        assert!(self.submitted - self.collected < self.reports.len() as u64, "more steps in flight than the ring holds");
+        assert!(
+            self.submitted - self.collected < self.reports.len() as u64,
+            "more steps in flight than the ring holds"
+        );
         self.submitted += 1;
         let bytes = 4 * report.len as u64;
         let from = &self.buffers[report.buffer].buffer;
-        self.recorder.encoder().copy_buffer_to_buffer(from, 4 * report.offset as u64, &self.reports[place].buffer, 0, bytes);
+        self.recorder.encoder().copy_buffer_to_buffer(
+            from,
+            4 * report.offset as u64,
+            &self.reports[place].buffer,
+            0,
+            bytes,
+        );
         match self.recorder.flush() {
             Ok(Some(submission)) => {
                 let report_place = &mut self.reports[place];
                 report_place.len = report.len;
-                report_place.reading = Some(Reading::start(&report_place.buffer, bytes, submission));
+                report_place.reading =
+                    Some(Reading::start(&report_place.buffer, bytes, submission));
             }
             Ok(None) => {}
             Err(error) => self.trouble = Some(error),
@@ -292,7 +367,9 @@ impl Kernels for Gpu {
             return Ok(None);
         }
         let mut report = Vec::with_capacity(*len);
-        under_way.take(&self.device, buffer, |bytes| report.extend(bytes.as_chunks::<4>().0.iter().map(|&b| f32::from_le_bytes(b))))?;
+        under_way.take(&self.device, buffer, |bytes| {
+            report.extend(bytes.as_chunks::<4>().0.iter().map(|&b| f32::from_le_bytes(b)))
+        })?;
         self.collected += 1;
         Ok(Some(report))
     }
@@ -313,7 +390,11 @@ impl Kernels for Gpu {
     }
 
     fn rows_at_once(&self, widest: usize) -> usize {
-        let largest = self.device.limits.max_buffer_size.min(self.device.limits.max_storage_buffer_binding_size);
+        let largest = self
+            .device
+            .limits
+            .max_buffer_size
+            .min(self.device.limits.max_storage_buffer_binding_size);
         largest as usize / (widest * self.precision.bytes()).max(1)
     }
 
@@ -328,27 +409,63 @@ impl Kernels for Gpu {
 
     fn round(&mut self, x: View, shadow: View) {
         if x != shadow {
-            self.run("round_stored", Length { len: word(x.len) }, &[x, shadow], striding(x.len), 0.0);
+            self.run(
+                "round_stored",
+                Length { len: word(x.len) },
+                &[x, shadow],
+                striding(x.len),
+                0.0,
+            );
         }
     }
 
     fn embedding_forward(&mut self, width: usize, tokens: Tokens, table: View, out: View) {
         let params = Rows { len: word(out.len), width: word(width) };
-        self.run("embedding_forward", params, &[self.ids(tokens), table, out], striding(out.len), 0.0);
+        self.run(
+            "embedding_forward",
+            params,
+            &[self.ids(tokens), table, out],
+            striding(out.len),
+            0.0,
+        );
     }
 
     fn embedding_backward(&mut self, width: usize, tokens: Tokens, dout: View, dtable: View) {
         let (order, segments, count) = self.sort_rows(tokens);
         let params = Segments { segments: word(count), width: word(width) };
-        self.run("embedding_backward", params, &[order, segments, dout, dtable], counted(count), 0.0);
+        self.run(
+            "embedding_backward",
+            params,
+            &[order, segments, dout, dtable],
+            counted(count),
+            0.0,
+        );
     }
 
-    fn rmsnorm_forward(&mut self, width: usize, eps: f32, x: View, gain: View, out: View, rstd: View) {
+    fn rmsnorm_forward(
+        &mut self,
+        width: usize,
+        eps: f32,
+        x: View,
+        gain: View,
+        out: View,
+        rstd: View,
+    ) {
         let params = Norm { rows: word(rstd.len), width: word(width), eps };
         self.run("rmsnorm_forward", params, &[x, gain, out, rstd], counted(rstd.len), 0.0);
     }
 
-    fn rmsnorm_backward(&mut self, width: usize, x: View, gain: View, rstd: View, dout: View, dx: View, dx_low: View, dgain: View) {
+    fn rmsnorm_backward(
+        &mut self,
+        width: usize,
+        x: View,
+        gain: View,
+        rstd: View,
+        dout: View,
+        dx: View,
+        dx_low: View,
+        dgain: View,
+    ) {
         let rows = rstd.len;
         let params = NormBackward { rows: word(rows), width: word(width) };
         let parts = rows.div_ceil(PART_ROWS as usize);
@@ -373,7 +490,16 @@ impl Kernels for Gpu {
         self.product_tn([m, n, k], a, b, c);
     }
 
-    fn matmul_nt_rope(&mut self, shape: AttentionShape, k: usize, a: View, b: View, positions: Tokens, table: View, qkv: View) {
+    fn matmul_nt_rope(
+        &mut self,
+        shape: AttentionShape,
+        k: usize,
+        a: View,
+        b: View,
+        positions: Tokens,
+        table: View,
+        qkv: View,
+    ) {
         self.head_width_is(shape);
         let (m, n) = (shape.rows(), 3 * shape.heads * shape.width);
         let params = Product { m: word(m), n: word(n), k: word(k) };
@@ -392,27 +518,76 @@ impl Kernels for Gpu {
         }
     }
 
-    fn matmul_nt_residual(&mut self, m: usize, n: usize, k: usize, a: View, b: View, x: View, branch: View, out: View) {
+    fn matmul_nt_residual(
+        &mut self,
+        m: usize,
+        n: usize,
+        k: usize,
+        a: View,
+        b: View,
+        x: View,
+        branch: View,
+        out: View,
+    ) {
         let (params, operands) = (Product { m: word(m), n: word(n), k: word(k) }, [a, b, x, out]);
-        if !self.product_on_units("matmul_nt_residual_units", [m, n, k], params, &operands, &operands) {
+        if !self.product_on_units(
+            "matmul_nt_residual_units",
+            [m, n, k],
+            params,
+            &operands,
+            &operands,
+        ) {
             self.matmul_nt(m, n, k, a, b, branch);
             self.residual_forward(x, branch, out);
         }
     }
 
-    fn matmul_nt_swiglu(&mut self, m: usize, width: usize, k: usize, a: View, b: View, gate_up: View, out: View) {
+    fn matmul_nt_swiglu(
+        &mut self,
+        m: usize,
+        width: usize,
+        k: usize,
+        a: View,
+        b: View,
+        gate_up: View,
+        out: View,
+    ) {
         let (n, operands) = (2 * width, [a, b, gate_up, out]);
         let params = Product { m: word(m), n: word(n), k: word(k) };
-        let fused = width.is_multiple_of(4) && self.product_on_units("matmul_nt_swiglu_units", [m, n, k], params, &operands, &operands);
+        let fused = width.is_multiple_of(4)
+            && self.product_on_units(
+                "matmul_nt_swiglu_units",
+                [m, n, k],
+                params,
+                &operands,
+                &operands,
+            );
         if !fused {
             self.matmul_nt(m, n, k, a, b, gate_up);
             self.swiglu_forward(width, gate_up, out);
         }
     }
 
-    fn matmul_nn_swiglu(&mut self, m: usize, width: usize, k: usize, a: View, b: View, gate_up: View, dout: View, dgate_up: View) {
-        let (params, operands) = (Product { m: word(m), n: word(width), k: word(k) }, [a, b, gate_up, dgate_up]);
-        if !self.product_on_units("matmul_nn_swiglu_units", [m, width, k], params, &operands, &operands) {
+    fn matmul_nn_swiglu(
+        &mut self,
+        m: usize,
+        width: usize,
+        k: usize,
+        a: View,
+        b: View,
+        gate_up: View,
+        dout: View,
+        dgate_up: View,
+    ) {
+        let (params, operands) =
+            (Product { m: word(m), n: word(width), k: word(k) }, [a, b, gate_up, dgate_up]);
+        if !self.product_on_units(
+            "matmul_nn_swiglu_units",
+            [m, width, k],
+            params,
+            &operands,
+            &operands,
+        ) {
             self.matmul_nn(m, width, k, a, b, dout);
             self.swiglu_backward(width, gate_up, dout, dgate_up);
         }
@@ -435,7 +610,15 @@ impl Kernels for Gpu {
         self.attention_forward_on_device(shape, qkv, out, lse);
     }
 
-    fn attention_backward(&mut self, shape: AttentionShape, qkv: View, out: View, lse: View, dout: View, dqkv: View) {
+    fn attention_backward(
+        &mut self,
+        shape: AttentionShape,
+        qkv: View,
+        out: View,
+        lse: View,
+        dout: View,
+        dqkv: View,
+    ) {
         self.attention_backward_on_device(shape, qkv, out, lse, dout, None, dqkv);
     }
 
@@ -450,7 +633,15 @@ impl Kernels for Gpu {
         table: View,
         dqkv: View,
     ) {
-        self.attention_backward_on_device(shape, qkv, out, lse, dout, Some((positions, table)), dqkv);
+        self.attention_backward_on_device(
+            shape,
+            qkv,
+            out,
+            lse,
+            dout,
+            Some((positions, table)),
+            dqkv,
+        );
     }
 
     fn swiglu_forward(&mut self, width: usize, gate_up: View, out: View) {
@@ -464,17 +655,43 @@ impl Kernels for Gpu {
     }
 
     fn residual_forward(&mut self, x: View, branch: View, out: View) {
-        self.run("residual_forward", Length { len: word(out.len) }, &[x, branch, out], striding(out.len), 0.0);
+        self.run(
+            "residual_forward",
+            Length { len: word(out.len) },
+            &[x, branch, out],
+            striding(out.len),
+            0.0,
+        );
     }
 
     fn cross_entropy_forward(&mut self, vocab: usize, logits: View, targets: Tokens, losses: View) {
         let params = Loss { rows: word(losses.len), vocab: word(vocab), scale: 0.0 };
-        self.run("cross_entropy_forward", params, &[self.ids(targets), logits, losses], counted(losses.len), 0.0);
+        self.run(
+            "cross_entropy_forward",
+            params,
+            &[self.ids(targets), logits, losses],
+            counted(losses.len),
+            0.0,
+        );
     }
 
-    fn cross_entropy_backward(&mut self, vocab: usize, scale: f32, state: View, logits: View, targets: Tokens, losses: View) {
+    fn cross_entropy_backward(
+        &mut self,
+        vocab: usize,
+        scale: f32,
+        state: View,
+        logits: View,
+        targets: Tokens,
+        losses: View,
+    ) {
         let params = Loss { rows: word(losses.len), vocab: word(vocab), scale };
-        self.run("cross_entropy_backward", params, &[state, self.ids(targets), logits, losses], counted(losses.len), 0.0);
+        self.run(
+            "cross_entropy_backward",
+            params,
+            &[state, self.ids(targets), logits, losses],
+            counted(losses.len),
+            0.0,
+        );
     }
 
     fn sum(&mut self, values: View, total: View) {
@@ -486,20 +703,49 @@ impl Kernels for Gpu {
         self.end_splits();
         let parts = self.split(NORM_PARTS as usize, norm);
         self.splits.clear();
-        self.run("grad_norm_parts", Length { len: word(gradients.len) }, &[gradients, parts], [NORM_PARTS, 1, 1], 0.0);
+        self.run(
+            "grad_norm_parts",
+            Length { len: word(gradients.len) },
+            &[gradients, parts],
+            [NORM_PARTS, 1, 1],
+            0.0,
+        );
         self.run("grad_norm", Length { len: NORM_PARTS }, &[parts, norm], [1, 1, 1], 0.0);
     }
 
     fn loss_scale_update(&mut self, constants: AdamW, state: View) {
         let AdamW { clip, beta1, beta2, .. } = constants;
         let dynamic_scale = u32::from(self.precision == Precision::F16);
-        let params = LossScale { clip, beta1, beta2, dynamic_scale, growth_interval: GROWTH_INTERVAL as f32 };
+        let params = LossScale {
+            clip,
+            beta1,
+            beta2,
+            dynamic_scale,
+            growth_interval: GROWTH_INTERVAL as f32,
+        };
         self.run("loss_scale_update", params, &[state], [1, 1, 1], 0.0);
     }
 
-    fn adamw(&mut self, constants: AdamW, state: View, weights: View, shadow: View, gradients: View, m: View, v: View) {
+    fn adamw(
+        &mut self,
+        constants: AdamW,
+        state: View,
+        weights: View,
+        shadow: View,
+        gradients: View,
+        m: View,
+        v: View,
+    ) {
         let AdamW { learning_rate, beta1, beta2, eps, weight_decay, decay_len, .. } = constants;
-        let params = Adam { len: word(weights.len), decay_len: word(decay_len), learning_rate, beta1, beta2, eps, weight_decay };
+        let params = Adam {
+            len: word(weights.len),
+            decay_len: word(decay_len),
+            learning_rate,
+            beta1,
+            beta2,
+            eps,
+            weight_decay,
+        };
         let operands = [state, gradients, weights, m, v, shadow];
         if weights == shadow {
             self.run("adamw", params, &operands[..5], striding(weights.len), 0.0);
@@ -508,11 +754,25 @@ impl Kernels for Gpu {
         }
     }
 
-    fn cache_append(&mut self, shape: AttentionShape, context: usize, slots: Tokens, positions: Tokens, qkv: View, cache: View) {
+    fn cache_append(
+        &mut self,
+        shape: AttentionShape,
+        context: usize,
+        slots: Tokens,
+        positions: Tokens,
+        qkv: View,
+        cache: View,
+    ) {
         let d = shape.heads * shape.width;
         let len = shape.rows() * 2 * d;
         let params = Append { len: word(len), d: word(d), context: word(context) };
-        self.run("cache_append", params, &[self.ids(slots), self.ids(positions), qkv, cache], striding(len), 0.0);
+        self.run(
+            "cache_append",
+            params,
+            &[self.ids(slots), self.ids(positions), qkv, cache],
+            striding(len),
+            0.0,
+        );
     }
 
     fn attention_decode(
@@ -527,20 +787,36 @@ impl Kernels for Gpu {
     ) {
         self.head_width_is(shape);
         let (rows, heads) = (shape.rows(), shape.heads);
-        let params = Decode { rows: word(rows), heads: word(heads), context: word(context), scale: 1.0 / (shape.width as f32).sqrt() };
+        let params = Decode {
+            rows: word(rows),
+            heads: word(heads),
+            context: word(context),
+            scale: 1.0 / (shape.width as f32).sqrt(),
+        };
         let operands = [self.ids(slots), self.ids(positions), qkv, cache, out];
         self.run("attention_decode", params, &operands, counted(rows * heads), 0.0);
     }
 }
 
 impl Gpu {
-    fn rope(&mut self, kernel: &'static str, shape: AttentionShape, positions: Tokens, table: View, qkv: View) {
+    fn rope(
+        &mut self,
+        kernel: &'static str,
+        shape: AttentionShape,
+        positions: Tokens,
+        table: View,
+        qkv: View,
+    ) {
         let pairs = shape.rows() * shape.heads * shape.width;
-        let params = Rope { pairs: word(pairs), heads: word(shape.heads), width: word(shape.width) };
+        let params =
+            Rope { pairs: word(pairs), heads: word(shape.heads), width: word(shape.width) };
         self.run(kernel, params, &[self.ids(positions), table, qkv], striding(pairs), 0.0);
     }
 
     fn head_width_is(&self, shape: AttentionShape) {
-        assert_eq!(shape.width, self.head_width as usize, "the engine was opened for heads of another width");
+        assert_eq!(
+            shape.width, self.head_width as usize,
+            "the engine was opened for heads of another width"
+        );
     }
 }

@@ -83,7 +83,11 @@ struct Report {
 
 impl Gpu {
     /// An engine for heads of `head_width` elements. Compiles all kernels and checks the products with a probe.
-    pub fn open(device: &Arc<Device>, precision: Precision, head_width: usize) -> Result<Box<dyn Kernels>> {
+    pub fn open(
+        device: &Arc<Device>,
+        precision: Precision,
+        head_width: usize,
+    ) -> Result<Box<dyn Kernels>> {
         Ok(Box::new(Self::new(device, precision, head_width)?))
     }
 
@@ -103,13 +107,16 @@ impl Gpu {
         let head_width = head_width as u32;
         device.prepare(precision, head_width)?;
         // On an engine of its own: what the probe takes is given back.
-        device.probed(precision, head_width, || probe::probe(&mut Self::bare(device, precision, head_width)))?;
+        device.probed(precision, head_width, || {
+            probe::probe(&mut Self::bare(device, precision, head_width))
+        })?;
         Ok(Self::bare(device, precision, head_width))
     }
 
     fn bare(device: &Arc<Device>, precision: Precision, head_width: u32) -> Self {
         let readable = |label, size| record::readable(device, label, size);
-        let report = |_| Report { reading: None, buffer: readable("report", 4 * state::LEN as u64), len: 0 };
+        let report =
+            |_| Report { reading: None, buffer: readable("report", 4 * state::LEN as u64), len: 0 };
         Gpu {
             recorder: Recorder::new(device.clone()),
             staging: readable("staging", STAGING_BYTES),
@@ -141,21 +148,35 @@ impl Gpu {
         let fits = size <= largest;
         let over = self.device.options.memory_limit.is_some_and(|limit| self.bytes + size > limit);
         if !fits && self.refused.is_none() {
-            let what = format!("the buffer {label} needs {} MiB, and this GPU takes buffers of at most {} MiB", size >> 20, largest >> 20);
+            let what = format!(
+                "the buffer {label} needs {} MiB, and this GPU takes buffers of at most {} MiB",
+                size >> 20,
+                largest >> 20
+            );
             self.refused = Some((what, self.bytes));
         }
         let descriptor = |size| wgpu::BufferDescriptor {
             label: Some(label),
             size,
-            usage: wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST,
+            usage: wgpu::BufferUsages::STORAGE
+                | wgpu::BufferUsages::COPY_SRC
+                | wgpu::BufferUsages::COPY_DST,
             mapped_at_creation: false,
         };
         let scope = self.device.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
-        let buffer = self.device.device.create_buffer(&descriptor(if fits && !over && self.refused.is_none() { size } else { 4 }));
+        let buffer = self.device.device.create_buffer(&descriptor(
+            if fits && !over && self.refused.is_none() { size } else { 4 },
+        ));
         let failed = pollster::block_on(scope.pop()).is_some();
         if (failed || over) && self.refused.is_none() {
             let available = self.device.options.memory_limit.unwrap_or(self.bytes);
-            self.refused = Some((format!("its memory was full at {} MiB, before the buffer {label}", self.bytes >> 20), available));
+            self.refused = Some((
+                format!(
+                    "its memory was full at {} MiB, before the buffer {label}",
+                    self.bytes >> 20
+                ),
+                available,
+            ));
         }
         self.bytes += size;
         self.buffers.push(Buffer { label, element, len, buffer });
@@ -184,7 +205,11 @@ impl Gpu {
         match self.read(around) {
             Ok(mut words) => {
                 words[start - first..start - first + bytes.len()].copy_from_slice(bytes);
-                self.device.queue.write_buffer(&self.buffers[view.buffer].buffer, first as u64, &words);
+                self.device.queue.write_buffer(
+                    &self.buffers[view.buffer].buffer,
+                    first as u64,
+                    &words,
+                );
             }
             Err(error) => self.trouble = Some(error),
         }
@@ -200,7 +225,13 @@ impl Gpu {
         for part in (first..last).step_by(STAGING_BYTES as usize) {
             let len = STAGING_BYTES.min(last - part);
             let mut encoder = self.device.device.create_command_encoder(&Default::default());
-            encoder.copy_buffer_to_buffer(&self.buffers[view.buffer].buffer, part, &self.staging, 0, len);
+            encoder.copy_buffer_to_buffer(
+                &self.buffers[view.buffer].buffer,
+                part,
+                &self.staging,
+                0,
+                len,
+            );
             let submission = self.device.queue.submit([encoder.finish()]);
             let mut reading = Reading::start(&self.staging, len, submission);
             reading.wait(&self.device)?;
@@ -243,7 +274,9 @@ impl Gpu {
 
     fn work_space(&mut self) -> View {
         if self.parts.is_none() {
-            let values = |buffer: &Buffer| if buffer.element == Element::Value(Precision::F32) { buffer.len } else { 0 };
+            let values = |buffer: &Buffer| {
+                if buffer.element == Element::Value(Precision::F32) { buffer.len } else { 0 }
+            };
             let largest = self.buffers.iter().map(values).max().unwrap_or_default();
             let len = (16 * largest).clamp(*WORK_SPACE.start(), *WORK_SPACE.end());
             self.parts = Some(self.create("parts", Element::Value(Precision::F32), len));
@@ -255,17 +288,29 @@ impl Gpu {
 /// f32 values to bytes of what a buffer keeps.
 fn encode(element: Element, values: &[f32]) -> Vec<u8> {
     match element {
-        Element::Value(Precision::F16) => values.iter().flat_map(|&v| half::f16::from_f32(v).to_le_bytes()).collect(),
-        Element::Value(Precision::Bf16) => values.iter().flat_map(|&v| half::bf16::from_f32(v).to_le_bytes()).collect(),
-        Element::Value(Precision::F32) | Element::U32 => values.iter().flat_map(|v| v.to_le_bytes()).collect(),
+        Element::Value(Precision::F16) => {
+            values.iter().flat_map(|&v| half::f16::from_f32(v).to_le_bytes()).collect()
+        }
+        Element::Value(Precision::Bf16) => {
+            values.iter().flat_map(|&v| half::bf16::from_f32(v).to_le_bytes()).collect()
+        }
+        Element::Value(Precision::F32) | Element::U32 => {
+            values.iter().flat_map(|v| v.to_le_bytes()).collect()
+        }
     }
 }
 
 fn decode(element: Element, bytes: &[u8]) -> Vec<f32> {
     let pairs = || bytes.as_chunks::<2>().0.iter();
     match element {
-        Element::Value(Precision::F16) => pairs().map(|&b| half::f16::from_le_bytes(b).to_f32()).collect(),
-        Element::Value(Precision::Bf16) => pairs().map(|&b| half::bf16::from_le_bytes(b).to_f32()).collect(),
-        Element::Value(Precision::F32) | Element::U32 => bytes.as_chunks::<4>().0.iter().map(|&b| f32::from_le_bytes(b)).collect(),
+        Element::Value(Precision::F16) => {
+            pairs().map(|&b| half::f16::from_le_bytes(b).to_f32()).collect()
+        }
+        Element::Value(Precision::Bf16) => {
+            pairs().map(|&b| half::bf16::from_le_bytes(b).to_f32()).collect()
+        }
+        Element::Value(Precision::F32) | Element::U32 => {
+            bytes.as_chunks::<4>().0.iter().map(|&b| f32::from_le_bytes(b)).collect()
+        }
     }
 }

@@ -113,16 +113,18 @@ pub struct Parsed {
 pub fn parse(library: &Library, file: &str, variant: &Variant) -> Result<Parsed> {
     let source = expand(library, file, variant)?;
     let broken = |location: Option<naga::SourceLocation>, message: String| {
-        let (line, column) = location.map_or((1, 1), |l| (l.line_number as usize, l.line_position as usize));
+        let (line, column) =
+            location.map_or((1, 1), |l| (l.line_number as usize, l.line_position as usize));
         let text = source.text.lines().nth(line - 1).unwrap_or_default().trim();
         EngineError::Shader(format!(
             "{}: {message}\n  in: {text}\n  expected: WGSL that naga accepts (shaders/README.md)\n  remedy: mend the shader, or leave --shaders away",
             source.place(line, column)
         ))
     };
-    let module =
-        naga::front::wgsl::parse_str(&source.text).map_err(|error| broken(error.location(&source.text), error.message().to_owned()))?;
-    let mut validator = naga::valid::Validator::new(naga::valid::ValidationFlags::all(), capabilities());
+    let module = naga::front::wgsl::parse_str(&source.text)
+        .map_err(|error| broken(error.location(&source.text), error.message().to_owned()))?;
+    let mut validator =
+        naga::valid::Validator::new(naga::valid::ValidationFlags::all(), capabilities());
     let info = validator.validate(&module).map_err(|error| {
         let mut message = error.as_inner().to_string();
         let mut cause = std::error::Error::source(error.as_inner());
@@ -144,7 +146,8 @@ impl Parsed {
     /// What an entry point of it takes.
     pub fn interface(&self, kernel: &str) -> Result<Interface> {
         let module = &self.module;
-        let wrong = |what: String| EngineError::Shader(format!("{}: {what}", self.source.place(1, 1)));
+        let wrong =
+            |what: String| EngineError::Shader(format!("{}: {what}", self.source.place(1, 1)));
         let entry = module
             .entry_points
             .iter()
@@ -153,19 +156,33 @@ impl Parsed {
         let used = self.info.get_entry_point(entry);
         let mut interface = Interface { fields: Vec::new(), params_bytes: 0, bindings: Vec::new() };
         for (handle, variable) in module.global_variables.iter() {
-            let (Some(resource), name) = (variable.binding, variable.name.clone().unwrap_or_default()) else { continue };
+            let (Some(resource), name) =
+                (variable.binding, variable.name.clone().unwrap_or_default())
+            else {
+                continue;
+            };
             let inner = &module.types[variable.ty].inner;
             match (variable.space, inner) {
                 (naga::AddressSpace::Uniform, naga::TypeInner::Struct { members, span }) => {
                     interface.params_bytes = *span as usize;
                     for member in members {
                         let float = match module.types[member.ty].inner {
-                            naga::TypeInner::Scalar(scalar) => scalar.kind == naga::ScalarKind::Float,
+                            naga::TypeInner::Scalar(scalar) => {
+                                scalar.kind == naga::ScalarKind::Float
+                            }
                             naga::TypeInner::Array { .. } => false,
-                            _ => return Err(wrong("Params holds u32, f32 and arrays of u32 alone".into())),
+                            _ => {
+                                return Err(wrong(
+                                    "Params holds u32, f32 and arrays of u32 alone".into(),
+                                ));
+                            }
                         };
                         let name = member.name.clone().unwrap_or_default();
-                        interface.fields.push(Field { name, offset: member.offset as usize, float });
+                        interface.fields.push(Field {
+                            name,
+                            offset: member.offset as usize,
+                            float,
+                        });
                     }
                 }
                 (naga::AddressSpace::Storage { access }, naga::TypeInner::Array { base, .. }) => {
@@ -174,27 +191,57 @@ impl Parsed {
                     }
                     // Vectors of four are as many values one after the other.
                     let scalar = match module.types[*base].inner {
-                        naga::TypeInner::Vector { size: naga::VectorSize::Quad, scalar } => naga::TypeInner::Scalar(scalar),
+                        naga::TypeInner::Vector { size: naga::VectorSize::Quad, scalar } => {
+                            naga::TypeInner::Scalar(scalar)
+                        }
                         ref other => other.clone(),
                     };
-                    let vectors = matches!(module.types[*base].inner, naga::TypeInner::Vector { .. });
+                    let vectors =
+                        matches!(module.types[*base].inner, naga::TypeInner::Vector { .. });
                     let element = match scalar {
-                        naga::TypeInner::Scalar(naga::Scalar { kind: naga::ScalarKind::Float, width: 4 }) => Element::Value(Precision::F32),
-                        naga::TypeInner::Scalar(naga::Scalar { kind: naga::ScalarKind::Float, width: 2 }) => Element::Value(Precision::F16),
-                        naga::TypeInner::Scalar(naga::Scalar { kind: naga::ScalarKind::Uint, width: 2 }) => Element::Value(Precision::Bf16),
-                        naga::TypeInner::Scalar(naga::Scalar { kind: naga::ScalarKind::Uint, width: 4 }) => Element::U32,
-                        _ => return Err(wrong(format!("{name} is no array of a storage type, f32 or u32"))),
+                        naga::TypeInner::Scalar(naga::Scalar {
+                            kind: naga::ScalarKind::Float,
+                            width: 4,
+                        }) => Element::Value(Precision::F32),
+                        naga::TypeInner::Scalar(naga::Scalar {
+                            kind: naga::ScalarKind::Float,
+                            width: 2,
+                        }) => Element::Value(Precision::F16),
+                        naga::TypeInner::Scalar(naga::Scalar {
+                            kind: naga::ScalarKind::Uint,
+                            width: 2,
+                        }) => Element::Value(Precision::Bf16),
+                        naga::TypeInner::Scalar(naga::Scalar {
+                            kind: naga::ScalarKind::Uint,
+                            width: 4,
+                        }) => Element::U32,
+                        _ => {
+                            return Err(wrong(format!(
+                                "{name} is no array of a storage type, f32 or u32"
+                            )));
+                        }
                     };
                     let writes = access.contains(naga::StorageAccess::STORE);
-                    interface.bindings.push(Binding { name, index: resource.binding, writes, element, vectors, at: 0 });
+                    interface.bindings.push(Binding {
+                        name,
+                        index: resource.binding,
+                        writes,
+                        element,
+                        vectors,
+                        at: 0,
+                    });
                 }
                 _ => return Err(wrong(format!("{name} is neither Params nor a storage array"))),
             }
         }
         interface.bindings.sort_by_key(|binding| binding.index);
         for binding in &mut interface.bindings {
-            let field = interface.fields.iter().find(|field| field.name.strip_suffix("_at") == Some(&binding.name));
-            binding.at = field.ok_or_else(|| wrong(format!("Params has no {}_at", binding.name)))?.offset;
+            let field = interface
+                .fields
+                .iter()
+                .find(|field| field.name.strip_suffix("_at") == Some(&binding.name));
+            binding.at =
+                field.ok_or_else(|| wrong(format!("Params has no {}_at", binding.name)))?.offset;
         }
         Ok(interface)
     }
@@ -216,28 +263,47 @@ pub fn compile(
     variant: &Variant,
     checks: bool,
 ) -> Result<Pipeline> {
-    let (_, file, lanes) = KERNELS.iter().find(|(name, ..)| *name == kernel).unwrap_or_else(|| panic!("no kernel {kernel}"));
+    let (_, file, lanes) = KERNELS
+        .iter()
+        .find(|(name, ..)| *name == kernel)
+        .unwrap_or_else(|| panic!("no kernel {kernel}"));
     let parsed = parse(library, file, &Variant { lanes: *lanes, ..*variant })?;
     let interface = parsed.interface(kernel)?;
-    let descriptor =
-        wgpu::ShaderModuleDescriptor { label: Some(kernel), source: wgpu::ShaderSource::Naga(std::borrow::Cow::Owned(parsed.module)) };
+    let descriptor = wgpu::ShaderModuleDescriptor {
+        label: Some(kernel),
+        source: wgpu::ShaderSource::Naga(std::borrow::Cow::Owned(parsed.module)),
+    };
     // Embedded shaders are tested with and without checks; those that people edit keep them.
     let module = if checks || matches!(library, Library::Folder(_)) {
         device.create_shader_module(descriptor)
     } else {
         // SAFETY: every index is bounded by Params, which the kernels' tests run at awkward shapes with checks on; no
         // loop is endless and no divisor zero.
-        unsafe { device.create_shader_module_trusted(descriptor, wgpu::ShaderRuntimeChecks::unchecked()) }
+        unsafe {
+            device.create_shader_module_trusted(descriptor, wgpu::ShaderRuntimeChecks::unchecked())
+        }
     };
-    let entry = |binding: u32, ty: wgpu::BufferBindingType, dynamic: bool| wgpu::BindGroupLayoutEntry {
-        binding,
-        visibility: wgpu::ShaderStages::COMPUTE,
-        ty: wgpu::BindingType::Buffer { ty, has_dynamic_offset: dynamic, min_binding_size: None },
-        count: None,
-    };
+    let entry =
+        |binding: u32, ty: wgpu::BufferBindingType, dynamic: bool| wgpu::BindGroupLayoutEntry {
+            binding,
+            visibility: wgpu::ShaderStages::COMPUTE,
+            ty: wgpu::BindingType::Buffer {
+                ty,
+                has_dynamic_offset: dynamic,
+                min_binding_size: None,
+            },
+            count: None,
+        };
     let mut entries = vec![entry(0, wgpu::BufferBindingType::Uniform, true)];
-    entries.extend(interface.bindings.iter().map(|b| entry(b.index, wgpu::BufferBindingType::Storage { read_only: !b.writes }, false)));
-    let layout = device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label: Some(kernel), entries: &entries });
+    entries.extend(
+        interface.bindings.iter().map(|b| {
+            entry(b.index, wgpu::BufferBindingType::Storage { read_only: !b.writes }, false)
+        }),
+    );
+    let layout = device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor {
+        label: Some(kernel),
+        entries: &entries,
+    });
     let pipeline_layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
         label: Some(kernel),
         bind_group_layouts: &[Some(&layout)],
@@ -248,7 +314,10 @@ pub fn compile(
         layout: Some(&pipeline_layout),
         module: &module,
         entry_point: Some(kernel),
-        compilation_options: wgpu::PipelineCompilationOptions { zero_initialize_workgroup_memory: checks, ..Default::default() },
+        compilation_options: wgpu::PipelineCompilationOptions {
+            zero_initialize_workgroup_memory: checks,
+            ..Default::default()
+        },
         cache,
     });
     Ok(Pipeline { interface, layout, pipeline })

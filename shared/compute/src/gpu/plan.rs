@@ -64,7 +64,10 @@ impl Plan {
     fn takes(&self, tiles: &Tiles) -> bool {
         let lanes = tiles.lanes(self.units);
         // Every lane brings the same number of vectors of a slice.
-        let even = tiles.tile(self.units).iter().all(|side| (side * tiles.depth / 4).is_multiple_of(lanes));
+        let even = tiles
+            .tile(self.units)
+            .iter()
+            .all(|side| (side * tiles.depth / 4).is_multiple_of(lanes));
         even && lanes <= self.most_lanes
             && tiles.workgroup_bytes(self.units) <= self.most_bytes
             && tiles.depth.is_multiple_of(self.units.side)
@@ -120,7 +123,8 @@ impl Plan {
         for part in parts {
             let mut words = part.split(' ');
             let mut next = || words.next();
-            let (kernel, shape, fragments, subgroups, depth) = (next()?, sides(next()?)?, sides(next()?)?, sides(next()?)?, next()?);
+            let (kernel, shape, fragments, subgroups, depth) =
+                (next()?, sides(next()?)?, sides(next()?)?, sides(next()?)?, next()?);
             let tiles = Tiles { fragments, subgroups, depth: depth.parse().ok()? };
             if !TILES.contains(&tiles) || !self.takes(&tiles) {
                 return None;
@@ -211,7 +215,9 @@ fn sides<T: FromStr, const N: usize>(text: &str) -> Option<[T; N]> {
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         f.write_str(&units_text(self.units))?;
-        for ((kernel, [m, n, k]), Tiles { fragments: [fm, fn_], subgroups: [sm, sn], depth }) in &self.tuned {
+        for ((kernel, [m, n, k]), Tiles { fragments: [fm, fn_], subgroups: [sm, sn], depth }) in
+            &self.tuned
+        {
             write!(f, "; {kernel} {m}x{n}x{k} {fm}x{fn_} {sm}x{sn} {depth}")?;
         }
         Ok(())
@@ -223,15 +229,22 @@ mod tests {
     use super::*;
 
     fn plan(side: u32, subgroup: u32, bytes: u32) -> Plan {
-        let limits = wgpu::Limits { max_compute_workgroup_storage_size: bytes, ..wgpu::Limits::defaults() };
+        let limits =
+            wgpu::Limits { max_compute_workgroup_storage_size: bytes, ..wgpu::Limits::defaults() };
         Plan::shipped(Units { side, subgroup, scalars: false }, &limits).unwrap()
     }
 
     #[test]
     fn large_products_have_large_tiles_and_small_ones_enough_workgroups() {
         let nvidia = plan(16, 32, 49_152);
-        assert_eq!(nvidia.tiles("matmul_nt_units", [16_384, 8000, 320]).tile(nvidia.units), [128, 128]);
-        assert_eq!(nvidia.tiles("matmul_tn_units", [960, 320, 16_384]).tile(nvidia.units), [128, 128]);
+        assert_eq!(
+            nvidia.tiles("matmul_nt_units", [16_384, 8000, 320]).tile(nvidia.units),
+            [128, 128]
+        );
+        assert_eq!(
+            nvidia.tiles("matmul_tn_units", [960, 320, 16_384]).tile(nvidia.units),
+            [128, 128]
+        );
         assert!(nvidia.tiles("matmul_nt_units", [512, 320, 320]).tile(nvidia.units)[0] < 128);
         // WebGPU's least workgroup memory still takes one with the small units.
         assert!(!plan(8, 32, 16_384).candidates().is_empty());
@@ -240,10 +253,16 @@ mod tests {
     #[test]
     fn a_plan_survives_being_text_and_another_device_refuses_it() {
         let mut tuned = plan(16, 32, 49_152);
-        tuned.tuned.insert(("matmul_nt_units".into(), [16_384, 8000, 320]), tiles([4, 2], [2, 2], 32));
+        tuned
+            .tuned
+            .insert(("matmul_nt_units".into(), [16_384, 8000, 320]), tiles([4, 2], [2, 2], 32));
         assert_eq!(plan(16, 32, 49_152).with(&tuned.to_string()), Some(tuned.clone()));
         assert_eq!(plan(8, 32, 49_152).with(&tuned.to_string()), None);
-        assert_eq!(plan(16, 32, 32_768).with(&tuned.to_string()), None, "the tile needs more memory");
+        assert_eq!(
+            plan(16, 32, 32_768).with(&tuned.to_string()),
+            None,
+            "the tile needs more memory"
+        );
         assert_eq!(plan(16, 32, 49_152).with(&tuned.to_string().replace("2x2 32", "2x2 31")), None);
     }
 }

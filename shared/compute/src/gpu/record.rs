@@ -64,10 +64,16 @@ struct Times {
 impl Recorder {
     pub fn new(device: Arc<Device>) -> Self {
         let buffer = |label, size, usage| {
-            device.device.create_buffer(&wgpu::BufferDescriptor { label: Some(label), size, usage, mapped_at_creation: false })
+            device.device.create_buffer(&wgpu::BufferDescriptor {
+                label: Some(label),
+                size,
+                usage,
+                mapped_at_creation: false,
+            })
         };
         use wgpu::BufferUsages as Usage;
-        let params_buffer = buffer("params", (SLOTS * SLOT_BYTES) as u64, Usage::UNIFORM | Usage::COPY_DST);
+        let params_buffer =
+            buffer("params", (SLOTS * SLOT_BYTES) as u64, Usage::UNIFORM | Usage::COPY_DST);
         let bytes = (SLOTS * 2 * 8) as u64;
         let times = device.options.profile.then(|| Times {
             queries: device.device.create_query_set(&wgpu::QuerySetDescriptor {
@@ -125,10 +131,18 @@ impl Recorder {
         let identity = Arc::as_ptr(pipeline) as usize;
         let group = self.bind_groups.entry((identity, key)).or_insert_with(|| {
             let buffers: Vec<wgpu::Buffer> = bound.iter().map(|b| buffer(b.buffer)).collect();
-            let part = |buffer, offset, size| wgpu::BindingResource::Buffer(wgpu::BufferBinding { buffer, offset, size });
-            let params_size = wgpu::BufferSize::new(pipeline.interface.params_bytes.next_multiple_of(16) as u64);
-            let mut entries = vec![wgpu::BindGroupEntry { binding: 0, resource: part(&self.params_buffer, 0, params_size) }];
-            for ((binding, bound), buffer) in pipeline.interface.bindings.iter().zip(bound).zip(&buffers) {
+            let part = |buffer, offset, size| {
+                wgpu::BindingResource::Buffer(wgpu::BufferBinding { buffer, offset, size })
+            };
+            let params_size =
+                wgpu::BufferSize::new(pipeline.interface.params_bytes.next_multiple_of(16) as u64);
+            let mut entries = vec![wgpu::BindGroupEntry {
+                binding: 0,
+                resource: part(&self.params_buffer, 0, params_size),
+            }];
+            for ((binding, bound), buffer) in
+                pipeline.interface.bindings.iter().zip(bound).zip(&buffers)
+            {
                 let resource = part(buffer, bound.offset, wgpu::BufferSize::new(bound.size));
                 entries.push(wgpu::BindGroupEntry { binding: binding.index, resource });
             }
@@ -139,7 +153,8 @@ impl Recorder {
             })
         });
         let device = &self.device.device;
-        let encoder = self.encoder.get_or_insert_with(|| device.create_command_encoder(&Default::default()));
+        let encoder =
+            self.encoder.get_or_insert_with(|| device.create_command_encoder(&Default::default()));
         let run = |pass: &mut wgpu::ComputePass| {
             pass.set_pipeline(&pipeline.pipeline);
             pass.set_bind_group(0, &*group, &[slot]);
@@ -181,7 +196,13 @@ impl Recorder {
         let timed = self.times.as_ref().map_or(0, |times| 2 * times.open.len() as u32);
         if let Some(times) = self.times.as_ref().filter(|_| timed > 0) {
             encoder.resolve_query_set(&times.queries, 0..timed, &times.resolved, 0);
-            encoder.copy_buffer_to_buffer(&times.resolved, 0, &times.staging, 0, u64::from(timed) * 8);
+            encoder.copy_buffer_to_buffer(
+                &times.resolved,
+                0,
+                &times.staging,
+                0,
+                u64::from(timed) * 8,
+            );
         }
         self.device.queue.write_buffer(&self.params_buffer, 0, &self.params);
         let submission = self.device.queue.submit([encoder.finish()]);
@@ -201,8 +222,9 @@ impl Recorder {
         let mut reading = Reading::start(&times.staging, bytes, submission);
         reading.wait(&self.device)?;
         let mut ticks = Vec::new();
-        reading
-            .take(&self.device, &times.staging, |mapped| ticks.extend(mapped.as_chunks::<8>().0.iter().map(|&b| u64::from_le_bytes(b))))?;
+        reading.take(&self.device, &times.staging, |mapped| {
+            ticks.extend(mapped.as_chunks::<8>().0.iter().map(|&b| u64::from_le_bytes(b)))
+        })?;
         for ((kernel, cost), pair) in times.open.drain(..).zip(ticks.as_chunks::<2>().0) {
             let sum = times.sums.entry((kernel, cost.shape)).or_insert_with(|| KernelTime {
                 kernel: kernel.to_owned(),
@@ -226,7 +248,8 @@ impl Recorder {
 
     /// Sums since this was asked last, the longest first.
     pub fn take_times(&mut self) -> Vec<KernelTime> {
-        let sums = self.times.as_mut().map(|times| std::mem::take(&mut times.sums)).unwrap_or_default();
+        let sums =
+            self.times.as_mut().map(|times| std::mem::take(&mut times.sums)).unwrap_or_default();
         let mut rows: Vec<KernelTime> = sums.into_values().collect();
         rows.sort_by(|a, b| b.seconds.total_cmp(&a.seconds));
         rows
@@ -246,7 +269,9 @@ impl Reading {
     pub fn start(buffer: &wgpu::Buffer, bytes: u64, submission: wgpu::SubmissionIndex) -> Self {
         let status = Arc::new(AtomicU8::new(0));
         let to = status.clone();
-        buffer.slice(..bytes).map_async(wgpu::MapMode::Read, move |result| to.store(if result.is_ok() { 1 } else { 2 }, Ordering::Release));
+        buffer.slice(..bytes).map_async(wgpu::MapMode::Read, move |result| {
+            to.store(if result.is_ok() { 1 } else { 2 }, Ordering::Release)
+        });
         Reading { status, bytes, submission }
     }
 
@@ -270,16 +295,27 @@ impl Reading {
     }
 
     /// Copies out and gives the buffer back to the device.
-    pub fn take(self, device: &Device, buffer: &wgpu::Buffer, copy: impl FnOnce(&[u8])) -> Result<()> {
+    pub fn take(
+        self,
+        device: &Device,
+        buffer: &wgpu::Buffer,
+        copy: impl FnOnce(&[u8]),
+    ) -> Result<()> {
         device.check()?;
         let failed = |why: String| {
-            EngineError::DeviceLost(format!("{}: reading back failed: {why}\n  remedy: run the same command again", device.adapter.name()))
+            EngineError::DeviceLost(format!(
+                "{}: reading back failed: {why}\n  remedy: run the same command again",
+                device.adapter.name()
+            ))
         };
         if self.status.load(Ordering::Acquire) != 1 {
             return Err(failed("the buffer cannot be mapped".into()));
         }
         {
-            let mapped = buffer.slice(..self.bytes).get_mapped_range().map_err(|error| failed(error.to_string()))?;
+            let mapped = buffer
+                .slice(..self.bytes)
+                .get_mapped_range()
+                .map_err(|error| failed(error.to_string()))?;
             copy(&mapped);
         }
         buffer.unmap();
@@ -332,7 +368,9 @@ impl Snapshot for Copies {
                 std::thread::sleep(Duration::from_millis(1));
             }
             let mut values = Vec::new();
-            reading.take(&self.device, &buffer, |bytes| values.extend(bytes.as_chunks::<4>().0.iter().map(|&b| f32::from_le_bytes(b))))?;
+            reading.take(&self.device, &buffer, |bytes| {
+                values.extend(bytes.as_chunks::<4>().0.iter().map(|&b| f32::from_le_bytes(b)))
+            })?;
             self.spares.give_back(buffer);
             all.push(values);
         }

@@ -79,8 +79,9 @@ grownup.toy.he = the old clock / Clock | the wise old bear / Old Bear | the big 
 "#;
 
 /// Names of girls, boys, and animals and toys of either gender.
-pub(super) static LISTS: LazyLock<[Vec<&str>; 4]> =
-    LazyLock::new(|| [GIRLS, BOYS, SHE_ANIMALS, HE_ANIMALS].map(|names| names.split_ascii_whitespace().collect()));
+pub(super) static LISTS: LazyLock<[Vec<&str>; 4]> = LazyLock::new(|| {
+    [GIRLS, BOYS, SHE_ANIMALS, HE_ANIMALS].map(|names| names.split_ascii_whitespace().collect())
+});
 
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 pub(super) enum Kind {
@@ -135,7 +136,11 @@ impl Character {
             }
         }
         // "Lily found a big ..." is a usual way for a story to begin.
-        if plot == "found" && kind == Kind::Child && hero.gender == Gender::She && teller.pick(2) == 0 {
+        if plot == "found"
+            && kind == Kind::Child
+            && hero.gender == Gender::She
+            && teller.pick(2) == 0
+        {
             hero.name = "Lily".to_owned();
             hero.call = "Lily".to_owned();
         }
@@ -176,7 +181,11 @@ impl Character {
         let list = &LISTS[usize::from(!she) + 2 * usize::from(animal)];
         let count = list.len();
         // The first names of the children's lists are the frequent ones, as in life.
-        let at = if count > 40 && teller.pick(3) == 0 { teller.pick(12) * teller.pick(12) / 11 } else { teller.pick(count) };
+        let at = if count > 40 && teller.pick(3) == 0 {
+            teller.pick(12) * teller.pick(12) / 11
+        } else {
+            teller.pick(count)
+        };
         let name = list[at];
         let species = teller.species(Some(kind));
         let noun = match kind {

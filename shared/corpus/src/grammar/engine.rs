@@ -121,7 +121,14 @@ pub(super) struct Grammar {
 
 pub(super) static GRAMMAR: LazyLock<Grammar> = LazyLock::new(|| {
     use super::{cast, plots_friends, plots_home, plots_outdoors, scenes, words};
-    Compiler::compile(&[cast::RULES, words::RULES, scenes::RULES, plots_home::RULES, plots_outdoors::RULES, plots_friends::RULES])
+    Compiler::compile(&[
+        cast::RULES,
+        words::RULES,
+        scenes::RULES,
+        plots_home::RULES,
+        plots_outdoors::RULES,
+        plots_friends::RULES,
+    ])
 });
 
 /// Reads the rules. A fault in them is a fault of this crate, so it panics and names the rule; a test compiles everything.
@@ -135,11 +142,16 @@ struct Compiler {
 
 impl Compiler {
     /// `@rule` as an alternative stands for all the alternatives of a rule.
-    fn included<'a>(texts: &'a [(&'static str, Vec<&'static str>)], alternative: &'a &'static str) -> &'a [&'static str] {
+    fn included<'a>(
+        texts: &'a [(&'static str, Vec<&'static str>)],
+        alternative: &'a &'static str,
+    ) -> &'a [&'static str] {
         match alternative.strip_prefix('@') {
-            Some(name) => {
-                texts.iter().find(|(rule, _)| *rule == name).map(|(_, body)| &body[..]).unwrap_or_else(|| panic!("no rule `{name}`"))
-            }
+            Some(name) => texts
+                .iter()
+                .find(|(rule, _)| *rule == name)
+                .map(|(_, body)| &body[..])
+                .unwrap_or_else(|| panic!("no rule `{name}`")),
             None => std::slice::from_ref(alternative),
         }
     }
@@ -153,7 +165,9 @@ impl Compiler {
             let body = if line.starts_with(' ') {
                 line
             } else {
-                let (name, body) = line.split_once(" =").unwrap_or_else(|| panic!("a rule has the form `name = ...`, found `{line}`"));
+                let (name, body) = line
+                    .split_once(" =")
+                    .unwrap_or_else(|| panic!("a rule has the form `name = ...`, found `{line}`"));
                 texts.push((name, Vec::new()));
                 body
             };
@@ -162,22 +176,36 @@ impl Compiler {
                 last.1.extend(split(body, '|').into_iter().map(str::trim));
             }
         }
-        let ids: HashMap<_, _> = texts.iter().enumerate().map(|(id, (name, _))| (*name, id)).collect();
+        let ids: HashMap<_, _> =
+            texts.iter().enumerate().map(|(id, (name, _))| (*name, id)).collect();
         assert_eq!(ids.len(), texts.len(), "a rule is defined twice");
-        let mut compiler = Compiler { ids, variables: HashMap::new(), bound: HashSet::new(), choices: 0, rule: "" };
+        let mut compiler = Compiler {
+            ids,
+            variables: HashMap::new(),
+            bound: HashSet::new(),
+            choices: 0,
+            rule: "",
+        };
         let rules = texts
             .iter()
             .map(|(name, alternatives)| {
                 compiler.rule = name;
                 let mut rule = Rule::default();
                 for text in alternatives.iter().flat_map(|text| Self::included(&texts, text)) {
-                    let (weight, text) = match text.strip_prefix('%').and_then(|rest| rest.split_once(' ')) {
-                        Some((weight, text)) => (weight.parse().expect("a weight is a small number"), text),
-                        None => (1, *text),
-                    };
-                    rule.weights.extend(std::iter::repeat_n(rule.alternatives.len() as u16, weight));
+                    let (weight, text) =
+                        match text.strip_prefix('%').and_then(|rest| rest.split_once(' ')) {
+                            Some((weight, text)) => {
+                                (weight.parse().expect("a weight is a small number"), text)
+                            }
+                            None => (1, *text),
+                        };
+                    rule.weights
+                        .extend(std::iter::repeat_n(rule.alternatives.len() as u16, weight));
                     let (guard, text) = compiler.guard(text);
-                    let fields = split(text, '/').into_iter().map(|field| compiler.sequence(field.trim())).collect();
+                    let fields = split(text, '/')
+                        .into_iter()
+                        .map(|field| compiler.sequence(field.trim()))
+                        .collect();
                     rule.alternatives.push((guard, fields));
                 }
                 assert!(!rule.weights.is_empty(), "rule `{name}` has no alternative");
@@ -191,16 +219,21 @@ impl Compiler {
         Grammar {
             rules,
             story: compiler.id("story"),
-            species: ["species.child", "species.animal", "species.toy"].map(|name| compiler.id(name)),
+            species: ["species.child", "species.animal", "species.toy"]
+                .map(|name| compiler.id(name)),
             stray: compiler.id("stray"),
-            grownup: ["child", "animal", "toy"].map(|kind| ["he", "she"].map(|who| compiler.id(&format!("grownup.{kind}.{who}")))),
+            grownup: ["child", "animal", "toy"]
+                .map(|kind| ["he", "she"].map(|who| compiler.id(&format!("grownup.{kind}.{who}")))),
             variables: compiler.variables.len(),
             choices: compiler.choices,
         }
     }
 
     fn id(&self, name: &str) -> usize {
-        *self.ids.get(name).unwrap_or_else(|| panic!("rule `{}` calls `{name}`, which there is not", self.rule))
+        *self
+            .ids
+            .get(name)
+            .unwrap_or_else(|| panic!("rule `{}` calls `{name}`, which there is not", self.rule))
     }
 
     fn guard(&self, text: &'static str) -> (Guard, &'static str) {
@@ -217,21 +250,30 @@ impl Compiler {
             }
         }
         // An ending looks back, so it speaks of a friend only where there was one.
-        let looks_back = self.rule == "close" || self.rule.ends_with(".moral") || self.rule.ends_with(".lesson");
-        let guard = if looks_back && text.contains("{f") { Guard::FriendSeen } else { Guard::Always };
+        let looks_back =
+            self.rule == "close" || self.rule.ends_with(".moral") || self.rule.ends_with(".lesson");
+        let guard =
+            if looks_back && text.contains("{f") { Guard::FriendSeen } else { Guard::Always };
         (guard, text)
     }
 
     fn target(&self, name: &str) -> Target {
         if let Some(name) = name.strip_suffix('*') {
             // A plot with no toys in it needs no rule for them; a test tells every plot for each of its kinds.
-            let rules = ["child", "animal", "toy"].map(|kind| self.ids.get(format!("{name}.{kind}").as_str()).copied());
-            assert!(rules.iter().any(Option::is_some), "rule `{}` calls `{name}*`, which there is not", self.rule);
+            let rules = ["child", "animal", "toy"]
+                .map(|kind| self.ids.get(format!("{name}.{kind}").as_str()).copied());
+            assert!(
+                rules.iter().any(Option::is_some),
+                "rule `{}` calls `{name}*`, which there is not",
+                self.rule
+            );
             Target::OfKind(rules.map(|rule| rule.unwrap_or(usize::MAX)))
         } else if let Some(name) = name.strip_suffix('!') {
             Target::OfName(["named", "unnamed"].map(|named| self.id(&format!("{name}.{named}"))))
         } else if let Some(name) = name.strip_prefix('+') {
-            Target::OfPlot(PLOTS.iter().map(|(plot, _)| self.id(&format!("{plot}.{name}"))).collect())
+            Target::OfPlot(
+                PLOTS.iter().map(|(plot, _)| self.id(&format!("{plot}.{name}"))).collect(),
+            )
         } else {
             Target::Rule(self.id(name))
         }
@@ -253,11 +295,15 @@ impl Compiler {
             if start > 0 {
                 ops.push(Op::Text(&rest[..start]));
             }
-            let end = start + closing(&rest[start..]).unwrap_or_else(|| panic!("rule `{}`: no end to `{}`", self.rule, &rest[start..]));
+            let end = start
+                + closing(&rest[start..]).unwrap_or_else(|| {
+                    panic!("rule `{}`: no end to `{}`", self.rule, &rest[start..])
+                });
             let inner = &rest[start + 1..end];
             ops.push(match rest.as_bytes()[start] {
                 b'(' => {
-                    let options = split(inner, '|').into_iter().map(|option| self.sequence(option)).collect();
+                    let options =
+                        split(inner, '|').into_iter().map(|option| self.sequence(option)).collect();
                     self.choices += 1;
                     Op::Choice { id: self.choices - 1, options }
                 }
@@ -279,7 +325,8 @@ impl Compiler {
 
     fn slot(&mut self, inner: &'static str) -> Op {
         if let Some(binding) = inner.strip_prefix('=') {
-            let (variable, rule) = binding.split_once(' ').expect("a binding names a variable and a rule");
+            let (variable, rule) =
+                binding.split_once(' ').expect("a binding names a variable and a rule");
             self.bound.insert(variable);
             return Op::Bind { target: self.target(rule), variable: self.variable(variable) };
         }
@@ -414,7 +461,9 @@ impl Teller {
         self.plot = self.pick(PLOTS.len());
         let (plot, kinds) = PLOTS[self.plot];
         let kind = loop {
-            let kind = [Kind::Child, Kind::Child, Kind::Child, Kind::Animal, Kind::Animal, Kind::Toy][self.pick(6)];
+            let kind =
+                [Kind::Child, Kind::Child, Kind::Child, Kind::Animal, Kind::Animal, Kind::Toy]
+                    [self.pick(6)];
             if kinds.contains(kind.letter()) {
                 break kind;
             }
@@ -454,7 +503,9 @@ impl Teller {
         let mut at = self.pick(weights.len());
         for tries in 0..32 {
             let repeated = self.last[rule] == weights[at] + 1 && tries < 4;
-            if !repeated && self.allowed(self.grammar.rules[rule].alternatives[usize::from(weights[at])].0) {
+            if !repeated
+                && self.allowed(self.grammar.rules[rule].alternatives[usize::from(weights[at])].0)
+            {
                 break;
             }
             at = self.pick(weights.len());
@@ -507,7 +558,10 @@ impl Teller {
                     let before = self.actors;
                     let rule = self.target(target);
                     // Both are read before either is set: `<rule:t,s>` exchanges them.
-                    let now = [actors[0].map_or(before[0], |role| self.at(role)), actors[1].map_or(before[1], |role| self.at(role))];
+                    let now = [
+                        actors[0].map_or(before[0], |role| self.at(role)),
+                        actors[1].map_or(before[1], |role| self.at(role)),
+                    ];
                     self.actors = now;
                     self.rule(rule);
                     self.actors = before;
@@ -541,7 +595,9 @@ impl Teller {
 
     fn person(&mut self, at: usize, word: Word) {
         let person = &self.cast[at];
-        let first = at == FRIEND && !self.friend_seen && matches!(word, Word::Name | Word::Full | Word::Intro);
+        let first = at == FRIEND
+            && !self.friend_seen
+            && matches!(word, Word::Name | Word::Full | Word::Intro);
         self.friend_seen |= first;
         // Who comes into the story is named in full: `Max the dog`.
         let word = if first && matches!(word, Word::Name) { Word::Full } else { word };

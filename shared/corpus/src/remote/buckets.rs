@@ -6,7 +6,9 @@ use futures::StreamExt;
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
 use object_store::gcp::{GoogleCloudStorageBuilder, GoogleConfigKey};
 use object_store::path::Path as Key;
-use object_store::{ClientConfigKey, Error, GetOptions, GetRange, ObjectMeta, ObjectStore, RetryConfig};
+use object_store::{
+    ClientConfigKey, Error, GetOptions, GetRange, ObjectMeta, ObjectStore, RetryConfig,
+};
 use stage::config::Fetch;
 use stage::{Failure, Result};
 
@@ -15,9 +17,16 @@ use super::{Body, Network, Published, RemoteFile, Trouble};
 use crate::source::{Splits, tell_apart};
 
 /// The parquet file or files at `s3://BUCKET/PATH` or `gs://BUCKET/PATH`, told apart by their names.
-pub fn list(network: &Arc<Network>, place: &str, settings: &Fetch) -> Result<Splits<Arc<dyn RemoteFile>>> {
+pub fn list(
+    network: &Arc<Network>,
+    place: &str,
+    settings: &Fetch,
+) -> Result<Splits<Arc<dyn RemoteFile>>> {
     let usage = |error: Error| {
-        Failure::usage(format!("{place}: {}\n  remedy: set the credentials and the endpoint in the environment", causes(&error)))
+        Failure::usage(format!(
+            "{place}: {}\n  remedy: set the credentials and the endpoint in the environment",
+            causes(&error)
+        ))
     };
     // The network's own patience does the trying again, and bodies may take as long as they need.
     let retry = RetryConfig { max_retries: 0, ..RetryConfig::default() };
@@ -40,9 +49,13 @@ pub fn list(network: &Arc<Network>, place: &str, settings: &Fetch) -> Result<Spl
                 .map_err(usage)?,
         ),
     };
-    let (bucket, path) = place.split_once("://").map(|(_, rest)| rest.split_once('/').unwrap_or((rest, ""))).unwrap_or_default();
+    let (bucket, path) = place
+        .split_once("://")
+        .map(|(_, rest)| rest.split_once('/').unwrap_or((rest, "")))
+        .unwrap_or_default();
     let scheme = &place[..2];
-    let key = Key::from_url_path(path).map_err(|error| Failure::usage(format!("{place}: {error}")))?;
+    let key =
+        Key::from_url_path(path).map_err(|error| Failure::usage(format!("{place}: {error}")))?;
     let object = |key: Key, bytes: Option<u64>| -> Arc<dyn RemoteFile> {
         let address = format!("{scheme}://{bucket}/{key}");
         Arc::new(Object { network: network.clone(), store: store.clone(), key, address, bytes })
@@ -52,7 +65,11 @@ pub fn list(network: &Arc<Network>, place: &str, settings: &Fetch) -> Result<Spl
     } else {
         let mut found: Vec<ObjectMeta> = network.persist(place, || {
             let listing = store.list(Some(&key)).collect::<Vec<_>>();
-            network.wait(place, listing)?.into_iter().collect::<Result<_, Error>>().map_err(|error| trouble(place, error))
+            network
+                .wait(place, listing)?
+                .into_iter()
+                .collect::<Result<_, Error>>()
+                .map_err(|error| trouble(place, error))
         })?;
         found.retain(|object| object.location.as_ref().ends_with(".parquet"));
         found.sort_by(|a, b| a.location.cmp(&b.location));
@@ -63,7 +80,9 @@ pub fn list(network: &Arc<Network>, place: &str, settings: &Fetch) -> Result<Spl
             "{place}: no .parquet object\n  expected: at least one below this prefix\n  remedy: check fetch.source"
         )));
     }
-    let name = |file: &Arc<dyn RemoteFile>| file.address().rsplit('/').next().unwrap_or_default().to_owned();
+    let name = |file: &Arc<dyn RemoteFile>| {
+        file.address().rsplit('/').next().unwrap_or_default().to_owned()
+    };
     tell_apart(place, files, settings, false, |file, split| name(file).starts_with(split), name)
 }
 
@@ -89,13 +108,22 @@ impl RemoteFile for Object {
             Some(to) => Some(GetRange::Bounded(from..to)),
             None => (from > 0).then_some(GetRange::Offset(from)),
         };
-        let options = GetOptions { range, if_match: etag.map(str::to_owned), ..GetOptions::default() };
-        let answer =
-            self.network.wait(&self.address, self.store.get_opts(&self.key, options))?.map_err(|error| trouble(&self.address, error))?;
-        let (start, total, etag) = (answer.range.start, answer.meta.size, answer.meta.e_tag.clone());
+        let options =
+            GetOptions { range, if_match: etag.map(str::to_owned), ..GetOptions::default() };
+        let answer = self
+            .network
+            .wait(&self.address, self.store.get_opts(&self.key, options))?
+            .map_err(|error| trouble(&self.address, error))?;
+        let (start, total, etag) =
+            (answer.range.start, answer.meta.size, answer.meta.e_tag.clone());
         let (network, address) = (self.network.clone(), self.address.clone());
         let mut stream = answer.into_stream();
-        let next = move || network.wait(&address, stream.next())?.transpose().map_err(|error| trouble(&address, error));
+        let next = move || {
+            network
+                .wait(&address, stream.next())?
+                .transpose()
+                .map_err(|error| trouble(&address, error))
+        };
         Ok(Body { from: start, total: Some(total), etag, sha256: None, next: Box::new(next) })
     }
 }
@@ -104,10 +132,18 @@ fn trouble(address: &str, error: Error) -> Trouble {
     let text = causes(&error);
     let remedy = match error {
         Error::NotFound { .. } | Error::InvalidPath { .. } => "check fetch.source: bucket and path",
-        Error::PermissionDenied { .. } | Error::Unauthenticated { .. } => "check the credentials in the environment (AWS_*, GOOGLE_*)",
-        Error::Precondition { .. } | Error::NotModified { .. } => return Trouble::Changed("the object has changed".into()),
-        Error::UnknownConfigurationKey { .. } => "check the settings in the environment (AWS_*, GOOGLE_*)",
+        Error::PermissionDenied { .. } | Error::Unauthenticated { .. } => {
+            "check the credentials in the environment (AWS_*, GOOGLE_*)"
+        }
+        Error::Precondition { .. } | Error::NotModified { .. } => {
+            return Trouble::Changed("the object has changed".into());
+        }
+        Error::UnknownConfigurationKey { .. } => {
+            "check the settings in the environment (AWS_*, GOOGLE_*)"
+        }
         _ => return Trouble::Again(text, None),
     };
-    Trouble::Stop(Failure::BadInput(format!("{address}: {text}\n  expected: an object that can be read\n  remedy: {remedy}")))
+    Trouble::Stop(Failure::BadInput(format!(
+        "{address}: {text}\n  expected: an object that can be read\n  remedy: {remedy}"
+    )))
 }

@@ -9,7 +9,9 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use stage::{AtomicFile, Failure, FileRecord, Progress, Result, WriteBehind, hash_content, remove_if_present};
+use stage::{
+    AtomicFile, Failure, FileRecord, Progress, Result, WriteBehind, hash_content, remove_if_present,
+};
 
 use super::{Body, Network, RemoteFile, Trouble};
 
@@ -77,7 +79,12 @@ pub fn forget_note(partial: &Path) -> Result<()> {
 }
 
 /// Brings the whole file to `partial`, checked for length and published hash.
-pub fn download(network: &Network, file: &dyn RemoteFile, partial: &Path, meter: &Meter) -> Result<FileRecord> {
+pub fn download(
+    network: &Network,
+    file: &dyn RemoteFile,
+    partial: &Path,
+    meter: &Meter,
+) -> Result<FileRecord> {
     let mut second = false;
     loop {
         let (note, joined, (hasher, bytes)) = transfer(network, file, partial, meter)?;
@@ -86,13 +93,21 @@ pub fn download(network: &Network, file: &dyn RemoteFile, partial: &Path, meter:
         let length = note.bytes.or(file.published().bytes);
         let found = match (&note.sha256, length) {
             (_, Some(bytes)) if bytes != record.bytes => format!("{} bytes arrived", record.bytes),
-            (Some(sha256), _) if *sha256 != record.sha256 => format!("its SHA-256 is {}", record.sha256),
+            (Some(sha256), _) if *sha256 != record.sha256 => {
+                format!("its SHA-256 is {}", record.sha256)
+            }
             _ => return Ok(record),
         };
         discard(partial)?;
         if !joined || second {
-            let published = [length.map(|bytes| format!("{bytes} bytes")), note.sha256.map(|sha256| format!("SHA-256 {sha256}"))];
-            let expected = format!("what was published: {}", published.into_iter().flatten().collect::<Vec<_>>().join(", "));
+            let published = [
+                length.map(|bytes| format!("{bytes} bytes")),
+                note.sha256.map(|sha256| format!("SHA-256 {sha256}")),
+            ];
+            let expected = format!(
+                "what was published: {}",
+                published.into_iter().flatten().collect::<Vec<_>>().join(", ")
+            );
             return Err(Failure::input(
                 Path::new(file.address()),
                 found,
@@ -101,7 +116,10 @@ pub fn download(network: &Network, file: &dyn RemoteFile, partial: &Path, meter:
             ));
         }
         second = true;
-        network.log.warn(format!("{}: {found}, not what was published; fetching it once more from the start", file.address()));
+        network.log.warn(format!(
+            "{}: {found}, not what was published; fetching it once more from the start",
+            file.address()
+        ));
     }
 }
 
@@ -109,9 +127,17 @@ pub fn download(network: &Network, file: &dyn RemoteFile, partial: &Path, meter:
 type Hashed = (Sha256, u64);
 
 /// Bytes until the end, over as many connections as it takes. True when they came in more than one answer.
-fn transfer(network: &Network, file: &dyn RemoteFile, partial: &Path, meter: &Meter) -> Result<(Note, bool, Hashed)> {
+fn transfer(
+    network: &Network,
+    file: &dyn RemoteFile,
+    partial: &Path,
+    meter: &Meter,
+) -> Result<(Note, bool, Hashed)> {
     let address = file.address();
-    let mut note: Note = fs::read(note_path(partial)).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default();
+    let mut note: Note = fs::read(note_path(partial))
+        .ok()
+        .and_then(|bytes| serde_json::from_slice(&bytes).ok())
+        .unwrap_or_default();
     if note.address != address {
         note = Note::default();
     }
@@ -121,19 +147,27 @@ fn transfer(network: &Network, file: &dyn RemoteFile, partial: &Path, meter: &Me
     let mut hashed: Option<Hashed> = None;
     loop {
         network.cancel.check()?;
-        let have = if note.can_resume() { fs::metadata(partial).map_or(0, |metadata| metadata.len()) } else { 0 };
+        let have = if note.can_resume() {
+            fs::metadata(partial).map_or(0, |metadata| metadata.len())
+        } else {
+            0
+        };
         if have > 0 && note.bytes == Some(have) {
             if !counted {
                 meter.saw(have);
                 meter.progress.skip(have);
             }
-            let hashed = hashed.filter(|(_, bytes)| *bytes == have).map_or_else(|| hash_content(partial), Ok)?;
+            let hashed = hashed
+                .filter(|(_, bytes)| *bytes == have)
+                .map_or_else(|| hash_content(partial), Ok)?;
             return Ok((note, true, hashed));
         }
         let mut body = match file.get(have, None, note.etag.as_deref().filter(|_| have > 0)) {
             Ok(body) => body,
             Err(Trouble::Changed(_)) if have > 0 => {
-                network.log.say(format!("{address}: it has changed since {have} bytes of it arrived; starting over"));
+                network.log.say(format!(
+                    "{address}: it has changed since {have} bytes of it arrived; starting over"
+                ));
                 note = Note::default();
                 continue;
             }
@@ -143,11 +177,19 @@ fn transfer(network: &Network, file: &dyn RemoteFile, partial: &Path, meter: &Me
             }
         };
         if body.from != 0 && body.from != have {
-            patience.after(address, Trouble::Again(format!("bytes from {} came where {have} were asked for", body.from), None))?;
+            patience.after(
+                address,
+                Trouble::Again(
+                    format!("bytes from {} came where {have} were asked for", body.from),
+                    None,
+                ),
+            )?;
             continue;
         }
         if have > 0 && (body.from == 0 || !note.fits(&body)) {
-            network.log.say(format!("{address}: it has changed or cannot be resumed; {have} bytes start over"));
+            network.log.say(format!(
+                "{address}: it has changed or cannot be resumed; {have} bytes start over"
+            ));
             if body.from != 0 {
                 note = Note::default();
                 continue;
@@ -169,7 +211,12 @@ fn transfer(network: &Network, file: &dyn RemoteFile, partial: &Path, meter: &Me
             meter.progress.skip(body.from);
         }
         joined |= body.from > 0;
-        note = Note { address: address.to_owned(), etag: body.etag.take(), sha256: body.sha256.take(), bytes: body.total.or(published) };
+        note = Note {
+            address: address.to_owned(),
+            etag: body.etag.take(),
+            sha256: body.sha256.take(),
+            bytes: body.total.or(published),
+        };
         let text = serde_json::to_vec(&note).map_err(|error| Failure::usage(error.to_string()))?;
         if body.from == 0 {
             remove_if_present(partial)?; // before the note: old bytes must not look like this file's
@@ -190,12 +237,18 @@ fn transfer(network: &Network, file: &dyn RemoteFile, partial: &Path, meter: &Me
         }
         match arrived {
             Ok(()) if note.bytes.is_none_or(|bytes| bytes <= length) => {
-                let hashed = hashed.filter(|(_, bytes)| *bytes == length).map_or_else(|| hash_content(partial), Ok)?;
+                let hashed = hashed
+                    .filter(|(_, bytes)| *bytes == length)
+                    .map_or_else(|| hash_content(partial), Ok)?;
                 return Ok((note, joined, hashed));
             }
-            Ok(()) => {
-                patience.after(address, Trouble::Again(format!("the body ended at {length} of {} bytes", note.bytes.unwrap_or(0)), None))?
-            }
+            Ok(()) => patience.after(
+                address,
+                Trouble::Again(
+                    format!("the body ended at {length} of {} bytes", note.bytes.unwrap_or(0)),
+                    None,
+                ),
+            )?,
             Err(trouble) => patience.after(address, trouble)?,
         }
     }

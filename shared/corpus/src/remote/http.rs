@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use reqwest::header::{ACCEPT_ENCODING, CONTENT_RANGE, ETAG, HeaderMap, IF_RANGE, LINK, LOCATION, RANGE, RETRY_AFTER};
+use reqwest::header::{
+    ACCEPT_ENCODING, CONTENT_RANGE, ETAG, HeaderMap, IF_RANGE, LINK, LOCATION, RANGE, RETRY_AFTER,
+};
 use reqwest::{Client, Response, StatusCode, Url};
 use stage::{Failure, Result};
 
@@ -32,7 +34,10 @@ impl Http {
             .connect_timeout(Duration::from_secs(20))
             .build()
             .map_err(|error| {
-                Failure::usage(format!("the HTTP client cannot start: {}\n  remedy: check the proxy settings", causes(&error)))
+                Failure::usage(format!(
+                    "the HTTP client cannot start: {}\n  remedy: check the proxy settings",
+                    causes(&error)
+                ))
             })?;
         Ok(Http { client, hub, token: set("HF_TOKEN") })
     }
@@ -63,7 +68,8 @@ fn header(headers: &HeaderMap, name: impl reqwest::header::AsHeaderName) -> Opti
 /// The SHA-256 in an entity tag, if it is one.
 fn sha256_of(etag: &str) -> Option<String> {
     let digits = etag.trim_start_matches("W/").trim_matches('"');
-    (digits.len() == 64 && digits.bytes().all(|b| b.is_ascii_hexdigit())).then(|| digits.to_ascii_lowercase())
+    (digits.len() == 64 && digits.bytes().all(|b| b.is_ascii_hexdigit()))
+        .then(|| digits.to_ascii_lowercase())
 }
 
 /// What may not work again, in words; None for what may.
@@ -74,10 +80,14 @@ fn refusal(status: StatusCode, url: &Url, hub: bool) -> Option<Failure> {
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN if hub => {
             "check the name; for a private or gated dataset accept its terms and set HF_TOKEN"
         }
-        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => "take an address that may be read without a password",
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+            "take an address that may be read without a password"
+        }
         _ => "check fetch.source: owner, name, revision and path",
     };
-    Some(Failure::BadInput(format!("{url}: HTTP {status}\n  expected: a file that can be read\n  remedy: {remedy}")))
+    Some(Failure::BadInput(format!(
+        "{url}: HTTP {status}\n  expected: a file that can be read\n  remedy: {remedy}"
+    )))
 }
 
 /// An answer that is no redirect, with what was published on the way to it.
@@ -88,7 +98,12 @@ struct Answer {
 
 impl Network {
     /// One request, its redirects followed. Answers other than 2xx and 416 are troubles.
-    fn request(&self, url: &Url, range: Option<&str>, etag: Option<&str>) -> Result<Answer, Trouble> {
+    fn request(
+        &self,
+        url: &Url,
+        range: Option<&str>,
+        etag: Option<&str>,
+    ) -> Result<Answer, Trouble> {
         let mut url = url.clone();
         let mut published = Published::default();
         for _ in 0..=REDIRECTS {
@@ -104,19 +119,29 @@ impl Network {
             if let Some(token) = self.http.token.as_ref().filter(|_| hub) {
                 request = request.bearer_auth(token);
             }
-            let response = self.wait("HTTP", request.send())?.map_err(|error| match error.is_builder() {
-                true => Trouble::Stop(Failure::usage(format!("{url}: {}", causes(&error)))),
-                false => Trouble::Again(format!("no connection: {}", causes(&error.without_url())), None),
-            })?;
+            let response =
+                self.wait("HTTP", request.send())?.map_err(|error| match error.is_builder() {
+                    true => Trouble::Stop(Failure::usage(format!("{url}: {}", causes(&error)))),
+                    false => Trouble::Again(
+                        format!("no connection: {}", causes(&error.without_url())),
+                        None,
+                    ),
+                })?;
             let headers = response.headers();
             // The bytes' own server may tag them with a hash of another kind; only the Hub's tag is known to be SHA-256.
-            let tag = header(headers, "x-linked-etag").or_else(|| header(headers, ETAG).filter(|_| hub));
+            let tag =
+                header(headers, "x-linked-etag").or_else(|| header(headers, ETAG).filter(|_| hub));
             published.sha256 = published.sha256.or_else(|| tag.and_then(sha256_of));
-            published.bytes = published.bytes.or_else(|| header(headers, "x-linked-size").and_then(|size| size.parse().ok()));
+            published.bytes = published
+                .bytes
+                .or_else(|| header(headers, "x-linked-size").and_then(|size| size.parse().ok()));
             let status = response.status();
             if status.is_redirection() {
-                let location = header(headers, LOCATION).and_then(|location| url.join(location).ok());
-                url = location.ok_or_else(|| Trouble::Again(format!("HTTP {status} without a usable Location"), None))?;
+                let location =
+                    header(headers, LOCATION).and_then(|location| url.join(location).ok());
+                url = location.ok_or_else(|| {
+                    Trouble::Again(format!("HTTP {status} without a usable Location"), None)
+                })?;
             } else if status.is_success() {
                 return Ok(Answer { response, published });
             } else if status == StatusCode::RANGE_NOT_SATISFIABLE {
@@ -124,11 +149,15 @@ impl Network {
             } else if let Some(failure) = refusal(status, &url, hub) {
                 return Err(Trouble::Stop(failure));
             } else {
-                let after = header(headers, RETRY_AFTER).and_then(|seconds| seconds.trim().parse().ok()).map(Duration::from_secs);
+                let after = header(headers, RETRY_AFTER)
+                    .and_then(|seconds| seconds.trim().parse().ok())
+                    .map(Duration::from_secs);
                 return Err(Trouble::Again(format!("HTTP {status}"), after));
             }
         }
-        Err(Trouble::Stop(Failure::BadInput(format!("{url}: more than {REDIRECTS} redirects\n  remedy: check fetch.source"))))
+        Err(Trouble::Stop(Failure::BadInput(format!(
+            "{url}: more than {REDIRECTS} redirects\n  remedy: check fetch.source"
+        ))))
     }
 
     /// A small document, and the address of its next page.
@@ -138,7 +167,9 @@ impl Network {
             let link = links.split(',').find(|link| link.contains("rel=\"next\""))?;
             url.join(link.split_once('<')?.1.split_once('>')?.0).ok()
         });
-        let bytes = self.wait("HTTP", answer.response.bytes())?.map_err(|error| Trouble::Again(causes(&error.without_url()), None))?;
+        let bytes = self
+            .wait("HTTP", answer.response.bytes())?
+            .map_err(|error| Trouble::Again(causes(&error.without_url()), None))?;
         Ok((bytes, next))
     }
 
@@ -156,7 +187,9 @@ pub struct HttpFile {
 
 impl HttpFile {
     pub fn new(network: &Arc<Network>, url: &str, published: Published) -> Result<Self> {
-        let url = Url::parse(url).map_err(|error| Failure::usage(format!("{url}: {error}\n  expected: https://HOST/FILE.parquet")))?;
+        let url = Url::parse(url).map_err(|error| {
+            Failure::usage(format!("{url}: {error}\n  expected: https://HOST/FILE.parquet"))
+        })?;
         Ok(HttpFile { network: network.clone(), url, published })
     }
 }
@@ -181,8 +214,12 @@ impl RemoteFile for HttpFile {
         let (start, total) = match response.status() {
             StatusCode::PARTIAL_CONTENT => header(headers, CONTENT_RANGE)
                 .and_then(|text| text.strip_prefix("bytes ")?.split_once('/'))
-                .and_then(|(range, total)| Some((range.split_once('-')?.0.parse().ok()?, total.parse().ok())))
-                .ok_or_else(|| Trouble::Again("HTTP 206 without a usable Content-Range".into(), None))?,
+                .and_then(|(range, total)| {
+                    Some((range.split_once('-')?.0.parse().ok()?, total.parse().ok()))
+                })
+                .ok_or_else(|| {
+                    Trouble::Again("HTTP 206 without a usable Content-Range".into(), None)
+                })?,
             _ => (0, response.content_length()),
         };
         // A weak tag names an equivalent file, not the same bytes.
@@ -190,10 +227,21 @@ impl RemoteFile for HttpFile {
         let network = self.network.clone();
         let next = move || {
             let piece = network.wait("HTTP", response.chunk())?;
-            piece.map_err(|error| Trouble::Again(format!("the connection broke: {}", causes(&error.without_url())), None))
+            piece.map_err(|error| {
+                Trouble::Again(
+                    format!("the connection broke: {}", causes(&error.without_url())),
+                    None,
+                )
+            })
         };
         let sha256 = self.published.sha256.clone().or(found.sha256);
-        Ok(Body { from: start, total: total.or(self.published.bytes).or(found.bytes), etag, sha256, next: Box::new(next) })
+        Ok(Body {
+            from: start,
+            total: total.or(self.published.bytes).or(found.bytes),
+            etag,
+            sha256,
+            next: Box::new(next),
+        })
     }
 }
 

@@ -22,17 +22,22 @@ impl HubFile {
     fn belongs(&self, split: &str) -> bool {
         match &self.split {
             Some(own) => own == split,
-            None => self
-                .path
-                .split('/')
-                .any(|part| part.strip_prefix(split).is_some_and(|rest| !rest.starts_with(|c: char| c.is_ascii_alphanumeric()))),
+            None => self.path.split('/').any(|part| {
+                part.strip_prefix(split)
+                    .is_some_and(|rest| !rest.starts_with(|c: char| c.is_ascii_alphanumeric()))
+            }),
         }
     }
 }
 
 /// The dataset's files, told apart. Without a revision the Hub's own parquet conversion is asked first: it has every
 /// dataset of a supported kind. With one, or where there is no conversion, the parquet files in the repository count.
-pub fn list(network: &Arc<Network>, dataset: &str, revision: Option<&str>, settings: &Fetch) -> Result<Splits<HubFile>> {
+pub fn list(
+    network: &Arc<Network>,
+    dataset: &str,
+    revision: Option<&str>,
+    settings: &Fetch,
+) -> Result<Splits<HubFile>> {
     let mut files = match revision {
         None => converted(network, dataset)?,
         Some(_) => Vec::new(),
@@ -42,30 +47,49 @@ pub fn list(network: &Arc<Network>, dataset: &str, revision: Option<&str>, setti
     }
     let place = format!("hf://datasets/{dataset}");
     let strict = files.iter().all(|file| file.split.is_some());
-    tell_apart(&place, files, settings, strict, HubFile::belongs, |file| file.split.clone().unwrap_or_else(|| file.path.clone()))
+    tell_apart(&place, files, settings, strict, HubFile::belongs, |file| {
+        file.split.clone().unwrap_or_else(|| file.path.clone())
+    })
 }
 
 /// `api/datasets/NAME/parquet`: { config: { split: [address] } }, of the branch refs/convert/parquet.
 fn converted(network: &Arc<Network>, dataset: &str) -> Result<Vec<HubFile>> {
     let url = address(network, &format!("api/datasets/{dataset}/parquet"))?;
     // A dataset without a conversion answers 404 or 400: then its repository is asked, and errors come from there.
-    let listing: Map<String, Value> = match network.persist(url.as_str(), || document_if_any(network, &url))? {
-        Some(bytes) => parse(url.as_str(), &bytes)?,
-        None => Map::new(),
+    let listing: Map<String, Value> =
+        match network.persist(url.as_str(), || document_if_any(network, &url))? {
+            Some(bytes) => parse(url.as_str(), &bytes)?,
+            None => Map::new(),
+        };
+    let config = if listing.contains_key("default") {
+        Some("default")
+    } else {
+        listing.keys().next().map(String::as_str)
     };
-    let config = if listing.contains_key("default") { Some("default") } else { listing.keys().next().map(String::as_str) };
     let Some(config) = config else { return Ok(Vec::new()) };
     if listing.len() > 1 {
         let names: Vec<&str> = listing.keys().map(String::as_str).collect();
-        network.log.warn(format!("{dataset} has the configs {}; {config:?} is taken", names.join(", ")));
+        network
+            .log
+            .warn(format!("{dataset} has the configs {}; {config:?} is taken", names.join(", ")));
     }
     let splits: Map<String, Value> = listing[config].as_object().cloned().unwrap_or_default();
     let mut files = Vec::new();
     for (split, addresses) in splits {
         for text in addresses.as_array().into_iter().flatten().filter_map(Value::as_str) {
-            let mirrored = text.strip_prefix("https://huggingface.co/").map(|path| address(network, path).map(String::from));
-            let file = HttpFile::new(network, &mirrored.unwrap_or_else(|| Ok(text.to_owned()))?, Published::default())?;
-            files.push(HubFile { file: Arc::new(file), split: Some(split.clone()), path: String::new() });
+            let mirrored = text
+                .strip_prefix("https://huggingface.co/")
+                .map(|path| address(network, path).map(String::from));
+            let file = HttpFile::new(
+                network,
+                &mirrored.unwrap_or_else(|| Ok(text.to_owned()))?,
+                Published::default(),
+            )?;
+            files.push(HubFile {
+                file: Arc::new(file),
+                split: Some(split.clone()),
+                path: String::new(),
+            });
         }
     }
     Ok(files)
@@ -85,8 +109,10 @@ struct Lfs {
 
 /// `api/datasets/NAME/tree/REVISION?recursive=true`, page by page.
 fn in_repository(network: &Arc<Network>, dataset: &str, revision: &str) -> Result<Vec<HubFile>> {
-    let revision = revision.replace('%', "%25").replace('/', "%2F").replace('?', "%3F").replace('#', "%23");
-    let mut page = Some(address(network, &format!("api/datasets/{dataset}/tree/{revision}?recursive=true"))?);
+    let revision =
+        revision.replace('%', "%25").replace('/', "%2F").replace('?', "%3F").replace('#', "%23");
+    let mut page =
+        Some(address(network, &format!("api/datasets/{dataset}/tree/{revision}?recursive=true"))?);
     let (mut files, mut others) = (Vec::new(), Vec::new());
     while let Some(url) = page {
         let (bytes, next) = network.persist(url.as_str(), || network.document(&url))?;
@@ -101,15 +127,25 @@ fn in_repository(network: &Arc<Network>, dataset: &str, revision: &str) -> Resul
             }
             let published = Published {
                 bytes: entry.size,
-                sha256: entry.lfs.and_then(|lfs| lfs.oid).map(|oid| oid.trim_start_matches("sha256:").to_ascii_lowercase()),
+                sha256: entry
+                    .lfs
+                    .and_then(|lfs| lfs.oid)
+                    .map(|oid| oid.trim_start_matches("sha256:").to_ascii_lowercase()),
             };
-            files.push(HubFile { file: Arc::new(HttpFile::new(network, place.as_str(), published)?), split: None, path: entry.path });
+            files.push(HubFile {
+                file: Arc::new(HttpFile::new(network, place.as_str(), published)?),
+                split: None,
+                path: entry.path,
+            });
         }
         page = next;
     }
     if files.is_empty() {
         others.truncate(8);
-        let found = format!("hf://datasets/{dataset}: no parquet file at revision {revision}; it has {}", others.join(", "));
+        let found = format!(
+            "hf://datasets/{dataset}: no parquet file at revision {revision}; it has {}",
+            others.join(", ")
+        );
         return Err(Failure::BadInput(format!(
             "{found}\n  expected: parquet files\n  remedy: take another dataset or revision, or download its files and name them in fetch.source"
         )));

@@ -27,7 +27,9 @@ impl Added {
         let mut passes = Vec::new();
         for normalized in [false, true] {
             let of_pass = || all.iter().filter(|(_, token)| token.normalized == normalized);
-            let tokens: Vec<_> = of_pass().map(|(id, token)| (*id, token.single_word || token.lstrip || token.rstrip)).collect();
+            let tokens: Vec<_> = of_pass()
+                .map(|(id, token)| (*id, token.single_word || token.lstrip || token.rstrip))
+                .collect();
             if !tokens.is_empty() {
                 let mut finder = AhoCorasick::builder();
                 finder.match_kind(MatchKind::LeftmostLongest);

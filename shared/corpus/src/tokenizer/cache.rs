@@ -81,7 +81,9 @@ pub const fn room(narrow: bool) -> usize {
 pub fn pack(ids: &[u32], narrow: bool) -> Option<Packed> {
     let bits = if narrow { 16 } else { 32 };
     let all = ids.iter().rev().fold(0u128, |all, &id| all << bits | u128::from(id));
-    (1..=room(narrow)).contains(&ids.len()).then_some([all as u64, (all >> 64) as u64 | (ids.len() as u64) << 48])
+    (1..=room(narrow))
+        .contains(&ids.len())
+        .then_some([all as u64, (all >> 64) as u64 | (ids.len() as u64) << 48])
 }
 
 /// Claimed by a thread that is writing it: no ids yet.
@@ -108,7 +110,8 @@ const LARGE_PAGE: usize = 2 << 20;
 
 impl ShortCache {
     pub fn new() -> Self {
-        let memory = MmapMut::map_anon(SHORT_SLOTS * size_of::<Slot>() + LARGE_PAGE).expect("memory for the cache of pieces");
+        let memory = MmapMut::map_anon(SHORT_SLOTS * size_of::<Slot>() + LARGE_PAGE)
+            .expect("memory for the cache of pieces");
         #[cfg(target_os = "linux")]
         let _ = memory.advise(memmap2::Advice::HugePage); // without it, it is only slower
         let first = memory.as_ptr().align_offset(LARGE_PAGE);
@@ -140,7 +143,10 @@ impl ShortCache {
         for probe in 0..PROBES {
             let slot = self.slot(home + probe);
             let last = slot.ids[1].load(Acquire);
-            if slot.key[0].load(Relaxed) == key.0 && slot.key[1].load(Relaxed) == key.1 && last >> 48 != 0 {
+            if slot.key[0].load(Relaxed) == key.0
+                && slot.key[1].load(Relaxed) == key.1
+                && last >> 48 != 0
+            {
                 return Some([slot.ids[0].load(Relaxed), last]);
             }
             if last == 0 {
@@ -185,7 +191,9 @@ impl LongCache {
 
     pub fn hash(piece: &[u8]) -> u64 {
         let mut hash = piece.len() as u64;
-        words(piece).for_each(|word| hash = fold(hash ^ word ^ 0x9e37_79b9_7f4a_7c15, 0xd1b5_4a32_d192_ed03));
+        words(piece).for_each(|word| {
+            hash = fold(hash ^ word ^ 0x9e37_79b9_7f4a_7c15, 0xd1b5_4a32_d192_ed03)
+        });
         hash
     }
 
@@ -203,7 +211,9 @@ impl LongCache {
             let head = entry[0].load(Relaxed);
             let (bytes, ids) = (head as u32 as usize, (head >> 32) as usize);
             let key = &entry[1..1 + bytes.div_ceil(8)];
-            if bytes == piece.len() && key.iter().zip(words(piece)).all(|(key, word)| key.load(Relaxed) == word) {
+            if bytes == piece.len()
+                && key.iter().zip(words(piece)).all(|(key, word)| key.load(Relaxed) == word)
+            {
                 for i in 0..ids {
                     push((entry[1 + key.len() + i / 2].load(Relaxed) >> (i % 2 * 32)) as u32);
                 }
@@ -217,13 +227,19 @@ impl LongCache {
     pub fn put(&self, piece: &[u8], hash: u64, ids: &[u32]) {
         let bytes = piece.len().div_ceil(8);
         let length = 1 + bytes + ids.len().div_ceil(2);
-        let free = (0..PROBES).map(|probe| &self.slots[(hash as usize + probe) % LONG_SLOTS]).find(|slot| slot.load(Relaxed) == 0);
-        let Some(slot) = free.filter(|_| self.used.load(Relaxed) + length <= LONG_WORDS) else { return };
+        let free = (0..PROBES)
+            .map(|probe| &self.slots[(hash as usize + probe) % LONG_SLOTS])
+            .find(|slot| slot.load(Relaxed) == 0);
+        let Some(slot) = free.filter(|_| self.used.load(Relaxed) + length <= LONG_WORDS) else {
+            return;
+        };
         let start = self.used.fetch_add(length, Relaxed);
         let Some(entry) = self.words.get(start..start + length) else { return };
         entry[0].store(piece.len() as u64 | (ids.len() as u64) << 32, Relaxed);
         entry[1..].iter().zip(words(piece)).for_each(|(word, value)| word.store(value, Relaxed));
-        let pairs = ids.chunks(2).map(|pair| u64::from(pair[0]) | u64::from(*pair.get(1).unwrap_or(&0)) << 32);
+        let pairs = ids
+            .chunks(2)
+            .map(|pair| u64::from(pair[0]) | u64::from(*pair.get(1).unwrap_or(&0)) << 32);
         entry[1 + bytes..].iter().zip(pairs).for_each(|(word, value)| word.store(value, Relaxed));
         // Taken by another thread in the meantime: the entry is lost, not the ids.
         let _ = slot.compare_exchange(0, hash >> 32 << 32 | (start as u64 + 1), Release, Relaxed);

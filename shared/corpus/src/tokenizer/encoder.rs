@@ -49,10 +49,13 @@ impl Id for u32 {
 
     #[inline(always)]
     unsafe fn put(to: *mut u32, packed: Packed, narrow: bool) {
-        let ids: [u32; SPARE] = match narrow {
-            true => std::array::from_fn(|i| (packed[i / 4] >> (i % 4 * 16)) as u16 as u32),
-            false => std::array::from_fn(|i| if i < 4 { (packed[i / 2] >> (i % 2 * 32)) as u32 } else { 0 }),
-        };
+        let ids: [u32; SPARE] =
+            match narrow {
+                true => std::array::from_fn(|i| (packed[i / 4] >> (i % 4 * 16)) as u16 as u32),
+                false => std::array::from_fn(|i| {
+                    if i < 4 { (packed[i / 2] >> (i % 2 * 32)) as u32 } else { 0 }
+                }),
+            };
         // SAFETY: 32 bytes, for which the caller has room.
         unsafe { to.cast::<[u32; SPARE]>().write_unaligned(ids) }
     }
@@ -82,7 +85,11 @@ const LONG_PIECE: u64 = u64::MAX;
 
 impl Default for Scratch {
     fn default() -> Self {
-        Scratch { starts: Starts::default(), looked: vec![(Key(0, 0), 0); BATCH_BYTES + 2].into(), room: Room::default() }
+        Scratch {
+            starts: Starts::default(),
+            looked: vec![(Key(0, 0), 0); BATCH_BYTES + 2].into(),
+            room: Room::default(),
+        }
     }
 }
 
@@ -101,10 +108,15 @@ impl Encoder {
     /// None where the tokenizer is not plain byte-level BPE with the GPT-2 pattern. `json` is what it was read from.
     pub fn new(tokenizer: &tokenizers::Tokenizer, json: &[u8]) -> Option<Self> {
         let pattern = match tokenizer.get_pre_tokenizer() {
-            Some(PreTokenizerWrapper::ByteLevel(level)) => level.use_regex && !level.add_prefix_space,
+            Some(PreTokenizerWrapper::ByteLevel(level)) => {
+                level.use_regex && !level.add_prefix_space
+            }
             _ => false,
         };
-        let no_ids_added = matches!(tokenizer.get_post_processor(), None | Some(PostProcessorWrapper::ByteLevel(_)));
+        let no_ids_added = matches!(
+            tokenizer.get_post_processor(),
+            None | Some(PostProcessorWrapper::ByteLevel(_))
+        );
         let ModelWrapper::BPE(bpe) = tokenizer.get_model() else { return None };
         if !pattern || !no_ids_added || tokenizer.get_normalizer().is_some() || !is_plain(bpe) {
             return None;
@@ -123,8 +135,11 @@ impl Encoder {
             return None;
         }
         let merges = merges_of(json)?.into_iter();
-        let merges: Option<Vec<_>> = merges.map(|(a, b)| Some((id(&a)?, id(&b)?, id(&format!("{a}{b}"))?))).collect();
-        let whole = bpe.ignore_merges.then(|| vocab.iter().filter_map(|(token, id)| Some((token_bytes(token)?, *id))).collect());
+        let merges: Option<Vec<_>> =
+            merges.map(|(a, b)| Some((id(&a)?, id(&b)?, id(&format!("{a}{b}"))?))).collect();
+        let whole = bpe.ignore_merges.then(|| {
+            vocab.iter().filter_map(|(token, id)| Some((token_bytes(token)?, *id))).collect()
+        });
         Some(Encoder {
             merges: Merges::new(bytes, &merges?),
             whole,
@@ -154,8 +169,12 @@ impl Encoder {
     fn encode_plain<T: Id>(&self, text: &str, scratch: &mut Scratch, ids: &mut Vec<T>) {
         let Scratch { starts, looked, room } = scratch;
         match self.narrow {
-            true => split(text, starts, &mut Pieces::<T, true> { encoder: self, looked, room, ids }),
-            false => split(text, starts, &mut Pieces::<T, false> { encoder: self, looked, room, ids }),
+            true => {
+                split(text, starts, &mut Pieces::<T, true> { encoder: self, looked, room, ids })
+            }
+            false => {
+                split(text, starts, &mut Pieces::<T, false> { encoder: self, looked, room, ids })
+            }
         }
     }
 
@@ -212,7 +231,10 @@ impl<T: Id, const NARROW: bool> Sink for Pieces<'_, T, NARROW> {
                 looked.1 = LONG_PIECE;
                 continue;
             }
-            let key = match text.get(start..start + 16).and_then(|bytes| <[u8; 16]>::try_from(bytes).ok()) {
+            let key = match text
+                .get(start..start + 16)
+                .and_then(|bytes| <[u8; 16]>::try_from(bytes).ok())
+            {
                 Some(sixteen) => Key::new(sixteen, length),
                 None => Key::of(&text[start..start + length]),
             };
@@ -236,8 +258,12 @@ impl<T: Id, const NARROW: bool> Sink for Pieces<'_, T, NARROW> {
             // SAFETY: as many ids as `length` counts have been written.
             unsafe { self.ids.set_len(length) };
             match hash {
-                LONG_PIECE => self.encoder.long_piece(&text[piece[0]..piece[1]], self.room, self.ids),
-                hash => self.encoder.merge_short(&text[piece[0]..piece[1]], hash, self.room, self.ids),
+                LONG_PIECE => {
+                    self.encoder.long_piece(&text[piece[0]..piece[1]], self.room, self.ids)
+                }
+                hash => {
+                    self.encoder.merge_short(&text[piece[0]..piece[1]], hash, self.room, self.ids)
+                }
             }
             self.ids.reserve(all);
             length = self.ids.len();
@@ -250,7 +276,9 @@ impl<T: Id, const NARROW: bool> Sink for Pieces<'_, T, NARROW> {
 /// What else the model's settings could ask for than merging pairs of bytes.
 fn is_plain(bpe: &BPE) -> bool {
     let none = |text: &Option<String>| text.as_deref().is_none_or(str::is_empty);
-    bpe.dropout.is_none_or(|dropout| dropout == 0.0) && none(&bpe.continuing_subword_prefix) && none(&bpe.end_of_word_suffix)
+    bpe.dropout.is_none_or(|dropout| dropout == 0.0)
+        && none(&bpe.continuing_subword_prefix)
+        && none(&bpe.end_of_word_suffix)
 }
 
 /// Pairs of tokens by rank: `["a", "b"]`, or in older files `"a b"`.
@@ -268,7 +296,8 @@ pub fn byte_char(byte: u8) -> char {
     let printed = |byte: &u8| matches!(byte, b'!'..=b'~' | 0xa1..=0xac | 0xae..);
     match printed(&byte) {
         true => char::from(byte),
-        false => char::from_u32(0x100 + (0..byte).filter(|before| !printed(before)).count() as u32).unwrap_or_default(),
+        false => char::from_u32(0x100 + (0..byte).filter(|before| !printed(before)).count() as u32)
+            .unwrap_or_default(),
     }
 }
 

@@ -108,7 +108,13 @@ impl Merges {
         previous.extend((0..end).map(|place| place.wrapping_sub(1)));
         let mut entries = std::mem::take(heap).into_vec();
         entries.clear();
-        entries.extend(ranks.iter().enumerate().filter(|&(_, &rank)| rank != NONE).map(|(at, &rank)| entry(rank, at as u32)));
+        entries.extend(
+            ranks
+                .iter()
+                .enumerate()
+                .filter(|&(_, &rank)| rank != NONE)
+                .map(|(at, &rank)| entry(rank, at as u32)),
+        );
         *heap = entries.into();
         while let Some(Reverse(top)) = heap.pop() {
             let (rank, left) = ((top >> 32) as u32, top as u32);

@@ -47,13 +47,17 @@ struct Masks {
 }
 
 /// What the rest of the text is taken for: `\s+(?!\S)` takes a run at the end whole, as if more of it followed.
-const END: Masks = Masks { letter: 0, number: 0, white: !0, blank: 0, quote: 0, wide: 0, white2: 0, white3: 0 };
+const END: Masks =
+    Masks { letter: 0, number: 0, white: !0, blank: 0, quote: 0, wide: 0, white2: 0, white3: 0 };
 
 /// Calls `sink` with all pieces of `text`, batch by batch, in order.
 #[inline]
 pub fn split(text: &str, starts: &mut Starts, sink: &mut impl Sink) {
     #[cfg(target_arch = "x86_64")]
-    if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("bmi1") && is_x86_feature_detected!("bmi2") {
+    if is_x86_feature_detected!("avx2")
+        && is_x86_feature_detected!("bmi1")
+        && is_x86_feature_detected!("bmi2")
+    {
         // SAFETY: the processor has what the function is compiled for.
         return unsafe { x86::split(text, starts, sink) };
     }
@@ -62,7 +66,12 @@ pub fn split(text: &str, starts: &mut Starts, sink: &mut impl Sink) {
 
 /// `masks` looks at ASCII only; what it says of wide bytes is not used.
 #[inline(always)]
-fn split_by(text: &str, starts: &mut Starts, sink: &mut impl Sink, masks: impl Fn(&[u8; BLOCK]) -> Masks) {
+fn split_by(
+    text: &str,
+    starts: &mut Starts,
+    sink: &mut impl Sink,
+    masks: impl Fn(&[u8; BLOCK]) -> Masks,
+) {
     let bytes = text.as_bytes();
     let mut walk = Walk::default();
     let look = |at: usize, walk: &mut Walk| -> Masks {
@@ -305,7 +314,8 @@ mod x86 {
     #[inline]
     #[target_feature(enable = "avx2")]
     fn between(bytes: [__m256i; 2], first: u8, last: u8) -> u64 {
-        let (shift, below) = (_mm256_set1_epi8((127 - last) as i8), _mm256_set1_epi8((126 - (last - first)) as i8));
+        let (shift, below) =
+            (_mm256_set1_epi8((127 - last) as i8), _mm256_set1_epi8((126 - (last - first)) as i8));
         bits(bytes.map(|half| _mm256_cmpgt_epi8(_mm256_add_epi8(half, shift), below)))
     }
 }

@@ -65,7 +65,11 @@ struct Words {
 ///
 /// # Errors
 /// 130 when interrupted.
-pub fn merges(vocab_size: usize, special: &[&str], words: Vec<(Box<[u8]>, u64)>) -> Result<Trained> {
+pub fn merges(
+    vocab_size: usize,
+    special: &[&str],
+    words: Vec<(Box<[u8]>, u64)>,
+) -> Result<Trained> {
     let mut tokens: Vec<String> = special.iter().map(|&token| token.to_owned()).collect();
     let mut alphabet: Vec<(char, u8)> = (0..=255).map(|byte| (byte_char(byte), byte)).collect();
     alphabet.sort_unstable();
@@ -152,7 +156,13 @@ impl Words {
     }
 
     /// Replaces a pair in a word, from left to right, and calls `change` with what that does to the counts of pairs.
-    fn merge(&mut self, word: u32, (left, right): Pair, id: u32, mut change: impl FnMut(Pair, i64)) {
+    fn merge(
+        &mut self,
+        word: u32,
+        (left, right): Pair,
+        id: u32,
+        mut change: impl FnMut(Pair, i64),
+    ) {
         let (start, length) = self.places[word as usize];
         let count = self.counts[word as usize];
         let symbols = &mut self.symbols[start..start + length as usize];
@@ -186,7 +196,10 @@ impl Trained {
         let token = |id: u32| self.tokens[id as usize].clone();
         let merges = self.merges.iter().map(|&(left, right)| (token(left), token(right))).collect();
         let model = BPE::builder().vocab_and_merges(vocab, merges).build()?;
-        let mut tokenizer = TokenizerImpl::<BPE, NormalizerWrapper, ByteLevel, ByteLevel, ByteLevelDecoder>::new(model);
+        let mut tokenizer =
+            TokenizerImpl::<BPE, NormalizerWrapper, ByteLevel, ByteLevel, ByteLevelDecoder>::new(
+                model,
+            );
         tokenizer.with_pre_tokenizer(Some(ByteLevel::default().add_prefix_space(false)));
         tokenizer.with_decoder(Some(ByteLevelDecoder::default()));
         tokenizer.add_special_tokens(special.iter().map(|&token| AddedToken::from(token, true)))?;

@@ -31,12 +31,18 @@ impl WordCounts {
     /// A counter for one thread. What it has counted is in here once it is dropped.
     pub fn counter(&self) -> Counter<'_> {
         let short = vec![(Key(0, 0), 0); LOCAL_SLOTS];
-        Counter { starts: Starts::default(), tables: Tables { all: self, short, words: 0, long: Words::new(), long_bytes: 0 } }
+        Counter {
+            starts: Starts::default(),
+            tables: Tables { all: self, short, words: 0, long: Words::new(), long_bytes: 0 },
+        }
     }
 
     /// All words with their counts, sorted: the same for any number of threads.
     pub fn into_sorted(self) -> Vec<(Box<[u8]>, u64)> {
-        let parts = self.parts.into_iter().flat_map(|part| part.into_inner().unwrap_or_else(|e| e.into_inner()));
+        let parts = self
+            .parts
+            .into_iter()
+            .flat_map(|part| part.into_inner().unwrap_or_else(|e| e.into_inner()));
         let mut words: Vec<_> = parts.collect();
         words.sort_unstable();
         words
@@ -94,7 +100,10 @@ impl Sink for Tables<'_> {
                 self.count_long(&text[start..end]);
                 continue;
             }
-            let key = match text.get(start..start + 16).and_then(|bytes| <[u8; 16]>::try_from(bytes).ok()) {
+            let key = match text
+                .get(start..start + 16)
+                .and_then(|bytes| <[u8; 16]>::try_from(bytes).ok())
+            {
                 Some(sixteen) => Key::new(sixteen, end - start),
                 None => Key::of(&text[start..end]),
             };

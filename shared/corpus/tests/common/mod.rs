@@ -50,7 +50,8 @@ pub fn made_up(n: u64) -> Vec<String> {
 /// Every text file of the project itself.
 pub fn own_files() -> Vec<String> {
     fn below(folder: &Path, texts: &mut Vec<String>) {
-        let mut entries: Vec<PathBuf> = fs::read_dir(folder).unwrap().flatten().map(|entry| entry.path()).collect();
+        let mut entries: Vec<PathBuf> =
+            fs::read_dir(folder).unwrap().flatten().map(|entry| entry.path()).collect();
         entries.sort();
         for path in entries {
             if path.is_dir() {
@@ -64,7 +65,10 @@ pub fn own_files() -> Vec<String> {
     for folder in ["bins", "shared", "tests", "pipelines"] {
         below(&root().join(folder), &mut texts);
     }
-    texts.extend(["README.md", "Makefile", "Cargo.toml", "Cargo.lock"].map(|name| fs::read_to_string(root().join(name)).unwrap()));
+    texts.extend(
+        ["README.md", "Makefile", "Cargo.toml", "Cargo.lock"]
+            .map(|name| fs::read_to_string(root().join(name)).unwrap()),
+    );
     texts
 }
 
@@ -72,7 +76,8 @@ pub fn own_files() -> Vec<String> {
 const WHITE: &str = "\t\n\u{b}\u{c}\r \u{85}\u{a0}\u{1680}\u{2000}\u{2001}\u{2002}\u{2003}\u{2004}\u{2005}\u{2006}\u{2007}\u{2008}\u{2009}\
     \u{200a}\u{2028}\u{2029}\u{202f}\u{205f}\u{3000}";
 /// Looks like white space and is none, or the other way round.
-const NEARLY_WHITE: &str = "\u{1c}\u{1d}\u{1e}\u{1f}\u{180e}\u{200b}\u{200c}\u{200d}\u{2060}\u{feff}";
+const NEARLY_WHITE: &str =
+    "\u{1c}\u{1d}\u{1e}\u{1f}\u{180e}\u{200b}\u{200c}\u{200d}\u{2060}\u{feff}";
 
 /// Hard Unicode, each with letters, digits, spaces, quotes and ends of text on all sides.
 pub fn hard() -> Vec<String> {
@@ -101,14 +106,19 @@ pub fn hard() -> Vec<String> {
     .map(str::to_owned)
     .into();
     let ends = ["", " ", "a", "1", "!", "'", "é", "'s", "\n", "  ", "語"];
-    for c in WHITE.chars().chain(NEARLY_WHITE.chars()).chain("'éß語ก가ا٣½ⅷ₂😀\u{301}\u{200d}".chars()) {
+    for c in
+        WHITE.chars().chain(NEARLY_WHITE.chars()).chain("'éß語ก가ا٣½ⅷ₂😀\u{301}\u{200d}".chars())
+    {
         for before in ends {
             for after in ends {
-                texts.extend([1, 2, 3].map(|n| format!("{before}{}{after}", c.to_string().repeat(n))));
+                texts.extend(
+                    [1, 2, 3].map(|n| format!("{before}{}{after}", c.to_string().repeat(n))),
+                );
             }
         }
     }
-    for c in ["a", "é", "語", "😀", "1", "!", " ", "\n", "\u{a0}", "\u{3000}", "'s", "ab", "<|"] {
+    for c in ["a", "é", "語", "😀", "1", "!", " ", "\n", "\u{a0}", "\u{3000}", "'s", "ab", "<|"]
+    {
         // Lengths around blocks, batches and the borders of the caches.
         for length in (0..200).chain([255, 256, 257, 511, 512, 513, 1023, 1024, 1025, 4000]) {
             texts.push(c.repeat(length));
@@ -123,8 +133,17 @@ pub fn hard() -> Vec<String> {
 pub fn very_long() -> Vec<String> {
     let mut random = Random::new(7, "long", 0);
     let letters: String = (0..1 << 20).map(|_| char::from(b'a' + random.below(26) as u8)).collect();
-    let han: String = (0..1 << 18).filter_map(|_| char::from_u32(0x4e00 + random.below(0x5000) as u32)).collect();
-    vec!["a".repeat(1 << 20), "ab".repeat(1 << 19), "!".repeat(1 << 20), " ".repeat(1 << 20), "\n".repeat(1 << 20), letters, han]
+    let han: String =
+        (0..1 << 18).filter_map(|_| char::from_u32(0x4e00 + random.below(0x5000) as u32)).collect();
+    vec![
+        "a".repeat(1 << 20),
+        "ab".repeat(1 << 19),
+        "!".repeat(1 << 20),
+        " ".repeat(1 << 20),
+        "\n".repeat(1 << 20),
+        letters,
+        han,
+    ]
 }
 
 /// A random string: of few kinds of characters, so that the borders between them are many.
@@ -141,12 +160,17 @@ pub fn random_text(seed: u64, index: u64) -> String {
         match (kinds, random.below(16)) {
             (_, 0) => text.push(' '),
             (0, 1..=4) => text.push(char::from(random.below(128) as u8)),
-            (0 | 1, 5) => text.push_str(["'s", "'t", "'re", "'ve", "'m", "'ll", "'d", "'"][random.below(8) as usize]),
+            (0 | 1, 5) => text.push_str(
+                ["'s", "'t", "'re", "'ve", "'m", "'ll", "'d", "'"][random.below(8) as usize],
+            ),
             (0 | 1, 6) => text.push(WHITE.chars().nth(random.below(25) as usize).unwrap()),
             (1 | 2, 7..=9) => text.extend(char::from_u32(random.below(0x11_0000) as u32)),
             (2, 10..) => text.extend(char::from_u32(random.below(0x3100) as u32)),
             (3, 1..=8) => text.push(char::from(b"stmdrevl' \n1!"[random.below(13) as usize])),
-            (3, 9..) => text.push_str(["<|endoftext|>", "<|pad|>", "<|", "|>", "a", "é", "\u{a0}"][random.below(7) as usize]),
+            (3, 9..) => text.push_str(
+                ["<|endoftext|>", "<|pad|>", "<|", "|>", "a", "é", "\u{a0}"]
+                    [random.below(7) as usize],
+            ),
             (4, 1..) => text.push(char::from(b'a' + random.below(3) as u8)),
             (_, _) => text.push(char::from(b'a' + random.below(26) as u8)),
         }
@@ -156,7 +180,8 @@ pub fn random_text(seed: u64, index: u64) -> String {
 
 /// Trains with this project.
 pub fn train(vocab_size: u32, texts: &[String]) -> String {
-    corpus::tokenizer::train(vocab_size, |each| texts.iter().try_for_each(|text| each(text))).unwrap()
+    corpus::tokenizer::train(vocab_size, |each| texts.iter().try_for_each(|text| each(text)))
+        .unwrap()
 }
 
 /// Trains with crate `tokenizers`.
@@ -167,7 +192,10 @@ pub fn train_by_crate(vocab_size: u32, texts: &[String]) -> String {
         .initial_alphabet(ByteLevel::alphabet().into_iter().collect())
         .show_progress(false)
         .build();
-    let mut tokenizer = TokenizerImpl::<BPE, NormalizerWrapper, ByteLevel, ByteLevel, ByteLevelDecoder>::new(BPE::default());
+    let mut tokenizer =
+        TokenizerImpl::<BPE, NormalizerWrapper, ByteLevel, ByteLevel, ByteLevelDecoder>::new(
+            BPE::default(),
+        );
     tokenizer.with_pre_tokenizer(Some(ByteLevel::default().add_prefix_space(false)));
     tokenizer.with_decoder(Some(ByteLevelDecoder::default()));
     tokenizer.train(&mut trainer, texts.iter()).unwrap();
@@ -198,11 +226,18 @@ impl Pair {
             &ids[3..],
             expected.get_ids()
         );
-        assert_eq!(self.oracle.decode(&ids[3..], false).unwrap(), text, "it does not come back: {shown:?}");
+        assert_eq!(
+            self.oracle.decode(&ids[3..], false).unwrap(),
+            text,
+            "it does not come back: {shown:?}"
+        );
         if self.own.vocab_size() <= 1 << 16 {
             let mut narrow: Vec<u16> = Vec::new();
             self.own.append(text, scratch, &mut narrow).unwrap();
-            assert!(narrow.iter().map(|&id| u32::from(id)).eq(ids[3..].iter().copied()), "16 bits, {shown:?}");
+            assert!(
+                narrow.iter().map(|&id| u32::from(id)).eq(ids[3..].iter().copied()),
+                "16 bits, {shown:?}"
+            );
         }
     }
 }

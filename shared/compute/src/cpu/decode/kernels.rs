@@ -50,14 +50,17 @@ pub struct Set {
     pub attention: AttentionKernel,
 }
 
-static PORTABLE: Set = Set { name: "", product: product::<Portable>, attention: attention::<Portable> };
+static PORTABLE: Set =
+    Set { name: "", product: product::<Portable>, attention: attention::<Portable> };
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
     use super::*;
 
-    pub static AVX512: Set = Set { name: "avx512", product: product_avx512, attention: attention_avx512 };
-    pub static AVX2: Set = Set { name: "avx2 fma", product: product_avx2, attention: attention_avx2 };
+    pub static AVX512: Set =
+        Set { name: "avx512", product: product_avx512, attention: attention_avx512 };
+    pub static AVX2: Set =
+        Set { name: "avx2 fma", product: product_avx2, attention: attention_avx2 };
 
     #[target_feature(enable = "avx512f,avx2,fma")]
     unsafe fn product_avx512(p: &Product) {
@@ -206,7 +209,8 @@ unsafe fn attention<V: Lanes>(a: &Attention) {
             for i in 0..width {
                 let query = V::splat(*a.query.add(i) * scale);
                 for (c, score) in scores.iter_mut().enumerate() {
-                    *score = score.add_product(query, V::load(a.keys.add(i * room + j + c * LANES)));
+                    *score =
+                        score.add_product(query, V::load(a.keys.add(i * room + j + c * LANES)));
                 }
             }
             for (c, score) in scores.into_iter().enumerate() {
@@ -237,14 +241,19 @@ unsafe fn values<V: Lanes, const C: usize>(a: &Attention, first: usize, inverse:
         for j in 0..a.length {
             let weight = V::splat(*a.weights.add(j) * inverse);
             for (c, sum) in sums.iter_mut().enumerate() {
-                *sum = sum.add_product(weight, V::load(a.values.add(j * a.width + first + c * LANES)));
+                *sum =
+                    sum.add_product(weight, V::load(a.values.add(j * a.width + first + c * LANES)));
             }
         }
         for (c, sum) in sums.into_iter().enumerate() {
             let mut lanes = [0.0; LANES];
             sum.store(lanes.as_mut_ptr());
             let start = first + c * LANES;
-            std::ptr::copy_nonoverlapping(lanes.as_ptr(), a.out.add(start), LANES.min(a.width - start));
+            std::ptr::copy_nonoverlapping(
+                lanes.as_ptr(),
+                a.out.add(start),
+                LANES.min(a.width - start),
+            );
         }
     }
 }
@@ -254,13 +263,27 @@ mod tests {
     use super::*;
 
     fn values(n: usize, seed: u32) -> Vec<f32> {
-        (0..n as u32).map(|i| ((i.wrapping_mul(2_654_435_761).wrapping_add(seed * 97)) >> 8) as f32 / (1 << 24) as f32 - 0.5).collect()
+        (0..n as u32)
+            .map(|i| {
+                ((i.wrapping_mul(2_654_435_761).wrapping_add(seed * 97)) >> 8) as f32
+                    / (1 << 24) as f32
+                    - 0.5
+            })
+            .collect()
     }
 
     #[test]
     fn products_equal_plain_sums_and_a_row_does_not_know_its_neighbours() {
         for set in available() {
-            for (rows, outputs, depth) in [(1, 40, 856), (10, 856, 320), (1, 1, 1), (3, 17, 15), (7, 9, 40), (64, 33, 17), (2, 8, 16)] {
+            for (rows, outputs, depth) in [
+                (1, 40, 856),
+                (10, 856, 320),
+                (1, 1, 1),
+                (3, 17, 15),
+                (7, 9, 40),
+                (64, 33, 17),
+                (2, 8, 16),
+            ] {
                 let (a, b) = (values(rows * depth, 1), values(outputs * depth, 2));
                 let run = |a: &[f32]| {
                     let rows = a.len() / depth;
@@ -268,21 +291,39 @@ mod tests {
                     let mut out = vec![f32::NAN; rows * stride];
                     // SAFETY: as large as the sizes say.
                     unsafe {
-                        (set.product)(&Product { rows, outputs, depth, a: a.as_ptr(), b: b.as_ptr(), out: out.as_mut_ptr(), stride });
+                        (set.product)(&Product {
+                            rows,
+                            outputs,
+                            depth,
+                            a: a.as_ptr(),
+                            b: b.as_ptr(),
+                            out: out.as_mut_ptr(),
+                            stride,
+                        });
                     }
                     let rows = out.chunks_exact(stride);
                     rows.flat_map(|row| {
-                        assert!(row[outputs..].iter().all(|v| v.is_nan()), "{}: beyond the outputs", set.name);
+                        assert!(
+                            row[outputs..].iter().all(|v| v.is_nan()),
+                            "{}: beyond the outputs",
+                            set.name
+                        );
                         row[..outputs].to_vec()
                     })
                     .collect::<Vec<f32>>()
                 };
                 let together = run(&a);
                 let alone: Vec<f32> = a.chunks_exact(depth).flat_map(run).collect();
-                assert!(together == alone, "{} {rows} x {outputs} x {depth}: bits depend on the batch", set.name);
+                assert!(
+                    together == alone,
+                    "{} {rows} x {outputs} x {depth}: bits depend on the batch",
+                    set.name
+                );
                 for (at, found) in together.iter().enumerate() {
                     let (i, j) = (at / outputs, at % outputs);
-                    let exact: f64 = (0..depth).map(|l| f64::from(a[i * depth + l]) * f64::from(b[j * depth + l])).sum();
+                    let exact: f64 = (0..depth)
+                        .map(|l| f64::from(a[i * depth + l]) * f64::from(b[j * depth + l]))
+                        .sum();
                     assert!(
                         (f64::from(*found) - exact).abs() < 2e-6 * (1.0 + depth as f64).sqrt(),
                         "{} {i} {j}: {found} {exact}",
@@ -296,9 +337,12 @@ mod tests {
     #[test]
     fn attention_equals_the_formula_and_reads_nothing_beyond_its_length() {
         for set in available() {
-            for (width, length) in [(40usize, 1usize), (40, 64), (40, 65), (10, 17), (16, 130), (64, 100), (112, 9)] {
+            for (width, length) in
+                [(40usize, 1usize), (40, 64), (40, 65), (10, 17), (16, 130), (64, 100), (112, 9)]
+            {
                 let room = length.next_multiple_of(BLOCK);
-                let (query, keys, seen) = (values(width, 1), values(length * width, 2), values(length * width, 3));
+                let (query, keys, seen) =
+                    (values(width, 1), values(length * width, 2), values(length * width, 3));
                 let mut transposed = vec![f32::NAN; width * room];
                 for j in 0..length {
                     (0..width).for_each(|i| transposed[i * room + j] = keys[j * width + i]);
@@ -318,12 +362,24 @@ mod tests {
                         out: out.as_mut_ptr(),
                     });
                 }
-                let dot = |j: usize| (0..width).map(|i| f64::from(query[i]) * f64::from(keys[j * width + i])).sum::<f64>();
-                let scores: Vec<f64> = (0..length).map(|j| (dot(j) / (width as f64).sqrt()).exp()).collect();
+                let dot = |j: usize| {
+                    (0..width)
+                        .map(|i| f64::from(query[i]) * f64::from(keys[j * width + i]))
+                        .sum::<f64>()
+                };
+                let scores: Vec<f64> =
+                    (0..length).map(|j| (dot(j) / (width as f64).sqrt()).exp()).collect();
                 let total: f64 = scores.iter().sum();
                 for i in 0..width {
-                    let exact: f64 = (0..length).map(|j| scores[j] / total * f64::from(seen[j * width + i])).sum();
-                    assert!((f64::from(out[i]) - exact).abs() < 1e-6, "{} {width} x {length} at {i}: {} {exact}", set.name, out[i]);
+                    let exact: f64 = (0..length)
+                        .map(|j| scores[j] / total * f64::from(seen[j * width + i]))
+                        .sum();
+                    assert!(
+                        (f64::from(out[i]) - exact).abs() < 1e-6,
+                        "{} {width} x {length} at {i}: {} {exact}",
+                        set.name,
+                        out[i]
+                    );
                 }
                 assert!(out[width].is_nan(), "{}: beyond the head", set.name);
             }

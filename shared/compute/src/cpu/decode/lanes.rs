@@ -127,8 +127,10 @@ mod x86 {
         unsafe fn sum(self) -> f32 {
             // SAFETY: the trait's.
             unsafe {
-                let half =
-                    _mm256_add_ps(_mm512_castps512_ps256(self.0), _mm256_castpd_ps(_mm512_extractf64x4_pd::<1>(_mm512_castps_pd(self.0))));
+                let half = _mm256_add_ps(
+                    _mm512_castps512_ps256(self.0),
+                    _mm256_castpd_ps(_mm512_extractf64x4_pd::<1>(_mm512_castps_pd(self.0))),
+                );
                 sum_of_eight(half)
             }
         }
@@ -190,7 +192,12 @@ mod x86 {
         #[inline(always)]
         unsafe fn add_product(self, a: Self, b: Self) -> Self {
             // SAFETY: the trait's.
-            Avx2(unsafe { [_mm256_fmadd_ps(a.0[0], b.0[0], self.0[0]), _mm256_fmadd_ps(a.0[1], b.0[1], self.0[1])] })
+            Avx2(unsafe {
+                [
+                    _mm256_fmadd_ps(a.0[0], b.0[0], self.0[0]),
+                    _mm256_fmadd_ps(a.0[1], b.0[1], self.0[1]),
+                ]
+            })
         }
 
         #[inline(always)]

@@ -132,7 +132,14 @@ pub struct Session {
 
 impl Session {
     /// Takes the flat weights of the tensor table.
-    pub fn new(config: Config, weights: Vec<f32>, slots: usize, rows: usize, threads: usize, storage: Storage) -> Self {
+    pub fn new(
+        config: Config,
+        weights: Vec<f32>,
+        slots: usize,
+        rows: usize,
+        threads: usize,
+        storage: Storage,
+    ) -> Self {
         let Config { d_model: d, d_mlp: f, vocab_size: vocab, n_layer, context, .. } = config;
         let table = TensorTable::new(&config);
         assert_eq!(weights.len(), table.len);
@@ -140,7 +147,8 @@ impl Session {
         let mut matrix = |range: Range<usize>, outputs: usize, depth: usize| match storage {
             Storage::F32 => Matrix::F32(range),
             Storage::Q8 => {
-                let before = quantised.last().map_or(0, |(_, matrix): &(_, q8::Matrix)| matrix.end());
+                let before =
+                    quantised.last().map_or(0, |(_, matrix): &(_, q8::Matrix)| matrix.end());
                 quantised.push((range, q8::Matrix::new(outputs, depth, before)));
                 Matrix::Q8(quantised.len() - 1)
             }
@@ -173,11 +181,15 @@ impl Session {
         } else {
             // Only the norms are still wanted.
             flat = Large::zeros((2 * n_layer + 1) * d);
-            let ranges = layers.iter_mut().flat_map(|layer: &mut Layer| [&mut layer.attention_norm, &mut layer.mlp_norm]);
+            let ranges = layers
+                .iter_mut()
+                .flat_map(|layer: &mut Layer| [&mut layer.attention_norm, &mut layer.mlp_norm]);
             for (range, norm) in ranges.chain([&mut final_norm]).zip(flat.chunks_exact_mut(d)) {
                 norm.copy_from_slice(&weights[range.clone()]);
             }
-            let ranges = layers.iter_mut().flat_map(|layer| [&mut layer.attention_norm, &mut layer.mlp_norm]);
+            let ranges = layers
+                .iter_mut()
+                .flat_map(|layer| [&mut layer.attention_norm, &mut layer.mlp_norm]);
             for (number, range) in ranges.chain([&mut final_norm]).enumerate() {
                 *range = number * d..(number + 1) * d;
             }
@@ -217,7 +229,8 @@ impl Session {
             Matrix::F32(range) => 4 * range.len(),
             Matrix::Q8(number) => self.quantised[*number].bytes(),
         };
-        let layers = self.layers.iter().flat_map(|l| [&l.qkv, &l.attention_out, &l.gate, &l.up, &l.down]);
+        let layers =
+            self.layers.iter().flat_map(|l| [&l.qkv, &l.attention_out, &l.gate, &l.up, &l.down]);
         layers.chain([self.head.as_ref().unwrap_or(&self.embedding)]).map(one).sum()
     }
 
@@ -225,10 +238,19 @@ impl Session {
     pub fn pass(&mut self, rows: &[Row], last: bool) -> &[f32] {
         let Config { d_model: d, vocab_size: vocab, context, n_layer, .. } = self.config;
         let slots = self.logits.data.len() / vocab;
-        assert!(rows.len() * d <= self.x.data.len() && (!last || rows.len() <= slots), "{} rows", rows.len());
+        assert!(
+            rows.len() * d <= self.x.data.len() && (!last || rows.len() <= slots),
+            "{} rows",
+            rows.len()
+        );
         for row in rows {
-            let fits = (row.token as usize) < vocab && (row.slot as usize) < slots && (row.position as usize) < context;
-            assert!(fits, "{row:?} of a vocabulary of {vocab}, {slots} slots and a context of {context}");
+            let fits = (row.token as usize) < vocab
+                && (row.slot as usize) < slots
+                && (row.position as usize) < context;
+            assert!(
+                fits,
+                "{row:?} of a vocabulary of {vocab}, {slots} slots and a context of {context}"
+            );
         }
         let mut team = std::mem::replace(&mut self.team, Team::new(1));
         let mut scratch = std::mem::take(&mut self.scratch);
@@ -307,7 +329,8 @@ impl Pass<'_> {
                 }
             };
             // SAFETY: own columns.
-            unsafe { self.places.x.get_mut(i * d + columns.start..i * d + columns.end) }.copy_from_slice(&from[columns.clone()]);
+            unsafe { self.places.x.get_mut(i * d + columns.start..i * d + columns.end) }
+                .copy_from_slice(&from[columns.clone()]);
         }
         self.member.barrier();
     }
@@ -324,7 +347,15 @@ impl Pass<'_> {
         self.member.barrier();
         // What a branch adds goes where queries were.
         self.quantise(d, Some(at.attention), scratch);
-        self.product(&layer.attention_out, d, own.clone(), scratch, Some(at.attention), at.qkv, 3 * d);
+        self.product(
+            &layer.attention_out,
+            d,
+            own.clone(),
+            scratch,
+            Some(at.attention),
+            at.qkv,
+            3 * d,
+        );
         self.add(at.qkv, 3 * d);
         self.member.barrier();
         self.normalise(&layer.mlp_norm, scratch);
@@ -343,7 +374,15 @@ impl Pass<'_> {
         let Config { d_model: d, vocab_size: vocab, .. } = self.session.config;
         self.normalise(&self.session.final_norm, scratch);
         let head = self.session.head.as_ref().unwrap_or(&self.session.embedding);
-        self.product(head, d, self.member.part(vocab, UNIT), scratch, None, self.places.logits, vocab);
+        self.product(
+            head,
+            d,
+            self.member.part(vocab, UNIT),
+            scratch,
+            None,
+            self.places.logits,
+            vocab,
+        );
     }
 
     /// Norms of all rows into this member's scratch.
@@ -395,7 +434,8 @@ impl Pass<'_> {
         };
         match matrix {
             Matrix::F32(range) => {
-                let b = &self.session.flat[range.start + part.start * depth..][..part.len() * depth];
+                let b =
+                    &self.session.flat[range.start + part.start * depth..][..part.len() * depth];
                 // SAFETY: a and b are as long as the sizes say; the outputs of this part are this member's.
                 unsafe {
                     (self.session.kernels.product)(&Product {
@@ -412,7 +452,16 @@ impl Pass<'_> {
             Matrix::Q8(number) => {
                 let matrix = &self.session.quantised[*number];
                 // SAFETY: the outputs of this part are this member's, and inside `out` by the assertion above.
-                unsafe { matrix.product(self.session.q8, &self.session.eight, &scratch.quantised, part, out.data, stride) };
+                unsafe {
+                    matrix.product(
+                        self.session.q8,
+                        &self.session.eight,
+                        &scratch.quantised,
+                        part,
+                        out.data,
+                        stride,
+                    )
+                };
             }
         }
     }
@@ -438,7 +487,8 @@ impl Pass<'_> {
         for i in 0..self.rows.len() {
             let range = i * f + part.start..i * f + part.end;
             // SAFETY: own part of both.
-            let (gate, up) = unsafe { (self.places.gate.get_mut(range.clone()), self.places.up.get(range)) };
+            let (gate, up) =
+                unsafe { (self.places.gate.get_mut(range.clone()), self.places.up.get(range)) };
             swiglu(gate, up);
         }
     }
@@ -447,7 +497,8 @@ impl Pass<'_> {
     /// the rows of one story find those before them.
     fn attend(&self, l: usize, scratch: &mut Scratch) {
         let Session { config, room, kernels, rope, .. } = self.session;
-        let (Config { d_model: d, n_head: heads, context, .. }, width, at) = (*config, config.head_width(), self.places);
+        let (Config { d_model: d, n_head: heads, context, .. }, width, at) =
+            (*config, config.head_width(), self.places);
         let slots = self.session.logits.data.len() / config.vocab_size;
         scratch.weights.resize(*room, 0.0);
         let mut turned = vec![0.0; width];

@@ -122,9 +122,19 @@ impl Matrix {
     /// one or with the matrix.
     ///
     /// SAFETY: `out` reaches `rows * stride` values, of which those are nobody else's.
-    pub unsafe fn product(&self, kernel: Kernel, all: &[PanelBlock], a: &Activations, range: Range<usize>, out: *mut f32, stride: usize) {
+    pub unsafe fn product(
+        &self,
+        kernel: Kernel,
+        all: &[PanelBlock],
+        a: &Activations,
+        range: Range<usize>,
+        out: *mut f32,
+        stride: usize,
+    ) {
         let blocks = self.blocks();
-        assert!(a.blocks == blocks && range.end <= self.outputs && range.start.is_multiple_of(PANEL));
+        assert!(
+            a.blocks == blocks && range.end <= self.outputs && range.start.is_multiple_of(PANEL)
+        );
         assert!(range.end.is_multiple_of(PANEL) || range.end == self.outputs || range.is_empty());
         let panels = self.panels(all, range.start).chunks_exact(blocks);
         for (j, panel) in range.clone().step_by(PANEL).zip(panels) {
@@ -181,7 +191,9 @@ impl Activations {
 
 #[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl", "x86_64+avx2+fma"))]
 fn quantise_row(row: &[f32], values: &mut [i8], scales: &mut [f32], starts: &mut [i32]) {
-    for (((part, values), scale), start) in row.chunks(BLOCK).zip(values.as_chunks_mut::<BLOCK>().0).zip(scales).zip(starts) {
+    for (((part, values), scale), start) in
+        row.chunks(BLOCK).zip(values.as_chunks_mut::<BLOCK>().0).zip(scales).zip(starts)
+    {
         *scale = quantise(part, values);
         *start = -128 * values.iter().map(|&value| i32::from(value)).sum::<i32>();
     }
@@ -225,9 +237,15 @@ pub fn best() -> Kernel {
 unsafe fn portable(panel: &[PanelBlock], row: Row, sums: &mut [f32; PANEL]) {
     for (b, block) in panel.iter().enumerate() {
         let mut integers = [row.starts[b]; PANEL];
-        for (quad, values) in block.weights.iter().zip(row.values[b * BLOCK..][..BLOCK].as_chunks::<4>().0) {
+        for (quad, values) in
+            block.weights.iter().zip(row.values[b * BLOCK..][..BLOCK].as_chunks::<4>().0)
+        {
             for (sum, weights) in integers.iter_mut().zip(quad) {
-                *sum += weights.iter().zip(values).map(|(&w, &a)| i32::from(w) * i32::from(a)).sum::<i32>();
+                *sum += weights
+                    .iter()
+                    .zip(values)
+                    .map(|(&w, &a)| i32::from(w) * i32::from(a))
+                    .sum::<i32>();
             }
         }
         for ((sum, integer), scale) in sums.iter_mut().zip(integers).zip(block.scales) {
@@ -248,14 +266,19 @@ unsafe fn vnni(panel: &[PanelBlock], row: Row, sums: &mut [f32; PANEL]) {
             let mut even = _mm512_set1_epi32(*row.starts.get_unchecked(b));
             let mut odd = _mm512_setzero_si512();
             for quad in 0..QUADS / 2 {
-                let weights = |quad: usize| _mm512_loadu_si512(block.weights.as_ptr().add(quad).cast());
-                let activations = |quad: usize| _mm512_set1_epi32(values.add(quad).read_unaligned());
+                let weights =
+                    |quad: usize| _mm512_loadu_si512(block.weights.as_ptr().add(quad).cast());
+                let activations =
+                    |quad: usize| _mm512_set1_epi32(values.add(quad).read_unaligned());
                 even = _mm512_dpbusd_epi32(even, weights(2 * quad), activations(2 * quad));
                 odd = _mm512_dpbusd_epi32(odd, weights(2 * quad + 1), activations(2 * quad + 1));
             }
             let scale = _mm512_cvtph_ps(_mm256_loadu_si256(block.scales.as_ptr().cast()));
             let scale = _mm512_mul_ps(scale, _mm512_set1_ps(*row.scales.get_unchecked(b)));
-            total = _mm512_add_ps(total, _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_add_epi32(even, odd)), scale));
+            total = _mm512_add_ps(
+                total,
+                _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_add_epi32(even, odd)), scale),
+            );
         }
         _mm512_storeu_ps(sums.as_mut_ptr(), total);
     }
@@ -276,14 +299,21 @@ unsafe fn avx2(panel: &[PanelBlock], row: Row, sums: &mut [f32; PANEL]) {
             for quad in 0..QUADS {
                 let activations = _mm256_set1_epi32(values.add(quad).read_unaligned());
                 for (half, sum) in integers.iter_mut().enumerate() {
-                    let weights = _mm256_loadu_si256(block.weights.as_ptr().add(quad).cast::<__m256i>().add(half));
+                    let weights = _mm256_loadu_si256(
+                        block.weights.as_ptr().add(quad).cast::<__m256i>().add(half),
+                    );
                     let weights = _mm256_xor_si256(weights, flip);
-                    let pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(weights), _mm256_sign_epi8(activations, weights));
+                    let pairs = _mm256_maddubs_epi16(
+                        _mm256_abs_epi8(weights),
+                        _mm256_sign_epi8(activations, weights),
+                    );
                     *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(pairs, ones));
                 }
             }
             for (half, (total, integers)) in totals.iter_mut().zip(integers).enumerate() {
-                let scale = _mm256_cvtph_ps(_mm_loadu_si128(block.scales.as_ptr().cast::<__m128i>().add(half)));
+                let scale = _mm256_cvtph_ps(_mm_loadu_si128(
+                    block.scales.as_ptr().cast::<__m128i>().add(half),
+                ));
                 let scale = _mm256_mul_ps(scale, _mm256_set1_ps(*row.scales.get_unchecked(b)));
                 *total = _mm256_add_ps(*total, _mm256_mul_ps(_mm256_cvtepi32_ps(integers), scale));
             }
@@ -298,7 +328,13 @@ mod tests {
     use super::*;
 
     fn values(n: usize, seed: u32) -> Vec<f32> {
-        (0..n as u32).map(|i| ((i.wrapping_mul(2_654_435_761).wrapping_add(seed * 97)) >> 8) as f32 / (1 << 24) as f32 - 0.5).collect()
+        (0..n as u32)
+            .map(|i| {
+                ((i.wrapping_mul(2_654_435_761).wrapping_add(seed * 97)) >> 8) as f32
+                    / (1 << 24) as f32
+                    - 0.5
+            })
+            .collect()
     }
 
     /// A matrix behind seven blocks of another, which stay as they are.
@@ -306,7 +342,9 @@ mod tests {
         let matrix = Matrix::new(outputs, depth, 7);
         let mut all = vec![PanelBlock::zeroed(); matrix.end()];
         matrix.set(weights, &mut all);
-        assert!(all[..7].iter().all(|block| bytemuck::bytes_of(block).iter().all(|&byte| byte == 0)));
+        assert!(
+            all[..7].iter().all(|block| bytemuck::bytes_of(block).iter().all(|&byte| byte == 0))
+        );
         (matrix, all)
     }
 
@@ -316,14 +354,19 @@ mod tests {
         // The largest is 2.54, so the scale is 0.02: 1.27 is 63.5 of it and goes to the even 64.
         let scale = quantise(&[2.54, -1.27, 0.0, 0.01, -2.54], &mut out);
         assert!((scale - 0.02).abs() < 1e-8);
-        assert!(out[0] == 127 && [-63, -64].contains(&out[1]) && out[2] == 0 && out[4] == -127, "{out:?}");
+        assert!(
+            out[0] == 127 && [-63, -64].contains(&out[1]) && out[2] == 0 && out[4] == -127,
+            "{out:?}"
+        );
         assert_eq!(out[5..], [0; BLOCK - 5]);
         assert_eq!((quantise(&[0.0; 32], &mut out), out), (0.0, [0; BLOCK]));
     }
 
     #[test]
     fn all_kernels_give_the_bits_of_the_portable_one_and_are_near_the_exact_product() {
-        for (rows, outputs, depth) in [(1, 40, 856), (10, 856, 320), (3, 17, 33), (1, 1, 1), (2, 48, 40), (64, 16, 32)] {
+        for (rows, outputs, depth) in
+            [(1, 40, 856), (10, 856, 320), (3, 17, 33), (1, 1, 1), (2, 48, 40), (64, 16, 32)]
+        {
             let (a, b) = (values(rows * depth, 1), values(outputs * depth, 2));
             let (matrix, all) = quantised(outputs, depth, &b);
             let mut activations = Activations::default();
@@ -331,13 +374,18 @@ mod tests {
             let run = |kernel: Kernel, activations: &Activations| {
                 let mut out = vec![f32::NAN; activations.rows * outputs];
                 // SAFETY: as large as the sizes say.
-                unsafe { matrix.product(kernel, &all, activations, 0..outputs, out.as_mut_ptr(), outputs) };
+                unsafe {
+                    matrix.product(kernel, &all, activations, 0..outputs, out.as_mut_ptr(), outputs)
+                };
                 out
             };
             let kernels = available();
             let reference = run(kernels[kernels.len() - 1].1, &activations);
             for (name, kernel) in kernels {
-                assert!(run(kernel, &activations) == reference, "{name} gives other bits at {rows} x {outputs} x {depth}");
+                assert!(
+                    run(kernel, &activations) == reference,
+                    "{name} gives other bits at {rows} x {outputs} x {depth}"
+                );
             }
             let alone: Vec<f32> = a
                 .chunks_exact(depth)
@@ -353,10 +401,15 @@ mod tests {
                 matrix.row(&all, j, &mut row);
                 for (l, (found, exact)) in row.iter().zip(&b[j * depth..]).enumerate() {
                     // Half a step of a block whose largest value is 0.5, and the scale's own rounding to f16.
-                    assert!((found - exact).abs() <= 0.5 * 0.5 / 127.0 + exact.abs() / 1024.0, "weight {j}, {l}: {found} {exact}");
+                    assert!(
+                        (found - exact).abs() <= 0.5 * 0.5 / 127.0 + exact.abs() / 1024.0,
+                        "weight {j}, {l}: {found} {exact}"
+                    );
                 }
                 for i in 0..rows {
-                    let exact: f64 = (0..depth).map(|l| f64::from(a[i * depth + l]) * f64::from(b[j * depth + l])).sum();
+                    let exact: f64 = (0..depth)
+                        .map(|l| f64::from(a[i * depth + l]) * f64::from(b[j * depth + l]))
+                        .sum();
                     let error = (f64::from(reference[i * outputs + j]) - exact).abs();
                     assert!(error < 4e-3 * (1.0 + depth as f64).sqrt(), "{i}, {j}: {error}");
                 }
@@ -376,9 +429,15 @@ mod tests {
             let mut out = vec![0.0; rows * outputs];
             let (matrix, all) = quantised(outputs, depth, &b);
             // SAFETY: as large as the sizes say.
-            unsafe { matrix.product(kernel, &all, &activations, 0..outputs, out.as_mut_ptr(), outputs) };
+            unsafe {
+                matrix.product(kernel, &all, &activations, 0..outputs, out.as_mut_ptr(), outputs)
+            };
             let (plus, minus) = out.split_at(outputs);
-            assert!(plus.iter().all(|v| (v - 64.0).abs() < 0.05) && minus.iter().all(|v| (v + 64.0).abs() < 0.05), "{name} {out:?}");
+            assert!(
+                plus.iter().all(|v| (v - 64.0).abs() < 0.05)
+                    && minus.iter().all(|v| (v + 64.0).abs() < 0.05),
+                "{name} {out:?}"
+            );
         }
     }
 }

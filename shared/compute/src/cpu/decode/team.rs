@@ -112,7 +112,10 @@ impl Member<'_> {
             arrived.0.store(0, Ordering::Relaxed);
             phase.0.store(before.wrapping_add(1), Ordering::Release);
         } else {
-            wait_until(|| phase.0.load(Ordering::Acquire) != before || self.shared.broken.load(Ordering::Relaxed));
+            wait_until(|| {
+                phase.0.load(Ordering::Acquire) != before
+                    || self.shared.broken.load(Ordering::Relaxed)
+            });
             self.shared.check();
         }
     }
@@ -214,7 +217,9 @@ fn work(index: usize, shared: &Shared) {
             let alarm = Alarm(shared);
             // A panic must reach `run` as words, not as a thread that is missing.
             // SAFETY: `run` waits for `busy` to fall to 0 before the job's lifetime ends.
-            let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| unsafe { (*job)(Member { index, shared }) }));
+            let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| unsafe {
+                (*job)(Member { index, shared })
+            }));
             if ended.is_err() {
                 shared.broken.store(true, Ordering::Release);
             }
@@ -239,7 +244,11 @@ mod tests {
                     for step in 0..4 {
                         cells[member.index].store(round * 4 + step, Ordering::Relaxed);
                         member.barrier();
-                        assert!(cells.iter().all(|cell| cell.load(Ordering::Relaxed) == round * 4 + step));
+                        assert!(
+                            cells
+                                .iter()
+                                .all(|cell| cell.load(Ordering::Relaxed) == round * 4 + step)
+                        );
                         member.barrier();
                     }
                 });
@@ -252,12 +261,19 @@ mod tests {
 
     #[test]
     fn parts_cover_everything_once_in_whole_units() {
-        for (threads, items, unit) in [(1, 10, 16), (2, 856, 16), (3, 40, 16), (5, 17, 1), (4, 0, 16)] {
+        for (threads, items, unit) in
+            [(1, 10, 16), (2, 856, 16), (3, 40, 16), (5, 17, 1), (4, 0, 16)]
+        {
             let shared = Shared::new(threads);
-            let parts: Vec<_> = (0..threads).map(|index| Member { index, shared: &shared }.part(items, unit)).collect();
+            let parts: Vec<_> = (0..threads)
+                .map(|index| Member { index, shared: &shared }.part(items, unit))
+                .collect();
             assert_eq!((parts[0].start, parts[threads - 1].end), (0, items));
             assert!(parts.windows(2).all(|pair| pair[0].end == pair[1].start), "{parts:?}");
-            assert!(parts.iter().all(|part| part.start.is_multiple_of(unit) || part.is_empty()), "{parts:?}");
+            assert!(
+                parts.iter().all(|part| part.start.is_multiple_of(unit) || part.is_empty()),
+                "{parts:?}"
+            );
         }
     }
 

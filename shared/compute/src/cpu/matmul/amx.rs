@@ -21,7 +21,14 @@ pub static AMX: Set = Set {
     depth: DEPTH,
     width: BLOCK / DEPTH,
     // 32 rows of a and 32 columns of b, 128 deep, are just what the first cache holds.
-    blocks: Blocks { depth: 128, depth_transposed: 128, rows: 320, columns: 768, rows_of_all: 32, rows_of_all_large: 96 },
+    blocks: Blocks {
+        depth: 128,
+        depth_transposed: 128,
+        rows: 320,
+        columns: 768,
+        rows_of_all: 32,
+        rows_of_all_large: 96,
+    },
     pack: pack_panel,
     multiply: multiply_block,
 };
@@ -38,7 +45,10 @@ const BLOCK: usize = 3 * 2 * UNIT;
 pub fn available() -> bool {
     static AVAILABLE: LazyLock<bool> = LazyLock::new(|| {
         const TILE_AND_BF16: u32 = 1 << 24 | 1 << 22;
-        #[allow(unused_unsafe, reason = "the instruction became a safe function after our oldest compiler")]
+        #[allow(
+            unused_unsafe,
+            reason = "the instruction became a safe function after our oldest compiler"
+        )]
         // SAFETY: processors with AVX-512 have this leaf.
         let has = |bits| unsafe { __cpuid_count(7, 0) }.edx & bits == bits;
         std::arch::is_x86_feature_detected!("avx512f") && has(TILE_AND_BF16) && allowed()
@@ -74,7 +84,13 @@ impl Configured {
             row_bytes: [u16; 16],
             rows: [u8; 16],
         }
-        let mut config = Config { palette: 1, start_row: 0, reserved: [0; 14], row_bytes: [0; 16], rows: [0; 16] };
+        let mut config = Config {
+            palette: 1,
+            start_row: 0,
+            reserved: [0; 14],
+            row_bytes: [0; 16],
+            rows: [0; 16],
+        };
         config.row_bytes[..8].fill(64);
         config.rows[..8].fill(16);
         // SAFETY: the instruction reads the 64 bytes of the configuration.
@@ -106,7 +122,17 @@ unsafe fn multiply_block(block: &Block) {
             let a = block.a.from(i, 0);
             let rows = ROWS.min(rows.end - i);
             // SAFETY: `check` has covered a; the space has the room.
-            unsafe { pack(Side::A, rows, depth.len(), a.data.as_ptr(), a.row_stride, a.column_stride, space.as_mut_ptr()) };
+            unsafe {
+                pack(
+                    Side::A,
+                    rows,
+                    depth.len(),
+                    a.data.as_ptr(),
+                    a.row_stride,
+                    a.column_stride,
+                    space.as_mut_ptr(),
+                )
+            };
             for column in columns.clone().step_by(COLUMNS) {
                 // SAFETY: the caller's promise for this part of the block.
                 unsafe {
@@ -130,7 +156,17 @@ fn pack_panel(depth: usize, columns: usize, b: Strided, panel: &mut [f32]) {
     assert_eq!(panel.len(), AMX.panel(depth));
     b.check(depth, columns);
     // SAFETY: b and the panel have these values.
-    unsafe { pack(Side::B, columns, depth, b.data.as_ptr(), b.column_stride, b.row_stride, panel.as_mut_ptr()) }
+    unsafe {
+        pack(
+            Side::B,
+            columns,
+            depth,
+            b.data.as_ptr(),
+            b.column_stride,
+            b.row_stride,
+            panel.as_mut_ptr(),
+        )
+    }
 }
 
 /// `c[rows, columns] (+)= a[rows, depth] b[depth, columns]`, a and b packed.
@@ -183,7 +219,13 @@ unsafe fn multiply(tile: &Tile, c: *mut f32, stride: usize, accumulate: bool) {
                 options(nostack, readonly)
             );
         } else {
-            asm!("tilezero tmm0", "tilezero tmm1", "tilezero tmm2", "tilezero tmm3", options(nostack, nomem));
+            asm!(
+                "tilezero tmm0",
+                "tilezero tmm1",
+                "tilezero tmm2",
+                "tilezero tmm3",
+                options(nostack, nomem)
+            );
         }
         // From each pair of pieces to the next only one of the two is loaded anew; the smallest products come first.
         asm!(
@@ -260,7 +302,15 @@ enum Side {
 ///
 /// SAFETY: data has these values, `to` room for `depth.div_ceil(32)` blocks and lies at a cache line.
 #[target_feature(enable = "avx512f")]
-unsafe fn pack(side: Side, rows: usize, depth: usize, data: *const f32, stride: usize, step: usize, to: *mut f32) {
+unsafe fn pack(
+    side: Side,
+    rows: usize,
+    depth: usize,
+    data: *const f32,
+    stride: usize,
+    step: usize,
+    to: *mut f32,
+) {
     debug_assert!(rows <= ROWS && (stride == 1 || step == 1));
     let along_k = step == 1;
     for l in (0..depth).step_by(DEPTH) {
@@ -276,23 +326,34 @@ unsafe fn pack(side: Side, rows: usize, depth: usize, data: *const f32, stride: 
                         let next = if along_k { stride } else { step };
                         for i in 0..16 {
                             let data = data.add(i * next);
-                            store(i, _mm512_loadu_ps(data), _mm512_loadu_ps(data.add(16 * step)), to);
+                            store(
+                                i,
+                                _mm512_loadu_ps(data),
+                                _mm512_loadu_ps(data.add(16 * step)),
+                                to,
+                            );
                         }
                     }
                     (false, true) => {
                         let next = if along_k { stride } else { step };
-                        let load = |data: *const f32| transpose(std::array::from_fn(|i| _mm512_loadu_ps(data.add(i * next))));
+                        let load = |data: *const f32| {
+                            transpose(std::array::from_fn(|i| _mm512_loadu_ps(data.add(i * next))))
+                        };
                         store_all(load(data), load(data.add(16 * step)), to);
                     }
                     (straight, false) => {
                         let [first, second] = [0, 16].map(|later| {
                             // Vectors of 16 values side by side: of each row, or of each step of k.
                             let depth = depth.saturating_sub(later);
-                            let (vectors, lanes, next) = if along_k { (rows, depth, stride) } else { (depth, rows, step) };
+                            let (vectors, lanes, next) =
+                                if along_k { (rows, depth, stride) } else { (depth, rows, step) };
                             let mask = ((1u32 << lanes.min(16)) - 1) as __mmask16;
                             let load = |i: usize| {
                                 let mask = if i < vectors { mask } else { 0 };
-                                _mm512_maskz_loadu_ps(mask, data.wrapping_add(later * step + i * next))
+                                _mm512_maskz_loadu_ps(
+                                    mask,
+                                    data.wrapping_add(later * step + i * next),
+                                )
                             };
                             let values = std::array::from_fn(load);
                             if straight { values } else { transpose(values) }
@@ -333,8 +394,15 @@ unsafe fn store(i: usize, low: __m512, high: __m512, to: *mut f32) {
 fn split(low: __m512, high: __m512) -> [__m512i; 3] {
     let upper = _mm512_set1_epi32(0xffff_0000u32 as i32);
     let half = _mm512_set1_epi32(0x8000);
-    let rounded = |x: __m512| _mm512_castsi512_ps(_mm512_and_si512(_mm512_add_epi32(_mm512_castps_si512(x), half), upper));
-    let joined = |low: __m512, high: __m512| _mm512_or_si512(_mm512_srli_epi32::<16>(_mm512_castps_si512(low)), _mm512_castps_si512(high));
+    let rounded = |x: __m512| {
+        _mm512_castsi512_ps(_mm512_and_si512(_mm512_add_epi32(_mm512_castps_si512(x), half), upper))
+    };
+    let joined = |low: __m512, high: __m512| {
+        _mm512_or_si512(
+            _mm512_srli_epi32::<16>(_mm512_castps_si512(low)),
+            _mm512_castps_si512(high),
+        )
+    };
     // The first bits are cut off, not rounded: what is left is rounded next, so its errors have both signs.
     let cut = |x: __m512| _mm512_castsi512_ps(_mm512_and_si512(_mm512_castps_si512(x), upper));
     let (first_low, first_high) = (cut(low), cut(high));
@@ -353,8 +421,14 @@ fn transpose(rows: [__m512; 16]) -> [__m512; 16] {
     let mut blocks = [_mm512_setzero_ps(); 16];
     for g in 0..4 {
         let [a, b, c, d] = [rows[4 * g], rows[4 * g + 1], rows[4 * g + 2], rows[4 * g + 3]];
-        let (ab, cd) = (_mm512_castps_pd(_mm512_unpacklo_ps(a, b)), _mm512_castps_pd(_mm512_unpacklo_ps(c, d)));
-        let (ab_high, cd_high) = (_mm512_castps_pd(_mm512_unpackhi_ps(a, b)), _mm512_castps_pd(_mm512_unpackhi_ps(c, d)));
+        let (ab, cd) = (
+            _mm512_castps_pd(_mm512_unpacklo_ps(a, b)),
+            _mm512_castps_pd(_mm512_unpacklo_ps(c, d)),
+        );
+        let (ab_high, cd_high) = (
+            _mm512_castps_pd(_mm512_unpackhi_ps(a, b)),
+            _mm512_castps_pd(_mm512_unpackhi_ps(c, d)),
+        );
         blocks[g] = _mm512_castpd_ps(_mm512_unpacklo_pd(ab, cd));
         blocks[4 + g] = _mm512_castpd_ps(_mm512_unpackhi_pd(ab, cd));
         blocks[8 + g] = _mm512_castpd_ps(_mm512_unpacklo_pd(ab_high, cd_high));
@@ -364,8 +438,14 @@ fn transpose(rows: [__m512; 16]) -> [__m512; 16] {
     let mut columns = [_mm512_setzero_ps(); 16];
     for j in 0..4 {
         let [a, b, c, d] = [blocks[4 * j], blocks[4 * j + 1], blocks[4 * j + 2], blocks[4 * j + 3]];
-        let (ab, cd) = (_mm512_shuffle_f32x4::<0b01_00_01_00>(a, b), _mm512_shuffle_f32x4::<0b01_00_01_00>(c, d));
-        let (ab_high, cd_high) = (_mm512_shuffle_f32x4::<0b11_10_11_10>(a, b), _mm512_shuffle_f32x4::<0b11_10_11_10>(c, d));
+        let (ab, cd) = (
+            _mm512_shuffle_f32x4::<0b01_00_01_00>(a, b),
+            _mm512_shuffle_f32x4::<0b01_00_01_00>(c, d),
+        );
+        let (ab_high, cd_high) = (
+            _mm512_shuffle_f32x4::<0b11_10_11_10>(a, b),
+            _mm512_shuffle_f32x4::<0b11_10_11_10>(c, d),
+        );
         columns[j] = _mm512_shuffle_f32x4::<0b10_00_10_00>(ab, cd);
         columns[4 + j] = _mm512_shuffle_f32x4::<0b11_01_11_01>(ab, cd);
         columns[8 + j] = _mm512_shuffle_f32x4::<0b10_00_10_00>(ab_high, cd_high);

@@ -24,7 +24,16 @@ pub struct Workspace {
 }
 
 /// `c[m, n] = a b`, or `+=` with `accumulate`; c is row-major and dense. Uses all threads.
-pub fn matmul(work: &mut Workspace, m: usize, n: usize, k: usize, a: Strided, b: Strided, c: &mut [f32], accumulate: bool) {
+pub fn matmul(
+    work: &mut Workspace,
+    m: usize,
+    n: usize,
+    k: usize,
+    a: Strided,
+    b: Strided,
+    c: &mut [f32],
+    accumulate: bool,
+) {
     matmul_with(best(), work, m, n, k, a, b, c, accumulate);
 }
 
@@ -45,13 +54,22 @@ pub fn matmul_then(
     let set = best();
     a.check(m, k);
     let b = Pieces::pack(set, work, n, k, set.blocks.depth, b);
-    let task_rows = if b.fits_second_cache() { set.blocks.rows_of_all } else { set.blocks.rows_of_all_large };
+    let task_rows =
+        if b.fits_second_cache() { set.blocks.rows_of_all } else { set.blocks.rows_of_all_large };
     let also_width = also.len() / m;
     each_part([(c, task_rows * n), (also, task_rows * also_width)], |task, [c, also]| {
         let (first, rows) = (task * task_rows, c.len() / n);
         for columns in b.tiles() {
             // SAFETY: c has these rows and columns and belongs to this task.
-            unsafe { b.multiply(0..rows, columns, a.from(first, 0), Output { data: c.as_mut_ptr(), stride: n }, false) };
+            unsafe {
+                b.multiply(
+                    0..rows,
+                    columns,
+                    a.from(first, 0),
+                    Output { data: c.as_mut_ptr(), stride: n },
+                    false,
+                )
+            };
         }
         then(first, c, also);
     });
@@ -85,7 +103,10 @@ pub fn strips<S: Send>(
             let width = columns.len();
             let tile = room(space, rows.len() * width);
             // Row `rows.start` and column `columns.start` of the product are the tile's first element.
-            let out = Output { data: tile.as_mut_ptr().wrapping_sub(rows.start * width + columns.start), stride: width };
+            let out = Output {
+                data: tile.as_mut_ptr().wrapping_sub(rows.start * width + columns.start),
+                stride: width,
+            };
             // SAFETY: the tile has these rows and columns and belongs to this task.
             unsafe { b.multiply(rows.clone(), columns.clone(), a, out, false) };
             then(state, columns, tile);
@@ -93,7 +114,17 @@ pub fn strips<S: Send>(
     });
 }
 
-fn matmul_with(set: &Set, work: &mut Workspace, m: usize, n: usize, k: usize, a: Strided, b: Strided, c: &mut [f32], accumulate: bool) {
+fn matmul_with(
+    set: &Set,
+    work: &mut Workspace,
+    m: usize,
+    n: usize,
+    k: usize,
+    a: Strided,
+    b: Strided,
+    c: &mut [f32],
+    accumulate: bool,
+) {
     assert_eq!(c.len(), m * n);
     if m == 0 || n == 0 {
         return;
@@ -105,7 +136,14 @@ fn matmul_with(set: &Set, work: &mut Workspace, m: usize, n: usize, k: usize, a:
         return;
     }
     a.check(m, k);
-    let b = Pieces::pack(set, work, n, k, if a.column_stride == 1 { set.blocks.depth } else { set.blocks.depth_transposed }, b);
+    let b = Pieces::pack(
+        set,
+        work,
+        n,
+        k,
+        if a.column_stride == 1 { set.blocks.depth } else { set.blocks.depth_transposed },
+        b,
+    );
     let tiles: Vec<_> = b.tiles().collect();
     let tile_rows = task_rows(set, m, tiles.len());
     let row_tiles = m.div_ceil(tile_rows);
@@ -114,7 +152,15 @@ fn matmul_with(set: &Set, work: &mut Workspace, m: usize, n: usize, k: usize, a:
         // Down the rows first: a tile of b stays in the second cache while a is streamed past it.
         let row = tile % row_tiles * tile_rows;
         // SAFETY: tiles do not overlap and lie within c, which no one else uses during this call.
-        unsafe { b.multiply(row..(row + tile_rows).min(m), tiles[tile / row_tiles].clone(), a, out, accumulate) };
+        unsafe {
+            b.multiply(
+                row..(row + tile_rows).min(m),
+                tiles[tile / row_tiles].clone(),
+                a,
+                out,
+                accumulate,
+            )
+        };
     });
 }
 
@@ -122,8 +168,10 @@ fn matmul_with(set: &Set, work: &mut Workspace, m: usize, n: usize, k: usize, a:
 /// evenly. The result does not depend on it.
 fn task_rows(set: &Set, m: usize, column_tiles: usize) -> usize {
     let threads = rayon::current_num_threads();
-    let time = |rows: &usize| (m.div_ceil(*rows) * column_tiles).div_ceil(threads) * (rows + set.rows);
-    let heights = (1..=set.blocks.rows / set.rows).map(|tiles| balanced(m, tiles * set.rows, set.rows));
+    let time =
+        |rows: &usize| (m.div_ceil(*rows) * column_tiles).div_ceil(threads) * (rows + set.rows);
+    let heights =
+        (1..=set.blocks.rows / set.rows).map(|tiles| balanced(m, tiles * set.rows, set.rows));
     heights.min_by_key(time).unwrap_or(set.rows)
 }
 
@@ -138,17 +186,33 @@ struct Pieces<'a> {
 
 impl<'a> Pieces<'a> {
     /// In pieces of at most `longest` steps.
-    fn pack(set: &'a Set, work: &'a mut Workspace, n: usize, k: usize, longest: usize, b: Strided) -> Self {
+    fn pack(
+        set: &'a Set,
+        work: &'a mut Workspace,
+        n: usize,
+        k: usize,
+        longest: usize,
+        b: Strided,
+    ) -> Self {
         b.check(k, n);
         let most = balanced(k, longest, set.depth);
-        let pieces: Vec<(usize, usize)> = (0..k).step_by(most).map(|start| (start, most.min(k - start))).collect();
+        let pieces: Vec<(usize, usize)> =
+            (0..k).step_by(most).map(|start| (start, most.min(k - start))).collect();
         let panels = n.div_ceil(set.columns);
-        let mut rest = room(&mut work.b, panels * pieces.iter().map(|&(_, depth)| set.panel(depth)).sum::<usize>());
+        let mut rest = room(
+            &mut work.b,
+            panels * pieces.iter().map(|&(_, depth)| set.panel(depth)).sum::<usize>(),
+        );
         let mut parts = Vec::with_capacity(pieces.len() * panels);
         for &(start, depth) in &pieces {
             let (piece, behind) = rest.split_at_mut(panels * set.panel(depth));
             rest = behind;
-            parts.extend(piece.chunks_exact_mut(set.panel(depth)).enumerate().map(|(p, panel)| (start, depth, p * set.columns, panel)));
+            parts.extend(
+                piece
+                    .chunks_exact_mut(set.panel(depth))
+                    .enumerate()
+                    .map(|(p, panel)| (start, depth, p * set.columns, panel)),
+            );
         }
         each_part([(&mut parts[..], 2)], |_, [parts]| {
             for (start, depth, column, panel) in parts {
@@ -175,9 +239,17 @@ impl<'a> Pieces<'a> {
     /// `out[rows, columns] (+)= a b` on the calling thread, the rows of a being those of out.
     ///
     /// SAFETY: these rows and columns of `out` are inside its memory and nobody else's.
-    unsafe fn multiply(&self, rows: Range<usize>, columns: Range<usize>, a: Strided, out: Output, accumulate: bool) {
+    unsafe fn multiply(
+        &self,
+        rows: Range<usize>,
+        columns: Range<usize>,
+        a: Strided,
+        out: Output,
+        accumulate: bool,
+    ) {
         for &(start, depth) in &self.pieces {
-            let data = &self.data[self.columns.div_ceil(self.set.columns) * self.set.panel(start)..];
+            let data =
+                &self.data[self.columns.div_ceil(self.set.columns) * self.set.panel(start)..];
             let block = Block {
                 rows: rows.clone(),
                 columns: columns.clone(),
@@ -221,7 +293,9 @@ pub fn multiply(
     // The output's column 0 is b's column `columns.start`.
     let out = Output { data: c.as_mut_ptr().wrapping_sub(columns.start), stride };
     // SAFETY: the asserts above keep every element of the block inside c.
-    unsafe { (set.multiply)(&Block { rows: 0..rows, columns, depth, a, b: b.panels(), out, accumulate }) }
+    unsafe {
+        (set.multiply)(&Block { rows: 0..rows, columns, depth, a, b: b.panels(), out, accumulate })
+    }
 }
 
 /// `c[m, n] = a[m, k] b[n, k]ᵀ` for few rows: each row of b is read once for all of them, and each output is one dot
@@ -254,7 +328,13 @@ mod tests {
     use super::*;
 
     fn values(n: usize, seed: u32) -> Vec<f32> {
-        (0..n as u32).map(|i| ((i.wrapping_mul(2_654_435_761).wrapping_add(seed * 97)) >> 8) as f32 / (1 << 24) as f32 - 0.5).collect()
+        (0..n as u32)
+            .map(|i| {
+                ((i.wrapping_mul(2_654_435_761).wrapping_add(seed * 97)) >> 8) as f32
+                    / (1 << 24) as f32
+                    - 0.5
+            })
+            .collect()
     }
 
     /// Awkward sizes: below, at and beyond every blocking constant.
@@ -286,7 +366,9 @@ mod tests {
             let run = |threads| {
                 let mut c = before.clone();
                 let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-                pool.install(|| matmul_with(set, &mut Workspace::default(), m, n, k, a, b, &mut c, accumulate));
+                pool.install(|| {
+                    matmul_with(set, &mut Workspace::default(), m, n, k, a, b, &mut c, accumulate)
+                });
                 c
             };
             let c = run(1);
@@ -295,11 +377,16 @@ mod tests {
             let (mut error, mut norm) = (0.0, 0.0);
             for (at, &found) in c.iter().enumerate() {
                 let (i, j) = (at / n, at % n);
-                let value = |x: Strided, r: usize, s: usize| f64::from(x.data[r * x.row_stride + s * x.column_stride]);
+                let value = |x: Strided, r: usize, s: usize| {
+                    f64::from(x.data[r * x.row_stride + s * x.column_stride])
+                };
                 let sum: f64 = (0..k).map(|l| value(a, i, l) * value(b, l, j)).sum();
                 let expected = sum + if accumulate { f64::from(before[at]) } else { 0.0 };
                 let difference = f64::from(found) - expected;
-                assert!(difference.abs() <= 2e-6 * (1.0 + k as f64).sqrt(), "{what} at {i}, {j}: {found} for {expected}");
+                assert!(
+                    difference.abs() <= 2e-6 * (1.0 + k as f64).sqrt(),
+                    "{what} at {i}, {j}: {found} for {expected}"
+                );
                 error += difference.powi(2);
                 norm += expected.powi(2);
             }
@@ -326,8 +413,10 @@ mod tests {
     fn values_of_all_magnitudes_keep_their_bits() {
         let [m, n, k] = [50, 70, 300];
         let power = |l: usize| 2.0f32.powi((l * 7 % 121) as i32 - 60);
-        let a: Vec<f32> = values(m * k, 1).iter().enumerate().map(|(i, v)| v * power(i % k)).collect();
-        let b: Vec<f32> = values(k * n, 2).iter().enumerate().map(|(i, v)| v / power(i / n)).collect();
+        let a: Vec<f32> =
+            values(m * k, 1).iter().enumerate().map(|(i, v)| v * power(i % k)).collect();
+        let b: Vec<f32> =
+            values(k * n, 2).iter().enumerate().map(|(i, v)| v / power(i / n)).collect();
         for set in set::available() {
             check(set, [m, n, k], &a, &b, false);
         }
@@ -342,7 +431,11 @@ mod tests {
                 let mut c = vec![0.0; 40 * 33];
                 let (a, b) = (Strided::rows(&a, 50), Strided::rows(&b, 33));
                 matmul_with(set, &mut Workspace::default(), 40, 33, 50, a, b, &mut c, false);
-                assert!(c.iter().enumerate().all(|(at, c)| c.is_finite() == (at / 33 != 7)), "{} {bad}", set.name);
+                assert!(
+                    c.iter().enumerate().all(|(at, c)| c.is_finite() == (at / 33 != 7)),
+                    "{} {bad}",
+                    set.name
+                );
             }
         }
     }

@@ -22,7 +22,12 @@ impl<'a> Strided<'a> {
 
     pub fn check(&self, rows: usize, columns: usize) {
         let last = (rows - 1) * self.row_stride + (columns - 1) * self.column_stride;
-        assert!(last < self.data.len(), "a matrix of {rows} x {columns} needs {} values, has {}", last + 1, self.data.len());
+        assert!(
+            last < self.data.len(),
+            "a matrix of {rows} x {columns} needs {} values, has {}",
+            last + 1,
+            self.data.len()
+        );
     }
 
     pub fn from(&self, row: usize, column: usize) -> Strided<'a> {
@@ -70,8 +75,16 @@ impl Packed {
         (self.depth, self.columns) = (k, n);
         let set = self.set;
         let panel = set.panel(k);
-        for (p, panel) in room(&mut self.data, n.div_ceil(set.columns) * panel).chunks_exact_mut(panel).enumerate() {
-            (set.pack)(k, (n - p * set.columns).min(set.columns), b.from(0, p * set.columns), panel);
+        for (p, panel) in room(&mut self.data, n.div_ceil(set.columns) * panel)
+            .chunks_exact_mut(panel)
+            .enumerate()
+        {
+            (set.pack)(
+                k,
+                (n - p * set.columns).min(set.columns),
+                b.from(0, p * set.columns),
+                panel,
+            );
         }
     }
 

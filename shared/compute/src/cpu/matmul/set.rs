@@ -81,12 +81,15 @@ pub fn available() -> impl Iterator<Item = &'static Set> {
 
 /// The fastest of them.
 pub fn best() -> &'static Set {
-    static BEST: LazyLock<&Set> = LazyLock::new(|| available().next().expect("the portable set runs everywhere"));
+    static BEST: LazyLock<&Set> =
+        LazyLock::new(|| available().next().expect("the portable set runs everywhere"));
     &BEST
 }
 
 /// The fastest of them that is fast for few rows and columns too.
 pub fn best_of_vectors() -> &'static Set {
-    static BEST: LazyLock<&Set> = LazyLock::new(|| available().find(|set| set.depth == 1).expect("the portable set runs everywhere"));
+    static BEST: LazyLock<&Set> = LazyLock::new(|| {
+        available().find(|set| set.depth == 1).expect("the portable set runs everywhere")
+    });
     &BEST
 }

@@ -22,7 +22,14 @@ type Microkernel = unsafe fn(&Tile);
 
 /// 384 x 384 values of b take half the second cache, and few rows make the tasks many enough to share out evenly. Where each
 /// step of k is on another line of a, fewer steps: the lines of a tile's rows then stay in the first cache.
-const BLOCKS: Blocks = Blocks { depth: 384, depth_transposed: 256, rows: 24, columns: 384, rows_of_all: 24, rows_of_all_large: 48 };
+const BLOCKS: Blocks = Blocks {
+    depth: 384,
+    depth_transposed: 256,
+    rows: 24,
+    columns: 384,
+    rows_of_all: 24,
+    rows_of_all_large: 48,
+};
 
 /// 24 sums in 32 registers of 16 values: one fused operation per cycle, and its operands need half the ports.
 #[cfg(target_arch = "x86_64")]
@@ -67,13 +74,15 @@ unsafe fn multiply_avx512(block: &Block) {
 
 #[cfg(target_arch = "x86_64")]
 unsafe fn multiply_avx2(block: &Block) {
-    const KERNELS: [Microkernel; 6] = [avx2::<1>, avx2::<2>, avx2::<3>, avx2::<4>, avx2::<5>, avx2::<6>];
+    const KERNELS: [Microkernel; 6] =
+        [avx2::<1>, avx2::<2>, avx2::<3>, avx2::<4>, avx2::<5>, avx2::<6>];
     // SAFETY: passed on.
     unsafe { multiply(&AVX2, &KERNELS, block) }
 }
 
 unsafe fn multiply_portable(block: &Block) {
-    const KERNELS: [Microkernel; 6] = [portable::<1>, portable::<2>, portable::<3>, portable::<4>, portable::<5>, portable::<6>];
+    const KERNELS: [Microkernel; 6] =
+        [portable::<1>, portable::<2>, portable::<3>, portable::<4>, portable::<5>, portable::<6>];
     // SAFETY: passed on.
     unsafe { multiply(&PORTABLE, &KERNELS, block) }
 }
@@ -87,7 +96,9 @@ const PAGE: usize = 1024;
 unsafe fn multiply(set: &Set, kernels: &[Microkernel], block: &Block) {
     let Block { rows, columns, depth, out, accumulate, .. } = block;
     // Steps of k whole pages apart would share a few sets of the first cache. Where they are read often, a copy pays.
-    let conflicts = block.a.row_stride == 1 && block.a.column_stride.is_multiple_of(PAGE) && columns.len() > set.columns;
+    let conflicts = block.a.row_stride == 1
+        && block.a.column_stride.is_multiple_of(PAGE)
+        && columns.len() > set.columns;
     let mut copy = conflicts.then(|| vec![0.0; set.rows * depth.len()]);
     for i in rows.clone().step_by(set.rows) {
         let rows = set.rows.min(rows.end - i);
@@ -115,7 +126,13 @@ unsafe fn multiply(set: &Set, kernels: &[Microkernel], block: &Block) {
 }
 
 /// `rows` rows of a transposed a, `unit` values from step to step of k.
-fn copy_transposed<'a>(unit: usize, rows: usize, depth: usize, a: Strided, space: &'a mut [f32]) -> Strided<'a> {
+fn copy_transposed<'a>(
+    unit: usize,
+    rows: usize,
+    depth: usize,
+    a: Strided,
+    space: &'a mut [f32],
+) -> Strided<'a> {
     for (l, values) in space.chunks_exact_mut(unit).take(depth).enumerate() {
         values[..rows].copy_from_slice(&a.data[l * a.column_stride..][..rows]);
     }
@@ -126,7 +143,9 @@ fn copy_transposed<'a>(unit: usize, rows: usize, depth: usize, a: Strided, space
 #[target_feature(enable = "avx512f")]
 unsafe fn avx512<const R: usize>(tile: &Tile) {
     // SAFETY: the promise of `Microkernel`.
-    unsafe { if tile.columns > 16 { avx512_columns::<R, 2>(tile) } else { avx512_columns::<R, 1>(tile) } }
+    unsafe {
+        if tile.columns > 16 { avx512_columns::<R, 2>(tile) } else { avx512_columns::<R, 1>(tile) }
+    }
 }
 
 /// R x 16 W sums, of which the last 16 columns may be cut by a mask.
@@ -148,7 +167,8 @@ unsafe fn avx512_columns<const R: usize, const W: usize>(tile: &Tile) {
         }
         let mut sums = [[_mm512_setzero_ps(); W]; R];
         // Rows in groups of four, so that few registers hold their addresses.
-        let mut groups: [*const f32; 3] = std::array::from_fn(|g| tile.a.wrapping_add(4 * g * tile.row_stride));
+        let mut groups: [*const f32; 3] =
+            std::array::from_fn(|g| tile.a.wrapping_add(4 * g * tile.row_stride));
         let mut b = tile.b;
         for _ in 0..tile.depth {
             let b_row: [__m512; W] = std::array::from_fn(|w| _mm512_loadu_ps(b.add(16 * w)));
@@ -166,7 +186,11 @@ unsafe fn avx512_columns<const R: usize, const W: usize>(tile: &Tile) {
         for (i, sums) in sums.into_iter().enumerate() {
             for (w, sum) in sums.into_iter().enumerate() {
                 let c = tile.c.add(i * tile.stride + 16 * w);
-                let sum = if tile.accumulate { _mm512_add_ps(_mm512_maskz_loadu_ps(mask(w), c), sum) } else { sum };
+                let sum = if tile.accumulate {
+                    _mm512_add_ps(_mm512_maskz_loadu_ps(mask(w), c), sum)
+                } else {
+                    sum
+                };
                 _mm512_mask_storeu_ps(c, mask(w), sum);
             }
         }
@@ -221,7 +245,8 @@ unsafe fn portable<const R: usize>(tile: &Tile) {
 unsafe fn store<const R: usize>(sums: &[[f32; 16]; R], tile: &Tile) {
     for (i, sums) in sums.iter().enumerate() {
         // SAFETY: passed on.
-        let c = unsafe { std::slice::from_raw_parts_mut(tile.c.add(i * tile.stride), tile.columns) };
+        let c =
+            unsafe { std::slice::from_raw_parts_mut(tile.c.add(i * tile.stride), tile.columns) };
         if tile.columns == 16 {
             // A length the compiler knows.
             let c = c.first_chunk_mut::<16>().expect("16 columns");
@@ -263,13 +288,19 @@ fn copy_rows<const WIDTH: usize>(b: Strided, panel: &mut [f32]) {
 fn transpose(width: usize, columns: usize, b: Strided, panel: &mut [f32]) {
     let depth = panel.len() / width;
     #[cfg(target_arch = "x86_64")]
-    if b.row_stride == 1 && columns.is_multiple_of(8) && depth.is_multiple_of(8) && std::arch::is_x86_feature_detected!("avx") {
+    if b.row_stride == 1
+        && columns.is_multiple_of(8)
+        && depth.is_multiple_of(8)
+        && std::arch::is_x86_feature_detected!("avx")
+    {
         for j in (0..columns).step_by(8) {
             for l in (0..depth).step_by(8) {
                 let source = &b.data[j * b.column_stride + l..][..7 * b.column_stride + 8];
                 let target = &mut panel[l * width + j..][..7 * width + 8];
                 // SAFETY: the processor has AVX, and both slices reach to the end of the eighth row.
-                unsafe { transpose_8(source.as_ptr(), b.column_stride, target.as_mut_ptr(), width) };
+                unsafe {
+                    transpose_8(source.as_ptr(), b.column_stride, target.as_mut_ptr(), width)
+                };
             }
         }
         return;
@@ -282,9 +313,11 @@ fn transpose(width: usize, columns: usize, b: Strided, panel: &mut [f32]) {
             let sources = sources.map(|source| &source[..depth]);
             let mut l = 0;
             while l + 4 <= depth {
-                let rows: [[f32; 4]; 4] = std::array::from_fn(|i| sources[i][l..l + 4].try_into().expect("4 values"));
+                let rows: [[f32; 4]; 4] =
+                    std::array::from_fn(|i| sources[i][l..l + 4].try_into().expect("4 values"));
                 for i in 0..4 {
-                    panel[(l + i) * width + j..][..4].copy_from_slice(&[rows[0][i], rows[1][i], rows[2][i], rows[3][i]]);
+                    panel[(l + i) * width + j..][..4]
+                        .copy_from_slice(&[rows[0][i], rows[1][i], rows[2][i], rows[3][i]]);
                 }
                 l += 4;
             }
@@ -308,7 +341,12 @@ fn transpose(width: usize, columns: usize, b: Strided, panel: &mut [f32]) {
 /// SAFETY: both have them, and the processor has AVX.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx")]
-unsafe fn transpose_8(source: *const f32, source_stride: usize, target: *mut f32, target_stride: usize) {
+unsafe fn transpose_8(
+    source: *const f32,
+    source_stride: usize,
+    target: *mut f32,
+    target_stride: usize,
+) {
     use std::arch::x86_64::*;
     // SAFETY: the caller's promise.
     unsafe {
@@ -318,7 +356,8 @@ unsafe fn transpose_8(source: *const f32, source_stride: usize, target: *mut f32
             let [a, b, c, d] = std::array::from_fn(|j| _mm256_set_m128(row(j + 4, l), row(j, l)));
             let (ab, cd) = (_mm256_unpacklo_ps(a, b), _mm256_unpacklo_ps(c, d));
             let (ab_high, cd_high) = (_mm256_unpackhi_ps(a, b), _mm256_unpackhi_ps(c, d));
-            let put = |i: usize, values| _mm256_storeu_ps(target.add((l + i) * target_stride), values);
+            let put =
+                |i: usize, values| _mm256_storeu_ps(target.add((l + i) * target_stride), values);
             put(0, _mm256_shuffle_ps::<0b01_00_01_00>(ab, cd));
             put(1, _mm256_shuffle_ps::<0b11_10_11_10>(ab, cd));
             put(2, _mm256_shuffle_ps::<0b01_00_01_00>(ab_high, cd_high));

@@ -28,7 +28,10 @@ const CUTS: [(u32, u32); 4] = [(32, 4), (16, 4), (32, 2), (16, 2)];
 pub fn attention_tiles(units: Units, head_width: u32, limits: &wgpu::Limits) -> Vec<Tiles> {
     let Units { side, subgroup, .. } = units;
     let padded = head_width.next_multiple_of(side);
-    if !head_width.is_multiple_of(4) || padded > HEAD_FRAGMENTS * side || !subgroup.is_multiple_of(side) {
+    if !head_width.is_multiple_of(4)
+        || padded > HEAD_FRAGMENTS * side
+        || !subgroup.is_multiple_of(side)
+    {
         return Vec::new();
     }
     let fits = |tiles: &Tiles| {
@@ -43,23 +46,40 @@ pub fn attention_tiles(units: Units, head_width: u32, limits: &wgpu::Limits) -> 
             && bytes <= limits.max_compute_workgroup_storage_size
             && tiles.lanes(units) <= limits.max_compute_invocations_per_workgroup
     };
-    let tiles = CUTS.map(|(tile, subgroups)| Tiles { fragments: [1, tile / side], subgroups: [subgroups, 1], depth: side });
+    let tiles = CUTS.map(|(tile, subgroups)| Tiles {
+        fragments: [1, tile / side],
+        subgroups: [subgroups, 1],
+        depth: side,
+    });
     tiles.into_iter().filter(fits).collect()
 }
 
 impl Gpu {
     fn attention_units(&self, shape: AttentionShape, operands: &[View]) -> Option<(Units, Tiles)> {
         let units = self.plan.as_ref()?.units;
-        let tiles = attention_tiles(units, word(shape.width), &self.device.limits).first().copied()?;
+        let tiles =
+            attention_tiles(units, word(shape.width), &self.device.limits).first().copied()?;
         in_fours(operands).then_some((units, tiles))
     }
 
-    pub(super) fn attention_forward_on_device(&mut self, shape: AttentionShape, qkv: View, out: View, lse: View) {
+    pub(super) fn attention_forward_on_device(
+        &mut self,
+        shape: AttentionShape,
+        qkv: View,
+        out: View,
+        lse: View,
+    ) {
         self.head_width_is(shape);
-        let params = Attention { sequence: word(shape.sequence), heads: word(shape.heads), scale: scale(shape) };
+        let params = Attention {
+            sequence: word(shape.sequence),
+            heads: word(shape.heads),
+            scale: scale(shape),
+        };
         let (operands, flop) = ([qkv, out, lse], 2.0 * product_flop(shape));
         match self.attention_units(shape, &[qkv, out]) {
-            Some(on) => self.attend("attention_forward_units", Some(on), shape, params, &operands, flop),
+            Some(on) => {
+                self.attend("attention_forward_units", Some(on), shape, params, &operands, flop)
+            }
             None => self.attend("attention_forward", None, shape, params, &operands, flop),
         }
     }
@@ -82,7 +102,12 @@ impl Gpu {
             None => self.unturned(),
         };
         let turned = u32::from(rope.is_some());
-        let params = AttentionBackward { sequence: word(shape.sequence), heads: word(shape.heads), scale: scale(shape), turned };
+        let params = AttentionBackward {
+            sequence: word(shape.sequence),
+            heads: word(shape.heads),
+            scale: scale(shape),
+            turned,
+        };
         let flop = product_flop(shape);
         // Four elements of half a head turn together.
         let in_eights = rope.is_none() || shape.width.is_multiple_of(8);
@@ -90,13 +115,34 @@ impl Gpu {
             Some(on) => {
                 let delta = self.delta(lse.len);
                 let operands = [qkv, out, lse, dout, positions, table, delta, dqkv];
-                self.attend("attention_backward_queries_units", Some(on), shape, params, &operands, 3.0 * flop);
+                self.attend(
+                    "attention_backward_queries_units",
+                    Some(on),
+                    shape,
+                    params,
+                    &operands,
+                    3.0 * flop,
+                );
                 let operands = [qkv, lse, dout, positions, table, delta, dqkv];
-                self.attend("attention_backward_keys_units", Some(on), shape, params, &operands, 4.0 * flop);
+                self.attend(
+                    "attention_backward_keys_units",
+                    Some(on),
+                    shape,
+                    params,
+                    &operands,
+                    4.0 * flop,
+                );
             }
             None => {
                 let operands = [qkv, out, lse, dout, positions, table, dqkv];
-                self.attend("attention_backward_queries", None, shape, params, &operands, 3.0 * flop);
+                self.attend(
+                    "attention_backward_queries",
+                    None,
+                    shape,
+                    params,
+                    &operands,
+                    3.0 * flop,
+                );
                 self.attend("attention_backward_keys", None, shape, params, &operands, 4.0 * flop);
             }
         }
@@ -113,11 +159,20 @@ impl Gpu {
         flop: f64,
     ) {
         let (variant, own): (Variant, u32) = match on {
-            Some((units, tiles)) => (units_variant(kernel, self.head_width, units, tiles), tiles.tile(units)[0]),
+            Some((units, tiles)) => {
+                (units_variant(kernel, self.head_width, units, tiles), tiles.tile(units)[0])
+            }
             None => (variant_of(kernel, self.precision, self.head_width), 64),
         };
         let groups = [word(shape.sequence).div_ceil(own), word(shape.batch * shape.heads), 1];
-        self.run_variant(kernel, &variant, params, operands, groups, Cost { flop, ..Cost::default() });
+        self.run_variant(
+            kernel,
+            &variant,
+            params,
+            operands,
+            groups,
+            Cost { flop, ..Cost::default() },
+        );
     }
 
     fn delta(&mut self, len: usize) -> View {
@@ -132,7 +187,10 @@ impl Gpu {
     fn unturned(&mut self) -> (View, View) {
         let views = match self.attention.unturned {
             Some(views) => views,
-            None => (self.create("no positions", Element::U32, 4), self.create("no table", Element::Value(Precision::F32), 4)),
+            None => (
+                self.create("no positions", Element::U32, 4),
+                self.create("no table", Element::Value(Precision::F32), 4),
+            ),
         };
         self.attention.unturned = Some(views);
         views
@@ -154,15 +212,22 @@ mod tests {
     use super::*;
 
     fn first(side: u32, subgroup: u32, bytes: u32, head_width: u32) -> Option<[u32; 2]> {
-        let limits = wgpu::Limits { max_compute_workgroup_storage_size: bytes, ..wgpu::Limits::defaults() };
-        let tiles = attention_tiles(Units { side, subgroup, scalars: false }, head_width, &limits).first().copied()?;
+        let limits =
+            wgpu::Limits { max_compute_workgroup_storage_size: bytes, ..wgpu::Limits::defaults() };
+        let tiles = attention_tiles(Units { side, subgroup, scalars: false }, head_width, &limits)
+            .first()
+            .copied()?;
         Some([tiles.fragments[1] * side, tiles.subgroups[0]])
     }
 
     #[test]
     fn attention_fits_the_workgroup_memory_that_devices_have() {
         for head_width in [40, 64, 128] {
-            assert_eq!(first(16, 32, 49_152, head_width), Some([32, 4]), "NVIDIA, heads of {head_width}");
+            assert_eq!(
+                first(16, 32, 49_152, head_width),
+                Some([32, 4]),
+                "NVIDIA, heads of {head_width}"
+            );
         }
         assert_eq!(first(8, 32, 32_768, 64), Some([32, 4]), "Apple");
         assert_eq!(first(8, 8, 16_384, 40), Some([16, 4]), "the least there is");

@@ -37,12 +37,20 @@ impl Gpu {
     /// touches the buffer of `out`, many sums in one dispatch.
     pub(super) fn split(&mut self, parts: usize, out: View) -> View {
         let (len, space) = (parts * out.len, self.work_space());
-        let taken = |gpu: &Self| gpu.splits.last().map_or(0, |split| (split.part.offset + split.part.len).next_multiple_of(4));
+        let taken = |gpu: &Self| {
+            gpu.splits
+                .last()
+                .map_or(0, |split| (split.part.offset + split.part.len).next_multiple_of(4))
+        };
         let other = |split: &Split| {
-            let apart = split.out.offset + split.out.len <= out.offset || out.offset + out.len <= split.out.offset;
+            let apart = split.out.offset + split.out.len <= out.offset
+                || out.offset + out.len <= split.out.offset;
             split.out.buffer != out.buffer || !apart
         };
-        if self.splits.len() == SEGMENTS || taken(self) + len > space.len || self.splits.iter().any(other) {
+        if self.splits.len() == SEGMENTS
+            || taken(self) + len > space.len
+            || self.splits.iter().any(other)
+        {
             self.end_splits();
         }
         let part = space.slice(taken(self), len);
@@ -55,13 +63,21 @@ impl Gpu {
         let splits = std::mem::take(&mut self.splits);
         let Some(first) = splits.first() else { return };
         let start = splits.iter().map(|split| split.out.offset).min().unwrap_or_default();
-        let end = splits.iter().map(|split| split.out.offset + split.out.len).max().unwrap_or_default();
+        let end =
+            splits.iter().map(|split| split.out.offset + split.out.len).max().unwrap_or_default();
         let out = View { buffer: first.out.buffer, offset: start, len: end - start };
         let last = splits.last().map_or(first.part, |split| split.part);
         let part = View { len: last.offset + last.len, offset: 0, ..first.part };
-        let mut params = Parts { count: word(splits.len()), len: 0, unused: 0, unused_too: 0, segments: SegmentTable::default() };
+        let mut params = Parts {
+            count: word(splits.len()),
+            len: 0,
+            unused: 0,
+            unused_too: 0,
+            segments: SegmentTable::default(),
+        };
         for (segment, split) in params.segments.iter_mut().zip(&splits) {
-            *segment = [params.len, split.parts, word(split.part.offset), word(split.out.offset - start)];
+            *segment =
+                [params.len, split.parts, word(split.part.offset), word(split.out.offset - start)];
             params.len += word(split.out.len);
         }
         let groups = striding(params.len as usize);
@@ -69,7 +85,12 @@ impl Gpu {
     }
 
     /// The matrix units and the tile for a product, where it can go on them: all operands in fours, and what is contiguous in them too.
-    fn units_for(&self, kernel: &'static str, [m, n, k]: [usize; 3], operands: &[View]) -> Option<(Units, Tiles)> {
+    fn units_for(
+        &self,
+        kernel: &'static str,
+        [m, n, k]: [usize; 3],
+        operands: &[View],
+    ) -> Option<(Units, Tiles)> {
         let plan = self.plan.as_ref()?;
         let contiguous = if kernel == "matmul_tn_units" { [m, n] } else { [n, k] };
         let fits = contiguous.iter().all(|side| side.is_multiple_of(4)) && in_fours(operands);
@@ -85,7 +106,9 @@ impl Gpu {
         operands: &[View],
         in_fours: &[View],
     ) -> bool {
-        let Some((units, tiles)) = self.units_for(kernel, [m, n, k], in_fours) else { return false };
+        let Some((units, tiles)) = self.units_for(kernel, [m, n, k], in_fours) else {
+            return false;
+        };
         let [rows, columns] = tiles.tile(units).map(|side| side as usize);
         let groups = [word(n.div_ceil(columns)), word(m.div_ceil(rows)), 1];
         let variant = units_variant(kernel, self.head_width, units, tiles);
@@ -93,7 +116,15 @@ impl Gpu {
         true
     }
 
-    pub(super) fn product(&mut self, kernel: &'static str, on_units: &'static str, [m, n, k]: [usize; 3], a: View, b: View, c: View) {
+    pub(super) fn product(
+        &mut self,
+        kernel: &'static str,
+        on_units: &'static str,
+        [m, n, k]: [usize; 3],
+        a: View,
+        b: View,
+        c: View,
+    ) {
         assert_eq!((a.len, b.len, c.len), (m * k, n * k, m * n), "{kernel} {m} x {n} x {k}");
         let params = Product { m: word(m), n: word(n), k: word(k) };
         if self.product_on_units(on_units, [m, n, k], params, &[a, b, c], &[a, b, c]) {
@@ -108,17 +139,29 @@ impl Gpu {
     pub(super) fn product_tn(&mut self, [m, n, k]: [usize; 3], a: View, b: View, c: View) {
         assert_eq!((a.len, b.len, c.len), (m * k, n * k, m * n), "matmul_tn {m} x {n} x {k}");
         let on_units = self.units_for("matmul_tn_units", [m, n, k], &[a, b, c]);
-        let tile = on_units.map_or([TILE; 2], |(units, tiles)| tiles.tile(units).map(|side| side as usize));
+        let tile = on_units
+            .map_or([TILE; 2], |(units, tiles)| tiles.tile(units).map(|side| side as usize));
         let tiles = [word(n.div_ceil(tile[1])), word(m.div_ceil(tile[0]))];
-        let wanted = (BUSY_TILES / (tiles[0] * tiles[1])).min(word(k) / LEAST_PART).min(word(self.work_space().len / c.len)).max(1);
+        let wanted = (BUSY_TILES / (tiles[0] * tiles[1]))
+            .min(word(k) / LEAST_PART)
+            .min(word(self.work_space().len / c.len))
+            .max(1);
         let depth = on_units.map_or(16, |(_, tiles)| tiles.depth);
         let part = word(k).div_ceil(wanted).next_multiple_of(depth);
         let parts = word(k).div_ceil(part);
         let out = if parts == 1 { c } else { self.split(parts as usize, c) };
-        let params = SplitProduct { m: word(m), n: word(n), k: word(k), part, accumulate: u32::from(parts == 1) };
+        let params = SplitProduct {
+            m: word(m),
+            n: word(n),
+            k: word(k),
+            part,
+            accumulate: u32::from(parts == 1),
+        };
         let groups = [tiles[0], tiles[1], parts];
         let (kernel, variant) = match on_units {
-            Some((units, tiles)) => ("matmul_tn_units", units_variant("matmul_tn_units", self.head_width, units, tiles)),
+            Some((units, tiles)) => {
+                ("matmul_tn_units", units_variant("matmul_tn_units", self.head_width, units, tiles))
+            }
             None => ("matmul_tn", variant_of("matmul_tn", self.precision, self.head_width)),
         };
         self.run_variant(kernel, &variant, params, &[a, b, out], groups, product_cost([m, n, k]));
