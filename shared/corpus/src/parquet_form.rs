@@ -327,7 +327,10 @@ fn check_schema(children: &[i32]) -> std::result::Result<(), String> {
             Some(left) => *left -= 1,
             None if i == 0 => {}
             None => {
-                return Err(format!("schema element {i} of {} belongs to no group", children.len()));
+                return Err(format!(
+                    "schema element {i} of {} belongs to no group",
+                    children.len()
+                ));
             }
         }
         let fits = usize::try_from(n).ok().filter(|&n| n < children.len() - i);
