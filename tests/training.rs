@@ -3,7 +3,7 @@
 //! What the data stages would have made is written here by the same libraries, so that these tests need none of them.
 use std::fs;
 use std::path::Path;
-use std::process::{Child, Command};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -102,6 +102,22 @@ fn checkpoints(run: &Run) -> Vec<String> {
     names.collect()
 }
 
+/// `nohup train` goes on when its terminal is closed.
+#[test]
+#[cfg(unix)]
+fn a_hangup_that_was_to_be_ignored_is_ignored() {
+    let run = longer();
+    let train = run.command("train");
+    let mut command = Command::new("nohup");
+    command.arg(train.get_program()).args(train.get_args());
+    command.current_dir(train.get_current_dir().unwrap()).stdin(Stdio::null());
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    until("step 50 is done", || lines(&run).len() > 10);
+    signal(&child, "HUP");
+    ended(child, "train").code(0);
+    assert!(run.path("run/final").exists());
+}
+
 #[test]
 fn an_interrupted_run_ends_with_the_same_bytes() {
     let undisturbed = longer();
@@ -109,7 +125,7 @@ fn an_interrupted_run_ends_with_the_same_bytes() {
     let steps: Vec<u64> =
         losses(&undisturbed).iter().map(|line| line["step"].as_u64().unwrap()).collect();
     assert_eq!(steps, (0..150).step_by(5).chain([149, 150]).collect::<Vec<u64>>());
-    for (name, code) in [("INT", 130), ("TERM", 130), ("KILL", -1)] {
+    for (name, code) in [("INT", 130), ("TERM", 130), ("HUP", 130), ("USR1", 130), ("KILL", -1)] {
         let run = longer();
         let child = run.start("train", &[]);
         until("step 50 is done", || lines(&run).len() > 10);

@@ -94,6 +94,52 @@ pub fn stage(stage: &'static str, world: &World, name: &'static str) -> Result<(
     }
 }
 
+/// Signals that ask for the end, at random times of a training: it saves, ends with 130, and goes on to the same bytes.
+pub fn signals(world: &World) -> Result<(), Failed> {
+    let undisturbed = world.stage("train");
+    let mut random = Random::new(seed(), "signals", 0);
+    let mut wrong = Vec::new();
+    let (wanted, mut saved) = (if is_long() { 200 } else { 6 }, 0);
+    for _ in 0..wanted {
+        let place = world.before("train");
+        let signal = ["INT", "TERM", "HUP", "USR1"][random.below(4) as usize];
+        let time = Duration::from_secs_f64(undisturbed.seconds * random.unit());
+        let status = place.signalled_after("train", time, signal);
+        let newest = newest_step(&place);
+        let ended = place.ended("train", None);
+        let mut note = |what: String| wrong.push(format!("{signal} after {time:?}: {what}"));
+        match status.code() {
+            Some(130) => saved += 1,
+            // Too late; or before the program could listen.
+            Some(0) | None => {}
+            Some(code) => note(format!("ended with {code}")),
+        }
+        if let Some(step) = newest.filter(|step| *step > 0 && status.code() == Some(130))
+            && !ended.stderr.contains(&format!("going on with step {step}"))
+            && !ended.stderr.contains("up to date")
+        {
+            note(format!("did not go on with step {step}: {}", ended.stderr));
+        }
+        if ended.code != 0 {
+            note(format!("run again it ends with {}: {}", ended.code, ended.stderr));
+        }
+        tree::differences(&undisturbed.after, &place.tree()).into_iter().for_each(note);
+    }
+    println!("{wanted} signals, {saved} of them answered with a saved state");
+    if saved == 0 {
+        wrong.push("no signal met a training that could save".into());
+    }
+    if wrong.is_empty() { Ok(()) } else { Err(wrong.join("\n").into()) }
+}
+
+/// The highest step of a checkpoint under its final name.
+fn newest_step(place: &Place) -> Option<u64> {
+    let folder = place.run.path("run/checkpoints");
+    let paths = tests::files_below(&folder);
+    let whole = paths.iter().filter(|path| path.extension().is_some_and(|e| e == "safetensors"));
+    whole.filter_map(|path| Some(model::Checkpoint::load(path).ok()?.state.step)).max()
+}
+
 /// `BEDTIME_SEED` for other times than those of the last run.
 fn seed() -> u64 {
     std::env::var("BEDTIME_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(1)

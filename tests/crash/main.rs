@@ -45,6 +45,8 @@ fn main() -> std::process::ExitCode {
             kills::stage("train", &world::late(step), name)
         }));
     }
+    #[cfg(unix)]
+    trials.push(Trial::test("kills::train, by signals", || kills::signals(world::usual())));
     for stage in STAGES {
         trials.push(Trial::test(format!("worlds::{stage}::no_space_at_a_write"), move || {
             worlds::no_space_at_a_write(stage)

@@ -216,6 +216,17 @@ impl Place {
         child.wait().unwrap()
     }
 
+    /// A signal that asks for the end, after a while; how it then ended.
+    pub fn signalled_after(&self, stage: &str, time: Duration, signal: &str) -> ExitStatus {
+        let (mut child, started) = (self.start(stage, None), Instant::now());
+        std::thread::sleep(time.saturating_sub(started.elapsed()));
+        let mut kill = Command::new("kill");
+        kill.args([&format!("-{signal}"), &child.id().to_string()]);
+        // A process that has ended by now is no error.
+        let _ = kill.stderr(Stdio::null()).status();
+        child.wait().unwrap()
+    }
+
     /// Killed by the shim, at a call.
     pub fn killed_at(&self, stage: &str, fault: &str) -> ExitStatus {
         self.start(stage, Some(fault)).wait().unwrap()

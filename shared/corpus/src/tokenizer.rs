@@ -7,7 +7,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use stage::{Failure, Manifest, Result, TokenizerRecord};
+use stage::{Failure, Manifest, Result, TokenizerRecord, guarded};
 use tokenizers::ModelWrapper;
 use tokenizers::models::bpe::BPE;
 
@@ -15,6 +15,7 @@ mod added;
 mod cache;
 mod classes;
 mod encoder;
+mod foreign;
 mod merges;
 mod split;
 mod train;
@@ -67,6 +68,15 @@ impl Tokenizer {
                 "run `make tokenizer`, or name your own with --set tokenizer.file=FILE",
             ));
         }
+        let bytes = std::fs::metadata(path).map_err(Failure::reading(path))?.len();
+        if bytes > foreign::MOST_BYTES {
+            return Err(Failure::input(
+                path,
+                format_args!("{bytes} bytes"),
+                format_args!("a tokenizer.json of at most {} bytes", foreign::MOST_BYTES),
+                "name another file",
+            ));
+        }
         Self::from_json_with(path, &std::fs::read(path).map_err(Failure::reading(path))?, eos)
     }
 
@@ -86,9 +96,13 @@ impl Tokenizer {
             )
         };
         // What is no JSON, or no UTF-8 or Unicode within it, makes the crate panic in places.
-        serde_json::from_slice::<serde_json::Value>(json).map_err(|error| unreadable(&error))?;
+        let value: serde_json::Value =
+            serde_json::from_slice(json).map_err(|error| unreadable(&error))?;
+        foreign::check(&value)
+            .map_err(|unfit| Failure::input(path, unfit.found, unfit.expected, remedy))?;
+        let read = guarded(|| tokenizers::Tokenizer::from_bytes(json));
         let mut inner =
-            tokenizers::Tokenizer::from_bytes(json).map_err(|error| unreadable(&error))?;
+            read.map_err(|panic| unreadable(&panic))?.map_err(|error| unreadable(&error))?;
         // A story is one sequence of any length: what a file says about cutting and filling is for other uses.
         inner.with_padding(None);
         inner
@@ -117,18 +131,26 @@ impl Tokenizer {
         // Ids may have holes, so the highest one decides how many rows an embedding needs.
         let vocab_size =
             inner.get_vocab(true).into_values().max().map_or(0, |id| u64::from(id) + 1);
-        if vocab_size > u64::from(u32::MAX) {
+        if vocab_size > foreign::MOST_IDS {
             return Err(Failure::input(
                 path,
                 format_args!("the id {}", vocab_size - 1),
-                "ids below 4294967295",
+                format_args!("ids below {}: each has a row in the embedding", foreign::MOST_IDS),
                 remedy,
             ));
         }
         let record = TokenizerRecord { sha256: stage::sha256(json), vocab_size };
         let (path, json) = (path.to_owned(), json.into());
-        let prefix =
-            inner.encode("", true).map(|encoding| encoding.get_ids().to_vec()).unwrap_or_default();
+        let prefix = guarded(|| inner.encode("", true).map(|ids| ids.get_ids().to_vec()))
+            .map_err(|panic| {
+                Failure::input(
+                    &path,
+                    format_args!("a post_processor that fails: {panic}"),
+                    "one that only names tokens that are there",
+                    remedy,
+                )
+            })?
+            .unwrap_or_default();
         let tokenizer = Tokenizer { inner, fast: OnceLock::new(), json, path, record, eos, prefix };
         tokenizer.encode_by_crate(PROBE)?;
         Ok(tokenizer)
@@ -219,7 +241,8 @@ impl Tokenizer {
     }
 
     fn encode_by_crate(&self, text: &str) -> Result<Vec<u32>> {
-        let encoding = self.inner.encode_fast(text, false);
+        let encoding = guarded(|| self.inner.encode_fast(text, false));
+        let encoding = encoding.unwrap_or_else(|panic| Err(panic.into()));
         encoding.map(|encoding| encoding.get_ids().to_vec()).map_err(|error| {
             let start: String = text.chars().take(40).collect();
             let remedy = "take a byte-level tokenizer, or one with a token for the unknown";
@@ -239,7 +262,7 @@ impl Tokenizer {
 
     /// Text of ids, without special tokens. Bytes that are no UTF-8 become U+FFFD.
     pub fn decode(&self, ids: &[u32]) -> String {
-        self.inner.decode(ids, true).unwrap_or_default()
+        guarded(|| self.inner.decode(ids, true).unwrap_or_default()).unwrap_or_default()
     }
 }
 

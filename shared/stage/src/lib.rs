@@ -6,6 +6,7 @@ pub mod cli;
 pub mod config;
 mod failure;
 mod files;
+mod guard;
 pub mod interrupt;
 mod log;
 mod manifest;
@@ -19,6 +20,7 @@ pub use files::{
     AtomicFile, FileRecord, WriteBehind, create_dir, hash_content, hash_file, hex, publish_file,
     read_to_string, remove_if_present, sha256,
 };
+pub use guard::guarded;
 pub use log::{Log, LogFormat, Progress, Unit, count};
 pub use manifest::{
     Manifest, State, TokenizerRecord, Work, changed_keys, same_settings, seal, unseal,
