@@ -136,7 +136,7 @@ pub fn copy(from: &Path, to: &Path) {
         match path.is_dir() {
             true => copy(&path, &copied),
             false => {
-                drop(fs::copy(&path, &copied).unwrap_or_else(|e| panic!("{}: {e}", path.display())))
+                fs::copy(&path, &copied).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
             }
         }
     }
