@@ -36,7 +36,7 @@ fn assert_without(packages: &[&str], unwanted: &[&str]) {
 fn data_stages_build_no_engine() {
     assert_without(
         &["fetch-parquet", "train-tokenizer", "tokenize", "pack-bin"],
-        &["compute", "training", "model", "wgpu", "naga"],
+        &["compute", "inference", "training", "model", "wgpu", "naga"],
     );
 }
 
@@ -45,5 +45,13 @@ fn stages_with_a_model_build_no_parquet_and_no_network() {
     assert_without(
         &["train", "eval-ppl", "sample"],
         &["parquet", "arrow", "reqwest", "hyper", "object_store", "tokio"],
+    );
+}
+
+#[test]
+fn telling_and_evaluating_draw_no_plots_and_write_no_protobuf() {
+    assert_without(
+        &["inference", "sample", "eval-ppl"],
+        &["training", "plotters", "prost", "maud", "png", "epaint_default_fonts"],
     );
 }

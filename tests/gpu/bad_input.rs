@@ -203,7 +203,7 @@ fn lost(bench: &Bench) {
     device.lose();
     let error = trainer.model.weights().unwrap_err();
     assert!(matches!(error, EngineError::DeviceLost(_)), "{error:?}");
-    let failure = training::failed(error);
+    let failure = inference::failed(error);
     assert_eq!(failure.exit_code(), 4);
     assert!(
         failure.to_string().contains("last checkpoint") && failure.to_string().contains("remedy"),

@@ -10,12 +10,12 @@ use clap::Parser;
 use compute::Model;
 use corpus::bin::Bin;
 use corpus::tokenizer::Tokenizer;
+use inference::{
+    Engine, Ids, Opened, Tally, Wanted, bootstrap, failed, open_model, print, score_each,
+};
 use serde::Serialize;
 use serde_json::{Value, json};
 use stage::{AtomicFile, Failure, Progress, Stage, State, Unit, Work, interrupt};
-use training::{
-    Engine, Ids, Opened, Tally, Wanted, bootstrap, failed, open_model, print, score_each,
-};
 
 use report::Judged;
 use sources::Text;
@@ -380,7 +380,7 @@ fn print_logits(engine: &Engine, opened: &Opened, bin: &Bin, windows: usize) -> 
         let bytes: Vec<u8> =
             model.logits(&window).map_err(failed)?.into_iter().flat_map(f32::to_le_bytes).collect();
         interrupt::check(KEPT)?;
-        if !training::print_bytes(&bytes)? {
+        if !inference::print_bytes(&bytes)? {
             break;
         }
     }

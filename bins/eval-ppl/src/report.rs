@@ -1,8 +1,8 @@
 //! Results as `eval.json` keeps them, and as tables for people.
 use std::fmt::Write;
 
+use inference::{Bucket, Interval, Tally};
 use serde_json::{Map, Value, json};
-use training::{Bucket, Interval, Tally};
 
 /// One text under one model.
 pub struct Judged {

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 use corpus::bin::Bin;
 use corpus::text_files::separated_text;
 use corpus::tokenizer::{Scratch, Tokenizer};
+use inference::Ids;
 use stage::{Failure, Result};
-use training::Ids;
 
 /// Stories in one tokenizer's ids, in memory: an end of story after each, and before the first, where the tokenizer puts nothing
 /// else before a text. So every token is scored.

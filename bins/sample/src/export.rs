@@ -2,13 +2,13 @@
 use std::path::PathBuf;
 
 use corpus::tokenizer::{PAD, Tokenizer};
+use inference::open_model;
 use model::{
     GgufType, Llama, TensorTable, TokenKind, Vocabulary, Weights, flatten, read_llama2c,
     save_folder, write_gguf,
 };
 use serde_json::Value;
 use stage::{Failure, Result};
-use training::open_model;
 
 /// Write the model as a GGUF file (llama.cpp, Ollama, LM Studio) or as a Hugging Face folder
 #[derive(clap::Args)]

@@ -1,6 +1,6 @@
 //! Prompts from a person, one after the other.
+use inference::{Manner, cache_folder, tell_each};
 use stage::{Result, Stage, interrupt};
-use training::{Manner, cache_folder, tell_each};
 
 use crate::Session;
 use crate::lines::{Line, Lines};

@@ -13,10 +13,10 @@ use std::time::Instant;
 use clap::Parser;
 use compute::Decoder;
 use corpus::tokenizer::Tokenizer;
+use inference::{Engine, Heard, Manner, Opened, Wanted, open_model, tell_each};
 use printer::Printer;
 use serde::Serialize;
 use stage::{Failure, Result, Stage, interrupt};
-use training::{Engine, Heard, Manner, Opened, Wanted, open_model, tell_each};
 
 /// Tell stories.
 #[derive(Parser)]

@@ -3,8 +3,8 @@ use std::collections::BTreeMap;
 use std::io::IsTerminal;
 
 use corpus::tokenizer::Tokenizer;
+use inference::{Heard, Pieces, Story, print};
 use stage::{Failure, Result};
-use training::{Heard, Pieces, Story, print};
 
 pub struct Printer<'a> {
     tokenizer: &'a Tokenizer,

@@ -1,8 +1,8 @@
 //! How stories come out, as a table: at one temperature or at several, beside stories that people (or the grammar) wrote.
 use corpus::bin::{Bin, sidecar};
+use inference::{Manner, Quality, Story, Told, print, tell};
 use serde_json::json;
 use stage::{Failure, Result, Stage, interrupt};
-use training::{Manner, Quality, Story, Told, print, tell};
 
 use crate::Session;
 

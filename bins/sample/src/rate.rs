@@ -1,8 +1,8 @@
 //! Stories of two models in mixed order, rated by a person who is not told whose they are.
 use std::path::Path;
 
+use inference::{Average, Manner, Rating, Ratings, Story, averages, print, tell};
 use stage::{Failure, Random, Result, Stage, interrupt};
-use training::{Average, Manner, Rating, Ratings, Story, averages, print, tell};
 
 use crate::Session;
 use crate::lines::{Line, Lines};

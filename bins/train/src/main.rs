@@ -3,10 +3,11 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
+use inference::{list_devices, print};
 use serde::Serialize;
 use serde_json::Value;
 use stage::{FileRecord, State, Work, hash_file};
-use training::{Manual, Run, list_devices, print, profile_table};
+use training::{Manual, Run, profile_table};
 
 /// Train the model on packed tokens, from the newest checkpoint if there is one.
 #[derive(Parser)]

@@ -12,16 +12,15 @@ use std::time::{Duration, Instant};
 
 use compute::{Decoder, Snapshot, Storage};
 use corpus::tokenizer::Tokenizer;
+use inference::{Manner, Story, failed, tell};
 use model::{Checkpoint, Config, State};
 use stage::{Failure, Result, interrupt};
 
 use crate::checkpoints::{Checkpoints, Name};
-use crate::engine::failed;
 use crate::owed::{self, Owed};
 use crate::report::{self, About, Moment};
 use crate::samples::{Samples, StoriesAt};
 use crate::tensorboard::EventFile;
-use crate::{Manner, Story, tell};
 
 /// Jobs that may wait: then the training waits, too, and memory does not grow.
 const WAITING: usize = 2;

@@ -1,9 +1,8 @@
 //! What the engine could do at best: the rates of a large product and of a large copy, measured on the spot.
 use std::time::Instant;
 
+use inference::{Engine, failed};
 use stage::Result;
-
-use crate::engine::{Engine, failed};
 
 /// A measurement takes at least this long, and one product of it not much longer.
 const SECONDS: f64 = 0.03;

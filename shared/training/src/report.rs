@@ -2,15 +2,16 @@
 use std::path::Path;
 
 use indicatif::HumanDuration;
+use inference::Story;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use model::Best;
 use stage::{AtomicFile, Result, count};
 
+use crate::Line;
 use crate::charts::{BLUE, Chart, GREEN, ORANGE, Series};
 use crate::curve::centred;
 use crate::diagnosis::{Diagnosis, Kind, Seen, diagnose};
 use crate::samples::StoriesAt;
-use crate::{Line, Story};
 
 /// What stays the same during a run.
 #[derive(Clone, Debug)]

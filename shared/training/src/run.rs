@@ -7,20 +7,19 @@ use compute::{EngineError, KernelTime, Trainer};
 use corpus::bin::Bin;
 use corpus::sampler::Sampler;
 use corpus::tokenizer::Tokenizer;
+use inference::{Engine, Manner, Score, Wanted, failed, score};
 use model::{Best, Checkpoint, Config, State, TensorTable, initial_weights, save_folder};
 use serde_json::{Value, json};
 use stage::{AtomicFile, Failure, Log, Result, Stage, Unit, interrupt};
 
-use crate::engine::{Engine, Wanted, failed};
 use crate::keeper::{Keeper, Kept, Teller};
 use crate::peak::Peaks;
 use crate::report::About;
 use crate::samples::Samples;
-use crate::score::{Score, score};
 use crate::steps::{Steps, Stop};
 use crate::tensorboard::EventFile;
-use crate::tuning::Tuned;
-use crate::{Checkpoints, Line, Manner, RunLog};
+use crate::tuning::{Tuned, tune};
+use crate::{Checkpoints, Line, RunLog};
 
 /// A run: inputs, settings, and the folder it keeps.
 pub struct Run {
@@ -198,7 +197,8 @@ impl Run {
         if self.tune {
             let mut windows = Vec::new();
             sampler.batch(0, 0, &mut windows);
-            self.engine.tune(
+            tune(
+                &self.engine,
                 &Tuned { config: self.config, weights: &before, batch: t.batch as usize, windows },
                 &self.log,
             )?;

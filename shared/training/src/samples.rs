@@ -2,10 +2,9 @@
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
+use inference::Story;
 use serde::{Deserialize, Serialize};
 use stage::{AtomicFile, Failure, Result};
-
-use crate::Story;
 
 /// The stories of one moment.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -6,17 +6,16 @@ use std::time::{Duration, Instant};
 
 use compute::{AdamW, KernelTime, Precision, STEPS_IN_FLIGHT, Ticket, Trainer};
 use corpus::sampler::Sampler;
+use inference::{check_ids, failed, score};
 use model::{Best, Schedule};
 use serde_json::json;
 use stage::config::OnNan;
 use stage::{Failure, Progress, Result, Unit, interrupt};
 
 use crate::checkpoints::Name;
-use crate::engine::failed;
 use crate::keeper::{Keeper, Kept, Outcome, Save};
 use crate::report::{About, Moment};
 use crate::run::{Origin, Run, finish_check};
-use crate::score::{check_ids, score};
 use crate::tensorboard::EventFile;
 use crate::view::{self, View};
 use crate::{Checkpoints, Line, RunLog, peak};

@@ -7,10 +7,9 @@ use std::time::{Duration, Instant};
 
 use compute::gpu::{Device, Options};
 use compute::{AdamW, EngineError, Gpu, KernelTime, Precision, Trainer};
+use inference::{Engine, failed};
 use model::Config;
 use stage::{Failure, Log, Result, interrupt};
-
-use crate::engine::{Engine, failed};
 
 /// What is not tried by then is left as it was.
 const MOST: Duration = Duration::from_secs(120);
@@ -27,81 +26,73 @@ pub(crate) struct Tuned<'a> {
     pub windows: Vec<u32>,
 }
 
-impl Engine {
-    /// Times the tiles, takes the best from now on, and keeps them for the next start.
-    pub(crate) fn tune(&self, tuned: &Tuned, log: &Log) -> Result<()> {
-        let Engine::Gpu { device, precision: precision @ Precision::F16, head_width } = self else {
-            return Err(Failure::usage(
-                "--tune looks for the tiles of matrix units: expected a GPU, and --precision f16",
+/// Times the tiles, takes the best from now on, and keeps them for the next start.
+pub(crate) fn tune(engine: &Engine, tuned: &Tuned, log: &Log) -> Result<()> {
+    let Engine::Gpu { device, precision: precision @ Precision::F16, head_width } = engine else {
+        return Err(Failure::usage(
+            "--tune looks for the tiles of matrix units: expected a GPU, and --precision f16",
+        ));
+    };
+    let Some(plan) = device.shipped_plan() else {
+        log.say(format!("tune: {} has no matrix units: nothing to choose", device.adapter.name()));
+        return Ok(());
+    };
+    let options = Options { profile: true, ..device.options.clone() };
+    let timing = Device::open(device.adapter.clone(), options).map_err(failed)?;
+    let started = Instant::now();
+    let candidates = plan.candidates();
+    // For a kernel and a shape the fastest tile so far, and its seconds.
+    let mut best: BTreeMap<(String, [usize; 3]), (compute::wgsl::Tiles, f64)> = BTreeMap::new();
+    let progress = log.progress("tune", stage::Unit::Steps, Some(candidates.len() as u64));
+    let mut tried = Vec::new();
+    for tiles in &candidates {
+        interrupt::check("nothing is changed; run the same command again")?;
+        if started.elapsed() > MOST {
+            log.warn(format!(
+                "tune: {} of {} tiles tried in two minutes, the rest is left out",
+                tried.len(),
+                candidates.len()
             ));
-        };
-        let Some(plan) = device.shipped_plan() else {
-            log.say(format!(
-                "tune: {} has no matrix units: nothing to choose",
-                device.adapter.name()
-            ));
-            return Ok(());
-        };
-        let options = Options { profile: true, ..device.options.clone() };
-        let timing = Device::open(device.adapter.clone(), options).map_err(failed)?;
-        let started = Instant::now();
-        let candidates = plan.candidates();
-        // For a kernel and a shape the fastest tile so far, and its seconds.
-        let mut best: BTreeMap<(String, [usize; 3]), (compute::wgsl::Tiles, f64)> = BTreeMap::new();
-        let progress = log.progress("tune", stage::Unit::Steps, Some(candidates.len() as u64));
-        let mut tried = Vec::new();
-        for tiles in &candidates {
-            interrupt::check("nothing is changed; run the same command again")?;
-            if started.elapsed() > MOST {
-                log.warn(format!(
-                    "tune: {} of {} tiles tried in two minutes, the rest is left out",
-                    tried.len(),
-                    candidates.len()
-                ));
-                break;
-            }
-            tried.push(*tiles);
-            timing.set_plan(Some(plan.only(*tiles)));
-            let kernels = match Gpu::open(&timing, *precision, *head_width) {
-                Ok(kernels) => kernels,
-                Err(error @ EngineError::Probe(_)) => {
-                    log.warn(format!("tune: {tiles:?} is not used: {error}"));
-                    continue;
-                }
-                Err(error) => return Err(failed(error)),
-            };
-            for KernelTime { kernel, shape, calls, seconds, .. } in
-                times(kernels, tuned).map_err(failed)?
-            {
-                let (Some(shape), true) = (shape, kernel.ends_with("_units")) else { continue };
-                let each = seconds / calls.max(1) as f64;
-                let found = best.entry((kernel, shape)).or_insert((*tiles, each));
-                if each < found.1 {
-                    *found = (*tiles, each);
-                }
-            }
-            progress.add(1);
+            break;
         }
-        progress.finish();
-        // Where the table's own tile was not reached in time, nothing is known to be better.
-        let compared = best
-            .into_iter()
-            .filter(|((kernel, shape), _)| tried.contains(&plan.tiles(kernel, *shape)));
-        let tuned = compared.map(|(of, (tiles, _))| (of, tiles)).collect();
-        let mut chosen = plan.clone();
-        chosen.tuned = tuned;
-        match device.keep_plan(&chosen) {
-            Ok(Some(path)) => log.say(format!(
-                "tune: {} products, kept in {}",
-                chosen.tuned.len(),
-                path.display()
-            )),
-            Ok(None) => log.warn("tune: there is no folder to keep the choice in (BEDTIME_CACHE)"),
-            Err(error) => log.warn(format!("tune: the choice cannot be kept: {error}")),
+        tried.push(*tiles);
+        timing.set_plan(Some(plan.only(*tiles)));
+        let kernels = match Gpu::open(&timing, *precision, *head_width) {
+            Ok(kernels) => kernels,
+            Err(error @ EngineError::Probe(_)) => {
+                log.warn(format!("tune: {tiles:?} is not used: {error}"));
+                continue;
+            }
+            Err(error) => return Err(failed(error)),
+        };
+        for KernelTime { kernel, shape, calls, seconds, .. } in
+            times(kernels, tuned).map_err(failed)?
+        {
+            let (Some(shape), true) = (shape, kernel.ends_with("_units")) else { continue };
+            let each = seconds / calls.max(1) as f64;
+            let found = best.entry((kernel, shape)).or_insert((*tiles, each));
+            if each < found.1 {
+                *found = (*tiles, each);
+            }
         }
-        device.set_plan(Some(chosen));
-        Ok(())
+        progress.add(1);
     }
+    progress.finish();
+    // Where the table's own tile was not reached in time, nothing is known to be better.
+    let compared =
+        best.into_iter().filter(|((kernel, shape), _)| tried.contains(&plan.tiles(kernel, *shape)));
+    let tuned = compared.map(|(of, (tiles, _))| (of, tiles)).collect();
+    let mut chosen = plan.clone();
+    chosen.tuned = tuned;
+    match device.keep_plan(&chosen) {
+        Ok(Some(path)) => {
+            log.say(format!("tune: {} products, kept in {}", chosen.tuned.len(), path.display()))
+        }
+        Ok(None) => log.warn("tune: there is no folder to keep the choice in (BEDTIME_CACHE)"),
+        Err(error) => log.warn(format!("tune: the choice cannot be kept: {error}")),
+    }
+    device.set_plan(Some(chosen));
+    Ok(())
 }
 
 /// Where the time of a few steps went.

@@ -104,7 +104,7 @@ fn run() -> anyhow::Result<()> {
         true => Pace { log_every: 2, warm: 12, last: 20, short: 18, val_windows: 4 },
         false => Pace { log_every: 10, warm: 20, last: 300, short: 120, val_windows: 64 },
     };
-    let opened = adapter.map_err(training::failed).and_then(|adapter| {
+    let opened = adapter.map_err(inference::failed).and_then(|adapter| {
         // One token more than the windows: the last one's target.
         let kept = cases(args.quick)[0].shape.context * pace.val_windows + 1;
         Ok((
@@ -168,7 +168,7 @@ fn run() -> anyhow::Result<()> {
         return Err(failure.into());
     }
     let profile = all.profile.map(|table| format!("\n{table}")).unwrap_or_default();
-    training::print(&format!("{title}\n\n{}{profile}", all.figures.table()))?;
+    inference::print(&format!("{title}\n\n{}{profile}", all.figures.table()))?;
     match stage::interrupt::requested() {
         true => Err(Failure::Interrupted(format!(
             "what was measured by then is in {}",

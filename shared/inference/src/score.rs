@@ -67,7 +67,7 @@ pub struct Scored {
 }
 
 /// Refuses ids that the model has no row for: a damaged bin, met before its content is hashed to the end.
-pub(crate) fn check_ids(path: &Path, ids: &[u32], vocab_size: usize) -> Result<()> {
+pub fn check_ids(path: &Path, ids: &[u32], vocab_size: usize) -> Result<()> {
     match ids.iter().find(|&&id| id as usize >= vocab_size) {
         None => Ok(()),
         Some(id) => Err(Failure::input(

@@ -198,7 +198,7 @@ impl Engine {
     }
 
     /// Computes with the kernels that a checkpoint tells of, if they can be had.
-    pub(crate) fn take_plan(&self, told: &str) -> bool {
+    pub fn take_plan(&self, told: &str) -> bool {
         match self {
             Engine::Cpu(_) => false,
             Engine::Gpu { device, .. } => device.take_plan(told),
