@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
-use compute::{Choice, Decoder, Row, Storage};
+use compute::{Decoder, Row, Storage, TokenSampler};
 use model::{Config, TensorTable, initial_weights, load_folder, save_folder};
 use serde_json::Value;
 use tests::binary;
@@ -98,19 +98,19 @@ fn race(
 fn own_rate(folder: &Path, storage: Storage, threads: usize) -> f64 {
     let (config, weights) = load_folder(folder).expect("it was just written");
     let mut decoder = Decoder::on_cpu(config, weights, 1, threads, storage);
-    let choice = Choice::plain(0.0);
+    let sampler = TokenSampler::plain(0.0);
     let row = |token, position| Row { token, slot: 0, position };
     let mut best = 0.0f64;
     for _ in 0..3 {
         decoder.read(&[1, 2, 3, 4].map(|token| row(token, token - 1)));
-        let mut token = choice.pick(
+        let mut token = sampler.pick(
             &decoder.next(&[row(5, 4)]).expect("the CPU engine does not fail"),
             &[],
             0.0,
         );
         let started = Instant::now();
         for position in 5..5 + TOKENS as u32 - 1 {
-            token = choice.pick(
+            token = sampler.pick(
                 &decoder.next(&[row(token, position)]).expect("the CPU engine does not fail"),
                 &[],
                 0.0,

@@ -11,13 +11,14 @@ use compute::Model;
 use corpus::bin::Bin;
 use corpus::tokenizer::Tokenizer;
 use inference::{
-    Engine, Ids, Opened, Tally, Wanted, bootstrap, failed, open_model, print, score_each,
+    Engine, EngineOptions, Ids, LoadedModel, Tally, bootstrap, evaluate_each, failed, open_model,
+    print,
 };
 use serde::Serialize;
 use serde_json::{Value, json};
 use stage::{AtomicFile, Failure, Progress, Stage, State, Unit, Work, interrupt};
 
-use report::Judged;
+use report::Evaluated;
 use sources::Text;
 
 /// Measure loss, perplexity and bits per byte on the validation stories, and on any text.
@@ -27,10 +28,10 @@ use sources::Text;
     after_help = "\
 Reads OUT/run/final and OUT/val.bin with its .json. Writes OUT/eval.json and prints it; tables go to stderr.
 
-Every token is scored once. Perplexity e^loss is the number of equally likely tokens the
+Every token is evaluated once. Perplexity e^loss is the number of equally likely tokens the
 model hesitates between at each place, on average. Bits per byte do not depend on the
 tokenizer, so they compare models with different ones: one that has another tokenizer than
-val.bin scores the same stories in its own tokens. Intervals hold the middle 95 % of 1,000
+val.bin evaluates the same stories in its own tokens. Intervals hold the middle 95 % of 1,000
 draws of stories, the same draws for every model.
 
 Examples:
@@ -49,7 +50,7 @@ struct Args {
     /// [default: OUT/run/final]
     #[arg(long = "model", value_name = "MODEL")]
     models: Vec<PathBuf>,
-    /// Other text to score, in UTF-8, <|endoftext|> between stories (repeatable)
+    /// Other text to evaluate, in UTF-8, <|endoftext|> between stories (repeatable)
     #[arg(long = "text", value_name = "FILE")]
     texts: Vec<PathBuf>,
     /// Only print the logits of the first N windows of val.bin, raw little-endian f32 [N, context, vocabulary]
@@ -94,11 +95,11 @@ fn run() -> anyhow::Result<()> {
     } else {
         models.iter().map(|path| Some(path.as_path())).collect()
     };
-    let opened = named
+    let loaded = named
         .iter()
         .map(|path| open_model(&stage, *path))
-        .collect::<stage::Result<Vec<Opened>>>()?;
-    let first = opened.first().context("there is a model")?;
+        .collect::<stage::Result<Vec<LoadedModel>>>()?;
+    let first = loaded.first().context("there is a model")?;
     let engine = engine(&stage, first)?;
     if let (Some(windows), Some(bin)) = (logits, &bin) {
         return print_logits(&engine, first, bin, windows);
@@ -107,17 +108,17 @@ fn run() -> anyhow::Result<()> {
     let work = Work {
         stage: "eval-ppl",
         manifest: stage.path("eval.manifest.json"),
-        inputs: inputs(&stage, &opened, &texts, bin.is_some())?,
+        inputs: inputs(&stage, &loaded, &texts, bin.is_some())?,
         config: json!({ "stride": stage.pipeline.eval.stride, "precision": engine.precision().name() }),
     };
-    // What does not fit is said before anything is looked up or scored.
+    // What does not fit is said before anything is looked up or evaluated.
     let tokenizers =
-        opened.iter().map(Opened::tokenizer).collect::<stage::Result<Vec<Tokenizer>>>()?;
+        loaded.iter().map(LoadedModel::tokenizer).collect::<stage::Result<Vec<Tokenizer>>>()?;
     if let Some(bin) = &bin {
-        opened
+        loaded
             .iter()
             .zip(&tokenizers)
-            .try_for_each(|(opened, tokenizer)| check_vocabulary(bin, opened, tokenizer))?;
+            .try_for_each(|(loaded, tokenizer)| check_vocabulary(bin, loaded, tokenizer))?;
     }
     if let State::UpToDate(_) = work.state(stage.force)? {
         stage.log.say("up to date");
@@ -128,8 +129,8 @@ fn run() -> anyhow::Result<()> {
 
     let mut results = Vec::new();
     let mut bytes_of_stories = None;
-    for (opened, tokenizer) in opened.iter().zip(&tokenizers) {
-        let (result, bytes) = judge(&stage, opened, tokenizer, bin.as_ref(), &texts)?;
+    for (loaded, tokenizer) in loaded.iter().zip(&tokenizers) {
+        let (result, bytes) = evaluate_model(&stage, loaded, tokenizer, bin.as_ref(), &texts)?;
         bytes_of_stories = bytes_of_stories.or(bytes);
         results.push(result);
     }
@@ -155,33 +156,33 @@ fn explained(json: &Value) -> String {
     )
 }
 
-fn engine(stage: &Stage, opened: &Opened) -> stage::Result<Engine> {
+fn engine(stage: &Stage, loaded: &LoadedModel) -> stage::Result<Engine> {
     let section = &stage.pipeline.eval;
-    let wanted = Wanted {
+    let options = EngineOptions {
         section: "eval",
         device: &section.device,
         precision: &section.precision,
         shaders: None,
         profile: false,
-        head_width: opened.config.head_width(),
+        head_width: loaded.config.head_width(),
     };
-    Engine::open(&wanted, &stage.log)
+    Engine::open(&options, &stage.log)
 }
 
 /// Named files in; with several models each name begins with the model's number.
 fn inputs(
     stage: &Stage,
-    opened: &[Opened],
+    loaded: &[LoadedModel],
     texts: &[PathBuf],
     bin: bool,
 ) -> stage::Result<Vec<(String, PathBuf)>> {
     let mut inputs = Vec::new();
-    for (i, model) in opened.iter().enumerate() {
+    for (i, model) in loaded.iter().enumerate() {
         let mut files = model.files()?;
-        if opened.len() > 1 || !texts.is_empty() {
+        if loaded.len() > 1 || !texts.is_empty() {
             files.push(("tokenizer.json".into(), model.tokenizer.clone()));
         }
-        let prefix = if opened.len() > 1 { format!("{}/", i + 1) } else { String::new() };
+        let prefix = if loaded.len() > 1 { format!("{}/", i + 1) } else { String::new() };
         inputs.extend(files.into_iter().map(|(name, path)| (format!("{prefix}{name}"), path)));
     }
     if bin {
@@ -201,11 +202,11 @@ fn is_own(bin: &Bin, tokenizer: &Tokenizer) -> bool {
         .is_some_and(|made_with| made_with.sha256 == tokenizer.sha256())
 }
 
-fn check_vocabulary(bin: &Bin, opened: &Opened, tokenizer: &Tokenizer) -> stage::Result<()> {
+fn check_vocabulary(bin: &Bin, loaded: &LoadedModel, tokenizer: &Tokenizer) -> stage::Result<()> {
     if is_own(bin, tokenizer) && tokenizer.vocab_size() != bin.vocab_size() {
         let found = format!("ids of a vocabulary of {}", bin.vocab_size());
         let expected =
-            format!("the model's {} ({})", opened.config.vocab_size, opened.path.display());
+            format!("the model's {} ({})", loaded.config.vocab_size, loaded.path.display());
         return Err(Failure::input(
             bin.path(),
             found,
@@ -217,15 +218,15 @@ fn check_vocabulary(bin: &Bin, opened: &Opened, tokenizer: &Tokenizer) -> stage:
 }
 
 /// Scores everything under one model. Gives the bytes of the stories, too, where they had to be decoded.
-fn judge(
+fn evaluate_model(
     stage: &Stage,
-    opened: &Opened,
+    loaded: &LoadedModel,
     tokenizer: &Tokenizer,
     bin: Option<&Bin>,
     texts: &[PathBuf],
 ) -> stage::Result<(report::Result, Option<Vec<u64>>)> {
     let decoded = match bin {
-        Some(bin) if !is_own(bin, tokenizer) => Some(in_own_tokens(stage, bin, opened, tokenizer)?),
+        Some(bin) if !is_own(bin, tokenizer) => Some(in_own_tokens(stage, bin, loaded, tokenizer)?),
         _ => None,
     };
     let texts = texts
@@ -237,29 +238,29 @@ fn judge(
     let all = || stories.into_iter().chain(texts.iter().map(|(_, text)| text as &dyn Ids));
 
     let longest = all().map(|ids| ids.len()).max().unwrap_or(2);
-    let wanted = (opened.config.context as u64).min(longest.saturating_sub(1)).max(1) as usize;
+    let wanted = (loaded.config.context as u64).min(longest.saturating_sub(1)).max(1) as usize;
     let sequence = wanted.min(LONGEST);
     if sequence < wanted {
         stage.log.say(format!(
             "{}: windows of {sequence} tokens, not of its context's {wanted}",
-            opened.path.display()
+            loaded.path.display()
         ));
     }
     let stride = (stage.pipeline.eval.stride as usize).min(sequence);
-    let engine = engine(stage, opened)?;
-    let mut model = Model::new(engine.kernels()?, opened.config, &opened.weights, BATCH, sequence)
+    let engine = engine(stage, loaded)?;
+    let mut model = Model::new(engine.kernels()?, loaded.config, &loaded.weights, BATCH, sequence)
         .map_err(failed)?;
     let progress =
         stage.log.progress("evaluate", Unit::Tokens, Some(all().map(|ids| ids.len() - 1).sum()));
     let mut tally = |ids: &dyn Ids, eos| tally(&mut model, ids, stride, eos, &progress);
-    let judged = |text: &Text, tally: Tally| Judged {
+    let evaluated = |text: &Text, tally: Tally| Evaluated {
         bytes: text.bytes.iter().sum(),
-        tokens: tally.score.tokens,
+        tokens: tally.sum.tokens,
         tally,
     };
     let stories = match (bin, &decoded) {
-        (_, Some(text)) => Some(judged(text, tally(text, tokenizer.eos())?)),
-        (Some(bin), None) => Some(Judged {
+        (_, Some(text)) => Some(evaluated(text, tally(text, tokenizer.eos())?)),
+        (Some(bin), None) => Some(Evaluated {
             tally: tally(bin, bin.eos())?,
             bytes: bin.manifest().count("bytes"),
             tokens: bin.len(),
@@ -268,18 +269,18 @@ fn judge(
     };
     let mut of_texts = Vec::new();
     for (path, text) in &texts {
-        of_texts.push((path.display().to_string(), judged(text, tally(text, tokenizer.eos())?)));
+        of_texts.push((path.display().to_string(), evaluated(text, tally(text, tokenizer.eos())?)));
     }
     let seconds = progress.elapsed().as_secs_f64();
     progress.finish();
     let tokens: u64 = stories
         .iter()
-        .chain(of_texts.iter().map(|(_, judged)| judged))
-        .map(|judged| judged.tally.score.tokens)
+        .chain(of_texts.iter().map(|(_, evaluated)| evaluated))
+        .map(|evaluated| evaluated.tally.sum.tokens)
         .sum();
-    stage.log.say(format!("{}: {:.0} tokens/s", opened.path.display(), tokens as f64 / seconds));
+    stage.log.say(format!("{}: {:.0} tokens/s", loaded.path.display(), tokens as f64 / seconds));
     let result = report::Result {
-        model: opened.path.display().to_string(),
+        model: loaded.path.display().to_string(),
         context: sequence,
         stride,
         precision: engine.precision().name(),
@@ -294,7 +295,7 @@ fn judge(
 fn in_own_tokens(
     stage: &Stage,
     bin: &Bin,
-    opened: &Opened,
+    loaded: &LoadedModel,
     tokenizer: &Tokenizer,
 ) -> stage::Result<Text> {
     let path = stage.path("tokenizer.json");
@@ -303,7 +304,7 @@ fn in_own_tokens(
         let expected = format!(
             "the one that {} was made with, to tell its stories to {}",
             bin.path().display(),
-            opened.path.display()
+            loaded.path.display()
         );
         return Err(Failure::input(
             &path,
@@ -314,7 +315,7 @@ fn in_own_tokens(
     }
     stage.log.say(format!(
         "{}: has another tokenizer than val.bin, and gets its stories in its own tokens",
-        opened.path.display()
+        loaded.path.display()
     ));
     Text::of_bin(bin, &made_with, tokenizer)
 }
@@ -327,7 +328,7 @@ fn tally(
     progress: &Progress,
 ) -> stage::Result<Tally> {
     let mut tally = Tally::default();
-    score_each(model, ids, stride, 0, |tokens| {
+    evaluate_each(model, ids, stride, 0, |tokens| {
         tally.add(tokens, eos);
         progress.add(tokens.len() as u64);
         interrupt::check(KEPT)
@@ -338,16 +339,16 @@ fn tally(
 
 /// Intervals of every model over the same draws of stories, the validation's or else the first text's.
 fn add_intervals(results: &mut [report::Result], bytes: Option<Vec<u64>>) {
-    let all: Option<Vec<&Judged>> = results.iter().map(report::Result::main).collect();
+    let all: Option<Vec<&Evaluated>> = results.iter().map(report::Result::main).collect();
     let Some(all) = all.filter(|all| !all.is_empty()) else { return };
-    // The end of a bin's first story may be its first token, which is not scored.
-    let stories = all.iter().map(|judged| judged.tally.stories.len()).min().unwrap_or(0);
+    // The end of a bin's first story may be its first token, which is not evaluated.
+    let stories = all.iter().map(|evaluated| evaluated.tally.stories.len()).min().unwrap_or(0);
     if stories < 2 {
         return; // one story says nothing of others
     }
     let last = |len: usize| len - stories..len;
-    let nats = |judged: &&Judged| {
-        let all = &judged.tally.stories;
+    let nats = |evaluated: &&Evaluated| {
+        let all = &evaluated.tally.stories;
         all[last(all.len())].iter().map(|story| story.nats).collect::<Vec<f64>>()
     };
     let bytes: Vec<f64> = match bytes {
@@ -356,8 +357,8 @@ fn add_intervals(results: &mut [report::Result], bytes: Option<Vec<u64>>) {
         }
         // Nobody decoded the stories: each has bytes for its tokens.
         None => {
-            let (judged, all) = (all[0], &all[0].tally.stories);
-            let per_token = judged.bytes as f64 / judged.tokens as f64;
+            let (evaluated, all) = (all[0], &all[0].tally.stories);
+            let per_token = evaluated.bytes as f64 / evaluated.tokens as f64;
             all[last(all.len())].iter().map(|story| story.tokens as f64 * per_token).collect()
         }
     };
@@ -370,9 +371,14 @@ fn add_intervals(results: &mut [report::Result], bytes: Option<Vec<u64>>) {
 }
 
 /// For comparing with other programs (tests/golden/check_hf.py).
-fn print_logits(engine: &Engine, opened: &Opened, bin: &Bin, windows: usize) -> anyhow::Result<()> {
-    let context = opened.config.context;
-    let mut model = Model::new(engine.kernels()?, opened.config, &opened.weights, 1, context)
+fn print_logits(
+    engine: &Engine,
+    loaded: &LoadedModel,
+    bin: &Bin,
+    windows: usize,
+) -> anyhow::Result<()> {
+    let context = loaded.config.context;
+    let mut model = Model::new(engine.kernels()?, loaded.config, &loaded.weights, 1, context)
         .map_err(failed)?;
     let mut window = vec![0; context];
     for start in (0..bin.len().saturating_sub(context as u64)).step_by(context).take(windows) {

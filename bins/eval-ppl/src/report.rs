@@ -5,7 +5,7 @@ use inference::{Bucket, Interval, Tally};
 use serde_json::{Map, Value, json};
 
 /// One text under one model.
-pub struct Judged {
+pub struct Evaluated {
     pub tally: Tally,
     /// Of the text.
     pub bytes: u64,
@@ -13,19 +13,19 @@ pub struct Judged {
     pub tokens: u64,
 }
 
-impl Judged {
+impl Evaluated {
     pub fn bits_per_byte(&self) -> f64 {
-        self.tally.score.bits_per_byte(self.tokens, self.bytes)
+        self.tally.sum.bits_per_byte(self.tokens, self.bytes)
     }
 
     /// The keys that every result has.
     fn keys(&self) -> Map<String, Value> {
-        let score = &self.tally.score;
+        let sum = &self.tally.sum;
         let keys = json!({
-            "loss": score.loss(),
-            "perplexity": score.perplexity(),
+            "loss": sum.loss(),
+            "perplexity": sum.perplexity(),
             "bits_per_byte": self.bits_per_byte(),
-            "tokens": score.tokens,
+            "tokens": sum.tokens,
             "bytes": self.bytes,
             "stories": self.tally.stories.len(),
         });
@@ -39,16 +39,16 @@ pub struct Result {
     pub context: usize,
     pub stride: usize,
     pub precision: &'static str,
-    /// None where only texts are scored.
-    pub stories: Option<Judged>,
+    /// None where only texts are evaluated.
+    pub stories: Option<Evaluated>,
     /// Of bits per byte, and of their difference to the first model's.
     pub intervals: Option<(Interval, Interval)>,
-    pub texts: Vec<(String, Judged)>,
+    pub texts: Vec<(String, Evaluated)>,
 }
 
 fn buckets(buckets: &[Bucket], stories: bool) -> Value {
     let row = |bucket: &Bucket| {
-        let mut row = json!({ "from": bucket.from, "to": bucket.to, "tokens": bucket.score.tokens, "loss": bucket.score.loss() });
+        let mut row = json!({ "from": bucket.from, "to": bucket.to, "tokens": bucket.sum.tokens, "loss": bucket.sum.loss() });
         if stories {
             row["stories"] = bucket.stories.into();
         }
@@ -59,8 +59,8 @@ fn buckets(buckets: &[Bucket], stories: bool) -> Value {
 
 impl Result {
     /// The stories' result, or that of the first text.
-    pub fn main(&self) -> Option<&Judged> {
-        self.stories.as_ref().or(self.texts.first().map(|(_, judged)| judged))
+    pub fn main(&self) -> Option<&Evaluated> {
+        self.stories.as_ref().or(self.texts.first().map(|(_, evaluated)| evaluated))
     }
 
     fn json(&self) -> Map<String, Value> {
@@ -74,13 +74,13 @@ impl Result {
         }
         keys.insert("by_position".into(), buckets(&main.tally.by_position(), false));
         keys.insert("by_story_length".into(), buckets(&main.tally.by_length(), true));
-        let text = |(name, judged): &(String, Judged)| {
-            let mut keys = judged.keys();
+        let text = |(name, evaluated): &(String, Evaluated)| {
+            let mut keys = evaluated.keys();
             keys.shift_insert(0, "text".into(), name.as_str().into());
             if let Some(stories) = &self.stories {
                 keys.insert(
                     "gap_bits_per_byte".into(),
-                    (judged.bits_per_byte() - stories.bits_per_byte()).into(),
+                    (evaluated.bits_per_byte() - stories.bits_per_byte()).into(),
                 );
             }
             Value::Object(keys)

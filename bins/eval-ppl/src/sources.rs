@@ -1,4 +1,4 @@
-//! What is scored: the packed validation stories, their text in another model's tokens, and text files.
+//! What is evaluated: the packed validation stories, their text in another model's tokens, and text files.
 use std::path::{Path, PathBuf};
 
 use corpus::bin::Bin;
@@ -8,7 +8,7 @@ use inference::Ids;
 use stage::{Failure, Result};
 
 /// Stories in one tokenizer's ids, in memory: an end of story after each, and before the first, where the tokenizer puts nothing
-/// else before a text. So every token is scored.
+/// else before a text. So every token is evaluated.
 pub struct Text {
     path: PathBuf,
     ids: Vec<u32>,

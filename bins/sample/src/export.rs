@@ -85,15 +85,15 @@ impl Export {
                 (llama, read, tokenizer)
             }
             None => {
-                let opened = open_model(&stage, self.model.as_deref())?;
+                let loaded = open_model(&stage, self.model.as_deref())?;
                 let tokenizer = match &self.tokenizer {
-                    Some(path) => Tokenizer::load_with(path, opened.eos)?,
-                    None => opened.tokenizer()?,
+                    Some(path) => Tokenizer::load_with(path, loaded.eos)?,
+                    None => loaded.tokenizer()?,
                 };
-                if opened.path.is_dir() {
+                if loaded.path.is_dir() {
                     // Once more as the file has it: heads of keys and values stay as few as they are.
                     let (llama, weights) =
-                        (Llama::read(&opened.path)?, Weights::open(&opened.path)?);
+                        (Llama::read(&loaded.path)?, Weights::open(&loaded.path)?);
                     (
                         llama,
                         Box::new(move |name: &str, shape: &[usize], out: &mut [f32]| {
@@ -103,12 +103,12 @@ impl Export {
                     )
                 } else {
                     let llama = Llama {
-                        config: opened.config,
-                        n_kv_head: opened.config.n_head,
+                        config: loaded.config,
+                        n_kv_head: loaded.config.n_head,
                         bos: None,
                         eos: Some(tokenizer.eos()),
                     };
-                    let (table, weights) = (TensorTable::new(&opened.config), opened.weights);
+                    let (table, weights) = (TensorTable::new(&loaded.config), loaded.weights);
                     let read = move |name: &str, _: &[usize], out: &mut [f32]| {
                         let tensor = table.tensors.iter().find(|tensor| tensor.name == name);
                         let tensor =

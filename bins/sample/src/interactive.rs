@@ -1,12 +1,12 @@
 //! Prompts from a person, one after the other.
-use inference::{Manner, cache_folder, tell_each};
+use inference::{SamplingParams, cache_folder, generate_each};
 use stage::{Result, Stage, interrupt};
 
 use crate::Session;
 use crate::lines::{Line, Lines};
 use crate::printer::Printer;
 
-pub fn run(session: &mut Session, stage: &Stage, n: u32, manner: Manner) -> Result<()> {
+pub fn run(session: &mut Session, stage: &Stage, n: u32, params: SamplingParams) -> Result<()> {
     stage.log.say("how does the story begin? Ctrl-C ends a story, Ctrl-D the program");
     let mut lines = Lines::open(cache_folder().map(|folder| folder.join("prompts.history")))?;
     let mut told = 0;
@@ -21,8 +21,8 @@ pub fn run(session: &mut Session, stage: &Stage, n: u32, manner: Manner) -> Resu
         let mut printer = Printer::new(&session.tokenizer, false);
         let mut listening = true;
         // The stories of a session have indices one after the other, so the same prompt gives another story.
-        tell_each(&mut session.decoder, &session.tokenizer, &prompts, told, manner, |heard| {
-            listening = printer.hear(heard)?;
+        generate_each(&mut session.decoder, &session.tokenizer, &prompts, told, params, |event| {
+            listening = printer.on_event(event)?;
             Ok(listening)
         })?;
         printer.finish()?;

@@ -13,7 +13,9 @@ use std::time::Instant;
 use clap::Parser;
 use compute::Decoder;
 use corpus::tokenizer::Tokenizer;
-use inference::{Engine, Heard, Manner, Opened, Wanted, open_model, tell_each};
+use inference::{
+    Engine, EngineOptions, GenerationEvent, LoadedModel, SamplingParams, generate_each, open_model,
+};
 use printer::Printer;
 use serde::Serialize;
 use stage::{Failure, Result, Stage, interrupt};
@@ -139,8 +141,8 @@ fn run() -> anyhow::Result<()> {
     let stage = args.common.open("sample", "sample", &args.flags)?;
     stage.use_threads()?;
     let section = &stage.pipeline.sample;
-    let mut manner = Manner::new(section);
-    manner.logprobs = args.json;
+    let mut params = SamplingParams::new(section);
+    params.logprobs = args.json;
     if let (true, Some(against)) = (args.rate, &args.against) {
         let prompts = prompts(&stage, section.n)?;
         let ratings = args.ratings.unwrap_or_else(|| stage.path("ratings.jsonl"));
@@ -148,27 +150,27 @@ fn run() -> anyhow::Result<()> {
             &stage,
             [args.model.as_deref(), Some(against)],
             &prompts,
-            manner,
+            params,
             &ratings,
         )?);
     }
     let mut session = Session::open(&stage, args.model.as_deref())?;
     if args.interactive {
-        return Ok(interactive::run(&mut session, &stage, args.flags.n.unwrap_or(1), manner)?);
+        return Ok(interactive::run(&mut session, &stage, args.flags.n.unwrap_or(1), params)?);
     }
     let prompts = prompts(&stage, section.n)?;
     session.warn_of_long(&stage, &prompts)?;
     if args.quality || !section.temperatures.is_empty() {
-        return Ok(quality::run(&mut session, &stage, &prompts, manner, args.json, args.quality)?);
+        return Ok(quality::run(&mut session, &stage, &prompts, params, args.json, args.quality)?);
     }
     let mut printer = Printer::new(&session.tokenizer, args.json);
     let (mut stories, mut tokens) = (0, 0);
     let started = Instant::now();
-    tell_each(&mut session.decoder, &session.tokenizer, &prompts, 0, manner, |heard| {
-        if let Heard::Ended { story, .. } = &heard {
+    generate_each(&mut session.decoder, &session.tokenizer, &prompts, 0, params, |event| {
+        if let GenerationEvent::Finished { story, .. } = &event {
             (stories, tokens) = (stories + 1, tokens + story.tokens.len());
         }
-        printer.hear(heard)
+        printer.on_event(event)
     })?;
     printer.finish()?;
     interrupt::check(&format!("{stories} of {} stories were told", prompts.len()))?;
@@ -191,10 +193,10 @@ struct Session {
 impl Session {
     fn open(stage: &Stage, named: Option<&Path>) -> Result<Self> {
         let section = &stage.pipeline.sample;
-        let opened = open_model(stage, named)?;
-        let (tokenizer, files) = (opened.tokenizer()?, opened.files()?);
-        let Opened { config, weights, .. } = opened;
-        let wanted = Wanted {
+        let loaded = open_model(stage, named)?;
+        let (tokenizer, files) = (loaded.tokenizer()?, loaded.files()?);
+        let LoadedModel { config, weights, .. } = loaded;
+        let options = EngineOptions {
             section: "sample",
             device: &section.device,
             precision: &section.precision,
@@ -203,7 +205,7 @@ impl Session {
             head_width: config.head_width(),
         };
         let decoder =
-            Engine::open(&wanted, &stage.log)?.decoder(config, weights, section.batch as usize)?;
+            Engine::open(&options, &stage.log)?.decoder(config, weights, section.batch as usize)?;
         Ok(Session { decoder, tokenizer, files })
     }
 

@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use std::io::IsTerminal;
 
 use corpus::tokenizer::Tokenizer;
-use inference::{Heard, Pieces, Story, print};
+use inference::{GenerationEvent, Pieces, Story, print};
 use stage::{Failure, Result};
 
 pub struct Printer<'a> {
@@ -31,18 +31,20 @@ impl<'a> Printer<'a> {
     }
 
     /// False when nobody reads any more.
-    pub fn hear(&mut self, heard: Heard) -> Result<bool> {
-        match heard {
-            Heard::Token { index, prompt, told } if self.live && index == self.next => {
+    pub fn on_event(&mut self, event: GenerationEvent) -> Result<bool> {
+        match event {
+            GenerationEvent::Token { index, prompt, generated }
+                if self.live && index == self.next =>
+            {
                 let had = self.pieces.len();
                 let new = match had.checked_sub(prompt.len()) {
-                    None => [prompt, told].concat(),
-                    Some(had) => told[had..].to_vec(),
+                    None => [prompt, generated].concat(),
+                    Some(had) => generated[had..].to_vec(),
                 };
                 print(&self.pieces.push(&new))
             }
-            Heard::Token { .. } => Ok(true),
-            Heard::Ended { index, story } => {
+            GenerationEvent::Token { .. } => Ok(true),
+            GenerationEvent::Finished { index, story } => {
                 self.waiting.insert(index, story);
                 while let Some(story) = self.waiting.remove(&self.next) {
                     if !self.print(&story)? {

@@ -1,6 +1,6 @@
 //! How stories come out, as a table: at one temperature or at several, beside stories that people (or the grammar) wrote.
 use corpus::bin::{Bin, sidecar};
-use inference::{Manner, Quality, Story, Told, print, tell};
+use inference::{Continuation, Quality, SamplingParams, Story, generate, print};
 use serde_json::json;
 use stage::{Failure, Result, Stage, interrupt};
 
@@ -11,12 +11,12 @@ pub fn run(
     session: &mut Session,
     stage: &Stage,
     prompts: &[String],
-    manner: Manner,
+    params: SamplingParams,
     as_json: bool,
     table_only: bool,
 ) -> Result<()> {
     let temperatures = match &stage.pipeline.sample.temperatures[..] {
-        [] => &[manner.choice.temperature],
+        [] => &[params.sampler.temperature],
         some => some,
     };
     let train = bin(session, stage, "train.bin")?;
@@ -25,9 +25,9 @@ pub fn run(
     }
     let mut columns = Vec::new();
     for &temperature in temperatures {
-        let mut manner = manner;
-        manner.choice.temperature = temperature;
-        let stories = tell(&mut session.decoder, &session.tokenizer, prompts, manner)?;
+        let mut params = params;
+        params.sampler.temperature = temperature;
+        let stories = generate(&mut session.decoder, &session.tokenizer, prompts, params)?;
         interrupt::check("no table was printed")?;
         if !table_only {
             let text: Result<Vec<String>> =
@@ -38,11 +38,11 @@ pub fn run(
                 return Ok(());
             }
         }
-        let told: Vec<Told> = stories.into_iter().map(told).collect();
-        columns.push((format!("T {temperature}"), Quality::of(&told, train.as_ref())?));
+        let continuations: Vec<Continuation> = stories.into_iter().map(continuation).collect();
+        columns.push((format!("T {temperature}"), Quality::of(&continuations, train.as_ref())?));
     }
     if let Some(val) = bin(session, stage, "val.bin")? {
-        let written = written(session, &val, prompts.len(), manner.max_tokens);
+        let written = written(session, &val, prompts.len(), params.max_tokens);
         columns.push(("val.bin".to_owned(), Quality::of(&written, train.as_ref())?));
     }
     if as_json {
@@ -65,9 +65,9 @@ fn shown(story: &Story, temperature: f32, as_json: bool) -> Result<String> {
     Ok(format!("{value}\n"))
 }
 
-fn told(story: Story) -> Told {
+fn continuation(story: Story) -> Continuation {
     let text = story.text.strip_prefix(&story.prompt).unwrap_or(&story.text).to_owned();
-    Told { text, tokens: story.tokens, ended: story.ended }
+    Continuation { text, tokens: story.tokens, ended: story.ended }
 }
 
 /// A bin of OUT, if it is there and of this model's tokenizer.
@@ -86,7 +86,7 @@ fn bin(session: &Session, stage: &Stage, name: &str) -> Result<Option<Bin>> {
 }
 
 /// The first stories of a bin, cut like the model's: what the figures of real stories are.
-fn written(session: &Session, bin: &Bin, stories: usize, max_tokens: usize) -> Vec<Told> {
+fn written(session: &Session, bin: &Bin, stories: usize, max_tokens: usize) -> Vec<Continuation> {
     let mut all = Vec::new();
     let (mut ids, mut whole) = (Vec::new(), 0);
     let mut piece = [0; 256];
@@ -104,7 +104,7 @@ fn written(session: &Session, bin: &Bin, stories: usize, max_tokens: usize) -> V
                 continue;
             }
             let tokens = std::mem::take(&mut ids);
-            all.push(Told {
+            all.push(Continuation {
                 text: session.tokenizer.decode(&tokens),
                 ended: whole <= tokens.len(),
                 tokens,

@@ -1,7 +1,7 @@
 //! Stories of two models in mixed order, rated by a person who is not told whose they are.
 use std::path::Path;
 
-use inference::{Average, Manner, Rating, Ratings, Story, averages, print, tell};
+use inference::{Average, Rating, Ratings, SamplingParams, Story, averages, generate, print};
 use stage::{Failure, Random, Result, Stage, interrupt};
 
 use crate::Session;
@@ -20,7 +20,7 @@ pub fn run(
     stage: &Stage,
     models: [Option<&Path>; 2],
     prompts: &[String],
-    manner: Manner,
+    params: SamplingParams,
     ratings: &Path,
 ) -> Result<()> {
     let (mut names, mut shown) = (Vec::new(), Vec::new());
@@ -30,7 +30,7 @@ pub fn run(
             named.map_or_else(|| "run/final".to_owned(), |path| path.display().to_string()),
             weights_hash(&session)?,
         ));
-        for story in tell(&mut session.decoder, &session.tokenizer, prompts, manner)? {
+        for story in generate(&mut session.decoder, &session.tokenizer, prompts, params)? {
             let hash = stage::sha256(story.text.as_bytes());
             shown.push(Shown { model, story, hash });
         }
@@ -42,7 +42,7 @@ pub fn run(
             names[0].0, names[1].0
         )));
     }
-    Random::new(manner.seed, "rate", 0).shuffle(&mut shown);
+    Random::new(params.seed, "rate", 0).shuffle(&mut shown);
 
     let mut kept = Ratings::open(ratings)?;
     let rated = kept.rated();

@@ -7,7 +7,7 @@ use inference::{list_devices, print};
 use serde::Serialize;
 use serde_json::Value;
 use stage::{FileRecord, State, Work, hash_file};
-use training::{Manual, Run, profile_table};
+use training::{Run, TrainOptions, profile_table};
 
 /// Train the model on packed tokens, from the newest checkpoint if there is one.
 #[derive(Parser)]
@@ -129,7 +129,7 @@ fn run() -> anyhow::Result<()> {
     }
     let stage = common.open("train", "train", &flags)?;
     stage.use_threads_and_this_one()?;
-    let run = Run::open(&stage, &Manual { shaders, profile, tune })?;
+    let run = Run::open(&stage, &TrainOptions { shaders, profile, tune })?;
     let inputs =
         ["train.bin", "val.bin", "tokenizer.json"].map(|name| (name.to_owned(), stage.path(name)));
     let work = Work {

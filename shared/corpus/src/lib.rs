@@ -1,4 +1,5 @@
 //! What the data is: stories, tokenizer, token shards, packed bins, batches.
+pub mod batch_sampler;
 pub mod bin;
 pub mod copies;
 #[cfg(all(feature = "stories", feature = "shards"))]
@@ -20,7 +21,6 @@ pub mod reading;
 pub mod remote;
 #[cfg(feature = "stories")]
 pub mod rewrite;
-pub mod sampler;
 #[cfg(feature = "shards")]
 mod shard_form;
 #[cfg(feature = "shards")]

@@ -16,7 +16,7 @@ pub enum Engine {
 }
 
 /// What is asked of [`Engine::open`].
-pub struct Wanted<'a> {
+pub struct EngineOptions<'a> {
     /// The section that `device` and `precision` come from, for errors.
     pub section: &'a str,
     pub device: &'a str,
@@ -42,8 +42,8 @@ pub fn failed(error: EngineError) -> Failure {
 
 impl Engine {
     /// Opens the engine that is asked for and says in one line why it is this one.
-    pub fn open(wanted: &Wanted, log: &Log) -> Result<Self> {
-        let Wanted { section, device, precision, .. } = *wanted;
+    pub fn open(options: &EngineOptions, log: &Log) -> Result<Self> {
+        let EngineOptions { section, device, precision, .. } = *options;
         let asked = match precision {
             "auto" => None,
             "f32" => Some(Precision::F32),
@@ -65,22 +65,22 @@ impl Engine {
             }
         };
         let choice = match device.split_once(':') {
-            None if device == "auto" || device == "gpu" => adapters::Choice::Best,
+            None if device == "auto" || device == "gpu" => adapters::DeviceChoice::Best,
             Some(("gpu", number)) if number.parse::<usize>().is_ok() => {
-                adapters::Choice::Number(number.parse().unwrap_or_default())
+                adapters::DeviceChoice::Number(number.parse().unwrap_or_default())
             }
-            None if device == "cpu" => return Self::cpu(wanted, asked),
+            None if device == "cpu" => return Self::cpu(options, asked),
             _ => {
                 return Err(Failure::usage(format!(
                     "{section}.device = {device:?}: expected \"auto\", \"cpu\", \"gpu\" or \"gpu:N\""
                 )));
             }
         };
-        let opened = Self::gpu(wanted, choice, asked, log);
+        let opened = Self::gpu(options, choice, asked, log);
         match opened {
             // A shader that does not compile is the user's own, whatever the device.
             Err(error) if device == "auto" && !matches!(error, EngineError::Shader(_)) => {
-                if wanted.profile {
+                if options.profile {
                     return Err(Failure::usage(format!(
                         "--profile times the kernels of a GPU\n{error}"
                     )));
@@ -95,20 +95,20 @@ impl Engine {
                         "device auto: the CPU engine, since the GPU cannot be used: {reason}"
                     )),
                 }
-                Self::cpu(wanted, asked)
+                Self::cpu(options, asked)
             }
             opened => opened.map_err(failed),
         }
     }
 
-    fn cpu(wanted: &Wanted, asked: Option<Precision>) -> Result<Self> {
+    fn cpu(options: &EngineOptions, asked: Option<Precision>) -> Result<Self> {
         if let Some(precision) = asked.filter(|&precision| precision != Precision::F32) {
             return Err(Failure::usage(format!(
                 "{}.precision = \"{precision}\": the CPU engine computes in f32\n  remedy: --precision auto, or a GPU (--list-devices)",
-                wanted.section
+                options.section
             )));
         }
-        if wanted.profile {
+        if options.profile {
             return Err(Failure::usage(
                 "--profile times the kernels of a GPU: expected --device gpu",
             ));
@@ -117,17 +117,17 @@ impl Engine {
     }
 
     fn gpu(
-        wanted: &Wanted,
-        choice: adapters::Choice,
+        options: &EngineOptions,
+        choice: adapters::DeviceChoice,
         asked: Option<Precision>,
         log: &Log,
     ) -> compute::kernels::Result<Self> {
         // Takes it that the GPU has no more: for tests, and for a GPU that is shared.
         let memory =
             std::env::var("BEDTIME_GPU_MEMORY_MIB").ok().and_then(|text| text.parse::<f64>().ok());
-        let options = gpu::Options {
-            library: wanted.shaders.map_or(Ok(wgsl::Library::Embedded), wgsl::folder)?,
-            profile: wanted.profile,
+        let device_options = gpu::Options {
+            library: options.shaders.map_or(Ok(wgsl::Library::Embedded), wgsl::folder)?,
+            profile: options.profile,
             memory_limit: memory.map(|mib| (mib * 1_048_576.0) as u64),
             cache: cache_folder(),
             ..Default::default()
@@ -135,8 +135,8 @@ impl Engine {
         let adapter = adapters::choose(choice)?;
         let (best, why) = adapter.best_precision();
         let name = adapter.name();
-        let device = Device::open(adapter, options)?;
-        let head_width = wanted.head_width;
+        let device = Device::open(adapter, device_options)?;
+        let head_width = options.head_width;
         // What fails its probe is dropped for the next one.
         let tries: Vec<(Precision, &str)> = match asked {
             Some(precision) => vec![(precision, "as asked")],
@@ -155,7 +155,7 @@ impl Engine {
             }
             match opened {
                 Ok(_) => {
-                    log.say(format!("device {}: {name}, {precision}: {why}", wanted.device));
+                    log.say(format!("device {}: {name}, {precision}: {why}", options.device));
                     return Ok(Engine::Gpu { device, precision, head_width });
                 }
                 Err(error @ EngineError::Probe(_)) => {

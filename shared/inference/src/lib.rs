@@ -1,16 +1,16 @@
 //! What a trained model is used for: open it, decode, sample, evaluate, compare.
+mod compare;
 mod engine;
-mod judge;
-mod opened;
+mod evaluate;
+mod generate;
+mod loaded_model;
 mod quality;
 mod rating;
-mod score;
-mod storyteller;
 
-pub use engine::{Engine, Wanted, cache_folder, failed, list_devices, print, print_bytes};
-pub use judge::{Bucket, Interval, StoryScore, Tally, bootstrap};
-pub use opened::{Opened, open_model};
-pub use quality::{Quality, Told};
+pub use compare::{Bucket, Interval, StoryLoss, Tally, bootstrap};
+pub use engine::{Engine, EngineOptions, cache_folder, failed, list_devices, print, print_bytes};
+pub use evaluate::{Ids, LossSum, TokenLoss, check_ids, evaluate, evaluate_each};
+pub use generate::{GenerationEvent, Pieces, SamplingParams, Story, generate, generate_each};
+pub use loaded_model::{LoadedModel, open_model};
+pub use quality::{Continuation, Quality};
 pub use rating::{Average, Rating, Ratings, averages};
-pub use score::{Ids, Score, Scored, check_ids, score, score_each};
-pub use storyteller::{Heard, Manner, Pieces, Story, tell, tell_each};

@@ -8,7 +8,7 @@ use stage::Result;
 
 /// A story to be looked at: what the model told, without the prompt.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Told {
+pub struct Continuation {
     pub text: String,
     pub tokens: Vec<u32>,
     pub ended: bool,
@@ -51,7 +51,7 @@ impl Quality {
     ///
     /// # Errors
     /// 130 when interrupted.
-    pub fn of(stories: &[Told], train: Option<&Bin>) -> Result<Self> {
+    pub fn of(stories: &[Continuation], train: Option<&Bin>) -> Result<Self> {
         let texts: Vec<Vec<String>> = stories.iter().map(|story| words(&story.text)).collect();
         let distinct = [1, 2, 3].map(|n| {
             let different: HashSet<&[String]> =
@@ -161,8 +161,8 @@ longest such run of each story, in tokens (below {shortest} counts as 0).
 mod tests {
     use super::*;
 
-    fn told(text: &str, ended: bool) -> Told {
-        Told { text: text.to_owned(), tokens: vec![7; text.len()], ended }
+    fn told(text: &str, ended: bool) -> Continuation {
+        Continuation { text: text.to_owned(), tokens: vec![7; text.len()], ended }
     }
 
     #[test]

@@ -6,7 +6,7 @@ use stage::{Failure, Log, Result, create_dir, publish_file, remove_if_present};
 
 /// What a checkpoint is called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Name {
+pub enum CheckpointName {
     Last,
     LastAndNumbered,
     /// One that is late: there is a newer `last`.
@@ -32,17 +32,17 @@ impl Checkpoints {
 
     /// Numbered checkpoints are called `step_NNNNNNNN`; the newest `keep_last` of them stay. With `last` the numbered one comes
     /// first: a run killed between the two goes on from it, and lacks none.
-    pub(crate) fn save(&self, checkpoint: &Checkpoint, name: Name) -> Result<()> {
+    pub(crate) fn save(&self, checkpoint: &Checkpoint, name: CheckpointName) -> Result<()> {
         create_dir(&self.folder)?;
         let path = match name {
-            Name::Last => return checkpoint.save(&self.folder.join("last.safetensors")),
-            Name::Best => return checkpoint.save(&self.folder.join("best.safetensors")),
-            Name::LastAndNumbered | Name::Numbered => {
+            CheckpointName::Last => return checkpoint.save(&self.folder.join("last.safetensors")),
+            CheckpointName::Best => return checkpoint.save(&self.folder.join("best.safetensors")),
+            CheckpointName::LastAndNumbered | CheckpointName::Numbered => {
                 self.folder.join(numbered_name(checkpoint.state.step))
             }
         };
         checkpoint.save(&path)?;
-        if name == Name::LastAndNumbered {
+        if name == CheckpointName::LastAndNumbered {
             self.make_last(&path, checkpoint)?;
         }
         let mut all = self.numbered()?;

@@ -1,10 +1,10 @@
 //! What the curve says of the run, in words: what it is, what usually causes it, what to try.
-use crate::Line;
+use crate::LogLine;
 use crate::curve::smoothed;
 
 /// A run as far as it has come.
 pub struct Seen<'a> {
-    pub lines: &'a [Line],
+    pub lines: &'a [LogLine],
     pub vocab_size: usize,
     /// Steps planned, and those of the warm-up.
     pub steps: u64,
@@ -129,7 +129,7 @@ fn stuck(run: &Seen, step: u64, now: f64) -> Option<Diagnosis> {
 
 fn overfitting(run: &Seen, curve: &[f64]) -> Option<Diagnosis> {
     // The last validation takes all of val.bin, those before a part of it: they do not compare.
-    let along = |(i, line): (usize, &Line)| {
+    let along = |(i, line): (usize, &LogLine)| {
         line.val_loss.filter(|_| line.step < run.steps).map(|loss| (i, loss))
     };
     let validations: Vec<(usize, f64)> = run.lines.iter().enumerate().filter_map(along).collect();
@@ -208,8 +208,8 @@ fn plateaued(run: &Seen, losses: &[f64], now: f64) -> Option<Diagnosis> {
 mod tests {
     use super::*;
 
-    fn line(step: u64, loss: f64, val_loss: Option<f64>) -> Line {
-        Line {
+    fn line(step: u64, loss: f64, val_loss: Option<f64>) -> LogLine {
+        LogLine {
             step,
             loss: loss as f32,
             lr: 6e-4,
@@ -231,7 +231,7 @@ mod tests {
                 step.is_multiple_of(100).then(|| validation(step as f64)),
             )
         };
-        let lines: Vec<Line> = (0..until).step_by(10).map(at).collect();
+        let lines: Vec<LogLine> = (0..until).step_by(10).map(at).collect();
         diagnose(&Seen {
             lines: &lines,
             vocab_size: 8000,

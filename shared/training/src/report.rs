@@ -7,7 +7,7 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 use model::Best;
 use stage::{AtomicFile, Result, count};
 
-use crate::Line;
+use crate::LogLine;
 use crate::charts::{BLUE, Chart, GREEN, ORANGE, Series};
 use crate::curve::centred;
 use crate::diagnosis::{Diagnosis, Kind, Seen, diagnose};
@@ -35,10 +35,10 @@ pub struct About {
     pub stories: u64,
 }
 
-/// A run at a moment.
+/// What the report shows of a run at one moment.
 #[derive(Clone, Debug)]
-pub struct Moment {
-    pub lines: Vec<Line>,
+pub struct ReportSnapshot {
+    pub lines: Vec<LogLine>,
     /// Updates done.
     pub step: u64,
     /// What it is doing, or how it ended.
@@ -60,7 +60,7 @@ impl About {
         (step * self.tokens_per_step) as f64 / self.tokens.max(1) as f64
     }
 
-    pub fn diagnose(&self, lines: &[Line], step: u64) -> Diagnosis {
+    pub fn diagnose(&self, lines: &[LogLine], step: u64) -> Diagnosis {
         let &About { vocab_size, steps, warmup, peak_lr, .. } = self;
         diagnose(&Seen { lines, vocab_size, steps, warmup, peak_lr, epochs: self.epochs(step) })
     }
@@ -80,17 +80,22 @@ impl About {
 }
 
 /// Writes both files into the folder of a run.
-pub fn write(folder: &Path, about: &About, moment: &Moment, told: &[StoriesAt]) -> Result<()> {
-    AtomicFile::write(&folder.join("loss.png"), &loss_chart(&moment.lines).png(1000, 600)?)?;
-    let page = page(about, moment, told)?.into_string();
+pub fn write(
+    folder: &Path,
+    about: &About,
+    snapshot: &ReportSnapshot,
+    told: &[StoriesAt],
+) -> Result<()> {
+    AtomicFile::write(&folder.join("loss.png"), &loss_chart(&snapshot.lines).png(1000, 600)?)?;
+    let page = page(about, snapshot, told)?.into_string();
     AtomicFile::write(&folder.join("report.html"), page.as_bytes()).map(drop)
 }
 
-fn points(lines: &[Line], value: impl Fn(&Line) -> Option<f64>) -> Vec<(f64, f64)> {
+fn points(lines: &[LogLine], value: impl Fn(&LogLine) -> Option<f64>) -> Vec<(f64, f64)> {
     lines.iter().filter_map(|line| Some((line.step as f64, value(line)?))).collect()
 }
 
-fn loss_chart(lines: &[Line]) -> Chart {
+fn loss_chart(lines: &[LogLine]) -> Chart {
     let raw = points(lines, |line| Some(f64::from(line.loss)));
     let curve = centred(&raw.iter().map(|point| point.1).collect::<Vec<f64>>());
     let smooth = raw.iter().zip(curve).map(|(&(step, _), loss)| (step, loss)).collect();
@@ -124,7 +129,7 @@ fn loss_chart(lines: &[Line]) -> Chart {
     }
 }
 
-fn small_charts(lines: &[Line]) -> [Chart; 3] {
+fn small_charts(lines: &[LogLine]) -> [Chart; 3] {
     let chart = |title, points, label, logarithmic| Chart {
         title,
         series: vec![Series { name: title, points, color: GREEN, dots: false, opacity: 1.0 }],
@@ -162,14 +167,14 @@ td { white-space: pre-line; font-size: 15px; } pre { background: #f4f6f8; paddin
 dt { color: #5b6675; font-size: 13px; } dd { margin: 0 0 8px; } summary { cursor: pointer; padding: 4px 0; }
 ";
 
-fn page(about: &About, moment: &Moment, told: &[StoriesAt]) -> Result<Markup> {
-    let diagnosis = about.diagnose(&moment.lines, moment.step);
+fn page(about: &About, snapshot: &ReportSnapshot, told: &[StoriesAt]) -> Result<Markup> {
+    let diagnosis = about.diagnose(&snapshot.lines, snapshot.step);
     let class = match diagnosis.kind {
         Kind::Healthy => "diagnosis healthy",
         Kind::TooEarly => "diagnosis early",
         _ => "diagnosis",
     };
-    let small = small_charts(&moment.lines)
+    let small = small_charts(&snapshot.lines)
         .iter()
         .map(|chart| chart.svg(500, 330))
         .collect::<Result<Vec<String>>>()?;
@@ -180,14 +185,14 @@ fn page(about: &About, moment: &Moment, told: &[StoriesAt]) -> Result<Markup> {
             head {
                 meta charset="utf-8";
                 meta name="viewport" content="width=device-width, initial-scale=1";
-                @if !moment.ended { meta http-equiv="refresh" content="30"; }
+                @if !snapshot.ended { meta http-equiv="refresh" content="30"; }
                 title { (about.title) ": bedtime" }
                 style { (PreEscaped(STYLE)) }
             }
             body {
                 h1 { (about.title) }
-                p.state { (moment.state) ", step " (count(moment.step)) " of " (count(about.steps)) ", after " (time(moment.elapsed_s))
-                    @if let Some(left) = moment.seconds_left { ", " (time(left)) " left" } }
+                p.state { (snapshot.state) ", step " (count(snapshot.step)) " of " (count(about.steps)) ", after " (time(snapshot.elapsed_s))
+                    @if let Some(left) = snapshot.seconds_left { ", " (time(left)) " left" } }
                 @if let Some(note) = about.note { p { strong { (note) } } }
                 div class=(class) {
                     strong { (diagnosis.kind.name()) } ": " (diagnosis.seen)
@@ -196,12 +201,12 @@ fn page(about: &About, moment: &Moment, told: &[StoriesAt]) -> Result<Markup> {
                         br; em { "Try: " } (diagnosis.remedy)
                     }
                 }
-                (figures(moment))
+                (figures(snapshot))
                 h2 { "Curves" }
-                (PreEscaped(loss_chart(&moment.lines).svg(1000, 480)?))
+                (PreEscaped(loss_chart(&snapshot.lines).svg(1000, 480)?))
                 div.small { @for chart in &small { div { (PreEscaped(chart)) } } }
                 h2 { "Data" }
-                p { "Seen so far: " (about.seen(moment.step)) "." }
+                p { "Seen so far: " (about.seen(snapshot.step)) "." }
                 @if let Some(before) = before {
                     h2 { "Stories along the way" }
                     table {
@@ -214,16 +219,16 @@ fn page(about: &About, moment: &Moment, told: &[StoriesAt]) -> Result<Markup> {
                         details { summary { (title(told.step)) } table { @for story in &told.stories { tr { (cell(story)) } } } }
                     }
                 }
-                @if !moment.events.is_empty() {
+                @if !snapshot.events.is_empty() {
                     h2 { "What happened" }
-                    ul { @for event in &moment.events { li { (event) } } }
+                    ul { @for event in &snapshot.events { li { (event) } } }
                 }
                 h2 { "Device" }
                 dl {
                     dt { "Device" } dd { (about.device) }
                     dt { "Values are kept in" } dd { (about.precision) }
                     dt { "Kernels" } dd { (about.plan) }
-                    dt { "Memory" } dd { (moment.memory) }
+                    dt { "Memory" } dd { (snapshot.memory) }
                     dt { "Parameters" } dd { (count(about.parameters)) }
                 }
                 h2 { "Settings" }
@@ -233,17 +238,18 @@ fn page(about: &About, moment: &Moment, told: &[StoriesAt]) -> Result<Markup> {
     })
 }
 
-fn figures(moment: &Moment) -> Markup {
-    let last = moment.lines.last();
-    let validation = moment.lines.iter().rev().find_map(|line| line.val_loss);
+fn figures(snapshot: &ReportSnapshot) -> Markup {
+    let last = snapshot.lines.last();
+    let validation = snapshot.lines.iter().rev().find_map(|line| line.val_loss);
     let figure = |value: Option<String>, name: &str| html! { @if let Some(value) = &value { div { b { (value) } span { (name) } } } };
-    let peak = moment.peak.map(|peak| format!("{:.0} %", 100.0 * moment.flop_per_second / peak));
+    let peak =
+        snapshot.peak.map(|peak| format!("{:.0} %", 100.0 * snapshot.flop_per_second / peak));
     html! {
         div.figures {
             (figure(last.map(|line| format!("{:.3}", line.loss)), "training loss of the last batch"))
             (figure(validation.map(|loss| format!("{loss:.3}")), "validation loss"))
             (figure(validation.map(|loss| format!("{:.2}", loss.exp())), "perplexity: as unsure as among so many tokens"))
-            (figure(moment.best.map(|best| format!("{:.3}", best.val_loss)), "best validation along the way"))
+            (figure(snapshot.best.map(|best| format!("{:.3}", best.val_loss)), "best validation along the way"))
             (figure(last.map(|line| count(line.tokens_per_second as u64)), "tokens per second"))
             (figure(peak, "of a large product's rate"))
         }
@@ -268,7 +274,7 @@ mod tests {
 
     #[test]
     fn a_page_is_whole_escapes_what_it_shows_and_needs_no_network() {
-        let line = |step| Line {
+        let line = |step| LogLine {
             step,
             loss: 3.0,
             lr: 1e-3,
@@ -294,7 +300,7 @@ mod tests {
             tokens: 640,
             stories: 7,
         };
-        let moment = Moment {
+        let snapshot = ReportSnapshot {
             lines: (0..10).map(line).collect(),
             step: 10,
             state: "training".into(),
@@ -315,7 +321,7 @@ mod tests {
             ended: true,
         };
         let told = [0, 5, 10].map(|step| StoriesAt { step, stories: vec![story.clone()] });
-        let text = page(&about, &moment, &told).unwrap().into_string();
+        let text = page(&about, &snapshot, &told).unwrap().into_string();
         for part in [
             "&lt;b&gt;mine",
             "&amp; &lt;i&gt;for all",
@@ -337,8 +343,9 @@ mod tests {
         );
         assert_eq!(text.matches("<svg").count(), 4);
         assert!(text.contains("http-equiv"));
-        let ended =
-            page(&about, &Moment { ended: true, ..moment }, &told[..1]).unwrap().into_string();
+        let ended = page(&about, &ReportSnapshot { ended: true, ..snapshot }, &told[..1])
+            .unwrap()
+            .into_string();
         assert!(!ended.contains("http-equiv"));
     }
 }

@@ -4,22 +4,22 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
 use compute::{EngineError, KernelTime, Trainer};
+use corpus::batch_sampler::BatchSampler;
 use corpus::bin::Bin;
-use corpus::sampler::Sampler;
 use corpus::tokenizer::Tokenizer;
-use inference::{Engine, Manner, Score, Wanted, failed, score};
+use inference::{Engine, EngineOptions, LossSum, SamplingParams, evaluate, failed};
 use model::{Best, Checkpoint, Config, State, TensorTable, initial_weights, save_folder};
 use serde_json::{Value, json};
 use stage::{AtomicFile, Failure, Log, Result, Stage, Unit, interrupt};
 
-use crate::keeper::{Keeper, Kept, Teller};
+use crate::checkpoint_writer::{CheckpointWriter, Generator, WriterSummary};
 use crate::peak::Peaks;
 use crate::report::About;
 use crate::samples::Samples;
 use crate::steps::{Steps, Stop};
 use crate::tensorboard::EventFile;
 use crate::tuning::{Tuned, tune};
-use crate::{Checkpoints, Line, RunLog};
+use crate::{Checkpoints, LogLine, RunLog};
 
 /// A run: inputs, settings, and the folder it keeps.
 pub struct Run {
@@ -37,7 +37,7 @@ pub struct Run {
 
 /// What the command line asks of a run beside its settings.
 #[derive(Clone, Debug, Default)]
-pub struct Manual {
+pub struct TrainOptions {
     /// A folder to read shaders from.
     pub shaders: Option<PathBuf>,
     /// Keep the time of every kernel.
@@ -47,14 +47,14 @@ pub struct Manual {
 }
 
 /// What a finished run has to show.
-pub struct Ended {
+pub struct RunSummary {
     pub steps: u64,
     /// Why it ended before train.steps, if it did.
     pub early: Option<String>,
     /// Of the last batch, nats per token.
     pub loss: f32,
     /// Of all of val.bin, each token once.
-    pub validation: Score,
+    pub validation: LossSum,
     pub bits_per_byte: f64,
     /// Of the whole run, earlier parts included.
     pub elapsed_s: f64,
@@ -80,7 +80,7 @@ impl Run {
 
 /// Where a run goes on.
 #[derive(Default)]
-pub(crate) struct Origin {
+pub(crate) struct ResumePoint {
     pub step: u64,
     pub best: Option<Best>,
     pub redrawn: Vec<u64>,
@@ -88,7 +88,7 @@ pub(crate) struct Origin {
 
 impl Run {
     /// Opens the inputs and checks that they belong together.
-    pub fn open(stage: &Stage, manual: &Manual) -> Result<Self> {
+    pub fn open(stage: &Stage, options: &TrainOptions) -> Result<Self> {
         let t = &stage.pipeline.train;
         if t.steps == 0 {
             return Err(Failure::usage("train.steps = 0: expected at least 1"));
@@ -132,15 +132,15 @@ impl Run {
         });
         let folder = stage.path("run");
         // Before anything is written: what is refused later would have moved an old run by then.
-        let wanted = Wanted {
+        let engine = EngineOptions {
             section: "train",
             device: &t.device,
             precision: &t.precision,
-            shaders: manual.shaders.as_deref(),
-            profile: manual.profile,
+            shaders: options.shaders.as_deref(),
+            profile: options.profile,
             head_width: config.head_width(),
         };
-        let engine = Engine::open(&wanted, &stage.log)?;
+        let engine = Engine::open(&engine, &stage.log)?;
         Ok(Run {
             engine,
             log: stage.log,
@@ -151,7 +151,7 @@ impl Run {
             train: Arc::new(train),
             validation: Arc::new(validation),
             settings,
-            tune: manual.tune,
+            tune: options.tune,
         })
     }
 
@@ -189,10 +189,11 @@ impl Run {
 
     /// Trains from the newest checkpoint, or from the start, to the end. With `anew`, or where settings changed, an old run
     /// is set aside first, once it is sure that the new one can begin.
-    pub fn train(&self, anew: bool) -> Result<Ended> {
+    pub fn train(&self, anew: bool) -> Result<RunSummary> {
         let t = &self.pipeline.train;
         let checkpoints = Checkpoints::new(&self.folder, t.keep_last);
-        let sampler = Sampler::new(&self.train, t.seed, t.batch as usize, self.config.context)?;
+        let sampler =
+            BatchSampler::new(&self.train, t.seed, t.batch as usize, self.config.context)?;
         let before = initial_weights(&TensorTable::new(&self.config), t.seed);
         if self.tune {
             let mut windows = Vec::new();
@@ -213,8 +214,8 @@ impl Run {
         let verified =
             std::thread::spawn(move || train.verify().and_then(|()| validation.verify()));
 
-        let origin = self.resume(&checkpoints, &mut trainer)?;
-        let first = origin.step;
+        let resumed = self.resume(&checkpoints, &mut trainer)?;
+        let first = resumed.step;
         let run_log = RunLog::open(&self.folder.join("loss.jsonl"), first)?;
         self.announce(first, &trainer);
         let samples = Samples::open(&self.folder, self.synthetic(), first)?;
@@ -224,25 +225,25 @@ impl Run {
         let untold = self.untold(&checkpoints, &samples, first)?;
         let events = Arc::new(Mutex::new(Some(EventFile::create(&self.folder.join("tb"), first)?)));
         let about = self.about(&trainer)?;
-        let keeper = Keeper::start(
+        let writer = CheckpointWriter::start(
             self.folder.clone(),
             checkpoints.clone(),
             samples,
-            self.teller(),
+            self.generator(),
             about.clone(),
             events.clone(),
         );
         let mut told_before = vec![(0, before)];
         told_before.extend(untold);
-        told_before.into_iter().for_each(|(step, weights)| keeper.tell(step, weights));
+        told_before.into_iter().for_each(|(step, weights)| writer.tell(step, weights));
 
         let mut steps = Steps::new(
             self,
             trainer,
             sampler,
-            origin,
+            resumed,
             run_log,
-            keeper,
+            writer,
             checkpoints,
             about,
             events,
@@ -339,20 +340,20 @@ impl Run {
     }
 
     /// The whole validation, the stories and the final folder.
-    fn finish(&self, mut at: Steps, first: u64, stop: Stop) -> Result<Ended> {
+    fn finish(&self, mut at: Steps, first: u64, stop: Stop) -> Result<RunSummary> {
         let t = &self.pipeline.train;
         let done = at.done();
         let kept =
             "all steps are done and saved; run the same command for the validation and the stories";
         let weights = at.trainer.model.weights().map_err(failed)?;
-        at.keeper.tell(done, weights.clone());
+        at.writer.tell(done, weights.clone());
         let progress = self.log.progress(
             "validate",
             Unit::Tokens,
             Some(self.validation.len().saturating_sub(1)),
         );
         let validation =
-            score(&mut at.trainer.model, &self.validation, self.config.context, 0, |tokens| {
+            evaluate(&mut at.trainer.model, &self.validation, self.config.context, 0, |tokens| {
                 progress.add(tokens);
                 interrupt::check(kept)
             })?;
@@ -360,7 +361,7 @@ impl Run {
         let last = at.last().ok_or_else(|| {
             Failure::usage("the run ended before its first step: nothing to finish")
         })?;
-        let line = Line {
+        let line = LogLine {
             step: done,
             elapsed_s: at.elapsed_s(),
             val_loss: Some(validation.loss()),
@@ -378,12 +379,12 @@ impl Run {
             Stop::Steps | Stop::Interrupt => None,
         };
         let state = early.as_ref().map_or("finished".to_owned(), |why| format!("finished: {why}"));
-        let moment = at.moment(state, true);
-        at.keeper.report(moment);
+        let snapshot = at.snapshot(state, true);
+        at.writer.report(snapshot);
         let (diagnosis, seen) =
             (at.about.diagnose(at.lines(), done).to_string(), at.about.seen(done));
         let profile = at.profile();
-        let Kept { spent, owed } = at.end()?;
+        let WriterSummary { spent, owed } = at.end()?;
         interrupt::check(kept)?; // stories that were cut short are not kept
         if let Some(failure) = owed {
             return Err(failure);
@@ -407,7 +408,7 @@ impl Run {
         )?;
         let bytes = self.validation.manifest().count("bytes");
         let bits_per_byte = validation.bits_per_byte(self.validation.len(), bytes);
-        Ok(Ended {
+        Ok(RunSummary {
             steps: done,
             early,
             loss: line.loss,
@@ -473,12 +474,12 @@ impl Run {
     }
 
     /// Tells two stories for each prompt.
-    fn teller(&self) -> Teller {
+    fn generator(&self) -> Generator {
         let section = &self.pipeline.sample;
         let prompts = section.prompts.iter().flat_map(|p| [p.clone(), p.clone()]).collect();
-        Teller {
+        Generator {
             prompts,
-            manner: Manner::new(section),
+            params: SamplingParams::new(section),
             config: self.config,
             tokenizer: self.tokenizer.clone(),
         }
@@ -512,8 +513,10 @@ impl Run {
         &self,
         checkpoints: &Checkpoints,
         trainer: &mut Trainer,
-    ) -> Result<Origin> {
-        let Some(checkpoint) = checkpoints.newest(&self.log)? else { return Ok(Origin::default()) };
+    ) -> Result<ResumePoint> {
+        let Some(checkpoint) = checkpoints.newest(&self.log)? else {
+            return Ok(ResumePoint::default());
+        };
         if !stage::same_settings(&checkpoint.state.settings, &self.settings) {
             return Err(Failure::usage(format!(
                 "{}: its checkpoint was made with other settings: {}\n  remedy: --fresh keeps it as run.N and starts anew",
@@ -552,7 +555,7 @@ impl Run {
             }
             trainer.set_state(&update);
         }
-        Ok(Origin { step: state.step, best: state.best, redrawn: state.redrawn })
+        Ok(ResumePoint { step: state.step, best: state.best, redrawn: state.redrawn })
     }
 
     /// The state before the first step.

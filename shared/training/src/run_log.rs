@@ -9,7 +9,7 @@ use stage::{AtomicFile, Failure, Result};
 /// What a line says. `loss` is of the batch that the weights after `step` updates were asked next; `val_loss` is of the
 /// same weights.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Line {
+pub struct LogLine {
     /// Updates done.
     pub step: u64,
     /// Nats per token.
@@ -33,7 +33,7 @@ pub struct Line {
 pub struct RunLog {
     path: PathBuf,
     file: File,
-    pub lines: Vec<Line>,
+    pub lines: Vec<LogLine>,
     /// How many of them are on disk, and their bytes: the disk may be full for a while.
     written: usize,
     bytes: u64,
@@ -48,9 +48,9 @@ impl RunLog {
         };
         // A line cut by a crash, if only by its end, is one that will be written again.
         let whole = text.split_inclusive('\n').take_while(|line| line.ends_with('\n'));
-        let lines: Vec<Line> = whole
+        let lines: Vec<LogLine> = whole
             .map_while(|line| serde_json::from_str(line).ok())
-            .take_while(|line: &Line| line.step < step)
+            .take_while(|line: &LogLine| line.step < step)
             .collect();
         let kept: String = text.split_inclusive('\n').take(lines.len()).collect();
         if kept.len() != text.len() || text.is_empty() {
@@ -67,7 +67,7 @@ impl RunLog {
     }
 
     /// Adds a line and writes it, with all that could not be written before.
-    pub fn append(&mut self, line: Line) -> Result<()> {
+    pub fn append(&mut self, line: LogLine) -> Result<()> {
         self.lines.push(line);
         self.flush()
     }
@@ -111,7 +111,7 @@ mod tests {
     fn going_on_leaves_no_gap_and_no_double_line() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("loss.jsonl");
-        let line = |step| Line {
+        let line = |step| LogLine {
             step,
             loss: 2.5,
             lr: 1e-3,

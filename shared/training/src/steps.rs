@@ -5,20 +5,20 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use compute::{AdamW, KernelTime, Precision, STEPS_IN_FLIGHT, Ticket, Trainer};
-use corpus::sampler::Sampler;
-use inference::{check_ids, failed, score};
+use corpus::batch_sampler::BatchSampler;
+use inference::{check_ids, evaluate, failed};
 use model::{Best, Schedule};
 use serde_json::json;
 use stage::config::OnNan;
 use stage::{Failure, Progress, Result, Unit, interrupt};
 
-use crate::checkpoints::Name;
-use crate::keeper::{Keeper, Kept, Outcome, Save};
-use crate::report::{About, Moment};
-use crate::run::{Origin, Run, finish_check};
+use crate::checkpoint_writer::{CheckpointRequest, CheckpointWriter, WriterEvent, WriterSummary};
+use crate::checkpoints::CheckpointName;
+use crate::report::{About, ReportSnapshot};
+use crate::run::{ResumePoint, Run, finish_check};
 use crate::tensorboard::EventFile;
-use crate::view::{self, View};
-use crate::{Checkpoints, Line, RunLog, peak};
+use crate::view::{self, TerminalView};
+use crate::{Checkpoints, LogLine, RunLog, peak};
 
 const BETA1: f32 = 0.9;
 const BETA2: f32 = 0.95;
@@ -49,7 +49,7 @@ pub enum Stop {
 }
 
 /// A step whose report was not looked at yet.
-struct Flying {
+struct InFlightStep {
     step: u64,
     ticket: Ticket,
     lr: f64,
@@ -88,11 +88,11 @@ impl Clock {
 pub struct Steps<'a> {
     run: &'a Run,
     pub trainer: Trainer,
-    sampler: Sampler<'a>,
-    pub keeper: Keeper,
+    sampler: BatchSampler<'a>,
+    pub writer: CheckpointWriter,
     checkpoints: Checkpoints,
     pub about: About,
-    events: Arc<Mutex<Option<EventFile>>>,
+    event_file: Arc<Mutex<Option<EventFile>>>,
     verified: Option<JoinHandle<Result<()>>>,
     /// Updates done, whether landed or not; and how many were when it began.
     next: u64,
@@ -102,13 +102,13 @@ pub struct Steps<'a> {
     rollbacks: usize,
     run_log: RunLog,
     clock: Clock,
-    last: Option<Line>,
+    last: Option<LogLine>,
     /// Steps that the device may still be at, the oldest first.
-    in_flight: VecDeque<Flying>,
+    in_flight: VecDeque<InFlightStep>,
     /// Time of the kernels of training steps so far.
     profile: Vec<KernelTime>,
     progress: Progress,
-    view: View,
+    view: TerminalView,
     drawn: Instant,
     peak: Option<f64>,
     happened: Vec<String>,
@@ -121,20 +121,20 @@ impl<'a> Steps<'a> {
     pub fn new(
         run: &'a Run,
         trainer: Trainer,
-        sampler: Sampler<'a>,
-        origin: Origin,
+        sampler: BatchSampler<'a>,
+        resumed: ResumePoint,
         run_log: RunLog,
-        keeper: Keeper,
+        writer: CheckpointWriter,
         checkpoints: Checkpoints,
         about: About,
-        events: Arc<Mutex<Option<EventFile>>>,
+        event_file: Arc<Mutex<Option<EventFile>>>,
         verified: JoinHandle<Result<()>>,
     ) -> Self {
         let progress = run.log.progress("train", Unit::Steps, Some(run.pipeline.train.steps));
-        progress.skip(origin.step);
-        let mut view = View::new(trainer.model.kernels.bytes());
+        progress.skip(resumed.step);
+        let mut view = TerminalView::new(trainer.model.kernels.bytes());
         run_log.lines.iter().for_each(|line| view.loss(line.loss));
-        view.best = origin.best.map(|best| best.val_loss);
+        view.best = resumed.best.map(|best| best.val_loss);
         let clock = Clock {
             started: Instant::now(),
             earlier_s: run_log.elapsed_s(),
@@ -145,15 +145,15 @@ impl<'a> Steps<'a> {
             run,
             trainer,
             sampler,
-            keeper,
+            writer,
             checkpoints,
             about,
-            events,
+            event_file,
             verified: Some(verified),
-            next: origin.step,
-            first: origin.step,
-            best: origin.best,
-            redrawn: origin.redrawn,
+            next: resumed.step,
+            first: resumed.step,
+            best: resumed.best,
+            redrawn: resumed.redrawn,
             rollbacks: 0,
             last: run_log.lines.last().cloned(),
             run_log,
@@ -200,7 +200,14 @@ impl<'a> Steps<'a> {
                 bad = self.land(0)?;
                 if bad.is_none() {
                     let numbered = self.next.is_multiple_of(t.checkpoint_every);
-                    self.save(if numbered { Name::LastAndNumbered } else { Name::Last }, numbered)?;
+                    self.save(
+                        if numbered {
+                            CheckpointName::LastAndNumbered
+                        } else {
+                            CheckpointName::Last
+                        },
+                        numbered,
+                    )?;
                 }
             }
             if let Some(bad) = bad {
@@ -216,7 +223,7 @@ impl<'a> Steps<'a> {
         }
         finish_check(&mut self.verified)?;
         if !matches!(stop, Stop::Interrupt) && !self.next.is_multiple_of(t.checkpoint_every) {
-            self.save(Name::Last, false)?;
+            self.save(CheckpointName::Last, false)?;
         }
         self.take_profile(true)?;
         self.progress.clear();
@@ -247,7 +254,7 @@ impl<'a> Steps<'a> {
             decay_len: self.trainer.model.table.decay_len,
             clip: t.clip as f32,
         });
-        self.in_flight.push_back(Flying { step, ticket, lr, val_loss });
+        self.in_flight.push_back(InFlightStep { step, ticket, lr, val_loss });
         self.clock.training += started.elapsed();
         self.clock.tokens += tokens;
         self.next += 1;
@@ -275,7 +282,7 @@ impl<'a> Steps<'a> {
     fn validate(&mut self) -> Result<f64> {
         self.take_profile(true)?;
         let windows = self.run.pipeline.train.val_windows;
-        let loss = score(
+        let loss = evaluate(
             &mut self.trainer.model,
             &self.run.validation,
             self.run.config.context,
@@ -289,17 +296,17 @@ impl<'a> Steps<'a> {
         if self.next > 0 && self.best.is_none_or(|best| loss < best.val_loss) {
             self.best = Some(Best { step: self.next, val_loss: loss });
             self.view.best = Some(loss);
-            self.save(Name::Best, false)?;
+            self.save(CheckpointName::Best, false)?;
         }
         Ok(loss)
     }
 
-    /// Hands the state of this moment to the keeper.
-    fn save(&mut self, name: Name, stories: bool) -> Result<()> {
+    /// Hands the state of this moment to the writer.
+    fn save(&mut self, name: CheckpointName, stories: bool) -> Result<()> {
         finish_check(&mut self.verified)?;
         let state = self.run.state(&self.trainer, self.next, self.best, &self.redrawn);
         let snapshot = self.trainer.snapshot().map_err(failed)?;
-        self.keeper.save(Save {
+        self.writer.save(CheckpointRequest {
             snapshot,
             state,
             name,
@@ -312,7 +319,7 @@ impl<'a> Steps<'a> {
     /// Looks at the reports of steps that the device has done; waits until no more than `most` are under way.
     fn land(&mut self, most: usize) -> Result<Option<NotFinite>> {
         let t = &self.run.pipeline.train;
-        while let Some(&Flying { step, ticket, lr, val_loss }) = self.in_flight.front() {
+        while let Some(&InFlightStep { step, ticket, lr, val_loss }) = self.in_flight.front() {
             let started = Instant::now();
             let wait = self.in_flight.len() > most;
             let metrics = self
@@ -349,7 +356,7 @@ impl<'a> Steps<'a> {
             self.progress.note(format!("loss {:.3}", metrics.loss));
             self.progress.add(1);
             if step.is_multiple_of(t.log_every) || val_loss.is_some() || step + 1 == t.steps {
-                let line = Line {
+                let line = LogLine {
                     step,
                     loss: metrics.loss,
                     lr,
@@ -364,9 +371,9 @@ impl<'a> Steps<'a> {
                     // One attempt: a GPU whose memory is full goes without.
                     self.peak = Some(peak::measure(&self.run.engine).unwrap_or(f64::NAN));
                 }
-                if self.keeper.report_is_due() {
-                    let moment = self.moment("training".into(), false);
-                    self.keeper.report(moment);
+                if self.writer.report_is_due() {
+                    let snapshot = self.snapshot("training".into(), false);
+                    self.writer.report(snapshot);
                 }
             }
             self.draw(metrics.loss, lr);
@@ -397,7 +404,7 @@ impl<'a> Steps<'a> {
     }
 
     /// Says a line, keeps it and writes it. A disk that is full gets it later.
-    pub fn log_line(&mut self, line: Line) {
+    pub fn log_line(&mut self, line: LogLine) {
         let validation =
             line.val_loss.map_or(String::new(), |loss| format!(", validation {loss:.4}"));
         let text = format!(
@@ -412,7 +419,8 @@ impl<'a> Steps<'a> {
         if !self.progress.is_live() || line.val_loss.is_some() {
             self.progress.suspend(|| self.run.log.event("step", json!(line), &text));
         }
-        if let Some(file) = self.events.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
+        if let Some(file) = self.event_file.lock().unwrap_or_else(PoisonError::into_inner).as_mut()
+        {
             let _ = file.line(&line); // whoever looks at it looks at loss.jsonl, too
         }
         self.last = Some(line.clone());
@@ -444,13 +452,13 @@ impl<'a> Steps<'a> {
         }
     }
 
-    /// Hears what the keeper has to say.
+    /// Hears what the writer has to say.
     fn hear(&mut self) -> Result<()> {
-        let outcomes: Vec<Outcome> = self.keeper.outcomes().collect();
-        for outcome in outcomes {
-            match outcome {
-                Outcome::Lost(failure) => return Err(failure),
-                Outcome::Kept => {
+        let events: Vec<WriterEvent> = self.writer.events().collect();
+        for event in events {
+            match event {
+                WriterEvent::DeviceLost(failure) => return Err(failure),
+                WriterEvent::Recovered => {
                     let step = self.next;
                     self.tell(
                         "kept",
@@ -458,7 +466,7 @@ impl<'a> Steps<'a> {
                         format!("step {step}: all is written again"),
                     );
                 }
-                Outcome::NotKept { step, failure } => {
+                WriterEvent::Failed { step, failure } => {
                     self.warn(format!(
                         "step {step}: {failure}\n  the training goes on; it is tried again at the next save, and at the end"
                     ));
@@ -486,7 +494,7 @@ impl<'a> Steps<'a> {
         let what = format!(
             "step {step}: the loss is {loss}, the norm of the gradient {grad_norm}; not finite first: {first}"
         );
-        self.keeper.flush();
+        self.writer.flush();
         self.hear()?;
         let on = self.run.pipeline.train.on_nan;
         if on == OnNan::Stop || self.rollbacks == ROLLBACKS {
@@ -502,36 +510,36 @@ impl<'a> Steps<'a> {
             )));
         }
         self.rollbacks += 1;
-        let origin = match self.run.resume(&self.checkpoints, &mut self.trainer)? {
-            origin if origin.step > 0 => origin,
+        let resumed = match self.run.resume(&self.checkpoints, &mut self.trainer)? {
+            checkpoint if checkpoint.step > 0 => checkpoint,
             start => {
                 self.run.restart(&mut self.trainer);
                 start
             }
         };
-        (self.next, self.best) = (origin.step, origin.best);
-        self.view.best = origin.best.map(|best| best.val_loss);
+        (self.next, self.best) = (resumed.step, resumed.best);
+        self.view.best = resumed.best.map(|best| best.val_loss);
         self.redrawn.push(step);
-        self.run_log = RunLog::open(&self.run.folder.join("loss.jsonl"), origin.step)?;
+        self.run_log = RunLog::open(&self.run.folder.join("loss.jsonl"), resumed.step)?;
         self.last = self.run_log.lines.last().cloned();
-        self.keeper.back_to(origin.step);
-        self.progress.set_done(origin.step);
+        self.writer.back_to(resumed.step);
+        self.progress.set_done(resumed.step);
         let text = format!(
             "{what}\n  back to step {}, and on without that batch ({} of {ROLLBACKS})",
-            origin.step, self.rollbacks
+            resumed.step, self.rollbacks
         );
         self.tell(
             "rollback",
-            json!({ "step": step, "back_to": origin.step, "first": first }),
+            json!({ "step": step, "back_to": resumed.step, "first": first }),
             text,
         );
-        let mut file = self.events.lock().unwrap_or_else(PoisonError::into_inner);
-        *file = EventFile::create(&self.run.folder.join("tb"), origin.step).ok();
+        let mut file = self.event_file.lock().unwrap_or_else(PoisonError::into_inner);
+        *file = EventFile::create(&self.run.folder.join("tb"), resumed.step).ok();
         Ok(())
     }
 
     /// The run as the report shows it.
-    pub fn moment(&self, state: String, ended: bool) -> Moment {
+    pub fn snapshot(&self, state: String, ended: bool) -> ReportSnapshot {
         let t = &self.run.pipeline.train;
         let done = self.next - self.in_flight.len() as u64;
         let rate = self.clock.started.elapsed().as_secs_f64()
@@ -540,7 +548,7 @@ impl<'a> Steps<'a> {
         let left = t
             .max_minutes
             .map_or(left, |minutes| left.min((60.0 * minutes - self.elapsed_s()).max(0.0)));
-        Moment {
+        ReportSnapshot {
             lines: self.run_log.lines.clone(),
             step: done,
             state,
@@ -582,11 +590,11 @@ impl<'a> Steps<'a> {
         self.next
     }
 
-    pub fn last(&self) -> Option<Line> {
+    pub fn last(&self) -> Option<LogLine> {
         self.last.clone()
     }
 
-    pub fn lines(&self) -> &[Line] {
+    pub fn lines(&self) -> &[LogLine] {
         &self.run_log.lines
     }
 
@@ -600,21 +608,21 @@ impl<'a> Steps<'a> {
     }
 
     /// The end after a signal: the step that is saved, or owed.
-    pub fn interrupted(mut self) -> Result<(u64, Kept)> {
-        let moment = self.moment("interrupted".into(), true);
-        self.keeper.report(moment);
+    pub fn interrupted(mut self) -> Result<(u64, WriterSummary)> {
+        let snapshot = self.snapshot("interrupted".into(), true);
+        self.writer.report(snapshot);
         let step = self.next;
         Ok((step, self.end()?))
     }
 
     /// Waits for all that is being written.
-    pub fn end(mut self) -> Result<Kept> {
+    pub fn end(mut self) -> Result<WriterSummary> {
         self.run_log.flush()?;
-        self.keeper.flush();
+        self.writer.flush();
         self.hear()?;
-        let Steps { keeper, progress, .. } = self;
+        let Steps { writer, progress, .. } = self;
         progress.finish();
-        keeper.finish()
+        writer.finish()
     }
 }
 

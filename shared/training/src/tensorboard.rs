@@ -8,7 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use prost::Message;
 use stage::{Failure, Result, create_dir};
 
-use crate::Line;
+use crate::LogLine;
 
 #[derive(Clone, PartialEq, Message)]
 struct Event {
@@ -125,7 +125,7 @@ impl EventFile {
     }
 
     /// The figures of a line of the log.
-    pub fn line(&mut self, line: &Line) -> Result<()> {
+    pub fn line(&mut self, line: &LogLine) -> Result<()> {
         let scalar = |tag: &str, value: f64| Value {
             tag: tag.into(),
             simple_value: Some(value as f32),

@@ -1,7 +1,7 @@
 //! What a person at a terminal sees of a run: a few lines under the progress bar, in whatever width there is.
 use indicatif::HumanBytes;
 
-use crate::Line;
+use crate::LogLine;
 use crate::curve::{Smooth, sparkline};
 
 /// What a step's loss keeps of those before it, in the view.
@@ -10,13 +10,13 @@ const SMOOTHING: f64 = 0.98;
 const KEPT: usize = 400;
 
 /// The state of the view.
-pub struct View {
+pub struct TerminalView {
     smooth: Smooth,
     curve: Vec<f64>,
     /// A value of `curve` for so many steps.
     every: u64,
     steps: u64,
-    pub last: Option<Line>,
+    pub last: Option<LogLine>,
     pub validation: Option<(u64, f64)>,
     pub best: Option<f64>,
     /// Share of the measured peak, 0 to 1.
@@ -25,9 +25,9 @@ pub struct View {
     pub epochs: f64,
 }
 
-impl View {
+impl TerminalView {
     pub fn new(device_bytes: u64) -> Self {
-        View {
+        TerminalView {
             smooth: Smooth::new(SMOOTHING),
             curve: Vec::new(),
             every: 1,
@@ -118,7 +118,7 @@ mod tests {
 
     #[test]
     fn no_line_is_wider_than_the_terminal() {
-        let mut view = View::new(1 << 30);
+        let mut view = TerminalView::new(1 << 30);
         (0..5000).for_each(|step| view.loss(9.0 - step as f32 / 1000.0));
         view.validation = Some((12_000, 2.345));
         view.best = Some(2.3);

@@ -15,14 +15,14 @@ use std::time::{Duration, Instant};
 
 use clap::Parser;
 use compute::Precision;
-use compute::gpu::{Adapter, Choice, adapters};
+use compute::gpu::{Adapter, DeviceChoice, adapters};
 use serde_json::{Value, json};
 use stage::Failure;
 
 use data::Data;
 use figures::{Figures, median, today};
 use peer::Peer;
-use runs::{Bench, Case, Logged, Pace, Seen, Shape, Wanted};
+use runs::{Bench, Case, EngineOptions, Logged, Pace, Seen, Shape};
 
 /// Measures training on a GPU: a table on stdout, and the same as JSON.
 #[derive(Parser)]
@@ -86,8 +86,8 @@ fn run() -> anyhow::Result<()> {
     }
     let deadline = Instant::now() + Duration::from_secs_f64(60.0 * args.minutes);
     let choice = match args.device.strip_prefix("gpu:").map(str::parse) {
-        None if args.device == "gpu" => Choice::Best,
-        Some(Ok(number)) => Choice::Number(number),
+        None if args.device == "gpu" => DeviceChoice::Best,
+        Some(Ok(number)) => DeviceChoice::Number(number),
         _ => {
             return Err(
                 Failure::usage(format!("--device {}: expected gpu or gpu:N", args.device)).into()
@@ -294,7 +294,7 @@ impl All {
         for (key, figure) in FIRST_STEPS {
             let seen = bench.most(3.0, 90.0).and_then(|most| {
                 let enough = |lines: &[Logged]| !lines.is_empty();
-                bench.train(&Wanted {
+                bench.train(&EngineOptions {
                     case,
                     precision: bench.precision,
                     whole: false,
@@ -365,7 +365,7 @@ impl All {
         let (val_every, val_windows) =
             if losses { (pace.last, pace.val_windows) } else { (1 << 40, 1) };
         let seen = bench.most(3.0, seconds).and_then(|most| {
-            bench.train(&Wanted {
+            bench.train(&EngineOptions {
                 case,
                 precision,
                 whole: false,
@@ -584,7 +584,7 @@ impl All {
             for (precision, rates) in &mut ours {
                 let seen = bench.most(5.0, 25.0).and_then(|most| {
                     let (last, val_every) = (pace.short, 1 << 40);
-                    bench.train(&Wanted {
+                    bench.train(&EngineOptions {
                         case,
                         precision,
                         whole: false,
@@ -736,7 +736,7 @@ impl All {
         let seen = reason.map_or(Ok(()), Err).and_then(|()| bench.most(60.0, 0.0)).and_then(|_| {
             let enough = |lines: &[Logged]| reached(lines, least).is_some();
             let (last, most) = (12_000, bench.left());
-            bench.train(&Wanted {
+            bench.train(&EngineOptions {
                 case,
                 precision: bench.precision,
                 whole: true,

@@ -90,7 +90,7 @@ pub struct Bench {
 pub type Logged = (Value, f64);
 
 /// A run that is asked for.
-pub struct Wanted<'a> {
+pub struct EngineOptions<'a> {
     pub case: &'a Case,
     pub precision: &'a str,
     /// The run is over once this step is logged, validation included.
@@ -230,7 +230,7 @@ impl Bench {
     }
 
     /// Trains until enough was seen or the time is over. The schedule is the default run's, every update is applied.
-    pub fn train(&self, wanted: &Wanted) -> Result<Seen, String> {
+    pub fn train(&self, wanted: &EngineOptions) -> Result<Seen, String> {
         let out = self.out(if wanted.whole { &self.data.whole } else { &self.data.short })?;
         let mut command = self.command(&out, wanted.case, wanted.precision, wanted.cache)?;
         let numbers = [

@@ -1,6 +1,6 @@
 #![no_main]
 use corpus::bin::Bin;
-use corpus::sampler::Sampler;
+use corpus::batch_sampler::BatchSampler;
 
 libfuzzer_sys::fuzz_target!(|input: &[u8]| {
     let (sidecar, content) = fuzz::halves(input);
@@ -8,7 +8,7 @@ libfuzzer_sys::fuzz_target!(|input: &[u8]| {
     fuzz::file("train.bin.json", sidecar);
     if let Ok(bin) = Bin::open(&path, &fuzz::log()) {
         let _ = bin.verify();
-        if let Ok(sampler) = Sampler::new(&bin, 1, 2, 4) {
+        if let Ok(sampler) = BatchSampler::new(&bin, 1, 2, 4) {
             sampler.batch(0, 0, &mut Vec::new());
         }
     }

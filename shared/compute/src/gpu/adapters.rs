@@ -17,7 +17,7 @@ pub struct Adapter {
 
 /// What `auto`, `gpu` and `gpu:N` mean.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Choice {
+pub enum DeviceChoice {
     /// The best one that is hardware.
     Best,
     /// The one of this number in the list, be it software.
@@ -47,18 +47,18 @@ pub fn list() -> Vec<Adapter> {
 }
 
 /// The adapter that is asked for.
-pub fn choose(choice: Choice) -> Result<Adapter> {
+pub fn choose(choice: DeviceChoice) -> Result<Adapter> {
     let mut adapters = list();
     let number = match choice {
-        Choice::Number(number) => number,
-        Choice::Best => adapters.iter().position(|a| !a.is_software()).unwrap_or(usize::MAX),
+        DeviceChoice::Number(number) => number,
+        DeviceChoice::Best => adapters.iter().position(|a| !a.is_software()).unwrap_or(usize::MAX),
     };
     if number < adapters.len() {
         return Ok(adapters.swap_remove(number));
     }
     let asked = match choice {
-        Choice::Best => "no GPU was found".to_owned(),
-        Choice::Number(number) => format!("there is no gpu:{number}"),
+        DeviceChoice::Best => "no GPU was found".to_owned(),
+        DeviceChoice::Number(number) => format!("there is no gpu:{number}"),
     };
     Err(EngineError::NoDevice(format!("{asked}\n{}", why_none(&adapters, Path::new("/")))))
 }

@@ -13,7 +13,7 @@ mod record;
 use std::collections::HashSet;
 use std::sync::Arc;
 
-pub use adapters::{Adapter, Choice};
+pub use adapters::{Adapter, DeviceChoice};
 pub use device::{Device, Options};
 pub use kernels::attention_tiles;
 pub use plan::{Plan, TILES};

@@ -7,15 +7,15 @@ use stage::{Failure, Result};
 
 use crate::engine::failed;
 
-/// Sums over the tokens that were scored.
+/// Sums over the evaluated tokens.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Score {
+pub struct LossSum {
     /// Sum of the losses, nats.
     pub nats: f64,
     pub tokens: u64,
 }
 
-impl Score {
+impl LossSum {
     /// Mean loss, nats per token.
     pub fn loss(&self) -> f64 {
         self.nats / self.tokens as f64
@@ -31,7 +31,7 @@ impl Score {
     }
 }
 
-/// Tokens to be scored.
+/// Tokens to evaluate.
 pub trait Ids {
     fn len(&self) -> u64;
     fn is_empty(&self) -> bool {
@@ -56,9 +56,9 @@ impl Ids for Bin {
     }
 }
 
-/// A token that was scored.
+/// An evaluated token.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Scored {
+pub struct TokenLoss {
     pub token: u32,
     /// Tokens of its window that the model saw before it.
     pub seen: usize,
@@ -79,17 +79,17 @@ pub fn check_ids(path: &Path, ids: &[u32], vocab_size: usize) -> Result<()> {
     }
 }
 
-/// Scores the first `windows` windows of the bin (0: all of it), as [`score_each`] does. `advance` hears of each batch's tokens.
+/// Evaluates the first `windows` windows of the bin (0: all of it), as [`evaluate_each`] does. `advance` gets the number of tokens of each batch.
 ///
 /// # Errors
-/// Those of [`score_each`]; exit code 3 when the bin is shorter than one window.
-pub fn score(
+/// Those of [`evaluate_each`]; exit code 3 when the bin is shorter than one window.
+pub fn evaluate(
     model: &mut Model,
     bin: &Bin,
     stride: usize,
     windows: u64,
     mut advance: impl FnMut(u64) -> Result<()>,
-) -> Result<Score> {
+) -> Result<LossSum> {
     if bin.len() < model.sequence() as u64 + 1 {
         return Err(Failure::input(
             bin.path(),
@@ -98,27 +98,27 @@ pub fn score(
             "take more stories, or a smaller model.context",
         ));
     }
-    let mut score = Score::default();
-    score_each(model, bin, stride, windows, |tokens| {
-        score.nats += tokens.iter().map(|token| f64::from(token.loss)).sum::<f64>();
-        score.tokens += tokens.len() as u64;
+    let mut sum = LossSum::default();
+    evaluate_each(model, bin, stride, windows, |tokens| {
+        sum.nats += tokens.iter().map(|token| f64::from(token.loss)).sum::<f64>();
+        sum.tokens += tokens.len() as u64;
         advance(tokens.len() as u64)
     })?;
-    Ok(score)
+    Ok(sum)
 }
 
-/// Scores the first `windows` windows (0: all of them) and hands each batch's tokens to `each`, in order. A window has the
-/// `sequence` tokens that the model was built for and advances by `stride`; tokens that an earlier window scored are context
-/// only. The first token follows nothing and is not scored.
+/// Evaluates the first `windows` windows (0: all of them) and hands each batch's tokens to `each`, in order. A window has the
+/// `sequence` tokens that the model was built for and advances by `stride`; tokens that an earlier window evaluated are context
+/// only. The first token follows nothing and is not evaluated.
 ///
 /// # Errors
 /// Those of `each`; exit code 3 for ids beyond the model's vocabulary, or fewer than two of them.
-pub fn score_each(
+pub fn evaluate_each(
     model: &mut Model,
     ids: &dyn Ids,
     stride: usize,
     windows: u64,
-    mut each: impl FnMut(&[Scored]) -> Result<()>,
+    mut each: impl FnMut(&[TokenLoss]) -> Result<()>,
 ) -> Result<()> {
     let sequence = model.sequence() as u64;
     let stride = (stride as u64).clamp(1, sequence);
@@ -138,9 +138,9 @@ pub fn score_each(
     if windows > 0 {
         starts.truncate(windows as usize);
     }
-    let mut scored = 1; // tokens before this one are scored
+    let mut evaluated = 1; // tokens before this one are evaluated
     let (mut inputs, mut targets, mut tokens) = (Vec::new(), Vec::new(), Vec::new());
-    // Where there is less than a window, the rest stays 0 and is not scored.
+    // Where there is less than a window, the rest stays 0 and is not evaluated.
     let mut window = vec![0; (sequence + 1).min(ids.len()) as usize];
     for starts in starts.chunks(model.sequences_at_once()) {
         inputs.clear();
@@ -149,14 +149,14 @@ pub fn score_each(
             ids.copy(start, &mut window);
             check_ids(ids.path(), &window, model.config.vocab_size)?;
             let target = |(i, &token): (usize, &u32)| {
-                if start + (i as u64) < scored { NO_TARGET } else { token }
+                if start + (i as u64) < evaluated { NO_TARGET } else { token }
             };
             inputs.extend_from_slice(&window[..window.len() - 1]);
             targets.extend(window.iter().enumerate().skip(1).map(target));
             let full = inputs.len().next_multiple_of(sequence as usize);
             inputs.resize(full, 0);
             targets.resize(full, NO_TARGET);
-            scored = start + window.len() as u64;
+            evaluated = start + window.len() as u64;
         }
         let losses = model.losses(&inputs, &targets).map_err(failed)?;
         tokens.clear();
@@ -165,7 +165,7 @@ pub fn score_each(
             .zip(&targets)
             .enumerate()
             .filter(|(_, (_, target))| **target != NO_TARGET);
-        tokens.extend(all.map(|(row, (&loss, &token))| Scored {
+        tokens.extend(all.map(|(row, (&loss, &token))| TokenLoss {
             token,
             seen: row % sequence as usize + 1,
             loss,

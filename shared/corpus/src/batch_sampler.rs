@@ -7,14 +7,14 @@ use crate::bin::Bin;
 ///
 /// The windows of a step are one stream, dealt out to its micro-batches in order, so that 2 x 16 sequences are the
 /// same data as 1 x 32.
-pub struct Sampler<'a> {
+pub struct BatchSampler<'a> {
     bin: &'a Bin,
     seed: u64,
     batch: usize,
     window: usize,
 }
 
-impl<'a> Sampler<'a> {
+impl<'a> BatchSampler<'a> {
     /// # Errors
     /// Exit code 3 when the bin holds fewer tokens than one window.
     pub fn new(bin: &'a Bin, seed: u64, batch: usize, context: usize) -> Result<Self> {
@@ -29,7 +29,7 @@ impl<'a> Sampler<'a> {
                 "take more stories, or set a smaller context with --set model.context=N",
             ));
         }
-        Ok(Sampler { bin, seed, batch, window })
+        Ok(BatchSampler { bin, seed, batch, window })
     }
 
     /// Fills `tokens` with `[batch, context + 1]` ids, row-major.
@@ -60,7 +60,7 @@ mod tests {
         let bin = Bin::open(&path, &log()).unwrap();
         let draw = |seed, batch, step, micro| {
             let mut tokens = vec![7; 3]; // what was in it does not matter
-            Sampler::new(&bin, seed, batch, 8).unwrap().batch(step, micro, &mut tokens);
+            BatchSampler::new(&bin, seed, batch, 8).unwrap().batch(step, micro, &mut tokens);
             tokens
         };
         let first = draw(1, 4, 5, 0);
@@ -80,13 +80,13 @@ mod tests {
         write_bin(&path, &(0..10).collect::<Vec<_>>(), 1000);
         let bin = Bin::open(&path, &log()).unwrap();
         let mut tokens = Vec::new();
-        Sampler::new(&bin, 1, 200, 7).unwrap().batch(0, 0, &mut tokens);
+        BatchSampler::new(&bin, 1, 200, 7).unwrap().batch(0, 0, &mut tokens);
         let mut starts: Vec<u32> = tokens.chunks(8).map(|row| row[0]).collect();
         starts.sort_unstable();
         starts.dedup();
         assert_eq!(starts, [0, 1, 2]);
-        assert!(Sampler::new(&bin, 1, 1, 9).is_ok());
-        let error = Sampler::new(&bin, 1, 1, 10).map(drop).unwrap_err();
+        assert!(BatchSampler::new(&bin, 1, 1, 9).is_ok());
+        let error = BatchSampler::new(&bin, 1, 1, 10).map(drop).unwrap_err();
         assert_eq!(error.exit_code(), 3);
         assert!(
             error.to_string().contains("10 tokens") && error.to_string().contains("at least 11"),

@@ -1,16 +1,16 @@
-//! What scored tokens say of a model: sums by position in the context and by length of the story, and how sure they are.
+//! What the losses of tokens say of a model: sums by position in the context and by length of the story, and how sure they are.
 use std::f64::consts::LN_2;
 
 use rayon::prelude::*;
 use stage::Random;
 
-use crate::{Score, Scored};
+use crate::{LossSum, TokenLoss};
 
 /// A story's sums.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct StoryScore {
+pub struct StoryLoss {
     pub nats: f64,
-    /// Scored tokens, its end included.
+    /// Evaluated tokens, its end included.
     pub tokens: u64,
 }
 
@@ -20,17 +20,17 @@ pub struct Bucket {
     pub from: u64,
     /// Inclusive.
     pub to: u64,
-    pub score: Score,
+    pub sum: LossSum,
     pub stories: u64,
 }
 
 /// Everything that is kept of the tokens of one text under one model.
 #[derive(Clone, Debug, Default)]
 pub struct Tally {
-    pub score: Score,
-    pub stories: Vec<StoryScore>,
-    open: StoryScore,
-    by_position: Vec<Score>,
+    pub sum: LossSum,
+    pub stories: Vec<StoryLoss>,
+    open: StoryLoss,
+    by_position: Vec<LossSum>,
 }
 
 /// The bucket of a count: 1, 2, 3 to 4, 5 to 8, and so on in powers of two.
@@ -43,16 +43,16 @@ const SHORTEST: u64 = 32;
 
 impl Tally {
     /// Adds tokens, in order; `eos` ends a story.
-    pub fn add(&mut self, tokens: &[Scored], eos: u32) {
+    pub fn add(&mut self, tokens: &[TokenLoss], eos: u32) {
         for token in tokens {
             let nats = f64::from(token.loss);
             let at = bucket(token.seen as u64);
             if self.by_position.len() <= at {
-                self.by_position.resize(at + 1, Score::default());
+                self.by_position.resize(at + 1, LossSum::default());
             }
-            for score in [&mut self.score, &mut self.by_position[at]] {
-                score.nats += nats;
-                score.tokens += 1;
+            for sum in [&mut self.sum, &mut self.by_position[at]] {
+                sum.nats += nats;
+                sum.tokens += 1;
             }
             self.open.nats += nats;
             self.open.tokens += 1;
@@ -69,13 +69,13 @@ impl Tally {
         }
     }
 
-    /// By tokens of its window that the model saw before the scored one.
+    /// By tokens of its window that the model saw before the evaluated one.
     pub fn by_position(&self) -> Vec<Bucket> {
-        let all = self.by_position.iter().enumerate().filter(|(_, score)| score.tokens > 0);
-        all.map(|(i, &score)| Bucket {
+        let all = self.by_position.iter().enumerate().filter(|(_, sum)| sum.tokens > 0);
+        all.map(|(i, &sum)| Bucket {
             from: if i == 0 { 1 } else { (1 << (i - 1)) + 1 },
             to: 1 << i,
-            score,
+            sum,
             stories: 0,
         })
         .collect()
@@ -90,11 +90,11 @@ impl Tally {
             while buckets.len() <= i - least {
                 let i = buckets.len() + least;
                 let from = if i == least { 1 } else { (1 << (i - 1)) + 1 };
-                buckets.push(Bucket { from, to: 1 << i, score: Score::default(), stories: 0 });
+                buckets.push(Bucket { from, to: 1 << i, sum: LossSum::default(), stories: 0 });
             }
             let bucket = &mut buckets[i - least];
-            bucket.score.nats += story.nats;
-            bucket.score.tokens += story.tokens;
+            bucket.sum.nats += story.nats;
+            bucket.sum.tokens += story.tokens;
             bucket.stories += 1;
         }
         buckets.retain(|bucket| bucket.stories > 0);
@@ -158,23 +158,23 @@ mod tests {
     #[test]
     fn sums_go_to_their_story_and_their_buckets() {
         let mut tally = Tally::default();
-        let token = |token, seen, loss| Scored { token, seen, loss };
+        let token = |token, seen, loss| TokenLoss { token, seen, loss };
         tally.add(&[token(5, 1, 1.0), token(6, 2, 2.0), token(0, 3, 3.0), token(7, 4, 4.0)], 0);
         tally.add(&[token(8, 5, 5.0)], 0);
         tally.finish();
-        assert_eq!(tally.score, Score { nats: 15.0, tokens: 5 });
+        assert_eq!(tally.sum, LossSum { nats: 15.0, tokens: 5 });
         assert_eq!(
             tally.stories,
-            [StoryScore { nats: 6.0, tokens: 3 }, StoryScore { nats: 9.0, tokens: 2 }]
+            [StoryLoss { nats: 6.0, tokens: 3 }, StoryLoss { nats: 9.0, tokens: 2 }]
         );
         let positions: Vec<_> =
-            tally.by_position().iter().map(|b| (b.from, b.to, b.score.nats)).collect();
+            tally.by_position().iter().map(|b| (b.from, b.to, b.sum.nats)).collect();
         assert_eq!(positions, [(1, 1, 1.0), (2, 2, 2.0), (3, 4, 7.0), (5, 8, 5.0)]);
         let mut long = tally.clone();
         long.add(&vec![token(9, 9, 0.5); 40], 0);
         long.finish();
         let lengths: Vec<_> =
-            long.by_length().iter().map(|b| (b.from, b.to, b.stories, b.score.tokens)).collect();
+            long.by_length().iter().map(|b| (b.from, b.to, b.stories, b.sum.tokens)).collect();
         assert_eq!(lengths, [(1, 32, 2, 5), (33, 64, 1, 40)]);
     }
 

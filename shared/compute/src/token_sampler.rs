@@ -5,7 +5,7 @@ use crate::cpu::math::{exp, max_of, sum_of};
 
 /// How freely the next token is chosen.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Choice {
+pub struct TokenSampler {
     /// Divides the logits; 0 takes the likeliest token.
     pub temperature: f32,
     /// Only the k likeliest tokens (0, or more than there are: all).
@@ -18,10 +18,10 @@ pub struct Choice {
     pub repetition_penalty: f32,
 }
 
-impl Choice {
+impl TokenSampler {
     /// Nothing but a temperature.
     pub const fn plain(temperature: f32) -> Self {
-        Choice { temperature, top_k: 0, top_p: 1.0, min_p: 0.0, repetition_penalty: 1.0 }
+        TokenSampler { temperature, top_k: 0, top_p: 1.0, min_p: 0.0, repetition_penalty: 1.0 }
     }
 
     /// Picks a token. `earlier` are the tokens of the story so far; `unit` is uniform in [0, 1).
@@ -109,7 +109,7 @@ impl Choice {
     }
 }
 
-/// Logarithm of the probability that the model itself gives a token, nats: nothing of a [`Choice`] is in it.
+/// Logarithm of the probability that the model itself gives a token, nats: nothing of a [`TokenSampler`] is in it.
 pub fn log_probability(logits: &[f32], token: u32) -> f32 {
     let max = largest(logits);
     (f64::from(logits[token as usize] - max) - f64::from(sum_of_exp(logits, max)).ln()) as f32
@@ -158,60 +158,64 @@ mod tests {
 
     const LOGITS: [f32; 5] = [1.0, 3.0, 2.0, 3.0, -1.0];
 
-    fn share_after(choice: Choice, earlier: &[u32]) -> [f64; 5] {
+    fn share_after(sampler: TokenSampler, earlier: &[u32]) -> [f64; 5] {
         let mut counts = [0.0; 5];
         for i in 0..10_000 {
-            counts[choice.pick(&LOGITS, earlier, (f64::from(i) + 0.5) / 10_000.0) as usize] += 1e-4;
+            counts[sampler.pick(&LOGITS, earlier, (f64::from(i) + 0.5) / 10_000.0) as usize] +=
+                1e-4;
         }
         counts
     }
 
-    fn share(choice: Choice) -> [f64; 5] {
-        share_after(choice, &[])
+    fn share(sampler: TokenSampler) -> [f64; 5] {
+        share_after(sampler, &[])
     }
 
     #[test]
     fn zero_temperature_takes_the_likeliest_and_ties_the_lower_id() {
-        assert_eq!(Choice::plain(0.0).pick(&LOGITS, &[], 0.99), 1);
-        assert_eq!(Choice { top_k: 1, ..Choice::plain(2.0) }.pick(&LOGITS, &[], 0.99), 1);
-        assert_eq!(Choice::plain(1e-6).pick(&LOGITS, &[], 0.25), 1);
+        assert_eq!(TokenSampler::plain(0.0).pick(&LOGITS, &[], 0.99), 1);
+        assert_eq!(
+            TokenSampler { top_k: 1, ..TokenSampler::plain(2.0) }.pick(&LOGITS, &[], 0.99),
+            1
+        );
+        assert_eq!(TokenSampler::plain(1e-6).pick(&LOGITS, &[], 0.25), 1);
     }
 
     #[test]
     fn shares_are_those_of_the_softmax_over_what_is_kept() {
         let total: f64 = LOGITS.iter().map(|&l| f64::from(l).exp()).sum();
-        let all = share(Choice::plain(1.0));
+        let all = share(TokenSampler::plain(1.0));
         for (found, logit) in all.iter().zip(LOGITS) {
             assert!((found - f64::from(logit).exp() / total).abs() < 1e-3, "{all:?}");
         }
         for top_k in [5, 6, 1_000_000] {
-            assert_eq!(share(Choice { top_k, ..Choice::plain(1.0) }), all);
+            assert_eq!(share(TokenSampler { top_k, ..TokenSampler::plain(1.0) }), all);
         }
-        let two = share(Choice { top_k: 2, ..Choice::plain(1.0) });
+        let two = share(TokenSampler { top_k: 2, ..TokenSampler::plain(1.0) });
         assert!((two[1] - 0.5).abs() < 1e-3 && (two[3] - 0.5).abs() < 1e-3, "{two:?}");
         // 1 and 3 together have 0.75 of the weight; 0.8 needs 2 as well.
-        let nucleus = share(Choice { top_p: 0.8, ..Choice::plain(1.0) });
+        let nucleus = share(TokenSampler { top_p: 0.8, ..TokenSampler::plain(1.0) });
         assert!(nucleus[2] > 0.1 && nucleus[0] == 0.0 && nucleus[4] == 0.0, "{nucleus:?}");
-        let hot = share(Choice::plain(100.0));
+        let hot = share(TokenSampler::plain(100.0));
         assert!(hot.iter().all(|s| (s - 0.2).abs() < 0.02), "{hot:?}");
         // Token 2 is e^-1 = 0.37 as likely as the likeliest, token 0 e^-2 = 0.14.
-        let near = share(Choice { min_p: 0.3, ..Choice::plain(1.0) });
+        let near = share(TokenSampler { min_p: 0.3, ..TokenSampler::plain(1.0) });
         assert!(near[2] > 0.1 && near[0] == 0.0 && near[4] == 0.0, "{near:?}");
-        let nearer = share(Choice { min_p: 0.4, ..Choice::plain(1.0) });
+        let nearer = share(TokenSampler { min_p: 0.4, ..TokenSampler::plain(1.0) });
         assert!((nearer[1] - 0.5).abs() < 1e-3 && nearer[2] == 0.0, "{nearer:?}");
     }
 
     #[test]
     fn what_came_before_is_less_likely() {
         // By 3: 3 becomes 1, -1 becomes -3, each once however often it came.
-        let penalised = Choice { repetition_penalty: 3.0, ..Choice::plain(1.0) };
+        let penalised = TokenSampler { repetition_penalty: 3.0, ..TokenSampler::plain(1.0) };
         let found = share_after(penalised, &[1, 4, 1, 1, 4]);
         let logits: [f64; 5] = [1.0, 1.0, 2.0, 3.0, -3.0];
         let total: f64 = logits.iter().map(|l| l.exp()).sum();
         for (found, logit) in found.iter().zip(logits) {
             assert!((found - logit.exp() / total).abs() < 1e-3, "{found}");
         }
-        assert_eq!(Choice { temperature: 0.0, ..penalised }.pick(&LOGITS, &[1], 0.5), 3);
+        assert_eq!(TokenSampler { temperature: 0.0, ..penalised }.pick(&LOGITS, &[1], 0.5), 3);
     }
 
     #[test]
@@ -221,9 +225,9 @@ mod tests {
         let mut ids: Vec<u32> = (0..8000).collect();
         ids.sort_by(|&a, &b| logits[b as usize].total_cmp(&logits[a as usize]).then(a.cmp(&b)));
         for k in [2, 50, 249, 250, 251, 7999] {
-            let choice = Choice { top_k: k, ..Choice::plain(1e6) };
+            let sampler = TokenSampler { top_k: k, ..TokenSampler::plain(1e6) };
             let mut found: Vec<u32> = (0..4 * k)
-                .map(|i| choice.pick(&logits, &[], (i as f64 + 0.5) / (4 * k) as f64))
+                .map(|i| sampler.pick(&logits, &[], (i as f64 + 0.5) / (4 * k) as f64))
                 .collect();
             found.sort_unstable();
             found.dedup();

@@ -6,34 +6,34 @@ use std::path::PathBuf;
 use model::Checkpoint;
 use stage::{Failure, Result};
 
-use crate::checkpoints::{Checkpoints, Name};
+use crate::checkpoints::{CheckpointName, Checkpoints};
 
 /// Numbered checkpoints that wait at most: each is three times the weights, and a run must not end for want of memory.
 const WAITING: usize = 4;
 
-pub struct Save {
+pub struct PendingCheckpoint {
     pub checkpoint: Checkpoint,
-    pub name: Name,
+    pub name: CheckpointName,
     /// loss.jsonl, which has to be on disk as far as the checkpoint goes.
     pub log: Option<File>,
 }
 
-pub struct Owed {
+pub struct PendingWrites {
     checkpoints: Checkpoints,
     log: PathBuf,
     /// The oldest first.
-    saves: Vec<(Save, Failure)>,
+    saves: Vec<(PendingCheckpoint, Failure)>,
     /// The newest that there was no memory for, and its step.
     given_up: Option<(u64, Failure)>,
 }
 
-impl Owed {
+impl PendingWrites {
     pub fn new(checkpoints: Checkpoints, log: PathBuf) -> Self {
-        Owed { checkpoints, log, saves: Vec::new(), given_up: None }
+        PendingWrites { checkpoints, log, saves: Vec::new(), given_up: None }
     }
 
     /// Writes a checkpoint, after all that is owed; gives its weights back, and why it is owed now.
-    pub fn save(&mut self, save: Save) -> (Vec<f32>, Option<Failure>) {
+    pub fn save(&mut self, save: PendingCheckpoint) -> (Vec<f32>, Option<Failure>) {
         self.replace_by(save.name);
         self.pay();
         match self.write(&save) {
@@ -74,7 +74,7 @@ impl Owed {
         }))
     }
 
-    fn write(&self, save: &Save) -> Result<()> {
+    fn write(&self, save: &PendingCheckpoint) -> Result<()> {
         if let Some(log) = &save.log {
             log.sync_all().map_err(Failure::writing(&self.log))?;
         }
@@ -82,11 +82,17 @@ impl Owed {
     }
 
     /// A newer `last` or `best` makes older ones needless; a numbered checkpoint comes but once.
-    fn replace_by(&mut self, newer: Name) {
+    fn replace_by(&mut self, newer: CheckpointName) {
         self.saves.retain_mut(|(save, _)| match (save.name, newer) {
-            (Name::Best, Name::Best) | (Name::Last, Name::Last | Name::LastAndNumbered) => false,
-            (Name::LastAndNumbered, Name::Last | Name::LastAndNumbered) => {
-                save.name = Name::Numbered;
+            (CheckpointName::Best, CheckpointName::Best)
+            | (CheckpointName::Last, CheckpointName::Last | CheckpointName::LastAndNumbered) => {
+                false
+            }
+            (
+                CheckpointName::LastAndNumbered,
+                CheckpointName::Last | CheckpointName::LastAndNumbered,
+            ) => {
+                save.name = CheckpointName::Numbered;
                 true
             }
             _ => true,
@@ -95,8 +101,8 @@ impl Owed {
 
     /// Drops the oldest numbered checkpoint where too many wait, or newer ones would have taken its place by now.
     fn give_up(&mut self) {
-        let is_numbered = |(save, _): &(Save, Failure)| {
-            matches!(save.name, Name::Numbered | Name::LastAndNumbered)
+        let is_numbered = |(save, _): &(PendingCheckpoint, Failure)| {
+            matches!(save.name, CheckpointName::Numbered | CheckpointName::LastAndNumbered)
         };
         let waiting = self.saves.iter().filter(|save| is_numbered(save)).count();
         let stay = self.checkpoints.keep_last().max(1);
@@ -120,9 +126,10 @@ mod tests {
 
     use super::*;
 
-    const EVERY: [Name; 3] = [Name::Best, Name::LastAndNumbered, Name::Last];
+    const EVERY: [CheckpointName; 3] =
+        [CheckpointName::Best, CheckpointName::LastAndNumbered, CheckpointName::Last];
 
-    fn save(step: u64, name: Name) -> Save {
+    fn save(step: u64, name: CheckpointName) -> PendingCheckpoint {
         let sizes =
             stage::config::Model { n_layer: 1, n_head: 1, d_model: 4, d_mlp: 4, context: 4 };
         let config = Config::new(&sizes, 16);
@@ -139,7 +146,7 @@ mod tests {
             best: Some(Best { step, val_loss: 1.0 }),
             redrawn: Vec::new(),
         };
-        Save {
+        PendingCheckpoint {
             checkpoint: Checkpoint {
                 state,
                 adam_m: weights.clone(),
@@ -153,15 +160,17 @@ mod tests {
 
     /// A run of these saves, of which the disk takes none from `from` to before `to`. Gives what lies there, name and step.
     fn run(
-        saves: &[(u64, Name)],
+        saves: &[(u64, CheckpointName)],
         (from, to): (usize, usize),
         keep_last: u32,
-    ) -> (Vec<(String, u64)>, Owed) {
+    ) -> (Vec<(String, u64)>, PendingWrites) {
         let folder = tempfile::tempdir().unwrap();
         let (checkpoints, away) = (folder.path().join("checkpoints"), folder.path().join("away"));
         fs::create_dir(&checkpoints).unwrap();
-        let mut owed =
-            Owed::new(Checkpoints::new(folder.path(), keep_last), folder.path().join("loss.jsonl"));
+        let mut owed = PendingWrites::new(
+            Checkpoints::new(folder.path(), keep_last),
+            folder.path().join("loss.jsonl"),
+        );
         for (i, &(step, name)) in saves.iter().enumerate() {
             if i == from {
                 fs::rename(&checkpoints, &away).unwrap();
@@ -218,7 +227,11 @@ mod tests {
     #[test]
     fn a_run_that_goes_back_owes_nothing_of_what_it_does_again() {
         let (_, mut owed) = run(
-            &[(1, Name::LastAndNumbered), (2, Name::LastAndNumbered), (2, Name::Best)],
+            &[
+                (1, CheckpointName::LastAndNumbered),
+                (2, CheckpointName::LastAndNumbered),
+                (2, CheckpointName::Best),
+            ],
             (0, 3),
             3,
         );

@@ -1,36 +1,36 @@
-//! Prompts to stories, some told side by side: where one ends, the next takes its slot.
+//! Prompts to stories, some generated side by side: where one ends, the next takes its slot.
 use std::collections::VecDeque;
 
-use compute::{Choice, Decoder, Row, log_probability};
+use compute::{Decoder, Row, TokenSampler, log_probability};
 use corpus::tokenizer::Tokenizer;
 use serde::{Deserialize, Serialize};
 use stage::{Failure, Random, Result, interrupt};
 
 use crate::engine::failed;
 
-/// How stories are told.
+/// How stories are generated.
 #[derive(Clone, Copy, Debug)]
-pub struct Manner {
-    pub choice: Choice,
+pub struct SamplingParams {
+    pub sampler: TokenSampler,
     pub max_tokens: usize,
     pub seed: u64,
-    /// Stories told side by side; changes nothing but the speed.
+    /// Stories generated side by side; changes nothing but the speed.
     pub slots: usize,
     /// Whether [`Story::logprobs`] are wanted.
     pub logprobs: bool,
 }
 
-impl Manner {
+impl SamplingParams {
     pub fn new(section: &stage::config::Sample) -> Self {
-        let choice = Choice {
+        let sampler = TokenSampler {
             temperature: section.temperature,
             top_k: section.top_k as usize,
             top_p: section.top_p,
             min_p: section.min_p,
             repetition_penalty: section.repetition_penalty,
         };
-        Manner {
-            choice,
+        SamplingParams {
+            sampler,
             max_tokens: section.max_tokens as usize,
             seed: section.seed,
             slots: section.batch as usize,
@@ -60,22 +60,22 @@ impl Story {
     }
 }
 
-/// What is heard while stories are told. Indices are those of the prompts.
-pub enum Heard<'a> {
+/// What happens while stories are generated. Indices are those of the prompts.
+pub enum GenerationEvent<'a> {
     /// A story has one more token.
     Token {
         index: usize,
         prompt: &'a [u32],
-        told: &'a [u32],
+        generated: &'a [u32],
     },
-    Ended {
+    Finished {
         index: usize,
         story: Story,
     },
 }
 
-/// A story being told.
-struct Teller {
+/// A story being generated.
+struct InProgress {
     index: usize,
     /// Prompt and continuation.
     ids: Vec<u32>,
@@ -88,15 +88,15 @@ struct Teller {
 }
 
 /// One story per prompt, in their order. Interrupted, only those that were finished.
-pub fn tell(
+pub fn generate(
     decoder: &mut Decoder,
     tokenizer: &Tokenizer,
     prompts: &[String],
-    manner: Manner,
+    params: SamplingParams,
 ) -> Result<Vec<Story>> {
     let mut stories: Vec<Option<Story>> = prompts.iter().map(|_| None).collect();
-    tell_each(decoder, tokenizer, prompts, 0, manner, |heard| {
-        if let Heard::Ended { index, story } = heard {
+    generate_each(decoder, tokenizer, prompts, 0, params, |event| {
+        if let GenerationEvent::Finished { index, story } = event {
             stories[index] = Some(story);
         }
         Ok(true)
@@ -104,15 +104,15 @@ pub fn tell(
     Ok(stories.into_iter().flatten().collect())
 }
 
-/// One story per prompt; `hear` is told of every token and every end, and ends it all by false. A story's randomness depends
+/// One story per prompt; `on_event` gets every token and every end, and stops all of it by returning false. A story's randomness depends
 /// on the seed and on its index, counted from `first`, alone. An interrupt ends it between two tokens.
-pub fn tell_each(
+pub fn generate_each(
     decoder: &mut Decoder,
     tokenizer: &Tokenizer,
     prompts: &[String],
     first: usize,
-    manner: Manner,
-    mut hear: impl FnMut(Heard) -> Result<bool>,
+    params: SamplingParams,
+    mut on_event: impl FnMut(GenerationEvent) -> Result<bool>,
 ) -> Result<()> {
     let (context, vocab) = (decoder.config().context, decoder.config().vocab_size);
     if tokenizer.vocab_size() as usize > vocab {
@@ -125,43 +125,43 @@ pub fn tell_each(
         ));
     }
     let mut waiting: VecDeque<(usize, &String)> = prompts.iter().enumerate().collect();
-    let mut seats: Vec<Option<Teller>> =
-        (0..manner.slots.min(prompts.len())).map(|_| None).collect();
+    let mut slots: Vec<Option<InProgress>> =
+        (0..params.slots.min(prompts.len())).map(|_| None).collect();
     loop {
         let mut before = Vec::new();
-        for (slot, seat) in seats.iter_mut().enumerate() {
-            while seat.is_none()
+        for (slot, occupant) in slots.iter_mut().enumerate() {
+            while occupant.is_none()
                 && let Some((index, prompt)) = waiting.pop_front()
             {
-                let mut teller = Teller::new(
+                let mut running = InProgress::new(
                     tokenizer,
                     prompt,
                     index,
-                    Random::new(manner.seed, "sample", (first + index) as u64),
+                    Random::new(params.seed, "sample", (first + index) as u64),
                 )?;
-                if manner.max_tokens == 0 {
-                    if !hear(Heard::Ended {
+                if params.max_tokens == 0 {
+                    if !on_event(GenerationEvent::Finished {
                         index,
-                        story: teller.story(tokenizer, prompt, manner),
+                        story: running.story(tokenizer, prompt, params),
                     })? {
                         return Ok(());
                     }
                     continue;
                 }
-                teller.read_all_but_last(slot, context, &mut before);
-                *seat = Some(teller);
+                running.read_all_but_last(slot, context, &mut before);
+                *occupant = Some(running);
             }
-            if let Some(teller) = seat
-                && teller.position == context
+            if let Some(running) = occupant
+                && running.position == context
             {
                 // The window is full: begin again with the half of it that came last.
-                teller.read_all_but_last(slot, context / 2 + 1, &mut before);
+                running.read_all_but_last(slot, context / 2 + 1, &mut before);
             }
         }
-        let rows: Vec<Row> = seats
+        let rows: Vec<Row> = slots
             .iter()
             .enumerate()
-            .filter_map(|(slot, seat)| Some(seat.as_ref()?.row(slot)))
+            .filter_map(|(slot, occupant)| Some(occupant.as_ref()?.row(slot)))
             .collect();
         if rows.is_empty() || interrupt::requested() {
             return Ok(());
@@ -171,18 +171,19 @@ pub fn tell_each(
         }
         let logits = decoder.next(&rows).map_err(failed)?;
         for (row, logits) in rows.iter().zip(logits.chunks_exact(vocab)) {
-            let seat = &mut seats[row.slot as usize];
-            let Some(teller) = seat else { continue };
-            teller.hear(logits, tokenizer.eos(), manner);
-            let (prompt, told) = teller.ids.split_at(teller.prompt);
+            let occupant = &mut slots[row.slot as usize];
+            let Some(running) = occupant else { continue };
+            running.choose_next(logits, tokenizer.eos(), params);
+            let (prompt, generated) = running.ids.split_at(running.prompt);
             let mut go_on = true;
-            if !teller.ended {
-                go_on = hear(Heard::Token { index: teller.index, prompt, told })?;
+            if !running.ended {
+                go_on =
+                    on_event(GenerationEvent::Token { index: running.index, prompt, generated })?;
             }
-            if go_on && (teller.ended || told.len() == manner.max_tokens) {
-                let story = teller.story(tokenizer, &prompts[teller.index], manner);
-                go_on = hear(Heard::Ended { index: teller.index, story })?;
-                *seat = None;
+            if go_on && (running.ended || generated.len() == params.max_tokens) {
+                let story = running.story(tokenizer, &prompts[running.index], params);
+                go_on = on_event(GenerationEvent::Finished { index: running.index, story })?;
+                *occupant = None;
             }
             if !go_on {
                 return Ok(());
@@ -191,14 +192,14 @@ pub fn tell_each(
     }
 }
 
-impl Teller {
+impl InProgress {
     fn new(tokenizer: &Tokenizer, prompt: &str, index: usize, random: Random) -> Result<Self> {
         let mut ids = tokenizer.prefix().to_vec();
         ids.extend(tokenizer.try_encode(prompt)?);
         if ids.is_empty() {
             ids.push(tokenizer.eos()); // what stands before every story in the data
         }
-        Ok(Teller {
+        Ok(InProgress {
             index,
             prompt: ids.len(),
             ids,
@@ -230,25 +231,25 @@ impl Teller {
         }
     }
 
-    fn hear(&mut self, logits: &[f32], eos: u32, manner: Manner) {
+    fn choose_next(&mut self, logits: &[f32], eos: u32, params: SamplingParams) {
         self.position += 1;
-        let token = manner.choice.pick(logits, &self.ids, self.random.unit());
+        let token = params.sampler.pick(logits, &self.ids, self.random.unit());
         if token == eos {
             self.ended = true;
             return;
         }
-        if manner.logprobs {
+        if params.logprobs {
             self.logprobs.push(log_probability(logits, token));
         }
         self.ids.push(token);
     }
 
-    fn story(&mut self, tokenizer: &Tokenizer, prompt: &str, manner: Manner) -> Story {
+    fn story(&mut self, tokenizer: &Tokenizer, prompt: &str, params: SamplingParams) -> Story {
         Story {
             prompt: prompt.to_owned(),
             text: tokenizer.decode(&self.ids),
             tokens: self.ids[self.prompt..].to_vec(),
-            logprobs: manner.logprobs.then(|| std::mem::take(&mut self.logprobs)),
+            logprobs: params.logprobs.then(|| std::mem::take(&mut self.logprobs)),
             ended: self.ended,
         }
     }

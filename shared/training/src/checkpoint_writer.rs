@@ -12,13 +12,13 @@ use std::time::{Duration, Instant};
 
 use compute::{Decoder, Snapshot, Storage};
 use corpus::tokenizer::Tokenizer;
-use inference::{Manner, Story, failed, tell};
+use inference::{SamplingParams, Story, failed, generate};
 use model::{Checkpoint, Config, State};
 use stage::{Failure, Result, interrupt};
 
-use crate::checkpoints::{Checkpoints, Name};
-use crate::owed::{self, Owed};
-use crate::report::{self, About, Moment};
+use crate::checkpoints::{CheckpointName, Checkpoints};
+use crate::pending_writes::{PendingCheckpoint, PendingWrites};
+use crate::report::{self, About, ReportSnapshot};
 use crate::samples::{Samples, StoriesAt};
 use crate::tensorboard::EventFile;
 
@@ -26,12 +26,12 @@ use crate::tensorboard::EventFile;
 const WAITING: usize = 2;
 
 /// A state of the run to be kept.
-pub struct Save {
+pub struct CheckpointRequest {
     /// Weights, moments and the state of the update: see `Trainer::snapshot`.
     pub snapshot: Box<dyn Snapshot>,
     /// All else, but for `update`.
     pub state: State,
-    pub name: Name,
+    pub name: CheckpointName,
     /// Tell the stories of this moment, too.
     pub stories: bool,
     /// loss.jsonl, which has to be on disk as far as the checkpoint goes.
@@ -39,10 +39,10 @@ pub struct Save {
 }
 
 enum Job {
-    Save(Box<Save>),
+    Save(Box<CheckpointRequest>),
     /// Tell the stories of these weights, after so many steps, unless they were told.
     Tell(u64, Vec<f32>),
-    Report(Box<Moment>),
+    Report(Box<ReportSnapshot>),
     /// Forget the stories after this step.
     BackTo(u64),
     /// Try once more what is owed, and say when all before is done.
@@ -51,13 +51,13 @@ enum Job {
 
 /// What the training should hear of.
 #[derive(Debug)]
-pub enum Outcome {
+pub enum WriterEvent {
     /// Something could not be written; it is tried again at the next save, and at the end.
-    NotKept { step: u64, failure: Failure },
+    Failed { step: u64, failure: Failure },
     /// What could not be written before is written now.
-    Kept,
+    Recovered,
     /// The device is gone.
-    Lost(Failure),
+    DeviceLost(Failure),
 }
 
 /// Seconds that the thread took for each kind of work.
@@ -69,16 +69,16 @@ pub struct Spent {
 }
 
 /// The end of the thread.
-pub struct Kept {
+pub struct WriterSummary {
     pub spent: Spent,
     /// What is still not written.
     pub owed: Option<Failure>,
 }
 
-pub struct Keeper {
+pub struct CheckpointWriter {
     jobs: Option<SyncSender<Job>>,
-    outcomes: Receiver<Outcome>,
-    thread: Option<JoinHandle<Kept>>,
+    events: Receiver<WriterEvent>,
+    thread: Option<JoinHandle<WriterSummary>>,
     drawing: Arc<AtomicBool>,
     /// Microseconds that the last report took.
     report_cost: Arc<AtomicU64>,
@@ -89,25 +89,25 @@ pub struct Keeper {
 const REPORT_SHARE: f64 = 0.003;
 const REPORT_EVERY: Duration = Duration::from_secs(10);
 
-impl Keeper {
+impl CheckpointWriter {
     pub fn start(
         folder: PathBuf,
         checkpoints: Checkpoints,
         samples: Samples,
-        teller: Teller,
+        generator: Generator,
         about: About,
-        events: Arc<Mutex<Option<EventFile>>>,
+        event_file: Arc<Mutex<Option<EventFile>>>,
     ) -> Self {
         let (jobs, inbox) = sync_channel(WAITING);
-        let (outbox, outcomes) = channel();
+        let (outbox, events) = channel();
         let (drawing, report_cost) = (Arc::<AtomicBool>::default(), Arc::<AtomicU64>::default());
-        let mut desk = Desk {
-            owed: Owed::new(checkpoints, folder.join("loss.jsonl")),
+        let mut writer = WriterThread {
+            owed: PendingWrites::new(checkpoints, folder.join("loss.jsonl")),
             folder,
             samples,
-            teller,
+            generator,
             about,
-            events,
+            event_file,
             outbox,
             drawing: drawing.clone(),
             report_cost: report_cost.clone(),
@@ -115,12 +115,15 @@ impl Keeper {
             spent: Spent::default(),
         };
         let thread = std::thread::spawn(move || {
-            inbox.into_iter().for_each(|job| desk.do_job(job));
-            Kept { spent: desk.spent, owed: desk.owed.into_failure().or(desk.owed_stories) }
+            inbox.into_iter().for_each(|job| writer.do_job(job));
+            WriterSummary {
+                spent: writer.spent,
+                owed: writer.owed.into_failure().or(writer.owed_stories),
+            }
         });
-        Keeper {
+        CheckpointWriter {
             jobs: Some(jobs),
-            outcomes,
+            events,
             thread: Some(thread),
             drawing,
             report_cost,
@@ -128,7 +131,7 @@ impl Keeper {
         }
     }
 
-    pub fn save(&self, save: Save) {
+    pub fn save(&self, save: CheckpointRequest) {
         self.send(Job::Save(Box::new(save)));
     }
 
@@ -148,10 +151,10 @@ impl Keeper {
             && self.last_report.is_none_or(|last| last.elapsed() >= pause)
     }
 
-    pub fn report(&mut self, moment: Moment) {
+    pub fn report(&mut self, snapshot: ReportSnapshot) {
         self.last_report = Some(Instant::now());
         self.drawing.store(true, Ordering::Relaxed);
-        self.send(Job::Report(Box::new(moment)));
+        self.send(Job::Report(Box::new(snapshot)));
     }
 
     /// Waits until all that was asked for is done, and what the disk did not take was tried once more.
@@ -162,12 +165,12 @@ impl Keeper {
     }
 
     /// What happened since this was asked last.
-    pub fn outcomes(&self) -> impl Iterator<Item = Outcome> + '_ {
-        self.outcomes.try_iter()
+    pub fn events(&self) -> impl Iterator<Item = WriterEvent> + '_ {
+        self.events.try_iter()
     }
 
     /// Waits for the last job.
-    pub fn finish(mut self) -> Result<Kept> {
+    pub fn finish(mut self) -> Result<WriterSummary> {
         self.jobs = None;
         let ended = self.thread.take().map(JoinHandle::join);
         let ended = ended.and_then(std::result::Result::ok);
@@ -183,7 +186,7 @@ impl Keeper {
     }
 }
 
-impl Drop for Keeper {
+impl Drop for CheckpointWriter {
     /// However a run ends, what it asked to keep is kept.
     fn drop(&mut self) {
         self.jobs = None;
@@ -194,22 +197,22 @@ impl Drop for Keeper {
 }
 
 /// The thread's own.
-struct Desk {
+struct WriterThread {
     folder: PathBuf,
     samples: Samples,
-    teller: Teller,
+    generator: Generator,
     about: About,
-    events: Arc<Mutex<Option<EventFile>>>,
-    outbox: Sender<Outcome>,
+    event_file: Arc<Mutex<Option<EventFile>>>,
+    outbox: Sender<WriterEvent>,
     drawing: Arc<AtomicBool>,
     report_cost: Arc<AtomicU64>,
     /// What the disk did not take.
-    owed: Owed,
+    owed: PendingWrites,
     owed_stories: Option<Failure>,
     spent: Spent,
 }
 
-impl Desk {
+impl WriterThread {
     fn do_job(&mut self, job: Job) {
         let started = Instant::now();
         let seconds = || started.elapsed().as_secs_f64();
@@ -223,9 +226,9 @@ impl Desk {
                 }
             }
             Job::Tell(step, weights) => self.tell(step, &weights),
-            Job::Report(moment) => {
+            Job::Report(snapshot) => {
                 // Not being able to draw is no reason to stop, and a full disk tells elsewhere.
-                let _ = report::write(&self.folder, &self.about, &moment, &self.samples.told);
+                let _ = report::write(&self.folder, &self.about, &snapshot, &self.samples.told);
                 self.report_cost.store((seconds() * 1e6) as u64, Ordering::Relaxed);
                 self.drawing.store(false, Ordering::Relaxed);
                 self.spent.reports += seconds();
@@ -245,13 +248,13 @@ impl Desk {
     }
 
     /// Writes a checkpoint; gives its weights back.
-    fn save(&mut self, save: Save) -> Option<Vec<f32>> {
-        let Save { snapshot, mut state, name, log, .. } = save;
+    fn save(&mut self, save: CheckpointRequest) -> Option<Vec<f32>> {
+        let CheckpointRequest { snapshot, mut state, name, log, .. } = save;
         let step = state.step;
         let parts = match snapshot.wait() {
             Ok(parts) => <[Vec<f32>; 4]>::try_from(parts),
             Err(error) => {
-                self.say(Outcome::Lost(failed(error)));
+                self.say(WriterEvent::DeviceLost(failed(error)));
                 return None;
             }
         };
@@ -262,9 +265,9 @@ impl Desk {
         let checkpoint = Checkpoint { state, weights, adam_m, adam_v };
         let owed = self.owes();
         self.write_stories();
-        let (weights, failure) = self.owed.save(owed::Save { checkpoint, name, log });
+        let (weights, failure) = self.owed.save(PendingCheckpoint { checkpoint, name, log });
         match failure {
-            Some(failure) => self.say(Outcome::NotKept { step, failure }),
+            Some(failure) => self.say(WriterEvent::Failed { step, failure }),
             None => self.say_if_kept(owed),
         }
         Some(weights)
@@ -283,14 +286,14 @@ impl Desk {
 
     fn say_if_kept(&self, owed: bool) {
         if owed && !self.owes() {
-            self.say(Outcome::Kept);
+            self.say(WriterEvent::Recovered);
         }
     }
 
     fn tell(&mut self, step: u64, weights: &[f32]) {
         let started = Instant::now();
         if !self.samples.has(step) {
-            let stories = self.teller.tell(weights);
+            let stories = self.generator.tell(weights);
             // A story that was cut short is not kept: the run that goes on tells it.
             if interrupt::requested() {
                 return;
@@ -299,7 +302,7 @@ impl Desk {
                 Ok(stories) => {
                     let told = StoriesAt { step, stories };
                     if let Some(events) =
-                        self.events.lock().unwrap_or_else(PoisonError::into_inner).as_mut()
+                        self.event_file.lock().unwrap_or_else(PoisonError::into_inner).as_mut()
                     {
                         let _ = events.text(step, "stories", &told.markdown());
                     }
@@ -309,30 +312,30 @@ impl Desk {
                 Err(failure) => self.owed_stories = Some(failure),
             }
             if let Some(failure) = self.owed_stories.clone() {
-                self.say(Outcome::NotKept { step, failure });
+                self.say(WriterEvent::Failed { step, failure });
             }
         }
         self.spent.stories += started.elapsed().as_secs_f64();
     }
 
-    fn say(&self, outcome: Outcome) {
-        let _ = self.outbox.send(outcome);
+    fn say(&self, event: WriterEvent) {
+        let _ = self.outbox.send(event);
     }
 }
 
 /// Tells the stories of samples.md, on the CPU.
-pub struct Teller {
+pub struct Generator {
     pub prompts: Vec<String>,
-    pub manner: Manner,
+    pub params: SamplingParams,
     pub config: Config,
     pub tokenizer: Arc<Tokenizer>,
 }
 
-impl Teller {
+impl Generator {
     fn tell(&self, weights: &[f32]) -> Result<Vec<Story>> {
         // One thread: others are at work for the training, and a team that has to wait for one of them loses more.
         let mut decoder =
-            Decoder::on_cpu(self.config, weights.to_vec(), self.manner.slots, 1, Storage::F32);
-        tell(&mut decoder, &self.tokenizer, &self.prompts, self.manner)
+            Decoder::on_cpu(self.config, weights.to_vec(), self.params.slots, 1, Storage::F32);
+        generate(&mut decoder, &self.tokenizer, &self.prompts, self.params)
     }
 }

@@ -8,7 +8,7 @@ use stage::{Failure, Result, Stage};
 use crate::engine::check_model;
 
 /// Sizes, weights, and the files they came from.
-pub struct Opened {
+pub struct LoadedModel {
     /// The folder or checkpoint.
     pub path: PathBuf,
     pub config: Config,
@@ -26,13 +26,13 @@ pub struct Opened {
 ///
 /// # Errors
 /// Exit code 3: files are missing or damaged, tensors do not fit, or the model is one that is not computed here.
-pub fn open_model(stage: &Stage, named: Option<&Path>) -> Result<Opened> {
+pub fn open_model(stage: &Stage, named: Option<&Path>) -> Result<LoadedModel> {
     let path = named.map_or_else(|| stage.path("run/final"), Path::to_owned);
     if path.is_file() {
         let Checkpoint { state, weights, .. } = Checkpoint::load(&path)?;
         let (tokenizer, trained_with) =
             (stage.path("tokenizer.json"), Some(state.tokenizer_sha256));
-        return Ok(Opened {
+        return Ok(LoadedModel {
             path,
             config: state.config,
             weights,
@@ -68,10 +68,10 @@ pub fn open_model(stage: &Stage, named: Option<&Path>) -> Result<Opened> {
         ));
     }
     let weights = Weights::open(&path)?.load(&Llama::read(&path)?)?;
-    Ok(Opened { path, config, weights, tokenizer, eos, trained_with: None })
+    Ok(LoadedModel { path, config, weights, tokenizer, eos, trained_with: None })
 }
 
-impl Opened {
+impl LoadedModel {
     /// The model's tokenizer.
     ///
     /// # Errors
