@@ -128,6 +128,53 @@ fn globs_and_every_kind_of_string_are_taken() {
 }
 
 #[test]
+fn validation_files_are_known_by_the_words_of_their_names_and_folders() {
+    let text = |from: u64, to: u64| (from..to).map(story).collect::<Vec<_>>().join("<|endoftext|>");
+    let named = [
+        ("in/TinyStoriesV2-GPT4-train.txt", "in/TinyStoriesV2-GPT4-valid.txt"),
+        ("in/train/0.txt", "in/validation/0.txt"),
+        ("in/my-train.txt", "in/test/my-dev.txt"),
+    ];
+    for ((train, validation), source) in
+        named.iter().flat_map(|pair| [(pair, "in"), (pair, "in/*")])
+    {
+        let run = plain().set(format!("fetch.source={source}"));
+        for (name, content) in [(train, text(0, 90)), (validation, text(100, 110))] {
+            fs::create_dir_all(run.input(name).parent().unwrap()).unwrap();
+            fs::write(run.input(name), content).unwrap();
+        }
+        let (train, validation) = (train.trim_start_matches("in/"), &validation[3..]);
+        run.run("fetch-parquet", &[])
+            .ok()
+            .says(&[&format!("for training: {train}; for validation: {validation}")]);
+        assert_eq!(stories(&run, "train"), (0..90).map(story).collect::<Vec<_>>());
+        assert_eq!(stories(&run, "validation"), (100..110).map(story).collect::<Vec<_>>());
+        // A share is of the training stories, and still nobody trains on the others.
+        run.run("fetch-parquet", &["--validation-fraction", "0.3"])
+            .ok()
+            .says(&[&format!("not used: {validation}")]);
+        assert_eq!(stories(&run, "train").len() + stories(&run, "validation").len(), 90);
+    }
+}
+
+#[test]
+fn a_file_called_for_validation_or_testing_is_trained_on_only_when_asked_for() {
+    for name in ["valid.txt", "x-validation.txt", "dev/a.txt", "my_test.txt"] {
+        let run = plain().set("fetch.source=in");
+        fs::create_dir_all(run.input("in").join(name).parent().unwrap()).unwrap();
+        fs::write(run.input("in").join(name), "One.<|endoftext|>Two.<|endoftext|>Three.").unwrap();
+        let refused = run.run("fetch-parquet", &[]).code(3);
+        let refused = refused.says(&["validation or testing", name, "--set fetch.train_split="]);
+        assert!(!run.path("raw").exists());
+        let (_, after) = refused.stderr.split_once("fetch.train_split=").unwrap();
+        let word = after.split_whitespace().next().unwrap();
+        run.run("fetch-parquet", &["--train-split", word]).ok();
+        let file = format!("in/{name}");
+        run.run("fetch-parquet", &["--source", &file]).ok();
+    }
+}
+
+#[test]
 fn a_column_of_another_name_is_found_by_that_name_after_rewriting_too() {
     let run = plain().set("fetch.column=body").set("fetch.source=in");
     write_column(&run.input("in/train.parquet"), "body", strings("large"));

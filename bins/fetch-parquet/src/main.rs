@@ -15,12 +15,15 @@ Sources:
   hf://datasets/OWNER/NAME[@REVISION]    a dataset of the Hugging Face Hub (HF_ENDPOINT, HF_TOKEN)
   https://HOST/FILE.parquet              one file
   s3://BUCKET/PATH  gs://BUCKET/PATH     an object or all below a prefix (AWS_*, GOOGLE_* in the environment)
-  FILE, FOLDER or 'GLOB'                 .parquet, .jsonl (a field of each line), .txt (<|endoftext|> between stories)
+  FILE, FOLDER or 'GLOB'                 .parquet, .jsonl (a field of each line), .txt (<|endoftext|> between stories);
+                                         of a folder all that is below it
 
 Parquet files that are wanted whole are kept byte for byte. Everything else (jsonl, txt, stories:, a limit, a validation
 fraction) is written as parquet with one column `text`, without empty stories.
-Validation stories: --validation-split, else --validation-fraction, else the source's own split called validation or
-valid, else 0.01 of the stories, chosen by a hash of their text.
+Validation stories: --validation-split, else --validation-fraction, else the source's own split called validation, valid,
+val, dev or eval, else 0.01 of the stories, chosen by a hash of their text. Files and folders are known by these words
+anywhere in their names (TinyStoriesV2-GPT4-valid.txt, validation/0.parquet). What is called validation or test is never
+trained on unless --train-split asks for it, or it is the one file that --source names.
 
 Examples:
   fetch-parquet                                                     20,000 synthetic stories to out/quickstart/raw
@@ -56,7 +59,7 @@ struct Flags {
     /// Where the stories come from (see below)
     #[arg(long, value_name = "SOURCE")]
     source: Option<String>,
-    /// Split, or beginning of the file names, of the training stories
+    /// Split, or word or beginning of the file names, of the training stories
     #[arg(long, value_name = "NAME")]
     train_split: Option<String>,
     /// The same of the validation stories ("": none)

@@ -11,12 +11,12 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use stage::{AtomicFile, Failure, FileRecord, Log, Result, create_dir, publish_file};
 
+use crate::local_files::{Kind, LocalFile};
 use crate::plan::{Input, Part, Plan, texts};
 use crate::raw::{Count, Made, RawFolder, VALIDATION};
 use crate::remote::Cancel;
 use crate::remote::download::{Meter, discard, download, forget_note};
 use crate::rewrite::StoryWriter;
-use crate::source::{Kind, LocalFile};
 use crate::stories::ParquetStories;
 use crate::{grammar, source};
 

@@ -8,6 +8,8 @@ pub mod encode_shards;
 pub mod fetch;
 #[cfg(feature = "stories")]
 pub mod grammar;
+#[cfg(feature = "remote")]
+pub mod local_files;
 pub mod pack;
 #[cfg(feature = "stories")]
 mod parquet_form;
@@ -27,6 +29,8 @@ mod shard_form;
 pub mod shards;
 #[cfg(feature = "remote")]
 pub mod source;
+#[cfg(feature = "remote")]
+pub mod splits;
 #[cfg(feature = "stories")]
 pub mod stories;
 pub mod text_files;

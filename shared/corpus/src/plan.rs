@@ -10,13 +10,14 @@ use stage::config::Fetch;
 use stage::{Failure, Log, Result, Unit};
 
 use crate::grammar;
+use crate::local_files::{Kind, LocalFile};
 use crate::raw::{RawFolder, TRAIN, VALIDATION, file_name};
 use crate::remote::download::{Meter, download};
 use crate::remote::http::HttpFile;
 use crate::remote::{Cancel, Network, Published, Ranged, RemoteFile, buckets, hub};
-use crate::source::{
-    DEFAULT_SYNTHETIC_STORIES, DEFAULT_VALIDATION_FRACTION, Kind, LocalFile, Source, Splits,
-    Validation, local_splits, tell_apart,
+use crate::source::{DEFAULT_SYNTHETIC_STORIES, Source};
+use crate::splits::{
+    DEFAULT_VALIDATION_FRACTION, Names, Splits, Validation, fraction_note, tell_apart,
 };
 use crate::stories::ParquetStories;
 use crate::text_files;
@@ -77,9 +78,7 @@ impl Plan {
             _ => Some(Network::new(log, cancel.clone())?),
         };
         let splits = inputs(source, settings, network.as_ref())?;
-        if let Some(note) = &splits.note {
-            log.say(note);
-        }
+        splits.notes.iter().for_each(|note| log.say(note));
         let limited = settings.max_stories.is_some() || settings.max_tokens_hint.is_some();
         let train = match limited {
             true => limit(splits.train, settings, raw, network.as_ref(), cancel, log)?,
@@ -180,7 +179,7 @@ impl Input {
                     .as_ref()
                     .and_then(|m| m.modified().ok()?.duration_since(UNIX_EPOCH).ok())
                     .map(|t| t.as_nanos().to_string());
-                json!([file.name(), metadata.map(|m| m.len()), modified])
+                json!([file.name, metadata.map(|m| m.len()), modified])
             }
             Input::Remote(file) => {
                 json!([file.address(), file.published().bytes, file.published().sha256])
@@ -199,7 +198,10 @@ fn inputs(
     let network = || network.ok_or_else(|| Failure::usage("this source needs the network"));
     match source {
         Source::Synthetic => synthetic(settings),
-        Source::Local(files) => Ok(map(local_splits(files, settings)?, Input::Local)),
+        Source::Local(local) => {
+            let splits = local.splits(&settings.source, settings)?;
+            Ok(map(splits, |file| Input::Local(Arc::new(file))))
+        }
         Source::Hub { dataset, revision } => {
             Ok(map(hub::list(network()?, &dataset, revision.as_deref(), settings)?, |file| {
                 Input::Remote(file.file)
@@ -218,17 +220,8 @@ fn inputs(
             let name = path.rsplit('/').next().unwrap_or_default().to_owned();
             let file: Arc<dyn RemoteFile> =
                 Arc::new(HttpFile::new(network()?, &url, Published::default())?);
-            Ok(map(
-                tell_apart(
-                    path,
-                    vec![file],
-                    settings,
-                    false,
-                    |_, split| name.starts_with(split),
-                    |_| name.clone(),
-                )?,
-                Input::Remote,
-            ))
+            let splits = tell_apart(path, vec![file], settings, Names::Single, |_| name.clone())?;
+            Ok(map(splits, Input::Remote))
         }
     }
 }
@@ -238,7 +231,7 @@ fn map<T>(splits: Splits<T>, f: impl Fn(T) -> Input + Copy) -> Splits<Input> {
         Validation::Files(files) => Validation::Files(files.into_iter().map(f).collect()),
         Validation::Fraction(fraction) => Validation::Fraction(fraction),
     };
-    Splits { train: splits.train.into_iter().map(f).collect(), validation, note: splits.note }
+    Splits { train: splits.train.into_iter().map(f).collect(), validation, notes: splits.notes }
 }
 
 fn synthetic(settings: &Fetch) -> Result<Splits<Input>> {
@@ -260,16 +253,13 @@ fn synthetic(settings: &Fetch) -> Result<Splits<Input>> {
         .map(|i| i * SYNTHETIC_STORIES_PER_FILE..total.min((i + 1) * SYNTHETIC_STORIES_PER_FILE))
         .map(|stories| Input::Synthetic { seed, stories })
         .collect();
-    let note = settings
-        .validation_fraction
-        .is_none()
-        .then(|| format!("validation stories: {DEFAULT_VALIDATION_FRACTION} of all, by a hash of their text (fetch.validation_fraction)"));
+    let note = settings.validation_fraction.is_none().then(fraction_note);
     Ok(Splits {
         train,
         validation: Validation::Fraction(
             settings.validation_fraction.unwrap_or(DEFAULT_VALIDATION_FRACTION),
         ),
-        note,
+        notes: note.into_iter().collect(),
     })
 }
 

@@ -14,7 +14,7 @@ use stage::{Failure, Result};
 
 use super::http::causes;
 use super::{Body, Network, Published, RemoteFile, Trouble};
-use crate::source::{Splits, tell_apart};
+use crate::splits::{Names, Splits, tell_apart};
 
 /// The parquet file or files at `s3://BUCKET/PATH` or `gs://BUCKET/PATH`, told apart by their names.
 pub fn list(
@@ -80,10 +80,12 @@ pub fn list(
             "{place}: no .parquet object\n  expected: at least one below this prefix\n  remedy: check fetch.source"
         )));
     }
-    let name = |file: &Arc<dyn RemoteFile>| {
-        file.address().rsplit('/').next().unwrap_or_default().to_owned()
-    };
-    tell_apart(place, files, settings, false, |file, split| name(file).starts_with(split), name)
+    let names = if path.ends_with(".parquet") { Names::Single } else { Names::Paths };
+    let folder = format!("{}/", place.trim_end_matches('/'));
+    tell_apart(place, files, settings, names, |file| {
+        let address = file.address();
+        address.strip_prefix(&folder).unwrap_or(address).to_owned()
+    })
 }
 
 struct Object {

@@ -8,26 +8,13 @@ use stage::{Failure, Result};
 
 use super::http::HttpFile;
 use super::{Network, Published, RemoteFile, Trouble};
-use crate::source::{Splits, tell_apart};
+use crate::splits::{Names, Splits, tell_apart};
 
 /// A parquet file of a dataset with the split it belongs to, where the listing says so.
 pub struct HubFile {
     pub file: Arc<dyn RemoteFile>,
     split: Option<String>,
     path: String,
-}
-
-impl HubFile {
-    /// `train/0000.parquet`, `train-00000-of-00004.parquet` and `data/train.parquet` are of split `train`.
-    fn belongs(&self, split: &str) -> bool {
-        match &self.split {
-            Some(own) => own == split,
-            None => self.path.split('/').any(|part| {
-                part.strip_prefix(split)
-                    .is_some_and(|rest| !rest.starts_with(|c: char| c.is_ascii_alphanumeric()))
-            }),
-        }
-    }
 }
 
 /// The dataset's files, told apart. Without a revision the Hub's own parquet conversion is asked first: it has every
@@ -46,8 +33,9 @@ pub fn list(
         files = in_repository(network, dataset, revision.unwrap_or("main"))?;
     }
     let place = format!("hf://datasets/{dataset}");
-    let strict = files.iter().all(|file| file.split.is_some());
-    tell_apart(&place, files, settings, strict, HubFile::belongs, |file| {
+    let splits = files.iter().all(|file| file.split.is_some());
+    let names = if splits { Names::Splits } else { Names::Paths };
+    tell_apart(&place, files, settings, names, |file| {
         file.split.clone().unwrap_or_else(|| file.path.clone())
     })
 }
