@@ -317,9 +317,8 @@ fn checkpoints() {
         best: None,
         redrawn: vec![],
     };
-    Checkpoint { state, adam_m: weights.clone(), adam_v: weights.clone(), weights }
-        .save(&path)
-        .unwrap();
+    let slots = ["adam_m", "adam_v"].map(|name| (name.to_owned(), weights.clone()));
+    Checkpoint { state, slots: slots.into(), weights }.save(&path).unwrap();
     let good = fs::read(&path).unwrap();
     seed("checkpoint", "small", &[&good]);
     survives("a checkpoint", &good, &[3], |bytes| {

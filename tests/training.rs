@@ -85,7 +85,7 @@ fn losses(run: &Run) -> Vec<Value> {
     lines
 }
 
-/// Two runs made the same weights, moments and losses.
+/// Two runs made the same weights, optimizer slots and losses.
 fn assert_same(a: &Run, b: &Run, what: &str) {
     for name in
         ["run/final/model.safetensors", "run/checkpoints/last.safetensors", "run/samples.md"]

@@ -13,7 +13,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use compute::{AdamW, Cpu, Model, Trainer};
+use compute::{Cpu, Model, Optimizer, Trainer};
 use model::{Config, TensorTable, initial_weights};
 use serde_json::Value;
 use stage::Random;
@@ -119,8 +119,9 @@ fn fastest(times: usize, mut f: impl FnMut()) -> Duration {
 fn steps(table: &mut Table, config: Config) {
     let (batch, sequence) = (4, 512);
     let weights = initial_weights(&TensorTable::new(&config), 1);
-    let mut trainer = Trainer::new(Cpu::boxed(), config, &weights, batch, sequence)
-        .expect("the CPU engine has memory");
+    let mut trainer =
+        Trainer::new(Cpu::boxed(), config, Optimizer::default(), &weights, batch, sequence)
+            .expect("the CPU engine has memory");
     let mut number = 0;
     let mut seconds_of_step = || {
         number += 1;
@@ -131,16 +132,7 @@ fn steps(table: &mut Table, config: Config) {
         let started = Instant::now();
         trainer.begin();
         trainer.accumulate(&windows, scale);
-        let decay_len = trainer.model.table.decay_len;
-        let ticket = trainer.update(AdamW {
-            learning_rate: 1e-4,
-            beta1: 0.9,
-            beta2: 0.95,
-            eps: 1e-8,
-            weight_decay: 0.1,
-            decay_len,
-            clip: 1.0,
-        });
+        let ticket = trainer.update(1e-4, 1.0);
         let metrics = trainer
             .metrics(ticket, scale, true)
             .ok()
@@ -176,8 +168,9 @@ fn scoring(table: &mut Table) {
         let config = Config::new(&section, vocab);
         let weights = initial_weights(&TensorTable::new(&config), 1);
         let sequence = config.context;
-        let mut trainer = Trainer::new(Cpu::boxed(), config, &weights, batch, sequence)
-            .expect("the CPU engine has memory");
+        let mut trainer =
+            Trainer::new(Cpu::boxed(), config, Optimizer::default(), &weights, batch, sequence)
+                .expect("the CPU engine has memory");
         let mut model = Model::new(Cpu::boxed(), config, &weights, 16, sequence)
             .expect("the CPU engine has memory");
         let token = |i: usize| (i * 7919 % vocab) as u32;
@@ -188,17 +181,7 @@ fn scoring(table: &mut Table) {
             let scale = 1.0 / (batch * sequence) as f32;
             trainer.begin();
             trainer.accumulate(&windows, scale);
-            let decay_len = trainer.model.table.decay_len;
-            let constants = AdamW {
-                learning_rate: 1e-4,
-                beta1: 0.9,
-                beta2: 0.95,
-                eps: 1e-8,
-                weight_decay: 0.1,
-                decay_len,
-                clip: 1.0,
-            };
-            let ticket = trainer.update(constants);
+            let ticket = trainer.update(1e-4, 1.0);
             assert!(trainer.metrics(ticket, scale, true).is_ok_and(|metrics| metrics.is_some()));
         };
         let mut score = || {

@@ -1,6 +1,6 @@
 //! The step against PyTorch: logits, loss, every gradient, three AdamW updates and ten training losses of
 //! LlamaForCausalLM, written by `make_golden.py` (computed in f64, rounded to f32).
-use compute::{AdamW, Cpu, Decoder, Metrics, Model, Row, Storage, Trainer};
+use compute::{Cpu, Decoder, Metrics, Model, Optimizer, Row, Storage, Trainer};
 use model::{Config, TensorTable, initial_weights};
 use tests::golden::{Folder, Golden, relative_error};
 
@@ -9,17 +9,7 @@ const TOLERANCE: f64 = 1e-5;
 
 /// Ends the step and reads what it says.
 fn update(trainer: &mut Trainer, learning_rate: f32, scale: f32) -> Metrics {
-    let decay_len = trainer.model.table.decay_len;
-    let constants = AdamW {
-        learning_rate,
-        beta1: 0.9,
-        beta2: 0.95,
-        eps: 1e-8,
-        weight_decay: 0.1,
-        decay_len,
-        clip: 1.0,
-    };
-    let ticket = trainer.update(constants);
+    let ticket = trainer.update(learning_rate, 1.0);
     trainer.metrics(ticket, scale, true).unwrap().unwrap()
 }
 
@@ -27,6 +17,7 @@ fn trainer(golden: &Golden, windows: &[u32], sequence: usize) -> Trainer {
     Trainer::new(
         Cpu::boxed(),
         golden.config,
+        Optimizer::default(),
         &golden.flat("weight."),
         windows.len() / (sequence + 1),
         sequence,
@@ -125,7 +116,8 @@ fn one_batch_can_be_overfitted() {
     let weights = initial_weights(&TensorTable::new(&config), 1);
     let windows: Vec<u32> =
         (0..4 * 33u32).map(|i| i.wrapping_mul(2_654_435_761) >> 8).map(|i| i % 300).collect();
-    let mut trainer = Trainer::new(Cpu::boxed(), config, &weights, 4, 32).unwrap();
+    let mut trainer =
+        Trainer::new(Cpu::boxed(), config, Optimizer::default(), &weights, 4, 32).unwrap();
     let scale = 1.0 / 128.0;
     let mut loss = f32::NAN;
     for _ in 0..150 {

@@ -1,6 +1,6 @@
 //! What a user can get wrong, or a machine may lack, with the real binaries where a binary says it.
 use compute::gpu::{Adapter, Device, Options, adapters};
-use compute::{EngineError, Gpu, Precision, Trainer};
+use compute::{EngineError, Gpu, Optimizer, Precision, Trainer};
 use libtest_mimic::Trial;
 use model::{Config, TensorTable, initial_weights};
 use serde_json::Value;
@@ -194,9 +194,15 @@ fn lost(bench: &Bench) {
     let config = small();
     let device = Device::open(bench.device.adapter.clone(), Options::default()).unwrap();
     let weights = initial_weights(&TensorTable::new(&config), 1);
-    let mut trainer =
-        Trainer::new(Gpu::open(&device, Precision::F32, 8).unwrap(), config, &weights, 2, 8)
-            .unwrap();
+    let mut trainer = Trainer::new(
+        Gpu::open(&device, Precision::F32, 8).unwrap(),
+        config,
+        Optimizer::default(),
+        &weights,
+        2,
+        8,
+    )
+    .unwrap();
     let windows: Vec<u32> = (0..18).collect();
     trainer.begin();
     trainer.accumulate(&windows, 0.1);
@@ -319,7 +325,7 @@ fn stages(bench: &Bench) {
         assert_eq!(last(&gpu)["loss_scale"].is_number(), precision == "f16", "{}", last(&gpu));
         gpu.run("train", &args).ok().says(&["up to date"]);
 
-        // Ended at step 5 and taken up again: the same weights, moments, losses and stories as undisturbed.
+        // Ended at step 5 and taken up again: the same weights, optimizer slots, losses and stories as undisturbed.
         let half = with_data();
         let fault = [&args[..], &["--set", "train.val_every=4"]].concat();
         let mut command = half.command("train");

@@ -1,7 +1,7 @@
 //! Every kernel against the CPU engine at awkward shapes.
 use compute::gpu::{Device, Options, Plan};
 use compute::wgsl::Units;
-use compute::{AdamW, AttentionShape, NO_TARGET, Precision, state};
+use compute::{AttentionShape, NO_TARGET, Optimizer, OptimizerKind, Precision, Update, state};
 
 use crate::lab::{compare, normal, tokens};
 use crate::{Bench, Case};
@@ -20,7 +20,7 @@ pub const CASES: &[Case] = &[
     Case { name: "swiglu", run: swiglu },
     Case { name: "residual_fill_round_sum", run: residual_fill_round_sum },
     Case { name: "cross_entropy", run: cross_entropy },
-    Case { name: "norm_and_adamw", run: norm_and_adamw },
+    Case { name: "norm_and_optimizers", run: norm_and_optimizers },
     Case { name: "loss_scale", run: loss_scale },
 ];
 
@@ -410,29 +410,28 @@ pub fn cross_entropy(bench: &Bench) {
     }
 }
 
-const CONSTANTS: AdamW = AdamW {
-    learning_rate: 0.05,
-    beta1: 0.9,
-    beta2: 0.95,
-    eps: 1e-8,
-    weight_decay: 0.3,
-    decay_len: 0,
-    clip: 1.0,
-};
+fn an_update(kind: OptimizerKind, decay_len: usize, clip: f32) -> Update {
+    let optimizer = Optimizer { weight_decay: 0.3, ..Optimizer::new(kind) };
+    Update { optimizer, learning_rate: 0.05, decay_len, clip }
+}
 
-pub fn norm_and_adamw(bench: &Bench) {
-    for (len, decay_len, clip) in [(1, 0, 1e9), (40_001, 17_003, 1.0), (262_147, 262_147, 1e9)] {
-        compare(bench, 2, &format!("adamw of {len}"), |lab| {
-            let (w, m, v) =
-                (lab.put(&normal(len, 1)), lab.put(&vec![0.0; len]), lab.put(&vec![0.0; len]));
+pub fn norm_and_optimizers(bench: &Bench) {
+    let cases = [(1, 0, 1e9), (40_001, 17_003, 1.0), (262_147, 262_147, 1e9)];
+    for (&kind, (len, decay_len, clip)) in
+        OptimizerKind::ALL.iter().flat_map(|kind| cases.map(|case| (kind, case)))
+    {
+        let rule = kind.rule();
+        let update = an_update(kind, decay_len, clip);
+        compare(bench, 2, &format!("{} of {len}", rule.name), |lab| {
+            let w = lab.put(&normal(len, 1));
+            let slots: Vec<_> = rule.slots.iter().map(|_| lab.put(&vec![0.0; len])).collect();
             let (s, low) = (lab.put(&fresh_state(8.0)), lab.k.shadow("low", w));
             let mut outputs = Vec::new();
             for step in 1..=3 {
                 let g = lab.put(&normal(len, 10 + step));
-                let constants = AdamW { decay_len, clip, ..CONSTANTS };
                 lab.k.grad_norm(g, s.slice(state::GRAD_NORM, 1));
-                lab.k.loss_scale_update(constants, s);
-                lab.k.adamw(constants, s, w, low, g, m, v);
+                lab.k.loss_scale_update(&update, s);
+                lab.k.optimizer_update(&update, s, w, low, g, &slots);
                 let (_, state) = lab.get("state", s);
                 outputs.push((format!("norm {step}"), vec![state[state::GRAD_NORM]]));
                 outputs.push((format!("factor {step}"), vec![state[state::FACTOR]]));
@@ -442,12 +441,8 @@ pub fn norm_and_adamw(bench: &Bench) {
                 ));
             }
             let rounded = lab.k.download(low).unwrap();
-            outputs.extend([
-                lab.get("weights", w),
-                lab.get("m", m),
-                lab.get("v", v),
-                ("shadow".into(), rounded),
-            ]);
+            outputs.extend([lab.get("weights", w), ("shadow".into(), rounded)]);
+            outputs.extend(rule.slots.iter().zip(slots).map(|(name, slot)| lab.get(*name, slot)));
             outputs
         });
     }
@@ -472,8 +467,9 @@ fn loss_scale(bench: &Bench) {
         gradients[17] = value;
         k.upload(g, &gradients);
         k.grad_norm(g, s.slice(state::GRAD_NORM, 1));
-        k.loss_scale_update(CONSTANTS, s);
-        k.adamw(CONSTANTS, s, w, low, g, m, v);
+        let an_update = an_update(OptimizerKind::AdamW, 0, 1.0);
+        k.loss_scale_update(&an_update, s);
+        k.optimizer_update(&an_update, s, w, low, g, &[m, v]);
         (k.download(s).unwrap(), [w, m, v, low].map(|view| k.download(view).unwrap()))
     };
     let (_, first) = update(1.0);

@@ -250,7 +250,7 @@ const FAULTS: &[Fault] = &[
         file: "adamw",
         right: "i < p.decay_len",
         wrong: "i < p.len",
-        test: kernels::norm_and_adamw,
+        test: kernels::norm_and_optimizers,
         on_units: false,
     },
     Fault {

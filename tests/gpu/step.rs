@@ -1,6 +1,8 @@
 //! The whole step on the GPU: golden values of PyTorch, a run beside the CPU engine's, overflow, repetition, decoding.
 use compute::gpu::Device;
-use compute::{AdamW, Cpu, Decoder, Gpu, Kernels, Metrics, Model, Precision, Row, Trainer, state};
+use compute::{
+    Cpu, Decoder, Gpu, Kernels, Metrics, Model, Optimizer, Precision, Row, Trainer, state,
+};
 use model::{Config, TensorTable, initial_weights};
 use tests::golden::{Folder, Golden};
 use tests::windows::Windows;
@@ -24,25 +26,12 @@ fn gpu(bench: &Bench, config: &Config) -> Box<dyn Kernels> {
     Gpu::open(&bench.device, bench.precision, config.head_width()).unwrap()
 }
 
-fn constants(trainer: &Trainer, learning_rate: f32) -> AdamW {
-    let decay_len = trainer.model.table.decay_len;
-    AdamW {
-        learning_rate,
-        beta1: 0.9,
-        beta2: 0.95,
-        eps: 1e-8,
-        weight_decay: 0.1,
-        decay_len,
-        clip: 1.0,
-    }
-}
-
 fn step(trainer: &mut Trainer, windows: &[u32], learning_rate: f32) -> Metrics {
     let sequence = trainer.model.sequence();
     let scale = 1.0 / (windows.len() / (sequence + 1) * sequence) as f32;
     trainer.begin();
     trainer.accumulate(windows, scale);
-    let ticket = trainer.update(constants(trainer, learning_rate));
+    let ticket = trainer.update(learning_rate, 1.0);
     trainer.metrics(ticket, scale, true).unwrap().unwrap()
 }
 
@@ -83,6 +72,7 @@ fn golden(bench: &Bench) {
     let mut trainer = Trainer::new(
         gpu(bench, &golden.config),
         golden.config,
+        Optimizer::default(),
         &golden.flat("weight."),
         3,
         sequence,
@@ -122,6 +112,7 @@ fn golden(bench: &Bench) {
     let mut trainer = Trainer::new(
         gpu(bench, &golden.config),
         golden.config,
+        Optimizer::default(),
         &golden.flat("weight."),
         batch,
         sequence,
@@ -160,7 +151,9 @@ fn training(bench: &Bench) {
     let stories = Windows::new(config.vocab_size);
     let weights = initial_weights(&TensorTable::new(&config), 1);
     let run = |kernels: Box<dyn Kernels>| {
-        let mut trainer = Trainer::new(kernels, config, &weights, batch, config.context).unwrap();
+        let mut trainer =
+            Trainer::new(kernels, config, Optimizer::default(), &weights, batch, config.context)
+                .unwrap();
         let curve: Vec<f32> = (0..steps)
             .map(|i| {
                 let lr = 3e-3 * (0.1 + 0.9 * (1.0 - i as f32 / steps as f32));
@@ -200,11 +193,18 @@ pub fn overflow(bench: &Bench) {
     let config = small();
     let stories = Windows::new(config.vocab_size);
     let weights = initial_weights(&TensorTable::new(&config), 1);
-    let mut trainer =
-        Trainer::new(gpu(bench, &config), config, &weights, 2, config.context).unwrap();
+    let mut trainer = Trainer::new(
+        gpu(bench, &config),
+        config,
+        Optimizer::default(),
+        &weights,
+        2,
+        config.context,
+    )
+    .unwrap();
     let before = step(&mut trainer, &stories.batch(0, 2, config.context), 1e-3);
     assert_eq!((before.skipped, before.loss_scale), (0, bench.precision.initial_loss_scale()));
-    let (kept, moments) = (trainer.model.weights().unwrap(), trainer.moments().unwrap());
+    let (kept, slots) = (trainer.model.weights().unwrap(), trainer.slots().unwrap());
 
     let windows = stories.batch(1, 2, config.context);
     trainer.begin();
@@ -212,13 +212,13 @@ pub fn overflow(bench: &Bench) {
     let mut gradients = trainer.gradients().unwrap();
     gradients[1234] = f32::INFINITY;
     trainer.set_gradients(&gradients);
-    let ticket = trainer.update(constants(&trainer, 1e-3));
+    let ticket = trainer.update(1e-3, 1.0);
     let metrics = trainer.metrics(ticket, 1.0 / 128.0, true).unwrap().unwrap();
     assert!(!metrics.grad_norm.is_finite() && metrics.loss.is_finite());
     let halved = if bench.precision == Precision::F16 { 0.5 } else { 1.0 };
     assert_eq!((metrics.skipped, metrics.loss_scale), (1, before.loss_scale * halved));
     assert!(
-        trainer.model.weights().unwrap() == kept && trainer.moments().unwrap() == moments,
+        trainer.model.weights().unwrap() == kept && trainer.slots().unwrap() == slots,
         "nothing moved"
     );
 
@@ -235,19 +235,19 @@ fn same_bits(bench: &Bench) {
     let config = small();
     let stories = Windows::new(config.vocab_size);
     let weights = initial_weights(&TensorTable::new(&config), 1);
-    let fresh = || Trainer::new(gpu(bench, &config), config, &weights, 4, config.context).unwrap();
+    let fresh = || {
+        Trainer::new(gpu(bench, &config), config, Optimizer::default(), &weights, 4, config.context)
+            .unwrap()
+    };
     let steps = |trainer: &mut Trainer, range: std::ops::Range<u64>| -> Vec<u32> {
         range
             .map(|i| step(trainer, &stories.batch(i, 4, config.context), 1e-3).loss.to_bits())
             .collect()
     };
     let bits = |trainer: &mut Trainer| -> Vec<u32> {
-        let (m, v) = trainer.moments().unwrap();
-        [trainer.model.weights().unwrap(), m, v]
-            .concat()
-            .iter()
-            .map(|value| value.to_bits())
-            .collect()
+        let slots = trainer.slots().unwrap().into_values().flatten();
+        let weights = trainer.model.weights().unwrap();
+        weights.into_iter().chain(slots).map(f32::to_bits).collect()
     };
     let (mut one, mut two, mut resumed) = (fresh(), fresh(), fresh());
     let losses = steps(&mut one, 0..6);
@@ -257,9 +257,8 @@ fn same_bits(bench: &Bench) {
 
     let mut half = fresh();
     steps(&mut half, 0..3);
-    let (m, v) = half.moments().unwrap();
     resumed.model.set_weights(&half.model.weights().unwrap());
-    resumed.set_moments(&m, &v);
+    resumed.set_slots(&half.slots().unwrap()).unwrap();
     resumed.set_state(&half.state().unwrap());
     assert_eq!(losses[3..], steps(&mut resumed, 3..6), "losses after resuming");
     assert!(expected == bits(&mut resumed), "a resumed run gives other bits");
@@ -272,8 +271,15 @@ pub fn passes(bench: &Bench) {
     let weights = initial_weights(&TensorTable::new(&config), 1);
     let windows = stories.batch(0, 6, config.context);
     let gradient = |batch: usize| {
-        let mut trainer =
-            Trainer::new(gpu(bench, &config), config, &weights, batch, config.context).unwrap();
+        let mut trainer = Trainer::new(
+            gpu(bench, &config),
+            config,
+            Optimizer::default(),
+            &weights,
+            batch,
+            config.context,
+        )
+        .unwrap();
         trainer.begin();
         for windows in windows.chunks(batch * (config.context + 1)) {
             trainer.accumulate(windows, 1.0 / 384.0);
@@ -297,9 +303,15 @@ fn decoding(bench: &Bench) {
     let config = Config { context: 160, ..small() };
     let stories = Windows::new(config.vocab_size);
     // A model that has learned something: the likeliest token stands out.
-    let mut trainer =
-        Trainer::new(Cpu::boxed(), config, &initial_weights(&TensorTable::new(&config), 1), 8, 64)
-            .unwrap();
+    let mut trainer = Trainer::new(
+        Cpu::boxed(),
+        config,
+        Optimizer::default(),
+        &initial_weights(&TensorTable::new(&config), 1),
+        8,
+        64,
+    )
+    .unwrap();
     for i in 0..60 {
         step(&mut trainer, &stories.batch(i, 8, 64), 3e-3);
     }
@@ -364,8 +376,15 @@ fn budget(bench: &Bench) {
     let config = small();
     let stories = Windows::new(config.vocab_size);
     let weights = initial_weights(&TensorTable::new(&config), 1);
-    let mut trainer =
-        Trainer::new(gpu(bench, &config), config, &weights, 4, config.context).unwrap();
+    let mut trainer = Trainer::new(
+        gpu(bench, &config),
+        config,
+        Optimizer::default(),
+        &weights,
+        4,
+        config.context,
+    )
+    .unwrap();
     let mut windows = stories.batch(0, 4, config.context);
     step(&mut trainer, &windows, 1e-3);
     let before = trainer.model.kernels.counts();
@@ -394,7 +413,9 @@ fn plan(bench: &Bench) {
     let own = Device::open(bench.device.adapter.clone(), bench.device.options.clone()).unwrap();
     let run = || {
         let kernels = Gpu::open(&own, bench.precision, config.head_width()).unwrap();
-        let mut trainer = Trainer::new(kernels, config, &weights, 2, config.context).unwrap();
+        let mut trainer =
+            Trainer::new(kernels, config, Optimizer::default(), &weights, 2, config.context)
+                .unwrap();
         let losses: Vec<u32> = (0..2)
             .map(|i| step(&mut trainer, &stories.batch(i, 2, config.context), 1e-3).loss.to_bits())
             .collect();

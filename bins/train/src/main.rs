@@ -50,7 +50,7 @@ struct Args {
     shaders: Option<PathBuf>,
 }
 
-/// Each flag is short for the key of the same name in [train].
+/// Each flag is short for the key of the same name in [train] or [train.optimizer].
 #[derive(clap::Args, Serialize)]
 struct Flags {
     /// auto, cpu, gpu or gpu:N (see --list-devices)
@@ -74,8 +74,9 @@ struct Flags {
     /// Steps of linear warm-up
     #[arg(long)]
     warmup: Option<u64>,
-    /// Decay of the matrices
+    /// Decay of the matrices (train.optimizer.weight_decay)
     #[arg(long)]
+    #[serde(rename = "optimizer.weight_decay")]
     weight_decay: Option<f64>,
     /// Largest norm of the gradient
     #[arg(long)]

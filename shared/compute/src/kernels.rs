@@ -5,9 +5,10 @@
 //! outputs with `+=` are added to.
 //!
 //! An engine computes in f32 and keeps what the step saves for later, operands of products above all, in a storage
-//! precision of its own ([`Kernels::allocate_stored`]): f32, or two bytes. Weights, gradients, moments and the
-//! residual stream are f32 everywhere; products read a rounded copy of what they need of these ([`Kernels::shadow`]).
+//! precision of its own ([`Kernels::allocate_stored`]): f32, or two bytes. Weights, gradients, optimizer slots and
+//! the residual stream are f32 everywhere; products read a rounded copy of what they need of these ([`Kernels::shadow`]).
 use crate::EngineError;
+use crate::optimizer::Update;
 
 pub type Result<T, E = EngineError> = std::result::Result<T, E>;
 
@@ -81,7 +82,7 @@ pub mod state {
     pub const GOOD_STEPS: usize = 3;
     /// Updates skipped since the run began.
     pub const SKIPPED: usize = 4;
-    /// beta1 and beta2 to the power of the updates done.
+    /// The optimizer's beta1 and beta2 to the power of the updates done.
     pub const BETA1_POWER: usize = 5;
     pub const BETA2_POWER: usize = 6;
     /// What the update multiplies gradients by: clipping over loss scale; 0 skips it.
@@ -95,20 +96,6 @@ pub struct Ticket(pub u64);
 
 /// Reports that may be outstanding: how far the host runs ahead of the device.
 pub const STEPS_IN_FLIGHT: usize = 3;
-
-/// Constants of one AdamW update (Loshchilov and Hutter, arXiv 1711.05101).
-#[derive(Clone, Copy, Debug)]
-pub struct AdamW {
-    pub learning_rate: f32,
-    pub beta1: f32,
-    pub beta2: f32,
-    pub eps: f32,
-    pub weight_decay: f32,
-    /// The first `decay_len` weights decay.
-    pub decay_len: usize,
-    /// Largest norm of the gradient; a larger one is scaled down to it.
-    pub clip: f32,
-}
 
 /// What values are stored as; arithmetic is f32 with all of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
@@ -427,17 +414,17 @@ pub trait Kernels {
     /// Decides over the update from the norm in `state`, which it unscales: `factor = min(1, clip / (norm + 1e-6)) /
     /// loss_scale`, or 0 where the norm is not finite. In f16 the scale is halved then, and doubled after
     /// [`GROWTH_INTERVAL`] good steps (Micikevicius et al., arXiv 1710.03740).
-    fn loss_scale_update(&mut self, constants: AdamW, state: View);
-    /// One update of all weights and moments by gradients times the factor of `state`, and of the weights' shadow.
-    fn adamw(
+    fn loss_scale_update(&mut self, update: &Update, state: View);
+    /// One update of all weights and of the optimizer's slots by gradients times the factor of `state`, and of the weights'
+    /// shadow. Nothing where the factor is 0.
+    fn optimizer_update(
         &mut self,
-        constants: AdamW,
+        update: &Update,
         state: View,
         weights: View,
         shadow: View,
         gradients: View,
-        m: View,
-        v: View,
+        slots: &[View],
     );
 
     /// Copies keys and values of `qkv` [rows, 3 d] to `cache` [slots, context, 2 d] at each row's slot and position.

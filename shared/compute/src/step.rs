@@ -2,13 +2,13 @@
 //!
 //! Shapes: R rows (sequences x tokens) of a pass, d = d_model, f = d_mlp, V = vocabulary. A batch with more rows than
 //! the engine wants at once is split into passes whose gradients add up, so memory does not grow with the batch.
-//! The residual stream and its gradient are f32, as are weights, their gradients and moments; all else is kept in the
+//! The residual stream and its gradient are f32, as are weights, their gradients and the optimizer's slots; all else is kept in the
 //! engine's storage precision, and products read the rounded copies `low` of weights and `dx_low` of dx.
-use model::{Config, TensorTable};
+use model::{Config, Group, Slots, TensorTable};
 
-use crate::kernels::{
-    AdamW, AttentionShape, Kernels, Result, Snapshot, Ticket, Tokens, View, state,
-};
+use crate::kernels::{AttentionShape, Kernels, Result, Snapshot, Ticket, Tokens, View, state};
+use crate::optimizer::{Optimizer, Update};
+use crate::slots::SlotViews;
 
 /// What a layer's backward needs of its forward.
 #[derive(Clone, Copy)]
@@ -336,12 +336,12 @@ impl Model {
     }
 }
 
-/// A model in training: gradients and moments beside the weights, all flat and of one layout.
+/// A model in training: gradients and the optimizer's slots beside the weights, all flat and of one layout.
 pub struct Trainer {
     pub model: Model,
+    optimizer: Optimizer,
     gradients: View,
-    adam_m: View,
-    adam_v: View,
+    slots: SlotViews,
     /// See [`state`]
     state: View,
     /// Gradients of the residual stream [R, d], f32 and as products read it, of a normalised or attention output [R, d], of qkv [R, 3 d],
@@ -366,10 +366,36 @@ pub struct Metrics {
     pub skipped: u64,
 }
 
+/// All that a checkpoint keeps of a trainer.
+pub struct TrainerState {
+    /// Flat, in the layout of the tensor table.
+    pub weights: Vec<f32>,
+    pub slots: Slots,
+    /// What else moves from update to update: see [`state`].
+    pub update: Vec<f32>,
+}
+
+/// A [`TrainerState`] on its way from the device.
+pub struct TrainerSnapshot {
+    copies: Box<dyn Snapshot>,
+    slots: &'static [&'static str],
+}
+
+impl TrainerSnapshot {
+    /// Waits for it, on any thread, while the engine goes on.
+    pub fn wait(self) -> Result<TrainerState> {
+        let mut copies = self.copies.wait()?.into_iter();
+        let weights = copies.next().unwrap_or_default();
+        let slots = SlotViews::named(self.slots, &mut copies);
+        Ok(TrainerState { weights, slots, update: copies.next().unwrap_or_default() })
+    }
+}
+
 impl Trainer {
     pub fn new(
         kernels: Box<dyn Kernels>,
         config: Config,
+        optimizer: Optimizer,
         weights: &[f32],
         batch: usize,
         sequence: usize,
@@ -380,9 +406,9 @@ impl Trainer {
         let k = &mut model.kernels;
         let dx = k.allocate("dx", rows * d);
         let mut trainer = Trainer {
+            optimizer,
             gradients: k.allocate("gradients", len),
-            adam_m: k.allocate("adam_m", len),
-            adam_v: k.allocate("adam_v", len),
+            slots: SlotViews::allocate(&mut **k, optimizer.kind, len),
             state: k.allocate("state", state::LEN),
             dx,
             dx_low: k.shadow("dx_low", dx),
@@ -397,24 +423,31 @@ impl Trainer {
         Ok(trainer)
     }
 
-    /// Moments and state as before the first update.
+    /// Slots and state as before the first update.
     pub fn forget(&mut self) {
-        self.model.kernels.fill(self.adam_m, 0.0);
-        self.model.kernels.fill(self.adam_v, 0.0);
+        self.slots.clear(&mut *self.model.kernels);
         let mut first = [0.0; state::LEN];
         first[state::LOSS_SCALE] = self.model.kernels.precision().initial_loss_scale();
         (first[state::BETA1_POWER], first[state::BETA2_POWER]) = (1.0, 1.0);
         self.set_state(&first);
     }
 
-    /// Adam's first and second moments, in the layout of the weights.
-    pub fn moments(&mut self) -> Result<(Vec<f32>, Vec<f32>)> {
-        Ok((self.model.kernels.download(self.adam_m)?, self.model.kernels.download(self.adam_v)?))
+    /// What the optimizer keeps beside the weights.
+    pub fn slots(&mut self) -> Result<Slots> {
+        self.slots.download(&mut *self.model.kernels)
     }
 
-    /// All that a checkpoint keeps, without waiting for the device: weights, moments, and what [`state`](Self::state) gives.
-    pub fn snapshot(&mut self) -> Result<Box<dyn Snapshot>> {
-        self.model.kernels.snapshot(&[self.model.weights, self.adam_m, self.adam_v, self.state])
+    /// # Errors
+    /// Says how the names differ where these are the slots of another optimizer.
+    pub fn set_slots(&mut self, slots: &Slots) -> std::result::Result<(), String> {
+        self.slots.upload(&mut *self.model.kernels, slots)
+    }
+
+    /// All that a checkpoint keeps, without waiting for the device.
+    pub fn snapshot(&mut self) -> Result<TrainerSnapshot> {
+        let views = [&[self.model.weights], self.slots.views(), &[self.state]].concat();
+        let copies = self.model.kernels.snapshot(&views)?;
+        Ok(TrainerSnapshot { copies, slots: self.slots.names() })
     }
 
     /// What else moves from update to update: see [`state`].
@@ -424,11 +457,6 @@ impl Trainer {
 
     pub fn set_state(&mut self, state: &[f32]) {
         self.model.kernels.upload(self.state, state);
-    }
-
-    pub fn set_moments(&mut self, m: &[f32], v: &[f32]) {
-        self.model.kernels.upload(self.adam_m, m);
-        self.model.kernels.upload(self.adam_v, v);
     }
 
     /// The sum so far, multiplied by the loss scale.
@@ -464,19 +492,25 @@ impl Trainer {
         }
     }
 
-    /// Ends a step: the norm of the gradient and one update of all weights. Does not wait for the device.
-    pub fn update(&mut self, constants: AdamW) -> Ticket {
+    /// Ends a step: the norm of the gradient, which is scaled down to `clip` where it is larger, and one update of all weights.
+    /// Does not wait for the device.
+    pub fn update(&mut self, learning_rate: f32, clip: f32) -> Ticket {
+        let update = Update {
+            optimizer: self.optimizer,
+            learning_rate,
+            decay_len: self.model.table.len_of(Group::Matrix),
+            clip,
+        };
         let (k, norm) = (&mut self.model.kernels, self.state.slice(state::GRAD_NORM, 1));
         k.grad_norm(self.gradients, norm);
-        k.loss_scale_update(constants, self.state);
-        k.adamw(
-            constants,
+        k.loss_scale_update(&update, self.state);
+        k.optimizer_update(
+            &update,
             self.state,
             self.model.weights,
             self.model.low,
             self.gradients,
-            self.adam_m,
-            self.adam_v,
+            self.slots.views(),
         );
         k.submit(self.state)
     }

@@ -1,10 +1,10 @@
-//! Checkpoints: one safetensors file with weights, Adam's moments and, in its metadata, all else a run needs to
+//! Checkpoints: one safetensors file with weights, the optimizer's slots and, in its metadata, all else a run needs to
 //! go on. The batch of a step is a pure function of seed and step, so the step is the state of the loader.
 //!
 //! A SHA-256 over all of it stands in the metadata: a damaged file is refused, not trained on. It is taken over the bytes
 //! as they are stored, so that a reader needs no second serialisation to repeat it, and numbers that must come back
 //! exactly are stored as their bits, not as decimal text.
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
@@ -15,8 +15,9 @@ use stage::{AtomicFile, Failure, Result};
 
 use crate::{Config, TensorTable};
 
-/// Format 2 had decimal numbers in place of [`bits`], and is still read.
-const FORMAT: u32 = 3;
+/// Format 3 knew the two slots of AdamW alone, which it stored as they are stored now. Format 2 had decimal numbers in
+/// place of [`bits`]. Both are still read.
+const FORMAT: u32 = 4;
 const OLDEST_FORMAT: u32 = 2;
 const METADATA_KEY: &str = "bedtime";
 
@@ -25,7 +26,7 @@ const METADATA_KEY: &str = "bedtime";
 struct Header<'a> {
     format: u32,
     /// Over the JSON text of the state as it is stored, then name, zero byte and data of each tensor in table order:
-    /// weights, then moments.
+    /// weights, then the slots by their names.
     sha256: String,
     #[serde(borrow)]
     state: &'a RawValue,
@@ -69,25 +70,30 @@ pub struct Best {
     pub val_loss: f64,
 }
 
+/// What an optimizer keeps beside the weights, by name: flat buffers in the tensor table's layout.
+pub type Slots = BTreeMap<String, Vec<f32>>;
+
 /// Everything needed to go on.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Checkpoint {
     pub state: State,
-    /// Flat buffers in the tensor table's layout.
+    /// A flat buffer in the tensor table's layout.
     pub weights: Vec<f32>,
-    pub adam_m: Vec<f32>,
-    pub adam_v: Vec<f32>,
+    pub slots: Slots,
 }
 
-const MOMENTS: [&str; 3] = ["", "adam_m.", "adam_v."];
+/// The names of a slot's tensors begin with this.
+fn prefix_of(slot: &str) -> String {
+    format!("{slot}.")
+}
 
 impl Checkpoint {
     /// Writes beside `path`, syncs, renames.
     pub fn save(&self, path: &Path) -> Result<()> {
         let table = TensorTable::new(&self.state.config);
-        let mut views = Vec::new();
-        for (prefix, flat) in MOMENTS.iter().zip([&self.weights, &self.adam_m, &self.adam_v]) {
-            views.extend(tensor_views(&table, prefix, flat)?);
+        let mut views = tensor_views(&table, "", &self.weights)?;
+        for (slot, flat) in &self.slots {
+            views.extend(tensor_views(&table, &prefix_of(slot), flat)?);
         }
         let unfit = |e: serde_json::Error| Failure::usage(format!("checkpoint: {e}"));
         let state = serde_json::value::to_raw_value(&self.state).map_err(unfit)?;
@@ -122,7 +128,7 @@ impl Checkpoint {
         let state: State = serde_json::from_str(text.get()).map_err(|e| damaged(e.to_string()))?;
         // Before anything is made as large as it says.
         let fits =
-            state.config.parameters().is_some_and(|weights| weights * 3 * 4 <= bytes.len() as u64);
+            state.config.parameters().is_some_and(|weights| weights * 4 <= bytes.len() as u64);
         if !fits {
             return Err(damaged(format!(
                 "the sizes {:?} in a file of {} bytes",
@@ -132,13 +138,15 @@ impl Checkpoint {
         }
         let tensors = SafeTensors::deserialize(&bytes).map_err(|e| damaged(e.to_string()))?;
         let table = TensorTable::new(&state.config);
-        let mut parts = Vec::new();
-        for prefix in MOMENTS {
-            parts.push(read_tensors(&table, prefix, &tensors).map_err(&damaged)?);
+        let weights = read_tensors(&table, "", &tensors).map_err(&damaged)?;
+        let mut slots = Slots::new();
+        for slot in slots_in(&table, &tensors).map_err(&damaged)? {
+            let flat = read_tensors(&table, &prefix_of(slot), &tensors).map_err(&damaged)?;
+            slots.insert(slot.to_owned(), flat);
         }
         let mut names: Vec<(String, TensorView)> = tensors.tensors();
-        let order: HashMap<String, usize> = MOMENTS
-            .iter()
+        let prefixes = std::iter::once(String::new()).chain(slots.keys().map(|s| prefix_of(s)));
+        let order: HashMap<String, usize> = prefixes
             .flat_map(|prefix| table.tensors.iter().map(move |t| format!("{prefix}{}", t.name)))
             .enumerate()
             .map(|(i, name)| (name, i))
@@ -149,10 +157,27 @@ impl Checkpoint {
         {
             return Err(damaged("its content does not fit its sha256".into()));
         }
-        let [weights, adam_m, adam_v] =
-            <[Vec<f32>; 3]>::try_from(parts).map_err(|_| damaged("parts missing".into()))?;
-        Ok(Checkpoint { state, weights, adam_m, adam_v })
+        Ok(Checkpoint { state, weights, slots })
     }
+}
+
+/// The slots that a file has: what stands before the first tensor's name. Each has every tensor, and there is nothing else.
+fn slots_in<'a>(
+    table: &TensorTable,
+    tensors: &'a SafeTensors,
+) -> std::result::Result<BTreeSet<&'a str>, String> {
+    let first = table.tensors.first().map_or("", |tensor| &tensor.name);
+    let slots: BTreeSet<&str> = tensors
+        .names()
+        .into_iter()
+        .filter_map(|name| name.strip_suffix(first)?.strip_suffix('.'))
+        .collect();
+    let expected = (1 + slots.len()) * table.tensors.len();
+    if tensors.len() != expected {
+        let found = tensors.len();
+        return Err(format!("{found} tensors, where its sizes and slots make {expected}"));
+    }
+    Ok(slots)
 }
 
 fn digest<'a>(state: &str, tensors: impl Iterator<Item = (&'a str, &'a [u8])>) -> String {
@@ -306,8 +331,10 @@ mod tests {
         };
         Checkpoint {
             state,
-            adam_m: weights.iter().map(|w| w * 0.1).collect(),
-            adam_v: weights.iter().map(|w| w * w).collect(),
+            slots: Slots::from([
+                ("adam_m".into(), weights.iter().map(|w| w * 0.1).collect()),
+                ("adam_v".into(), weights.iter().map(|w| w * w).collect()),
+            ]),
             weights,
         }
     }
@@ -385,10 +412,9 @@ mod tests {
             state["best"]["val_loss"] = 2.5.into();
             let text = state.to_string().replace("0.25", power);
             let views = || {
-                let parts = [&checkpoint.weights, &checkpoint.adam_m, &checkpoint.adam_v];
-                MOMENTS
-                    .iter()
-                    .zip(parts)
+                ["", "adam_m.", "adam_v."]
+                    .into_iter()
+                    .zip(std::iter::once(&checkpoint.weights).chain(checkpoint.slots.values()))
                     .flat_map(|(prefix, flat)| tensor_views(&table, prefix, flat).unwrap())
                     .collect::<Vec<_>>()
             };
@@ -400,7 +426,42 @@ mod tests {
             let read = Checkpoint::load(&path).unwrap_or_else(|error| panic!("{power}: {error}"));
             assert_eq!(read.state.update, [power.parse::<f32>().unwrap(), 65_536.0]);
             assert_eq!(read.state.best, Some(Best { step: 500, val_loss: 2.5 }));
-            assert!(read.weights == checkpoint.weights);
+            assert!(read.weights == checkpoint.weights && read.slots == checkpoint.slots);
+        }
+    }
+
+    #[test]
+    fn slots_come_back_whatever_their_number_and_names() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("last.safetensors");
+        for names in [&[][..], &["momentum"], &["a", "a.b", "adam_m", "model"]] {
+            let mut checkpoint = small();
+            checkpoint.slots = names
+                .iter()
+                .enumerate()
+                .map(|(i, name)| (name.to_string(), vec![i as f32; checkpoint.weights.len()]))
+                .collect();
+            checkpoint.save(&path).unwrap();
+            assert_eq!(Checkpoint::load(&path).unwrap(), checkpoint, "{names:?}");
+        }
+        // A slot that lacks tensors, and a tensor that belongs to none.
+        let checkpoint = small();
+        let table = TensorTable::new(&checkpoint.state.config);
+        let text = serde_json::to_string(&checkpoint.state).unwrap();
+        for extra in ["adam_m.model.layers.0.self_attn.q_proj.weight", "other"] {
+            let mut views = tensor_views(&table, "", &checkpoint.weights).unwrap();
+            let view = views[0].1.clone();
+            views.push((extra.to_owned(), view));
+            let sha256 =
+                digest(&text, views.iter().map(|(name, view)| (name.as_str(), view.data())));
+            let header = format!(r#"{{"format":4,"sha256":"{sha256}","state":{text}}}"#);
+            write_safetensors(&path, views, HashMap::from([(METADATA_KEY.to_owned(), header)]))
+                .unwrap();
+            let error = Checkpoint::load(&path).unwrap_err();
+            assert!(
+                error.exit_code() == 3 && error.to_string().contains("tensors, where"),
+                "{error}"
+            );
         }
     }
 

@@ -1,8 +1,8 @@
-//! The one table of tensors. It drives allocation, gradients, AdamW, checkpoints, export and tests.
+//! The one table of tensors. It drives allocation, gradients, the optimizer, checkpoints, export and tests.
 //!
-//! All weights lie in one flat buffer, and gradients and Adam's moments in buffers of the same layout. The matrices
-//! that weight decay shrinks come first, so decay is a length, not a mask. Matrices that multiply the same input
-//! (q, k, v; gate, up) lie side by side, so each group is one product.
+//! All weights lie in one flat buffer, and gradients and the optimizer's slots in buffers of the same layout. The
+//! matrices come first, so that weight decay, which shrinks these alone, is a length, not a mask. Matrices that
+//! multiply the same input (q, k, v; gate, up) lie side by side, so each of these groups is one matmul.
 use std::ops::Range;
 
 use crate::Config;
@@ -14,6 +14,17 @@ pub enum Init {
     Ones,
 }
 
+/// What a tensor is to an optimizer: weight decay, or a whole rule, may be for some of these only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Group {
+    /// The matrices of the layers.
+    Matrix,
+    /// A row for each token: the embedding, and the output head where it has its own.
+    Embedding,
+    /// Gains.
+    Norm,
+}
+
 /// A tensor in the flat buffer, row-major. `name` is the one LlamaForCausalLM uses.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Tensor {
@@ -22,7 +33,7 @@ pub struct Tensor {
     pub shape: Vec<usize>,
     pub offset: usize,
     pub init: Init,
-    pub decay: bool,
+    pub group: Group,
 }
 
 impl Tensor {
@@ -68,8 +79,6 @@ pub struct TensorTable {
     pub head: Range<usize>,
     /// Elements of the flat buffer.
     pub len: usize,
-    /// The first `decay_len` elements are those that weight decay shrinks.
-    pub decay_len: usize,
 }
 
 impl TensorTable {
@@ -80,8 +89,8 @@ impl TensorTable {
         let residual_std = std / (2.0 * config.n_layer as f32).sqrt();
         let mut tensors = Vec::new();
         let mut len = 0;
-        let mut add = |name: String, shape: &[usize], init: Init, decay: bool| {
-            tensors.push(Tensor { name, shape: shape.to_vec(), offset: len, init, decay });
+        let mut add = |name: String, shape: &[usize], init: Init, group: Group| {
+            tensors.push(Tensor { name, shape: shape.to_vec(), offset: len, init, group });
             let start = len;
             len += shape.iter().product::<usize>();
             start..len
@@ -90,7 +99,7 @@ impl TensorTable {
         let mut layers = Vec::new();
         for l in 0..config.n_layer {
             let mut matrix = |name: &str, shape: &[usize], std: f32| {
-                add(format!("model.layers.{l}.{name}.weight"), shape, normal(std), true)
+                add(format!("model.layers.{l}.{name}.weight"), shape, normal(std), Group::Matrix)
             };
             let q = matrix("self_attn.q_proj", &[d, d], std);
             let _ = matrix("self_attn.k_proj", &[d, d], std);
@@ -108,23 +117,28 @@ impl TensorTable {
                 mlp_norm: 0..0,
             });
         }
+        let rows = [config.vocab_size, d];
         let embedding =
-            add("model.embed_tokens.weight".into(), &[config.vocab_size, d], normal(std), false);
+            add("model.embed_tokens.weight".into(), &rows, normal(std), Group::Embedding);
         for (l, layer) in layers.iter_mut().enumerate() {
             let mut norm = |name: &str| {
-                add(format!("model.layers.{l}.{name}.weight"), &[d], Init::Ones, false)
+                add(format!("model.layers.{l}.{name}.weight"), &[d], Init::Ones, Group::Norm)
             };
             layer.attention_norm = norm("input_layernorm");
             layer.mlp_norm = norm("post_attention_layernorm");
         }
-        let final_norm = add("model.norm.weight".into(), &[d], Init::Ones, false);
+        let final_norm = add("model.norm.weight".into(), &[d], Init::Ones, Group::Norm);
         let head = if config.tied {
             embedding.clone()
         } else {
-            add("lm_head.weight".into(), &[config.vocab_size, d], normal(std), false)
+            add("lm_head.weight".into(), &rows, normal(std), Group::Embedding)
         };
-        let decay_len = embedding.start;
-        TensorTable { tensors, layers, embedding, final_norm, head, len, decay_len }
+        TensorTable { tensors, layers, embedding, final_norm, head, len }
+    }
+
+    /// Elements of a group.
+    pub fn len_of(&self, group: Group) -> usize {
+        self.tensors.iter().filter(|tensor| tensor.group == group).map(Tensor::len).sum()
     }
 }
 
@@ -143,7 +157,14 @@ mod tests {
             assert_eq!(pair[0].range().end, pair[1].offset);
         }
         for tensor in &table.tensors {
-            assert_eq!(tensor.decay, tensor.range().end <= table.decay_len, "{}", tensor.name);
+            let group = match tensor.name.as_str() {
+                "model.embed_tokens.weight" => Group::Embedding,
+                name if name.contains("norm") => Group::Norm,
+                _ => Group::Matrix,
+            };
+            assert_eq!(tensor.group, group, "{}", tensor.name);
+            let first = tensor.range().end <= table.len_of(Group::Matrix);
+            assert_eq!(first, group == Group::Matrix, "{}", tensor.name);
         }
         assert_eq!(table.layers[5].qkv.len(), 3 * 320 * 320);
         assert_eq!(table.layers[5].gate_up.len(), 2 * 856 * 320);

@@ -9,15 +9,26 @@ use toml::{Table, Value};
 
 use crate::{Failure, Result};
 
-macro_rules! sections {
-    ($($(#[$doc:meta])* $section:ident $name:ident { $($(#[$key_doc:meta])* $key:ident: $type:ty = $default:expr,)* })*) => {
-        $($(#[$doc])*
+macro_rules! section {
+    ($(#[$doc:meta])* $name:ident { $($(#[$key_doc:meta])* $key:ident: $type:ty = $default:expr,)* }) => {
+        $(#[$doc])*
         #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
         #[serde(default, deny_unknown_fields)]
         pub struct $name { $($(#[$key_doc])* #[serde(skip_serializing_if = "skip")] pub $key: $type,)* }
         impl Default for $name {
             fn default() -> Self { $name { $($key: $default,)* } }
-        })*
+        }
+    };
+}
+
+/// Sections, then those within a section, as `[section.key]` in the file.
+macro_rules! sections {
+    ($($(#[$doc:meta])* $section:ident $name:ident { $($(#[$key_doc:meta])* $key:ident: $type:ty = $default:expr,)* })*
+     $([$parent:ident . $child:ident] $(#[$child_doc:meta])* $child_name:ident
+        { $($(#[$child_key_doc:meta])* $child_key:ident: $child_type:ty = $child_default:expr,)* })*) => {
+        $(section! { $(#[$doc])* $name { $($(#[$key_doc])* $key: $type = $default,)* } })*
+        $(section! { $(#[$child_doc])* $child_name
+            { $($(#[$child_key_doc])* $child_key: $child_type = $child_default,)* } })*
 
         /// A whole pipeline file.
         #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -30,9 +41,16 @@ macro_rules! sections {
         }
 
         /// Every key a pipeline file may hold, as `section.key`.
-        pub const KEYS: &[&str] = &["out", $($(concat!(stringify!($section), ".", stringify!($key)),)*)*];
+        pub const KEYS: &[&str] = &[
+            "out",
+            $($(concat!(stringify!($section), ".", stringify!($key)),)*)*
+            $($(concat!(stringify!($parent), ".", stringify!($child), ".", stringify!($child_key)),)*)*
+        ];
     };
 }
+
+/// Keys of earlier versions, and what they are called now.
+const MOVED: &[(&str, &str)] = &[("train.weight_decay", "train.optimizer.weight_decay")];
 
 fn skip<T: Serialize>(value: &T) -> bool {
     matches!(serde_json::to_value(value), Ok(serde_json::Value::Null))
@@ -102,8 +120,6 @@ sections! {
         lr: f64 = 6e-4,
         /// Steps of linear warm-up.
         warmup: u64 = 200,
-        /// On matrices only, not on the embedding and the norms.
-        weight_decay: f64 = 0.1,
         /// Largest norm of the gradient.
         clip: f64 = 1.0,
         /// Seed of initial weights and batches.
@@ -121,6 +137,8 @@ sections! {
         until_loss: Option<f64> = None,
         /// Where a loss is not finite: `stop`, or `rollback` to the last checkpoint and go on without that batch.
         on_nan: OnNan = OnNan::Stop,
+        /// What updates the weights: see [train.optimizer].
+        optimizer: Optimizer = Optimizer::default(),
     }
     /// Perplexity of the validation stories.
     eval Eval {
@@ -157,6 +175,18 @@ sections! {
         /// Divides the logits of tokens that the story has already (1: no penalty).
         repetition_penalty: f32 = 1.0,
         seed: u64 = 1,
+    }
+    [train.optimizer]
+    /// What updates the weights.
+    Optimizer {
+        /// adamw
+        kind: String = "adamw".into(),
+        /// Decay of the running means; the optimizer's own when not given ([0.9, 0.95]).
+        betas: Option<[f64; 2]> = None,
+        /// Added to the divisor; the optimizer's own when not given (1e-8).
+        eps: Option<f64> = None,
+        /// On matrices only, not on the embedding and the norms.
+        weight_decay: f64 = 0.1,
     }
 }
 
@@ -247,7 +277,24 @@ impl Pipeline {
             "train.max_minutes must be positive",
         )?;
         require(t.until_loss.is_none_or(|loss| loss > 0.0), "train.until_loss must be positive")?;
-        require(t.weight_decay >= 0.0, "train.weight_decay must not be negative")?;
+        let o = &t.optimizer;
+        require(
+            o.weight_decay >= 0.0 && o.weight_decay.is_finite(),
+            &format!(
+                "train.optimizer.weight_decay = {}: expected 0 (none) or more",
+                o.weight_decay
+            ),
+        )?;
+        for beta in o.betas.iter().flatten() {
+            require(
+                (0.0..1.0).contains(beta),
+                &format!("train.optimizer.betas: {beta}: expected 0 or more, and less than 1"),
+            )?;
+        }
+        require(
+            o.eps.is_none_or(|eps| eps as f32 > 0.0 && eps.is_finite()),
+            "train.optimizer.eps must be positive, and no smaller than f32 can tell from 0",
+        )?;
         require(self.eval.stride > 0, "eval.stride must be at least 1")?;
         let s = &self.sample;
         require(s.batch > 0, "sample.batch must be at least 1")?;
@@ -285,19 +332,27 @@ fn bad_toml(path: &Path, error: &toml::de::Error) -> Failure {
 
 fn reject_unknown(table: &Table, place: &str) -> Result<()> {
     for (section, value) in table {
-        match value {
-            Value::Table(keys) => {
-                keys.keys().try_for_each(|key| known(&format!("{section}.{key}"), place))?
-            }
-            _ => known(section, place)?,
-        }
+        known_below(section, value, place)?;
     }
     Ok(())
+}
+
+/// The keys of a table, and those of the tables in it.
+fn known_below(name: &str, value: &Value, place: &str) -> Result<()> {
+    match value {
+        Value::Table(keys) => keys
+            .iter()
+            .try_for_each(|(key, value)| known_below(&format!("{name}.{key}"), value, place)),
+        _ => known(name, place),
+    }
 }
 
 fn known(key: &str, place: &str) -> Result<()> {
     if KEYS.contains(&key) {
         return Ok(());
+    }
+    if let Some((_, now)) = MOVED.iter().find(|(moved, _)| *moved == key) {
+        return Err(Failure::usage(format!("{place}: {key} is called {now} now")));
     }
     let distance = |candidate: &&&str| strsim::damerau_levenshtein(candidate, key);
     let nearest = KEYS.iter().min_by_key(distance).copied().unwrap_or_default();
@@ -313,15 +368,16 @@ fn apply(table: &mut Table, setting: &str) -> Result<()> {
     known(key, &format!("--set {setting}"))?;
     let value = format!("value = {text}").parse::<Table>().ok().and_then(|mut t| t.remove("value"));
     let value = value.unwrap_or_else(|| Value::String(text.to_owned()));
-    match key.split_once('.') {
-        None => table.insert(key.to_owned(), value),
-        Some((section, key)) => table
+    let (sections, key) = key.rsplit_once('.').map_or((None, key), |(s, key)| (Some(s), key));
+    let mut place = table;
+    for section in sections.iter().flat_map(|sections| sections.split('.')) {
+        place = place
             .entry(section)
             .or_insert_with(|| Value::Table(Table::new()))
             .as_table_mut()
-            .ok_or_else(|| Failure::usage(format!("{section} must be a table")))?
-            .insert(key.to_owned(), value),
-    };
+            .ok_or_else(|| Failure::usage(format!("{section} must be a table")))?;
+    }
+    place.insert(key.to_owned(), value);
     Ok(())
 }
 
@@ -357,6 +413,46 @@ mod tests {
             let error = load(text, &setting.into_iter().collect::<Vec<_>>()).unwrap_err();
             assert_eq!(error.exit_code(), 2);
             assert!(error.to_string().contains("nearest known key: train.steps"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_section_within_a_section_is_set_as_any_other() {
+        let pipeline = load(
+            "[train.optimizer]\nweight_decay = 0.2\n",
+            &["train.optimizer.betas=[0.9, 0.99]", "train.steps=7"],
+        )
+        .unwrap();
+        let Optimizer { kind, betas, eps, weight_decay } = pipeline.train.optimizer;
+        assert_eq!((kind.as_str(), betas, eps), ("adamw", Some([0.9, 0.99]), None));
+        assert_eq!((weight_decay, pipeline.train.steps), (0.2, 7));
+        for (text, setting, says) in [
+            ("[train.optimizer]\nbeta = 1\n", None, "train.optimizer.betas"),
+            ("", Some("train.optimizer.wight_decay=1"), "train.optimizer.weight_decay"),
+            ("", Some("train.optimizer.betas=[0.9, 1.0]"), "betas: 1: expected"),
+            ("", Some("train.optimizer.betas=[0.9]"), "betas"),
+            ("", Some("train.optimizer.eps=1e-60"), "train.optimizer.eps"),
+            ("", Some("train.optimizer.weight_decay=inf"), "train.optimizer.weight_decay = inf"),
+            ("[train]\noptimizer = \"lion\"\n", None, "optimizer = \"lion\""),
+        ] {
+            let error = load(text, &setting.into_iter().collect::<Vec<_>>()).unwrap_err();
+            assert_eq!(error.exit_code(), 2);
+            assert!(error.to_string().contains(says), "{text} {setting:?}: {error}");
+        }
+    }
+
+    #[test]
+    fn keys_that_moved_say_where_to() {
+        for (text, setting) in
+            [("[train]\nweight_decay = 0\n", None), ("", Some("train.weight_decay=0"))]
+        {
+            let error = load(text, &setting.into_iter().collect::<Vec<_>>()).unwrap_err();
+            assert_eq!(error.exit_code(), 2);
+            let text = error.to_string();
+            assert!(
+                text.ends_with("train.weight_decay is called train.optimizer.weight_decay now"),
+                "{text}"
+            );
         }
     }
 

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use compute::{Decoder, Snapshot, Storage};
+use compute::{Decoder, Storage, TrainerSnapshot, TrainerState};
 use corpus::tokenizer::Tokenizer;
 use inference::{SamplingParams, Story, failed, generate};
 use model::{Checkpoint, Config, State};
@@ -27,8 +27,8 @@ const WAITING: usize = 2;
 
 /// A state of the run to be kept.
 pub struct CheckpointRequest {
-    /// Weights, moments and the state of the update: see `Trainer::snapshot`.
-    pub snapshot: Box<dyn Snapshot>,
+    /// Weights, the optimizer's slots and the state of the update.
+    pub snapshot: TrainerSnapshot,
     /// All else, but for `update`.
     pub state: State,
     pub name: CheckpointName,
@@ -251,18 +251,17 @@ impl WriterThread {
     fn save(&mut self, save: CheckpointRequest) -> Option<Vec<f32>> {
         let CheckpointRequest { snapshot, mut state, name, log, .. } = save;
         let step = state.step;
-        let parts = match snapshot.wait() {
-            Ok(parts) => <[Vec<f32>; 4]>::try_from(parts),
+        let TrainerState { weights, slots, update } = match snapshot.wait() {
+            Ok(trainer) => trainer,
             Err(error) => {
                 self.say(WriterEvent::DeviceLost(failed(error)));
                 return None;
             }
         };
-        let [weights, adam_m, adam_v, update] = parts.ok()?;
         state.update = update;
         state.update[compute::state::LOSS] = 0.0; // of the last step alone, and perhaps not finite
         state.update[compute::state::GRAD_NORM] = 0.0;
-        let checkpoint = Checkpoint { state, weights, adam_m, adam_v };
+        let checkpoint = Checkpoint { state, weights, slots };
         let owed = self.owes();
         self.write_stories();
         let (weights, failure) = self.owed.save(PendingCheckpoint { checkpoint, name, log });

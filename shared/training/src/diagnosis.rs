@@ -143,7 +143,7 @@ fn overfitting(run: &Seen, curve: &[f64]) -> Option<Diagnosis> {
             run.lines[at].step, run.epochs
         ),
         cause: "more passes over the data than it has to teach this model.",
-        remedy: "more stories, fewer train.steps, a smaller model or more train.weight_decay; the checkpoint `best` is from before it.",
+        remedy: "more stories, fewer train.steps, a smaller model or more train.optimizer.weight_decay; the checkpoint `best` is from before it.",
     })
 }
 

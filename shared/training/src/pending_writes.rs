@@ -149,8 +149,7 @@ mod tests {
         PendingCheckpoint {
             checkpoint: Checkpoint {
                 state,
-                adam_m: weights.clone(),
-                adam_v: weights.clone(),
+                slots: model::Slots::from([("adam_m".into(), weights.clone())]),
                 weights,
             },
             name,

@@ -3,7 +3,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
-use compute::{EngineError, KernelTime, Trainer};
+use compute::{EngineError, KernelTime, Optimizer, Trainer};
 use corpus::batch_sampler::BatchSampler;
 use corpus::bin::Bin;
 use corpus::tokenizer::Tokenizer;
@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use stage::{AtomicFile, Failure, Log, Result, Stage, Unit, interrupt};
 
 use crate::checkpoint_writer::{CheckpointWriter, Generator, WriterSummary};
+use crate::optimizer;
 use crate::peak::Peaks;
 use crate::report::About;
 use crate::samples::Samples;
@@ -31,6 +32,7 @@ pub struct Run {
     pub(crate) train: Arc<Bin>,
     pub(crate) validation: Arc<Bin>,
     settings: Value,
+    optimizer: Optimizer,
     pub(crate) engine: Engine,
     tune: bool,
 }
@@ -126,7 +128,7 @@ impl Run {
             "model": stage.pipeline.model,
             "vocab_size": config.vocab_size,
             "steps": t.steps, "batch": t.batch, "accumulate": t.accumulate, "lr": t.lr, "warmup": t.warmup,
-            "weight_decay": t.weight_decay, "clip": t.clip, "seed": t.seed, "precision": t.precision,
+            "optimizer": optimizer::settings(&t.optimizer)?, "clip": t.clip, "seed": t.seed, "precision": t.precision,
             "train_bin_sha256": train.manifest().outputs.first().map(|o| &o.sha256),
             "tokenizer_sha256": tokenizer.sha256(),
         });
@@ -151,6 +153,7 @@ impl Run {
             train: Arc::new(train),
             validation: Arc::new(validation),
             settings,
+            optimizer: optimizer::optimizer(&t.optimizer)?,
             tune: options.tune,
         })
     }
@@ -172,6 +175,7 @@ impl Run {
         let path = self.folder.join("settings.json");
         let old: Option<Value> =
             std::fs::read(&path).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
+        let old = old.map(optimizer::up_to_date);
         let why = match old {
             _ if !self.folder.exists() => return Ok(()),
             _ if force => "--force".to_owned(),
@@ -290,8 +294,15 @@ impl Run {
         let t = &self.pipeline.train;
         let with = |batch: u32| {
             let kernels = self.engine.kernels().map_err(Err)?;
-            Trainer::new(kernels, self.config, weights, batch as usize, self.config.context)
-                .map_err(Ok)
+            Trainer::new(
+                kernels,
+                self.config,
+                self.optimizer,
+                weights,
+                batch as usize,
+                self.config.context,
+            )
+            .map_err(Ok)
         };
         let error = match with(t.batch) {
             Ok(trainer) => return Ok(trainer),
@@ -517,11 +528,12 @@ impl Run {
         let Some(checkpoint) = checkpoints.newest(&self.log)? else {
             return Ok(ResumePoint::default());
         };
-        if !stage::same_settings(&checkpoint.state.settings, &self.settings) {
+        let settings = optimizer::up_to_date(checkpoint.state.settings.clone());
+        if !stage::same_settings(&settings, &self.settings) {
             return Err(Failure::usage(format!(
                 "{}: its checkpoint was made with other settings: {}\n  remedy: --fresh keeps it as run.N and starts anew",
                 self.folder.display(),
-                stage::changed_keys(&checkpoint.state.settings, &self.settings)
+                stage::changed_keys(&settings, &self.settings)
             )));
         }
         let (device, precision, plan) = (
@@ -546,7 +558,15 @@ impl Run {
             ));
         }
         trainer.model.set_weights(&checkpoint.weights);
-        trainer.set_moments(&checkpoint.adam_m, &checkpoint.adam_v);
+        let other = |found| {
+            Failure::input(
+                &self.folder,
+                format!("a checkpoint with {found}"),
+                "a checkpoint of this optimizer",
+                "start anew with --fresh, which keeps the old run as run.N",
+            )
+        };
+        trainer.set_slots(&checkpoint.slots).map_err(other)?;
         if state.update.len() == compute::state::LEN {
             let mut update = state.update;
             if state.precision != precision.name() {

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use compute::{AdamW, KernelTime, Precision, STEPS_IN_FLIGHT, Ticket, Trainer};
+use compute::{KernelTime, Precision, STEPS_IN_FLIGHT, Ticket, Trainer};
 use corpus::batch_sampler::BatchSampler;
 use inference::{check_ids, evaluate, failed};
 use model::{Best, Schedule};
@@ -19,10 +19,6 @@ use crate::run::{ResumePoint, Run, finish_check};
 use crate::tensorboard::EventFile;
 use crate::view::{self, TerminalView};
 use crate::{Checkpoints, LogLine, RunLog, peak};
-
-const BETA1: f32 = 0.9;
-const BETA2: f32 = 0.95;
-const EPS: f32 = 1e-8;
 
 /// A loss scale below this helps no more: gradients overflow for another reason.
 const LEAST_LOSS_SCALE: f32 = 1.0 / 1024.0;
@@ -245,15 +241,7 @@ impl<'a> Steps<'a> {
             self.batch(step, micro, &mut windows)?;
             self.trainer.accumulate(&windows, 1.0 / tokens as f32);
         }
-        let ticket = self.trainer.update(AdamW {
-            learning_rate: lr as f32,
-            beta1: BETA1,
-            beta2: BETA2,
-            eps: EPS,
-            weight_decay: t.weight_decay as f32,
-            decay_len: self.trainer.model.table.decay_len,
-            clip: t.clip as f32,
-        });
+        let ticket = self.trainer.update(lr as f32, t.clip as f32);
         self.in_flight.push_back(InFlightStep { step, ticket, lr, val_loss });
         self.clock.training += started.elapsed();
         self.clock.tokens += tokens;

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use compute::gpu::{Device, Options};
-use compute::{AdamW, EngineError, Gpu, KernelTime, Precision, Trainer};
+use compute::{EngineError, Gpu, KernelTime, Optimizer, Precision, Trainer};
 use inference::{Engine, failed};
 use model::Config;
 use stage::{Failure, Log, Result, interrupt};
@@ -101,24 +101,16 @@ fn times(
     tuned: &Tuned,
 ) -> compute::kernels::Result<Vec<KernelTime>> {
     let Tuned { config, weights, batch, windows } = tuned;
-    let mut trainer = Trainer::new(kernels, *config, weights, *batch, config.context)?;
+    let mut trainer =
+        Trainer::new(kernels, *config, Optimizer::default(), weights, *batch, config.context)?;
     let scale = 1.0 / (batch * config.context) as f32;
-    let constants = AdamW {
-        learning_rate: 0.0,
-        beta1: 0.9,
-        beta2: 0.95,
-        eps: 1e-8,
-        weight_decay: 0.0,
-        decay_len: 0,
-        clip: 1.0,
-    };
     for step in 0..WARM + TIMED {
         if step == WARM {
             trainer.model.kernels.profile()?;
         }
         trainer.begin();
         trainer.accumulate(windows, scale);
-        let ticket = trainer.update(constants);
+        let ticket = trainer.update(0.0, 1.0);
         trainer.metrics(ticket, scale, true)?;
     }
     trainer.model.kernels.profile()

@@ -1,10 +1,11 @@
-//! The end of the step: cross entropy, the norm of the gradient, and AdamW.
+//! The end of the step: cross entropy, the norm of the gradient, and what it says of the update.
 use multiversion::multiversion;
 
 use super::math::{exp, map_sum, max_of, sum_of};
 use super::matmul::{STRIP, Strided, Workspace, strips};
 use super::parallel::each_part;
-use crate::kernels::{AdamW, NO_TARGET, state};
+use crate::kernels::{NO_TARGET, state};
+use crate::optimizer::Update;
 
 /// Elements per task over flat buffers.
 const PART: usize = 1 << 14;
@@ -161,23 +162,8 @@ fn sum_of_squares(values: &[f32]) -> f32 {
     sum_of([values], |[value]| value * value)
 }
 
-/// The factors of one update, the same for every weight of a part.
-#[derive(Clone, Copy)]
-struct Factors {
-    gradient: f32,
-    /// 1 - learning rate * weight decay
-    keep: f32,
-    /// learning rate / (1 - beta1^step)
-    rate: f32,
-    /// 1 / (1 - beta2^step)
-    correction2: f32,
-    beta1: f32,
-    beta2: f32,
-    eps: f32,
-}
-
 /// The scale stays what it is: f32 needs none.
-pub fn loss_scale_update(constants: AdamW, s: &mut [f32]) {
+pub fn loss_scale_update(update: &Update, s: &mut [f32]) {
     let scale = s[state::LOSS_SCALE];
     s[state::GRAD_NORM] /= scale;
     if !s[state::GRAD_NORM].is_finite() {
@@ -187,54 +173,7 @@ pub fn loss_scale_update(constants: AdamW, s: &mut [f32]) {
         return;
     }
     s[state::GOOD_STEPS] += 1.0;
-    s[state::BETA1_POWER] *= constants.beta1;
-    s[state::BETA2_POWER] *= constants.beta2;
-    s[state::FACTOR] = (constants.clip / (s[state::GRAD_NORM] + 1e-6)).min(1.0) / scale;
-}
-
-pub fn adamw(
-    constants: AdamW,
-    state: &[f32],
-    weights: &mut [f32],
-    gradients: &[f32],
-    m: &mut [f32],
-    v: &mut [f32],
-) {
-    let AdamW { learning_rate, beta1, beta2, eps, weight_decay, decay_len, .. } = constants;
-    if state[state::FACTOR] == 0.0 {
-        return;
-    }
-    let factors = Factors {
-        gradient: state[state::FACTOR],
-        keep: 1.0,
-        rate: learning_rate / (1.0 - state[state::BETA1_POWER]),
-        correction2: 1.0 / (1.0 - state[state::BETA2_POWER]),
-        beta1,
-        beta2,
-        eps,
-    };
-    let decayed = Factors { keep: 1.0 - learning_rate * weight_decay, ..factors };
-    let update =
-        |factors: Factors, weights: &mut [f32], gradients: &[f32], m: &mut [f32], v: &mut [f32]| {
-            each_part([(weights, PART), (m, PART), (v, PART)], |part, [weights, m, v]| {
-                update_part(factors, weights, &gradients[part * PART..], m, v);
-            });
-        };
-    let (weights, others) = weights.split_at_mut(decay_len);
-    let (m, m_others) = m.split_at_mut(decay_len);
-    let (v, v_others) = v.split_at_mut(decay_len);
-    update(decayed, weights, &gradients[..decay_len], m, v);
-    update(factors, others, &gradients[decay_len..], m_others, v_others);
-}
-
-#[multiversion(targets("x86_64+avx512f", "x86_64+avx2+fma"))]
-fn update_part(f: Factors, weights: &mut [f32], gradients: &[f32], m: &mut [f32], v: &mut [f32]) {
-    let n = weights.len();
-    let (gradients, m, v) = (&gradients[..n], &mut m[..n], &mut v[..n]);
-    for i in 0..n {
-        let g = gradients[i] * f.gradient;
-        m[i] = f.beta1 * m[i] + (1.0 - f.beta1) * g;
-        v[i] = f.beta2 * v[i] + (1.0 - f.beta2) * g * g;
-        weights[i] = weights[i] * f.keep - f.rate * m[i] / ((v[i] * f.correction2).sqrt() + f.eps);
-    }
+    s[state::BETA1_POWER] *= update.optimizer.beta1;
+    s[state::BETA2_POWER] *= update.optimizer.beta2;
+    s[state::FACTOR] = (update.clip / (s[state::GRAD_NORM] + 1e-6)).min(1.0) / scale;
 }

@@ -8,13 +8,13 @@ mod loss;
 pub(crate) mod math;
 mod matmul;
 mod normalise;
+mod optimizer;
 mod parallel;
 
 use std::ops::{Deref, DerefMut};
 
-use crate::kernels::{
-    AdamW, AttentionShape, Kernels, Precision, Result, Snapshot, Ticket, Tokens, View,
-};
+use crate::kernels::{AttentionShape, Kernels, Precision, Result, Snapshot, Ticket, Tokens, View};
+use crate::optimizer::Update;
 use large::Large;
 use matmul::{LINE, Strided};
 
@@ -89,22 +89,28 @@ impl Cpu {
         outputs: [View; N],
         f: impl FnOnce(&mut Self, [&mut [f32]; N]),
     ) {
-        let mut taken = outputs.map(|view| {
+        self.write_all(&outputs, |cpu, outputs| {
+            f(
+                cpu,
+                outputs.try_into().unwrap_or_else(|_| unreachable!("as many as there are views")),
+            );
+        });
+    }
+
+    /// The same for any number of outputs.
+    fn write_all(&mut self, outputs: &[View], f: impl FnOnce(&mut Self, Vec<&mut [f32]>)) {
+        let mut taken = Vec::with_capacity(outputs.len());
+        for view in outputs {
             let buffer = std::mem::take(&mut self.buffers[view.buffer]);
             assert!(
                 view.offset + view.len <= buffer.len(),
                 "output {view:?} overlaps another one's buffer"
             );
-            buffer
-        });
-        let mut views = outputs.iter();
-        f(
-            self,
-            taken.each_mut().map(|buffer| {
-                let view = views.next().expect("as many views as buffers");
-                &mut buffer[view.offset..view.offset + view.len]
-            }),
-        );
+            taken.push(buffer);
+        }
+        let pairs = taken.iter_mut().zip(outputs);
+        let parts = pairs.map(|(buffer, view)| &mut buffer[view.offset..view.offset + view.len]);
+        f(self, parts.collect());
         for (view, buffer) in outputs.iter().zip(taken) {
             self.buffers[view.buffer] = buffer;
         }
@@ -559,24 +565,25 @@ impl Kernels for Cpu {
         self.write([norm], |cpu, [norm]| norm[0] = loss::grad_norm(cpu.get(gradients)));
     }
 
-    fn loss_scale_update(&mut self, constants: AdamW, state: View) {
-        self.write([state], |_, [state]| loss::loss_scale_update(constants, state));
+    fn loss_scale_update(&mut self, update: &Update, state: View) {
+        self.write([state], |_, [state]| loss::loss_scale_update(update, state));
     }
 
-    fn adamw(
+    fn optimizer_update(
         &mut self,
-        constants: AdamW,
+        update: &Update,
         state: View,
         weights: View,
         shadow: View,
         gradients: View,
-        m: View,
-        v: View,
+        slots: &[View],
     ) {
-        self.round(weights, shadow);
-        self.write([weights, m, v], |cpu, [weights, m, v]| {
-            loss::adamw(constants, cpu.get(state), weights, cpu.get(gradients), m, v);
+        self.write_all(&[&[weights], slots].concat(), |cpu, mut outputs| {
+            let (state, gradients) = (cpu.get(state), cpu.get(gradients));
+            let slots = outputs.split_off(1);
+            optimizer::optimizer_update(update, state, gradients, outputs[0], slots);
         });
+        self.round(weights, shadow);
     }
 
     fn cache_append(

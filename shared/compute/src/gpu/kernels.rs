@@ -12,9 +12,10 @@ use super::plan;
 use super::record::{Bound, Copies, Cost, Reading};
 use super::{Gpu, Report, TokenBuffer, View, decode, encode};
 use crate::kernels::{
-    AdamW, AttentionShape, Counts, GROWTH_INTERVAL, KernelTime, Kernels, Precision, Result,
-    Snapshot, Ticket, Tokens,
+    AttentionShape, Counts, GROWTH_INTERVAL, KernelTime, Kernels, Precision, Result, Snapshot,
+    Ticket, Tokens,
 };
+use crate::optimizer::{Optimizer, Update};
 use crate::wgsl::{PART_ROWS, Variant};
 
 /// `Params` as Rust knows them: the fields before those that say where operands begin. A kernel's first call compares
@@ -50,7 +51,7 @@ params! {
     Length { len: u32 }
     Fill { len: u32, value: f32 }
     LossScale { clip: f32, beta1: f32, beta2: f32, dynamic_scale: u32, growth_interval: f32 }
-    Adam { len: u32, decay_len: u32, learning_rate: f32, beta1: f32, beta2: f32, eps: f32, weight_decay: f32 }
+    OptimizerParams { len: u32, decay_len: u32, learning_rate: f32, beta1: f32, beta2: f32, eps: f32, weight_decay: f32 }
     Append { len: u32, d: u32, context: u32 }
     Decode { rows: u32, heads: u32, context: u32, scale: f32 }
 }
@@ -713,8 +714,8 @@ impl Kernels for Gpu {
         self.run("grad_norm", Length { len: NORM_PARTS }, &[parts, norm], [1, 1, 1], 0.0);
     }
 
-    fn loss_scale_update(&mut self, constants: AdamW, state: View) {
-        let AdamW { clip, beta1, beta2, .. } = constants;
+    fn loss_scale_update(&mut self, update: &Update, state: View) {
+        let Update { clip, optimizer: Optimizer { beta1, beta2, .. }, .. } = *update;
         let dynamic_scale = u32::from(self.precision == Precision::F16);
         let params = LossScale {
             clip,
@@ -726,32 +727,33 @@ impl Kernels for Gpu {
         self.run("loss_scale_update", params, &[state], [1, 1, 1], 0.0);
     }
 
-    fn adamw(
+    fn optimizer_update(
         &mut self,
-        constants: AdamW,
+        update: &Update,
         state: View,
         weights: View,
         shadow: View,
         gradients: View,
-        m: View,
-        v: View,
+        slots: &[View],
     ) {
-        let AdamW { learning_rate, beta1, beta2, eps, weight_decay, decay_len, .. } = constants;
-        let params = Adam {
+        let Optimizer { kind, beta1, beta2, eps, weight_decay } = update.optimizer;
+        let params = OptimizerParams {
             len: word(weights.len),
-            decay_len: word(decay_len),
-            learning_rate,
+            decay_len: word(update.decay_len),
+            learning_rate: update.learning_rate,
             beta1,
             beta2,
             eps,
             weight_decay,
         };
-        let operands = [state, gradients, weights, m, v, shadow];
-        if weights == shadow {
-            self.run("adamw", params, &operands[..5], striding(weights.len), 0.0);
+        let mut operands = [&[state, gradients, weights][..], slots].concat();
+        let kernel = if weights == shadow {
+            kind.rule().name
         } else {
-            self.run("adamw_low", params, &operands, striding(weights.len), 0.0);
-        }
+            operands.push(shadow);
+            kind.rule().half_kernel
+        };
+        self.run(kernel, params, &operands, striding(weights.len), 0.0);
     }
 
     fn cache_append(

@@ -1,0 +1,59 @@
+//! What an optimizer keeps beside the weights, on an engine.
+use model::Slots;
+
+use crate::kernels::{Kernels, Result, View};
+use crate::optimizer::OptimizerKind;
+
+/// The slots of an optimizer on an engine.
+pub(crate) struct SlotViews {
+    names: &'static [&'static str],
+    views: Vec<View>,
+}
+
+impl SlotViews {
+    pub fn allocate(kernels: &mut dyn Kernels, kind: OptimizerKind, len: usize) -> Self {
+        let names = kind.rule().slots;
+        SlotViews { names, views: names.iter().map(|name| kernels.allocate(name, len)).collect() }
+    }
+
+    /// In the order of the rule's names.
+    pub fn views(&self) -> &[View] {
+        &self.views
+    }
+
+    /// What was copied out of [`views`](Self::views).
+    pub fn named(names: &[&str], values: impl IntoIterator<Item = Vec<f32>>) -> Slots {
+        names.iter().map(|name| name.to_string()).zip(values).collect()
+    }
+
+    pub fn names(&self) -> &'static [&'static str] {
+        self.names
+    }
+
+    pub fn clear(&self, kernels: &mut dyn Kernels) {
+        self.views.iter().for_each(|view| kernels.fill(*view, 0.0));
+    }
+
+    pub fn download(&self, kernels: &mut dyn Kernels) -> Result<Slots> {
+        let values: Result<Vec<Vec<f32>>> =
+            self.views.iter().map(|view| kernels.download(*view)).collect();
+        Ok(Self::named(self.names, values?))
+    }
+
+    /// The error says which names there are, and which there should be.
+    pub fn upload(
+        &self,
+        kernels: &mut dyn Kernels,
+        slots: &Slots,
+    ) -> std::result::Result<(), String> {
+        if !slots.keys().eq(self.names.iter()) {
+            let found: Vec<&str> = slots.keys().map(String::as_str).collect();
+            return Err(format!(
+                "the optimizer slots {found:?}, where this run's optimizer keeps {:?}",
+                self.names
+            ));
+        }
+        self.views.iter().zip(slots.values()).for_each(|(view, slot)| kernels.upload(*view, slot));
+        Ok(())
+    }
+}

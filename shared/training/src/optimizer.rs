@@ -1,0 +1,91 @@
+//! `[train.optimizer]`: the optimizer that it asks for, and what a resumed run has to agree on.
+use compute::{Optimizer, OptimizerKind};
+use serde_json::{Value, json};
+use stage::config;
+use stage::{Failure, Result};
+
+/// The optimizer of these settings.
+///
+/// # Errors
+/// Exit code 2 where there is no such kind.
+pub fn optimizer(section: &config::Optimizer) -> Result<Optimizer> {
+    let kind = kind(section)?;
+    let ([beta1, beta2], eps) = constants(section, kind);
+    Ok(Optimizer {
+        kind,
+        beta1: beta1 as f32,
+        beta2: beta2 as f32,
+        eps: eps as f32,
+        weight_decay: section.weight_decay as f32,
+    })
+}
+
+/// All that decides the updates, with what the section left open.
+///
+/// # Errors
+/// As [`optimizer`].
+pub fn settings(section: &config::Optimizer) -> Result<Value> {
+    let (betas, eps) = constants(section, kind(section)?);
+    let config::Optimizer { kind, weight_decay, .. } = section;
+    Ok(json!({ "kind": kind, "betas": betas, "eps": eps, "weight_decay": weight_decay }))
+}
+
+/// The settings of a run as this version writes them. 0.1 knew AdamW alone, and of it the weight decay.
+pub fn up_to_date(mut settings: Value) -> Value {
+    let Some(keys) = settings.as_object_mut() else { return settings };
+    if let Some(weight_decay) = keys.remove("weight_decay") {
+        keys.entry("optimizer").or_insert(json!({
+            "kind": "adamw", "betas": [0.9, 0.95], "eps": 1e-8, "weight_decay": weight_decay,
+        }));
+    }
+    settings
+}
+
+fn kind(section: &config::Optimizer) -> Result<OptimizerKind> {
+    let unknown = |error| Failure::usage(format!("train.optimizer.kind = {error}"));
+    section.kind.parse().map_err(unknown)
+}
+
+fn constants(section: &config::Optimizer, kind: OptimizerKind) -> ([f64; 2], f64) {
+    let rule = kind.rule();
+    (section.betas.unwrap_or(rule.betas), section.eps.unwrap_or(rule.eps))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_left_open_is_the_rules_own_and_part_of_the_settings() {
+        let section = config::Optimizer::default();
+        let own = optimizer(&section).unwrap();
+        assert_eq!(own, Optimizer { weight_decay: 0.1, ..Optimizer::new(OptimizerKind::AdamW) });
+        let explicit = config::Optimizer {
+            betas: Some([0.9, 0.95]),
+            eps: Some(1e-8),
+            ..config::Optimizer::default()
+        };
+        assert_eq!(settings(&section).unwrap(), settings(&explicit).unwrap());
+        let others = [
+            config::Optimizer { betas: Some([0.9, 0.99]), ..section.clone() },
+            config::Optimizer { eps: Some(1e-6), ..section.clone() },
+            config::Optimizer { weight_decay: 0.2, ..section.clone() },
+        ];
+        for other in others {
+            assert_ne!(settings(&section).unwrap(), settings(&other).unwrap());
+            assert_ne!(optimizer(&other).unwrap(), own);
+        }
+        let error = optimizer(&config::Optimizer { kind: "adam".into(), ..section }).unwrap_err();
+        assert_eq!(error.exit_code(), 2);
+        assert!(error.to_string().contains("train.optimizer.kind = \"adam\": expected adamw"));
+    }
+
+    #[test]
+    fn settings_of_0_1_say_what_they_meant() {
+        let now = settings(&config::Optimizer::default()).unwrap();
+        let old = json!({ "lr": 6e-4, "weight_decay": 0.1 });
+        assert_eq!(up_to_date(old), json!({ "lr": 6e-4, "optimizer": now }));
+        let new = json!({ "lr": 6e-4, "optimizer": now });
+        assert_eq!(up_to_date(new.clone()), new);
+    }
+}
