@@ -29,9 +29,7 @@ use parquet::file::metadata::{
 };
 use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterVersion};
 use serde_json::json;
-use stage::{
-    AtomicFile, Failure, Log, LogFormat, Manifest, Pipeline, Random, Result, TokenizerRecord, Work,
-};
+use stage::{AtomicFile, Failure, Manifest, Pipeline, Random, Result, TokenizerRecord, Work};
 
 /// Live bytes of the heap, their peak, and the largest request, granted or not.
 struct Counting;
@@ -182,10 +180,6 @@ fn record(vocab_size: u64) -> TokenizerRecord {
     TokenizerRecord { sha256: "0".repeat(64), vocab_size }
 }
 
-fn log() -> Log {
-    Log::new("test", LogFormat::Text)
-}
-
 #[test]
 fn manifests() {
     let folder = tempfile::tempdir().unwrap();
@@ -277,10 +271,10 @@ fn bins_and_their_sidecars() {
     let good = fs::read(&beside).unwrap();
     seed("bin", "uint16", &[&good, &bytes[..]]);
     let read = || {
-        let bin = Bin::open(&path, &log())?;
+        let bin = Bin::open(&path)?;
         bin.verify()?;
         let mut ids = vec![0; bin.len() as usize];
-        bin.copy(0, &mut ids);
+        bin.copy(0, &mut ids)?;
         Ok((bin.manifest().clone(), bin.eos(), ids))
     };
     survives("a sidecar", &good, &[3], |bytes| {
@@ -331,7 +325,7 @@ fn checkpoints() {
 fn model_folders() {
     let folder = tempfile::tempdir().unwrap();
     let (config, weights) = small_model();
-    save_folder(folder.path(), &config, &weights, tokenizer().as_bytes(), 0).unwrap();
+    save_folder(folder.path(), &config, &weights, tokenizer().as_bytes(), &[0]).unwrap();
     let files = ["config.json", "model.safetensors"]
         .map(|name| fs::read(folder.path().join(name)).unwrap());
     seed("folder", "small", &[&files[0], &files[1]]);

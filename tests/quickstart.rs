@@ -50,8 +50,7 @@ fn every_reader_opens_every_file_of_the_quickstart() {
                 ShardReader::open(&path).unwrap_or_else(|error| panic!("{name}: {error}"));
             }
             "bin" => {
-                let log = stage::Log::new("test", stage::LogFormat::Text);
-                let bin = Bin::open(&path, &log).unwrap_or_else(|error| panic!("{name}: {error}"));
+                let bin = Bin::open(&path).unwrap_or_else(|error| panic!("{name}: {error}"));
                 bin.verify().unwrap_or_else(|error| panic!("{name}: {error}"));
             }
             "json" if file_name.contains("manifest") || name.ends_with(".bin.json") => {

@@ -30,7 +30,7 @@ fn write_model(run: &Run, folder: &Path, seed: u64) {
         .into_iter()
         .map(|w| if w == 1.0 { w } else { 12.0 * w })
         .collect();
-    save_folder(folder, &config, &weights, tokenizer.json(), tokenizer.eos()).unwrap();
+    save_folder(folder, &config, &weights, tokenizer.json(), tokenizer.ends()).unwrap();
 }
 
 fn run() -> Run {
@@ -417,11 +417,7 @@ fn the_table_says_how_stories_come_out() {
     );
     // A training story is copied from end to end: it is found where it stands.
     let one = Tokenizer::load(&run.path("tokenizer.json")).unwrap().encode(&story(7));
-    let train = corpus::bin::Bin::open(
-        &run.path("train.bin"),
-        &stage::Log::new("test", stage::LogFormat::Text),
-    )
-    .unwrap();
+    let train = corpus::bin::Bin::open(&run.path("train.bin")).unwrap();
     let copy = corpus::copies::copied(&train, std::slice::from_ref(&one)).unwrap()[0];
     assert_eq!((copy.longest, copy.tokens), (one.len(), one.len()));
     // Without the bins there is no word of copies.

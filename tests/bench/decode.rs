@@ -28,7 +28,8 @@ pub fn rows(table: &mut Table) {
     let json =
         corpus::tokenizer::train(8000, |each| stories.iter().try_for_each(|text| each(text)))
             .expect("a tokenizer of stories");
-    save_folder(folder, &config, &weights, json.as_bytes(), 0).expect("the folder can be written");
+    save_folder(folder, &config, &weights, json.as_bytes(), &[0])
+        .expect("the folder can be written");
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     eprintln!("decoding with {threads} threads");
 
@@ -97,7 +98,7 @@ fn race(
 /// Greedy, after a prompt of five tokens, choosing the token included; the best of three as for the peers.
 fn own_rate(folder: &Path, storage: Storage, threads: usize) -> f64 {
     let (config, weights) = load_folder(folder).expect("it was just written");
-    let mut decoder = Decoder::on_cpu(config, weights, 1, threads, storage);
+    let mut decoder = Decoder::on_cpu(config, weights, 1, threads, storage).expect("memory");
     let sampler = TokenSampler::plain(0.0);
     let row = |token, position| Row { token, slot: 0, position };
     let mut best = 0.0f64;
@@ -123,7 +124,7 @@ fn own_rate(folder: &Path, storage: Storage, threads: usize) -> f64 {
 
 fn batch_rate(folder: &Path, storage: Storage, threads: usize, slots: usize) -> f64 {
     let (config, weights) = load_folder(folder).expect("it was just written");
-    let mut decoder = Decoder::on_cpu(config, weights, slots, threads, storage);
+    let mut decoder = Decoder::on_cpu(config, weights, slots, threads, storage).expect("memory");
     let started = Instant::now();
     for position in 0..TOKENS as u32 {
         let rows: Vec<Row> =

@@ -142,7 +142,7 @@ fn models_from_elsewhere_have_the_logits_of_transformers() {
         close("whole windows", &model.logits(&tokens).unwrap(), &logits);
         let decoders = [
             ("kernel by kernel", Decoder::new(Cpu::boxed(), config, &weights, 2).unwrap()),
-            ("in passes", Decoder::on_cpu(config, weights.clone(), 2, 2, Storage::F32)),
+            ("in passes", Decoder::on_cpu(config, weights.clone(), 2, 2, Storage::F32).unwrap()),
         ];
         for (way, mut decoder) in decoders {
             for position in 0..config.context {

@@ -17,17 +17,39 @@ pub struct Ended {
 }
 
 /// Runs a command to its end, or kills it after a minute.
-pub fn run(mut command: Command) -> Ended {
+pub fn run(command: Command) -> Ended {
+    run_with(command, Stdio::null())
+}
+
+/// As [`run`], with a reader of stdout that leaves after 64 KiB, as `head` does.
+pub fn run_head(command: Command) -> Ended {
+    let (mut reader, writer) = std::io::pipe().expect("a pipe");
+    let head = std::thread::spawn(move || {
+        let (mut buffer, mut left) = ([0; 4096], 1 << 16);
+        while left > 0 {
+            match std::io::Read::read(&mut reader, &mut buffer) {
+                Ok(0) | Err(_) => return,
+                Ok(read) => left -= read.min(left),
+            }
+        }
+    });
+    let ended = run_with(command, Stdio::from(writer));
+    head.join().expect("the reader ends");
+    ended
+}
+
+fn run_with(mut command: Command, stdout: Stdio) -> Ended {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let stderr = folder.path().join("stderr");
     let file = std::fs::File::create(&stderr).expect("a file for stderr");
     let started = Instant::now();
     let mut child = command
         .stdin(Stdio::null())
-        .stdout(Stdio::null())
+        .stdout(stdout)
         .stderr(file)
         .spawn()
         .expect("the program starts");
+    drop(command); // with it goes this process's end of the pipe
     let mut peak_mib = 0;
     let status = loop {
         peak_mib = peak_mib.max(peak_of(child.id()).unwrap_or(0));

@@ -88,8 +88,7 @@ fn run() -> anyhow::Result<()> {
     let stage = common.open("eval-ppl", "eval", &flags)?;
     stage.use_threads()?;
     let path = stage.path("val.bin");
-    let bin =
-        if texts.is_empty() || path.exists() { Some(Bin::open(&path, &stage.log)?) } else { None };
+    let bin = if texts.is_empty() || path.exists() { Some(Bin::open(&path)?) } else { None };
     let named: Vec<Option<&Path>> = if models.is_empty() {
         vec![None]
     } else {
@@ -382,7 +381,7 @@ fn print_logits(
         .map_err(failed)?;
     let mut window = vec![0; context];
     for start in (0..bin.len().saturating_sub(context as u64)).step_by(context).take(windows) {
-        bin.copy(start, &mut window);
+        bin.copy(start, &mut window)?;
         let bytes: Vec<u8> =
             model.logits(&window).map_err(failed)?.into_iter().flat_map(f32::to_le_bytes).collect();
         interrupt::check(KEPT)?;

@@ -21,8 +21,9 @@ impl Ids for Text {
         self.ids.len() as u64
     }
 
-    fn copy(&self, start: u64, out: &mut [u32]) {
+    fn copy(&self, start: u64, out: &mut [u32]) -> Result<()> {
         out.copy_from_slice(&self.ids[start as usize..][..out.len()]);
+        Ok(())
     }
 
     fn path(&self) -> &Path {
@@ -72,7 +73,7 @@ impl Text {
         for start in (0..bin.len()).step_by(PIECE as usize) {
             stage::interrupt::check("nothing was written; run the same command again")?;
             piece.resize(PIECE.min(bin.len() - start) as usize, 0);
-            bin.copy(start, &mut piece);
+            bin.copy(start, &mut piece)?;
             for &id in &piece {
                 if id == bin.eos() {
                     text.push(&from.decode(&story), to, &mut scratch)?;

@@ -81,13 +81,13 @@ impl Export {
                 };
                 let read: Read =
                     Box::new(move |name, _, out| Ok(out.copy_from_slice(&tensors[name])));
-                let tokenizer = Tokenizer::load_with(tokenizer, llama.eos)?;
+                let tokenizer = Tokenizer::load_with(tokenizer, &llama.eos)?;
                 (llama, read, tokenizer)
             }
             None => {
                 let loaded = open_model(&stage, self.model.as_deref())?;
                 let tokenizer = match &self.tokenizer {
-                    Some(path) => Tokenizer::load_with(path, loaded.eos)?,
+                    Some(path) => Tokenizer::load_with(path, &loaded.eos)?,
                     None => loaded.tokenizer()?,
                 };
                 if loaded.path.is_dir() {
@@ -106,7 +106,7 @@ impl Export {
                         config: loaded.config,
                         n_kv_head: loaded.config.n_head,
                         bos: None,
-                        eos: Some(tokenizer.eos()),
+                        eos: tokenizer.ends().to_vec(),
                     };
                     let (table, weights) = (TensorTable::new(&loaded.config), loaded.weights);
                     let read = move |name: &str, _: &[usize], out: &mut [f32]| {
@@ -137,7 +137,7 @@ impl Export {
                 &llama.config,
                 &flatten(&llama, read)?,
                 tokenizer.json(),
-                tokenizer.eos(),
+                tokenizer.ends(),
             )?;
             stage.log.say(format!("wrote {}", self.output.display()));
             return Ok(());

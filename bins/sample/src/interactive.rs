@@ -1,5 +1,5 @@
 //! Prompts from a person, one after the other.
-use inference::{SamplingParams, cache_folder, generate_each};
+use inference::{Prompts, SamplingParams, cache_folder, generate_each};
 use stage::{Result, Stage, interrupt};
 
 use crate::Session;
@@ -16,8 +16,8 @@ pub fn run(session: &mut Session, stage: &Stage, n: u32, params: SamplingParams)
             Line::Interrupted => continue,
             Line::End => return Ok(()),
         };
-        let prompts = vec![prompt; n as usize];
-        session.warn_of_long(stage, &prompts)?;
+        let prompts = Prompts::new(vec![prompt], n as usize);
+        session.warn_of_long(stage, prompts.texts())?;
         let mut printer = Printer::new(&session.tokenizer, false);
         let mut listening = true;
         // The stories of a session have indices one after the other, so the same prompt gives another story.

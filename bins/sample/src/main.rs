@@ -14,7 +14,8 @@ use clap::Parser;
 use compute::Decoder;
 use corpus::tokenizer::Tokenizer;
 use inference::{
-    Engine, EngineOptions, GenerationEvent, LoadedModel, SamplingParams, generate_each, open_model,
+    Engine, EngineOptions, GenerationEvent, LoadedModel, Prompts, SamplingParams, generate_each,
+    open_model,
 };
 use printer::Printer;
 use serde::Serialize;
@@ -154,12 +155,13 @@ fn run() -> anyhow::Result<()> {
             &ratings,
         )?);
     }
-    let mut session = Session::open(&stage, args.model.as_deref())?;
+    let prompts = prompts(&stage, section.n)?;
+    let stories = if args.interactive { section.n as usize } else { prompts.len() };
+    let mut session = Session::open(&stage, args.model.as_deref(), stories)?;
     if args.interactive {
         return Ok(interactive::run(&mut session, &stage, args.flags.n.unwrap_or(1), params)?);
     }
-    let prompts = prompts(&stage, section.n)?;
-    session.warn_of_long(&stage, &prompts)?;
+    session.warn_of_long(&stage, prompts.texts())?;
     if args.quality || !section.temperatures.is_empty() {
         return Ok(quality::run(&mut session, &stage, &prompts, params, args.json, args.quality)?);
     }
@@ -191,8 +193,10 @@ struct Session {
 }
 
 impl Session {
-    fn open(stage: &Stage, named: Option<&Path>) -> Result<Self> {
+    /// The model, ready for up to `stories` stories side by side, where sample.batch asks for no fewer.
+    fn open(stage: &Stage, named: Option<&Path>, stories: usize) -> Result<Self> {
         let section = &stage.pipeline.sample;
+        let slots = (section.batch as usize).min(stories).max(1);
         let loaded = open_model(stage, named)?;
         let (tokenizer, files) = (loaded.tokenizer()?, loaded.files()?);
         let LoadedModel { config, weights, .. } = loaded;
@@ -204,8 +208,7 @@ impl Session {
             profile: false,
             head_width: config.head_width(),
         };
-        let decoder =
-            Engine::open(&options, &stage.log)?.decoder(config, weights, section.batch as usize)?;
+        let decoder = Engine::open(&options, &stage.log)?.decoder(config, weights, slots)?;
         Ok(Session { decoder, tokenizer, files })
     }
 
@@ -226,13 +229,13 @@ impl Session {
 }
 
 /// Every prompt as often as there are to be stories of it.
-fn prompts(stage: &Stage, n: u32) -> Result<Vec<String>> {
+fn prompts(stage: &Stage, n: u32) -> Result<Prompts> {
     let section = &stage.pipeline.sample;
     let prompts = match &section.prompts_file {
         None => section.prompts.clone(),
         Some(file) => read_prompts(Path::new(file))?,
     };
-    Ok(prompts.iter().flat_map(|prompt| std::iter::repeat_n(prompt.clone(), n as usize)).collect())
+    Ok(Prompts::new(prompts, n as usize))
 }
 
 /// One prompt a line; lines with nothing in them are none.

@@ -1,6 +1,6 @@
 //! How stories come out, as a table: at one temperature or at several, beside stories that people (or the grammar) wrote.
 use corpus::bin::{Bin, sidecar};
-use inference::{Continuation, Quality, SamplingParams, Story, generate, print};
+use inference::{Continuation, Prompts, Quality, SamplingParams, Story, generate, print};
 use serde_json::json;
 use stage::{Failure, Result, Stage, interrupt};
 
@@ -10,7 +10,7 @@ use crate::Session;
 pub fn run(
     session: &mut Session,
     stage: &Stage,
-    prompts: &[String],
+    prompts: &Prompts,
     params: SamplingParams,
     as_json: bool,
     table_only: bool,
@@ -42,7 +42,7 @@ pub fn run(
         columns.push((format!("T {temperature}"), Quality::of(&continuations, train.as_ref())?));
     }
     if let Some(val) = bin(session, stage, "val.bin")? {
-        let written = written(session, &val, prompts.len(), params.max_tokens);
+        let written = written(session, &val, prompts.len(), params.max_tokens)?;
         columns.push(("val.bin".to_owned(), Quality::of(&written, train.as_ref())?));
     }
     if as_json {
@@ -76,7 +76,7 @@ fn bin(session: &Session, stage: &Stage, name: &str) -> Result<Option<Bin>> {
     if !path.is_file() || !sidecar(&path).is_file() {
         return Ok(None);
     }
-    let bin = Bin::open(&path, &stage.log)?;
+    let bin = Bin::open(&path)?;
     let same = bin
         .manifest()
         .tokenizer
@@ -86,14 +86,19 @@ fn bin(session: &Session, stage: &Stage, name: &str) -> Result<Option<Bin>> {
 }
 
 /// The first stories of a bin, cut like the model's: what the figures of real stories are.
-fn written(session: &Session, bin: &Bin, stories: usize, max_tokens: usize) -> Vec<Continuation> {
+fn written(
+    session: &Session,
+    bin: &Bin,
+    stories: usize,
+    max_tokens: usize,
+) -> Result<Vec<Continuation>> {
     let mut all = Vec::new();
     let (mut ids, mut whole) = (Vec::new(), 0);
     let mut piece = [0; 256];
     let mut at = 0;
     while at < bin.len() && all.len() < stories {
         let here = &mut piece[..(bin.len() - at).min(256) as usize];
-        bin.copy(at, here);
+        bin.copy(at, here)?;
         at += here.len() as u64;
         for &id in here.iter() {
             if id != bin.eos() {
@@ -115,5 +120,5 @@ fn written(session: &Session, bin: &Bin, stories: usize, max_tokens: usize) -> V
             }
         }
     }
-    all
+    Ok(all)
 }

@@ -1,7 +1,9 @@
 //! Stories of two models in mixed order, rated by a person who is not told whose they are.
 use std::path::Path;
 
-use inference::{Average, Rating, Ratings, SamplingParams, Story, averages, generate, print};
+use inference::{
+    Average, Prompts, Rating, Ratings, SamplingParams, Story, averages, generate, print,
+};
 use stage::{Failure, Random, Result, Stage, interrupt};
 
 use crate::Session;
@@ -19,13 +21,13 @@ struct Shown {
 pub fn run(
     stage: &Stage,
     models: [Option<&Path>; 2],
-    prompts: &[String],
+    prompts: &Prompts,
     params: SamplingParams,
     ratings: &Path,
 ) -> Result<()> {
     let (mut names, mut shown) = (Vec::new(), Vec::new());
     for (model, named) in models.into_iter().enumerate() {
-        let mut session = Session::open(stage, named)?;
+        let mut session = Session::open(stage, named, prompts.len())?;
         names.push((
             named.map_or_else(|| "run/final".to_owned(), |path| path.display().to_string()),
             weights_hash(&session)?,

@@ -6,6 +6,7 @@ use std::borrow::Cow;
 
 use model::{Config, TensorTable};
 
+use crate::EngineError;
 use crate::cpu::decode::Session;
 pub use crate::cpu::decode::Storage;
 use crate::kernels::{AttentionShape, Kernels, Result, Tokens, View};
@@ -51,10 +52,31 @@ impl Decoder {
         slots: usize,
         threads: usize,
         storage: Storage,
-    ) -> Self {
-        let session =
-            Session::new(config, weights, slots, slots.max(Self::PROMPT_ROWS), threads, storage);
-        Decoder(Way::Cpu(Box::new(session), config))
+    ) -> Result<Self> {
+        let rows = slots.max(Self::PROMPT_ROWS);
+        let (needed, available) =
+            (Session::bytes(&config, slots, rows, storage), stage::memory::available());
+        if needed > available {
+            // Each slot takes the same beside what the weights take.
+            let one = Session::bytes(&config, 1, Self::PROMPT_ROWS, storage);
+            let each = needed.saturating_sub(one) / (slots as u64).max(2).saturating_sub(1);
+            let fit = available.saturating_sub(one) / each.max(1) + u64::from(available >= one);
+            let fit = match fit {
+                0 => "not even one story".to_owned(),
+                _ => format!("{} stories side by side", fit.min(slots as u64)),
+            };
+            return Err(EngineError::OutOfMemory {
+                message: format!(
+                    "{slots} stories side by side need {} of memory\n  fits: {fit} into the {} that can be had",
+                    stage::memory::mib(needed),
+                    stage::memory::mib(available)
+                ),
+                needed,
+                available,
+            });
+        }
+        let session = Session::new(config, weights, slots, rows, threads, storage);
+        Ok(Decoder(Way::Cpu(Box::new(session), config)))
     }
 
     pub fn config(&self) -> &Config {
@@ -134,7 +156,9 @@ impl Recorded {
         let flat = k.allocate("weights", table.len);
         let mut decoder = Recorded {
             caches: (0..n_layer)
-                .map(|_| k.allocate_stored("cache", slots * context * 2 * d))
+                .map(|_| {
+                    k.allocate_stored("cache", slots.saturating_mul(context).saturating_mul(2 * d))
+                })
                 .collect(),
             weights: flat,
             low: k.shadow("low", flat),

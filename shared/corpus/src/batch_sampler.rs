@@ -33,7 +33,10 @@ impl<'a> BatchSampler<'a> {
     }
 
     /// Fills `tokens` with `[batch, context + 1]` ids, row-major.
-    pub fn batch(&self, step: u64, micro: u64, tokens: &mut Vec<u32>) {
+    ///
+    /// # Errors
+    /// Those of [`Bin::copy`].
+    pub fn batch(&self, step: u64, micro: u64, tokens: &mut Vec<u32>) -> Result<()> {
         tokens.clear();
         tokens.resize(self.batch * self.window, 0);
         let starts = self.bin.len() - self.window as u64 + 1;
@@ -42,25 +45,29 @@ impl<'a> BatchSampler<'a> {
             random.below(starts); // belongs to the micro-batches before this one
         }
         for row in tokens.chunks_exact_mut(self.window) {
-            self.bin.copy(random.below(starts), row);
+            self.bin.copy(random.below(starts), row)?;
         }
+        Ok(())
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bin::tests::{log, write_bin};
+    use crate::bin::tests::write_bin;
 
     #[test]
     fn batches_are_windows_and_a_pure_function_of_seed_step_and_micro_batch() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.bin");
         write_bin(&path, &(0..1000).collect::<Vec<_>>(), 1000);
-        let bin = Bin::open(&path, &log()).unwrap();
+        let bin = Bin::open(&path).unwrap();
         let draw = |seed, batch, step, micro| {
             let mut tokens = vec![7; 3]; // what was in it does not matter
-            BatchSampler::new(&bin, seed, batch, 8).unwrap().batch(step, micro, &mut tokens);
+            BatchSampler::new(&bin, seed, batch, 8)
+                .unwrap()
+                .batch(step, micro, &mut tokens)
+                .unwrap();
             tokens
         };
         let first = draw(1, 4, 5, 0);
@@ -78,9 +85,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.bin");
         write_bin(&path, &(0..10).collect::<Vec<_>>(), 1000);
-        let bin = Bin::open(&path, &log()).unwrap();
+        let bin = Bin::open(&path).unwrap();
         let mut tokens = Vec::new();
-        BatchSampler::new(&bin, 1, 200, 7).unwrap().batch(0, 0, &mut tokens);
+        BatchSampler::new(&bin, 1, 200, 7).unwrap().batch(0, 0, &mut tokens).unwrap();
         let mut starts: Vec<u32> = tokens.chunks(8).map(|row| row[0]).collect();
         starts.sort_unstable();
         starts.dedup();

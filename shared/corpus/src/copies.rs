@@ -61,7 +61,7 @@ pub fn copied(bin: &Bin, texts: &[Vec<u32>]) -> Result<Vec<Copied>> {
         let first = part * PART;
         let here = (starts - first).min(PART) as usize;
         let mut ids = vec![0; here + SHORTEST - 1];
-        bin.copy(first, &mut ids);
+        bin.copy(first, &mut ids)?;
         let mut rolling = hash(&ids[..SHORTEST - 1]);
         for at in 0..here {
             rolling =
@@ -69,14 +69,17 @@ pub fn copied(bin: &Bin, texts: &[Vec<u32>]) -> Result<Vec<Copied>> {
             if filter[slot(rolling) / 64] >> (slot(rolling) % 64) & 1 == 1
                 && let Some(places) = places.get(&rolling)
             {
-                let before = if at > 0 { Some(ids[at - 1]) } else { token_before(bin, first) };
+                let before = match at {
+                    0 => token_before(bin, first)?,
+                    _ => Some(ids[at - 1]),
+                };
                 for &(t, i) in places {
                     let (text, i) = (&texts[t as usize], i as usize);
                     // A match is followed from its first token only.
                     if i > 0 && before == Some(text[i - 1]) {
                         continue;
                     }
-                    let length = common(bin, first + at as u64, &text[i..]);
+                    let length = common(bin, first + at as u64, &text[i..])?;
                     longest[t as usize][i].fetch_max(length as u32, Ordering::Relaxed);
                 }
             }
@@ -101,23 +104,24 @@ pub fn copied(bin: &Bin, texts: &[Vec<u32>]) -> Result<Vec<Copied>> {
     Ok(longest.into_iter().map(of_text).collect())
 }
 
-fn token_before(bin: &Bin, at: u64) -> Option<u32> {
+fn token_before(bin: &Bin, at: u64) -> Result<Option<u32>> {
+    let Some(at) = at.checked_sub(1) else { return Ok(None) };
     let mut id = [0];
-    bin.copy(at.checked_sub(1)?, &mut id);
-    Some(id[0])
+    bin.copy(at, &mut id)?;
+    Ok(Some(id[0]))
 }
 
 /// Tokens that the bin from `at` on and `ids` begin with in common.
-fn common(bin: &Bin, at: u64, ids: &[u32]) -> usize {
+fn common(bin: &Bin, at: u64, ids: &[u32]) -> Result<usize> {
     let mut length = 0;
     let mut piece = [0; 32];
     loop {
         let here = (ids.len() - length).min(piece.len()).min((bin.len() - at) as usize - length);
-        bin.copy(at + length as u64, &mut piece[..here]);
+        bin.copy(at + length as u64, &mut piece[..here])?;
         let same = piece[..here].iter().zip(&ids[length..]).take_while(|(a, b)| a == b).count();
         length += same;
         if same < here || here == 0 {
-            return length;
+            return Ok(length);
         }
     }
 }
@@ -125,7 +129,7 @@ fn common(bin: &Bin, at: u64, ids: &[u32]) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bin::tests::{log, write_bin};
+    use crate::bin::tests::write_bin;
 
     #[test]
     fn matches_by_hand() {
@@ -135,7 +139,7 @@ mod tests {
         let id = |i: u64| ((i * 7919) % 50_021) as u32;
         let ids: Vec<u32> = (0..2 * PART + 100).map(id).collect();
         write_bin(&path, &ids, 60_000);
-        let bin = Bin::open(&path, &log()).unwrap();
+        let bin = Bin::open(&path).unwrap();
         let run = |from: u64, n: u64| (from..from + n).map(id).collect::<Vec<u32>>();
         let strange = |n: usize| vec![55_555u32; n];
         let texts = vec![
@@ -163,7 +167,7 @@ mod tests {
         let text: Vec<u32> = (1..=40).collect();
         // Tokens 1 to 25 stand in one place, 11 to 40 in another.
         write_bin(&path, &[&text[..25], &[0], &text[10..], &[0]].concat(), 100);
-        let bin = Bin::open(&path, &log()).unwrap();
+        let bin = Bin::open(&path).unwrap();
         assert_eq!(copied(&bin, &[text]).unwrap(), [Copied { longest: 30, tokens: 40 }]);
     }
 }

@@ -24,6 +24,8 @@ use crate::text_files;
 
 /// One file of `stories:`; what one thread makes in some seconds.
 const SYNTHETIC_STORIES_PER_FILE: u64 = 100_000;
+/// About 80 GB of text, and more than the grammar tells apart.
+const MOST_SYNTHETIC_STORIES: u64 = 100_000_000;
 /// What a token is taken for where only a number of tokens is asked for.
 const BYTES_PER_TOKEN: u64 = 4;
 
@@ -243,11 +245,17 @@ fn synthetic(settings: &Fetch) -> Result<Splits<Input>> {
     let seed = settings.seed;
     let hinted = settings.max_tokens_hint.map(|tokens| {
         let sample: u64 = (0..1000).map(|index| grammar::story(seed, index).len() as u64).sum();
-        (u128::from(tokens) * u128::from(BYTES_PER_TOKEN) * 1000)
-            .div_ceil(u128::from(sample.max(1))) as u64
+        let stories = (u128::from(tokens) * u128::from(BYTES_PER_TOKEN) * 1000)
+            .div_ceil(u128::from(sample.max(1)));
+        u64::try_from(stories).unwrap_or(u64::MAX)
     });
     let total =
         settings.max_stories.into_iter().chain(hinted).min().unwrap_or(DEFAULT_SYNTHETIC_STORIES);
+    if total > MOST_SYNTHETIC_STORIES {
+        return Err(Failure::usage(format!(
+            "{total} stories of stories: expected at most {MOST_SYNTHETIC_STORIES}\n  remedy: a smaller fetch.max_stories or fetch.max_tokens_hint"
+        )));
+    }
     let files = total.div_ceil(SYNTHETIC_STORIES_PER_FILE);
     let train = (0..files)
         .map(|i| i * SYNTHETIC_STORIES_PER_FILE..total.min((i + 1) * SYNTHETIC_STORIES_PER_FILE))

@@ -41,7 +41,8 @@ pub struct Tokenizer {
     json: Box<[u8]>,
     path: PathBuf,
     record: TokenizerRecord,
-    eos: u32,
+    /// What ends a text; the first is set behind every story.
+    ends: Vec<u32>,
     prefix: Vec<u32>,
 }
 
@@ -51,22 +52,23 @@ impl Tokenizer {
     /// # Errors
     /// Exit code 3: missing, not a tokenizer, without `<|endoftext|>`, or not a function of the text alone.
     pub fn load(path: &Path) -> Result<Self> {
-        Self::load_with(path, None)
+        Self::load_with(path, &[])
     }
 
-    /// As [`load`](Self::load) for a model from elsewhere, whose own end of text, `eos`, stands in where there is no
-    /// `<|endoftext|>`.
+    /// As [`load`](Self::load) for a model from elsewhere, whose own `ends` of a text go before `<|endoftext|>`.
     ///
     /// # Errors
     /// Those of [`load`](Self::load).
-    pub fn load_with(path: &Path, eos: Option<u32>) -> Result<Self> {
+    pub fn load_with(path: &Path, ends: &[u32]) -> Result<Self> {
         if !path.is_file() {
-            return Err(Failure::input(
-                path,
-                "not found",
-                "a tokenizer",
-                "run `make tokenizer`, or name your own with --set tokenizer.file=FILE",
-            ));
+            return Err(in_another_form(path).unwrap_or_else(|| {
+                Failure::input(
+                    path,
+                    "not found",
+                    "a tokenizer",
+                    "run `make tokenizer`, or name your own with --set tokenizer.file=FILE",
+                )
+            }));
         }
         let bytes = std::fs::metadata(path).map_err(Failure::reading(path))?.len();
         if bytes > foreign::MOST_BYTES {
@@ -77,15 +79,15 @@ impl Tokenizer {
                 "name another file",
             ));
         }
-        Self::from_json_with(path, &std::fs::read(path).map_err(Failure::reading(path))?, eos)
+        Self::from_json_with(path, &std::fs::read(path).map_err(Failure::reading(path))?, ends)
     }
 
     /// Like [`load`](Self::load), from the content that `path` has or will have.
     pub fn from_json(path: &Path, json: &[u8]) -> Result<Self> {
-        Self::from_json_with(path, json, None)
+        Self::from_json_with(path, json, &[])
     }
 
-    fn from_json_with(path: &Path, json: &[u8], eos: Option<u32>) -> Result<Self> {
+    fn from_json_with(path: &Path, json: &[u8], ends: &[u32]) -> Result<Self> {
         let remedy = "make one with `make tokenizer FORCE=1`, or name another with --set tokenizer.file=FILE";
         let unreadable = |error: &dyn std::fmt::Display| {
             Failure::input(
@@ -118,8 +120,12 @@ impl Tokenizer {
                 "set model.dropout to null in it",
             ));
         }
-        let eos = inner.token_to_id(EOS).or(eos.filter(|&id| inner.id_to_token(id).is_some()));
-        let Some(eos) = eos else {
+        let mut ends: Vec<u32> =
+            ends.iter().copied().filter(|&id| inner.id_to_token(id).is_some()).collect();
+        if ends.is_empty() {
+            ends.extend(inner.token_to_id(EOS));
+        }
+        if ends.is_empty() {
             let found = format!("no token {EOS} among its {}", inner.get_vocab_size(true));
             return Err(Failure::input(
                 path,
@@ -127,7 +133,7 @@ impl Tokenizer {
                 format_args!("{EOS}, which ends every story"),
                 format_args!("add {EOS} to its added_tokens, or {remedy}"),
             ));
-        };
+        }
         // Ids may have holes, so the highest one decides how many rows an embedding needs.
         let vocab_size =
             inner.get_vocab(true).into_values().max().map_or(0, |id| u64::from(id) + 1);
@@ -151,7 +157,8 @@ impl Tokenizer {
                 )
             })?
             .unwrap_or_default();
-        let tokenizer = Tokenizer { inner, fast: OnceLock::new(), json, path, record, eos, prefix };
+        let tokenizer =
+            Tokenizer { inner, fast: OnceLock::new(), json, path, record, ends, prefix };
         tokenizer.encode_by_crate(PROBE)?;
         Ok(tokenizer)
     }
@@ -175,9 +182,14 @@ impl Tokenizer {
         }
     }
 
-    /// Id of `<|endoftext|>`, or what ends a text for the model.
+    /// What is set behind every story: the first of [`ends`](Self::ends).
     pub fn eos(&self) -> u32 {
-        self.eos
+        self.ends.first().copied().unwrap_or_default()
+    }
+
+    /// Ids that end a text: those of the model's folder, else `<|endoftext|>`. There is at least one.
+    pub fn ends(&self) -> &[u32] {
+        &self.ends
     }
 
     /// What the tokenizer itself puts around a text, as `<s>`: none of those trained here does.
@@ -264,6 +276,24 @@ impl Tokenizer {
     pub fn decode(&self, ids: &[u32]) -> String {
         guarded(|| self.inner.decode(ids, true).unwrap_or_default()).unwrap_or_default()
     }
+}
+
+/// What to say of a tokenizer.json that is missing where there is a tokenizer in another form.
+pub fn in_another_form(path: &Path) -> Option<Failure> {
+    let names = [&["tokenizer.model"][..], &["vocab.json", "merges.txt"]]
+        .into_iter()
+        .find(|names| names.iter().all(|name| path.with_file_name(name).is_file()))?;
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let folder = folder.unwrap_or(Path::new(".")).display();
+    Some(Failure::input(
+        path,
+        format_args!("not found, but {}", names.join(" and ")),
+        "a tokenizer.json",
+        format_args!(
+            "convert it with Python: from transformers import AutoTokenizer; \
+             AutoTokenizer.from_pretrained(\"{folder}\").save_pretrained(\"{folder}\")"
+        ),
+    ))
 }
 
 /// Trains a byte-level BPE on counted words and returns the text of its `tokenizer.json`: special tokens [`EOS`] and

@@ -182,7 +182,8 @@ impl Engine {
     pub fn decoder(&self, config: Config, weights: Vec<f32>, slots: usize) -> Result<Decoder> {
         match self {
             Engine::Cpu(storage) => {
-                Ok(Decoder::on_cpu(config, weights, slots, rayon::current_num_threads(), *storage))
+                let threads = rayon::current_num_threads();
+                Decoder::on_cpu(config, weights, slots, threads, *storage).map_err(failed)
             }
             Engine::Gpu { .. } => {
                 Decoder::new(self.kernels()?, config, &weights, slots).map_err(failed)

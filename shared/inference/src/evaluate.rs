@@ -37,7 +37,7 @@ pub trait Ids {
     fn is_empty(&self) -> bool {
         self.len() == 0
     }
-    fn copy(&self, start: u64, out: &mut [u32]);
+    fn copy(&self, start: u64, out: &mut [u32]) -> Result<()>;
     /// The file they come from, for errors.
     fn path(&self) -> &Path;
 }
@@ -47,8 +47,8 @@ impl Ids for Bin {
         Bin::len(self)
     }
 
-    fn copy(&self, start: u64, out: &mut [u32]) {
-        Bin::copy(self, start, out);
+    fn copy(&self, start: u64, out: &mut [u32]) -> Result<()> {
+        Bin::copy(self, start, out)
     }
 
     fn path(&self) -> &Path {
@@ -146,7 +146,7 @@ pub fn evaluate_each(
         inputs.clear();
         targets.clear();
         for &start in starts {
-            ids.copy(start, &mut window);
+            ids.copy(start, &mut window)?;
             check_ids(ids.path(), &window, model.config.vocab_size)?;
             let target = |(i, &token): (usize, &u32)| {
                 if start + (i as u64) < evaluated { NO_TARGET } else { token }

@@ -1,6 +1,4 @@
 //! Prompts to stories, some generated side by side: where one ends, the next takes its slot.
-use std::collections::VecDeque;
-
 use compute::{Decoder, Row, TokenSampler, log_probability};
 use corpus::tokenizer::Tokenizer;
 use serde::{Deserialize, Serialize};
@@ -36,6 +34,37 @@ impl SamplingParams {
             slots: section.batch as usize,
             logprobs: false,
         }
+    }
+}
+
+/// Prompts, each as often as there are to be stories of it.
+#[derive(Clone, Debug)]
+pub struct Prompts {
+    texts: Vec<String>,
+    each: usize,
+}
+
+impl Prompts {
+    pub fn new(texts: Vec<String>, each: usize) -> Self {
+        Prompts { texts, each }
+    }
+
+    /// Stories in all.
+    pub fn len(&self) -> usize {
+        self.texts.len().saturating_mul(self.each)
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The prompt of a story: all of the first prompt come first.
+    pub fn get(&self, index: usize) -> Option<&str> {
+        Some(self.texts.get(index.checked_div(self.each)?)?)
+    }
+
+    pub fn texts(&self) -> &[String] {
+        &self.texts
     }
 }
 
@@ -87,14 +116,23 @@ struct InProgress {
     ended: bool,
 }
 
+/// Stories that [`generate`] keeps in memory at most.
+const MOST_KEPT: usize = 1_000_000;
+
 /// One story per prompt, in their order. Interrupted, only those that were finished.
 pub fn generate(
     decoder: &mut Decoder,
     tokenizer: &Tokenizer,
-    prompts: &[String],
+    prompts: &Prompts,
     params: SamplingParams,
 ) -> Result<Vec<Story>> {
-    let mut stories: Vec<Option<Story>> = prompts.iter().map(|_| None).collect();
+    if prompts.len() > MOST_KEPT {
+        return Err(Failure::usage(format!(
+            "{} stories: expected at most {MOST_KEPT} that are compared with one another\n  remedy: a smaller sample.n",
+            prompts.len()
+        )));
+    }
+    let mut stories: Vec<Option<Story>> = vec![None; prompts.len()];
     generate_each(decoder, tokenizer, prompts, 0, params, |event| {
         if let GenerationEvent::Finished { index, story } = event {
             stories[index] = Some(story);
@@ -109,7 +147,7 @@ pub fn generate(
 pub fn generate_each(
     decoder: &mut Decoder,
     tokenizer: &Tokenizer,
-    prompts: &[String],
+    prompts: &Prompts,
     first: usize,
     params: SamplingParams,
     mut on_event: impl FnMut(GenerationEvent) -> Result<bool>,
@@ -124,15 +162,17 @@ pub fn generate_each(
             "use the tokenizer the model was trained with",
         ));
     }
-    let mut waiting: VecDeque<(usize, &String)> = prompts.iter().enumerate().collect();
+    let mut waiting = 0;
     let mut slots: Vec<Option<InProgress>> =
         (0..params.slots.min(prompts.len())).map(|_| None).collect();
     loop {
         let mut before = Vec::new();
         for (slot, occupant) in slots.iter_mut().enumerate() {
             while occupant.is_none()
-                && let Some((index, prompt)) = waiting.pop_front()
+                && let Some(prompt) = prompts.get(waiting)
             {
+                let index = waiting;
+                waiting += 1;
                 let mut running = InProgress::new(
                     tokenizer,
                     prompt,
@@ -173,7 +213,7 @@ pub fn generate_each(
         for (row, logits) in rows.iter().zip(logits.chunks_exact(vocab)) {
             let occupant = &mut slots[row.slot as usize];
             let Some(running) = occupant else { continue };
-            running.choose_next(logits, tokenizer.eos(), params);
+            running.choose_next(logits, tokenizer.ends(), params);
             let (prompt, generated) = running.ids.split_at(running.prompt);
             let mut go_on = true;
             if !running.ended {
@@ -181,7 +221,8 @@ pub fn generate_each(
                     on_event(GenerationEvent::Token { index: running.index, prompt, generated })?;
             }
             if go_on && (running.ended || generated.len() == params.max_tokens) {
-                let story = running.story(tokenizer, &prompts[running.index], params);
+                let prompt = prompts.get(running.index).unwrap_or_default();
+                let story = running.story(tokenizer, prompt, params);
                 go_on = on_event(GenerationEvent::Finished { index: running.index, story })?;
                 *occupant = None;
             }
@@ -231,10 +272,10 @@ impl InProgress {
         }
     }
 
-    fn choose_next(&mut self, logits: &[f32], eos: u32, params: SamplingParams) {
+    fn choose_next(&mut self, logits: &[f32], ends: &[u32], params: SamplingParams) {
         self.position += 1;
         let token = params.sampler.pick(logits, &self.ids, self.random.unit());
-        if token == eos {
+        if ends.contains(&token) {
             self.ended = true;
             return;
         }

@@ -10,7 +10,9 @@ mod rating;
 pub use compare::{Bucket, Interval, StoryLoss, Tally, bootstrap};
 pub use engine::{Engine, EngineOptions, cache_folder, failed, list_devices, print, print_bytes};
 pub use evaluate::{Ids, LossSum, TokenLoss, check_ids, evaluate, evaluate_each};
-pub use generate::{GenerationEvent, Pieces, SamplingParams, Story, generate, generate_each};
+pub use generate::{
+    GenerationEvent, Pieces, Prompts, SamplingParams, Story, generate, generate_each,
+};
 pub use loaded_model::{LoadedModel, open_model};
 pub use quality::{Continuation, Quality};
 pub use rating::{Average, Rating, Ratings, averages};

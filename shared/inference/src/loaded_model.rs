@@ -1,7 +1,7 @@
 //! A trained model as a stage opens it: the run's own, a Hugging Face folder from anywhere, or a checkpoint.
 use std::path::{Path, PathBuf};
 
-use corpus::tokenizer::Tokenizer;
+use corpus::tokenizer::{Tokenizer, in_another_form};
 use model::{Checkpoint, Config, Llama, Weights, weight_files};
 use stage::{Failure, Result, Stage};
 
@@ -17,7 +17,7 @@ pub struct LoadedModel {
     /// The tokenizer.json that belongs to it.
     pub tokenizer: PathBuf,
     /// What ends a text, as the folder says.
-    pub eos: Option<u32>,
+    pub eos: Vec<u32>,
     /// SHA-256 that the tokenizer had in training, where that is known.
     trained_with: Option<String>,
 }
@@ -37,19 +37,22 @@ pub fn open_model(stage: &Stage, named: Option<&Path>) -> Result<LoadedModel> {
             config: state.config,
             weights,
             tokenizer,
-            eos: None,
+            eos: Vec::new(),
             trained_with,
         });
     }
     let tokenizer = path.join("tokenizer.json");
-    for path in [&path.join("config.json"), &tokenizer] {
-        if !path.is_file() {
-            return Err(Failure::input(
-                path,
-                "not found",
-                "a trained model",
-                "run `make train`, or name another folder with --model",
-            ));
+    for file in [&path.join("config.json"), &tokenizer] {
+        if !file.is_file() {
+            let other = if file == &tokenizer { in_another_form(file) } else { None };
+            return Err(other.unwrap_or_else(|| {
+                Failure::input(
+                    file,
+                    "not found",
+                    "a trained model",
+                    "run `make train`, or name another folder with --model",
+                )
+            }));
         }
     }
     check_model(&path)?;
@@ -77,7 +80,7 @@ impl LoadedModel {
     /// # Errors
     /// Exit code 3: it is damaged, has ids that the model has no row for, or is another than the checkpoint was trained with.
     pub fn tokenizer(&self) -> Result<Tokenizer> {
-        let tokenizer = Tokenizer::load_with(&self.tokenizer, self.eos)?;
+        let tokenizer = Tokenizer::load_with(&self.tokenizer, &self.eos)?;
         let remedy = "use the tokenizer the model was trained with";
         if tokenizer.vocab_size() as usize > self.config.vocab_size {
             let found = format!("a vocabulary of {}", tokenizer.vocab_size());

@@ -9,19 +9,23 @@ use crate::checkpoint::{tensor_views, write_safetensors};
 use crate::{Config, Llama, TensorTable, Weights};
 
 /// Writes `config.json`, the tokenizer's files and, last, `model.safetensors`, which makes the folder whole.
-/// `tokenizer` is the content of a tokenizer.json; `eos` is an id.
+/// `tokenizer` is the content of a tokenizer.json; `eos` are the ids that end a text, the usual one first.
 pub fn save_folder(
     folder: &Path,
     config: &Config,
     weights: &[f32],
     tokenizer: &[u8],
-    eos: u32,
+    eos: &[u32],
 ) -> Result<()> {
     let json: Value = serde_json::from_slice(tokenizer).unwrap_or_default();
     let added = json["added_tokens"].as_array().map(Vec::as_slice).unwrap_or_default();
     let token =
         |id: u32| added.iter().find(|token| token["id"] == id).map(|token| &token["content"]);
     let pad = added.iter().find(|token| token["content"] == "<|pad|>").map(|token| &token["id"]);
+    let ends = match eos {
+        [one] => json!(one),
+        several => json!(several),
+    };
     let llama = json!({
         "architectures": ["LlamaForCausalLM"],
         "model_type": "llama",
@@ -40,14 +44,14 @@ pub fn save_folder(
         "mlp_bias": false,
         "tie_word_embeddings": config.tied,
         "bos_token_id": null,
-        "eos_token_id": eos,
+        "eos_token_id": ends,
         "pad_token_id": pad,
         "torch_dtype": "float32",
     });
-    let generation = json!({ "eos_token_id": eos, "pad_token_id": pad, "do_sample": true, "temperature": 0.8, "top_k": 50 });
+    let generation = json!({ "eos_token_id": ends, "pad_token_id": pad, "do_sample": true, "temperature": 0.8, "top_k": 50 });
     let tokenizer_config = json!({
         "tokenizer_class": "PreTrainedTokenizerFast",
-        "eos_token": token(eos),
+        "eos_token": eos.first().and_then(|&id| token(id)),
         "pad_token": pad.map(|_| "<|pad|>"),
         "model_max_length": config.context,
         "clean_up_tokenization_spaces": false,
@@ -97,7 +101,7 @@ mod tests {
         let config = Config::new(&section, 260);
         let weights = crate::initial_weights(&TensorTable::new(&config), 1);
         let tokenizer = br#"{"added_tokens":[{"id":0,"content":"<|endoftext|>"}]}"#;
-        save_folder(folder.path(), &config, &weights, tokenizer, 0).unwrap();
+        save_folder(folder.path(), &config, &weights, tokenizer, &[0]).unwrap();
         assert_eq!(load_folder(folder.path()).unwrap(), (config, weights));
 
         // What does not fit names itself.
@@ -261,7 +265,7 @@ mod tests {
             stage::config::Model { n_layer: 1, n_head: 2, d_model: 8, d_mlp: 12, context: 8 };
         let config = Config::new(&section, 5);
         let weights = crate::initial_weights(&TensorTable::new(&config), 1);
-        save_folder(folder.path(), &config, &weights, b"{}", 0).unwrap();
+        save_folder(folder.path(), &config, &weights, b"{}", &[0]).unwrap();
         let path = folder.path().join("model.safetensors");
         let bytes = std::fs::read(&path).unwrap();
         let tensors = safetensors::SafeTensors::deserialize(&bytes).unwrap();

@@ -14,9 +14,10 @@ pub struct Llama {
     pub config: Config,
     /// Heads of keys and values in the file; each serves `config.n_head / n_kv_head` query heads.
     pub n_kv_head: usize,
-    /// Tokens that begin a text and that end one, where the folder names them; the first of several ends.
+    /// The token that begins a text, where the folder names one.
     pub bos: Option<u32>,
-    pub eos: Option<u32>,
+    /// Tokens that end a text, as far as the folder names them: a tuned model may have several.
+    pub eos: Vec<u32>,
 }
 
 const REMEDY: &str = "take another model: a LlamaForCausalLM without extensions";
@@ -34,12 +35,11 @@ impl Llama {
         let file = Keys::read(folder.join("config.json"))?;
         let llama = file.llama()?;
         let generation = folder.join("generation_config.json");
-        let eos = if generation.is_file() {
-            Keys::read(generation)?.token("eos_token_id")?
-        } else {
-            None
+        let eos = match generation.is_file() {
+            true => Keys::read(generation)?.tokens("eos_token_id")?,
+            false => Vec::new(),
         };
-        Ok(Llama { eos: eos.or(llama.eos), ..llama })
+        Ok(Llama { eos: if eos.is_empty() { llama.eos } else { eos }, ..llama })
     }
 }
 
@@ -118,12 +118,13 @@ impl Keys {
         number.ok_or_else(|| self.refuse(format_args!("{key} is {value}"), "a number above 0"))
     }
 
-    /// An id, or the first of several.
-    fn token(&self, key: &str) -> Result<Option<u32>> {
-        let Some(value) = self.get(key) else { return Ok(None) };
-        let id = value.as_array().map_or(Some(value), |ids| ids.first());
-        let id = id.and_then(Value::as_u64).and_then(|id| u32::try_from(id).ok());
-        id.map(Some).ok_or_else(|| self.refuse(format_args!("{key} is {value}"), "a token id"))
+    /// An id, or several.
+    fn tokens(&self, key: &str) -> Result<Vec<u32>> {
+        let Some(value) = self.get(key) else { return Ok(Vec::new()) };
+        let ids = value.as_array().map_or(std::slice::from_ref(value), Vec::as_slice);
+        let id = |id: &Value| id.as_u64().and_then(|id| u32::try_from(id).ok());
+        let ids: Option<Vec<u32>> = ids.iter().map(id).collect();
+        ids.ok_or_else(|| self.refuse(format_args!("{key} is {value}"), "a token id"))
     }
 
     fn llama(&self) -> Result<Llama> {
@@ -186,8 +187,8 @@ impl Keys {
         Ok(Llama {
             config,
             n_kv_head,
-            bos: self.token("bos_token_id")?,
-            eos: self.token("eos_token_id")?,
+            bos: self.tokens("bos_token_id")?.first().copied(),
+            eos: self.tokens("eos_token_id")?,
         })
     }
 
@@ -240,7 +241,7 @@ mod tests {
         let llama = read(json!({})).unwrap();
         assert_eq!(
             (llama.n_kv_head, llama.config.tied, llama.bos, llama.eos),
-            (4, false, None, None)
+            (4, false, None, Vec::new())
         );
         assert_eq!((llama.config.rms_eps, llama.config.rope_base), (1e-6, 10_000.0));
     }
@@ -262,7 +263,7 @@ mod tests {
             read(json!({"num_key_value_heads": 2, "eos_token_id": [7, 8], "bos_token_id": 1, "tie_word_embeddings": true})).unwrap();
         assert_eq!(
             (llama.n_kv_head, llama.eos, llama.bos, llama.config.tied),
-            (2, Some(7), Some(1), true)
+            (2, vec![7, 8], Some(1), true)
         );
     }
 

@@ -1,7 +1,10 @@
-//! The weights of a Hugging Face folder, mapped: one safetensors file, or the shards that an index lists, in f32, f16 or
+//! The weights of a Hugging Face folder: one safetensors file, or the shards that an index lists, in f32, f16 or
 //! bf16. Every tensor has to be there in its shape, no other may be, and every value has to be a number.
+//!
+//! Tensors are read, not mapped: a mapped file that somebody shortens ends the process with SIGBUS, without a word.
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
+use std::io::ErrorKind;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -28,10 +31,12 @@ struct Entry {
     bytes: Range<usize>,
 }
 
-/// Tensors by name in mapped files.
+/// Tensors by name in open files.
 pub struct Weights {
-    files: Vec<(PathBuf, Mmap)>,
+    files: Vec<(PathBuf, File)>,
     entries: BTreeMap<String, Entry>,
+    /// A tied matrix may be stored under the name of the head alone.
+    only_head: bool,
 }
 
 /// The files of a folder that hold weights: the single one, or those that the index lists.
@@ -75,15 +80,15 @@ pub fn weight_files(folder: &Path) -> Result<Vec<PathBuf>> {
 }
 
 impl Weights {
-    /// Maps the weights of a folder.
+    /// Opens the weights of a folder.
     ///
     /// # Errors
     /// Exit code 3: missing or damaged files, a tensor twice.
     pub fn open(folder: &Path) -> Result<Self> {
-        let mut weights = Weights { files: Vec::new(), entries: BTreeMap::new() };
+        let mut weights = Weights { files: Vec::new(), entries: BTreeMap::new(), only_head: false };
         for (number, path) in weight_files(folder)?.into_iter().enumerate() {
             let file = File::open(&path).map_err(Failure::reading(&path))?;
-            // SAFETY: files of a model are replaced by rename, never changed in place, so the mapping stays what it was.
+            // SAFETY: only the header is read, and the mapping ends with this turn of the loop.
             let map = unsafe { Mmap::map(&file) }.map_err(Failure::reading(&path))?;
             let bad =
                 |found: String| Failure::input(&path, found, "a whole safetensors file", REMEDY);
@@ -101,7 +106,13 @@ impl Weights {
                     return Err(bad(format!("tensor {name} is in two files")));
                 }
             }
-            weights.files.push((path, map));
+            weights.files.push((path, file));
+        }
+        if !weights.entries.contains_key(EMBEDDING)
+            && let Some(head) = weights.entries.remove(HEAD)
+        {
+            weights.entries.insert(EMBEDDING.to_owned(), head);
+            weights.only_head = true;
         }
         Ok(weights)
     }
@@ -147,17 +158,11 @@ impl Weights {
     /// Exit code 3, naming the tensor: missing, of another shape or dtype, NaN or infinite.
     pub fn read(&self, name: &str, shape: &[usize], out: &mut [f32]) -> Result<()> {
         let entry = self.entry(name, shape)?;
-        let data = &self.files[entry.file].1[entry.bytes.clone()];
         match entry.dtype {
-            Dtype::F32 => bytemuck::cast_slice_mut(out).copy_from_slice(data), // little-endian, as every machine this runs on
-            Dtype::F16 => out
-                .iter_mut()
-                .zip(data.as_chunks().0)
-                .for_each(|(out, &bytes)| *out = f16::from_le_bytes(bytes).to_f32()),
-            _ => out
-                .iter_mut()
-                .zip(data.as_chunks().0)
-                .for_each(|(out, &bytes)| *out = bf16::from_le_bytes(bytes).to_f32()),
+            // Little-endian, as every machine this runs on.
+            Dtype::F32 => self.fill(entry, 0, bytemuck::cast_slice_mut(out))?,
+            Dtype::F16 => self.widen(entry, out, |bytes| f16::from_le_bytes(bytes).to_f32())?,
+            _ => self.widen(entry, out, |bytes| bf16::from_le_bytes(bytes).to_f32())?,
         }
         // The largest exponent tells: NaN and infinity have all its bits.
         if out.iter().fold(0u32, |worst, value| worst.max(value.to_bits() & 0x7fff_ffff))
@@ -167,6 +172,31 @@ impl Weights {
         }
         let at = out.iter().position(|value| !value.is_finite()).unwrap_or_default();
         Err(self.bad(Some(entry), format!("tensor {name} has {} at element {at}, where every weight has to be a finite number", out[at])))
+    }
+
+    /// Bytes of a tensor from its byte `at` on.
+    fn fill(&self, entry: &Entry, at: usize, bytes: &mut [u8]) -> Result<()> {
+        let (path, file) = &self.files[entry.file];
+        let place = (entry.bytes.start + at) as u64;
+        stage::read_at(file, bytes, place).map_err(|error| match error.kind() {
+            ErrorKind::UnexpectedEof => {
+                self.bad(Some(entry), "it was shortened while it was read".to_owned())
+            }
+            _ => Failure::reading(path)(error),
+        })
+    }
+
+    /// Values of two bytes as f32.
+    fn widen(&self, entry: &Entry, out: &mut [f32], wide: impl Fn([u8; 2]) -> f32) -> Result<()> {
+        let mut buffer = [0; 1 << 15];
+        let mut at = 0;
+        for part in out.chunks_mut(buffer.len() / 2) {
+            let bytes = &mut buffer[..2 * part.len()];
+            self.fill(entry, at, bytes)?;
+            at += bytes.len();
+            part.iter_mut().zip(bytes.as_chunks().0).for_each(|(out, &pair)| *out = wide(pair));
+        }
+        Ok(())
     }
 
     /// Every tensor that the model has, under the file's names and in the file's shapes (keys and values in fewer rows where
@@ -191,6 +221,9 @@ impl Weights {
             return Err(
                 self.bad(None, format!("{} tensors for {layers} layers", self.entries.len()))
             );
+        }
+        if self.only_head && !llama.config.tied {
+            return Err(self.bad(None, format!("tensor {EMBEDDING} is missing")));
         }
         let expected = Self::expected(llama);
         for (name, shape) in &expected {

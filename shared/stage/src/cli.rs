@@ -5,6 +5,9 @@ use serde::Serialize;
 
 use crate::{Failure, Log, LogFormat, Pipeline, Result};
 
+/// More than any machine has; each takes memory for its stack.
+const MOST_THREADS: usize = 4096;
+
 /// Options of every stage. A stage adds flags of its own, each short for the key of the same name in its section.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Common {
@@ -57,8 +60,11 @@ impl Common {
             .clone()
             .or_else(|| pipeline.out.as_ref().map(PathBuf::from))
             .unwrap_or_else(|| Path::new("out").join(stem));
-        if self.threads == Some(0) {
-            return Err(Failure::usage("--threads 0: expected at least 1"));
+        if let Some(threads) = self.threads.filter(|threads| !(1..=MOST_THREADS).contains(threads))
+        {
+            return Err(Failure::usage(format!(
+                "--threads {threads}: expected 1 to {MOST_THREADS}"
+            )));
         }
         Ok(Stage { name, pipeline, out, force: self.force, threads: self.threads, log })
     }

@@ -236,6 +236,16 @@ impl Pipeline {
             [m.n_layer, m.n_head, m.d_model, m.d_mlp, m.context].iter().all(|&v| v > 0),
             "model: every size must be at least 1",
         )?;
+        // Beyond these, what is computed from them would overflow.
+        for (key, size, most) in [
+            ("n_layer", m.n_layer, 1 << 12),
+            ("d_model", m.d_model, 1 << 24),
+            ("d_mlp", m.d_mlp, 1 << 24),
+            ("context", m.context, 1 << 24),
+        ] {
+            let message = format!("model.{key} = {size}: expected at most {most}");
+            require(size <= most, &message)?;
+        }
         require(
             m.d_model.is_multiple_of(m.n_head),
             "model.d_model must be a multiple of model.n_head",
@@ -265,6 +275,11 @@ impl Pipeline {
         require(
             t.batch > 0 && t.accumulate > 0,
             "train.batch and train.accumulate must be at least 1",
+        )?;
+        // A step that ends with no day can be neither saved nor interrupted.
+        require(
+            t.accumulate <= 1 << 16,
+            &format!("train.accumulate = {}: expected at most {}", t.accumulate, 1 << 16),
         )?;
         require(
             t.log_every > 0 && t.val_every > 0 && t.checkpoint_every > 0,
@@ -298,6 +313,10 @@ impl Pipeline {
         require(self.eval.stride > 0, "eval.stride must be at least 1")?;
         let s = &self.sample;
         require(s.batch > 0, "sample.batch must be at least 1")?;
+        require(
+            s.max_tokens <= 1 << 20,
+            &format!("sample.max_tokens = {}: expected at most {}", s.max_tokens, 1 << 20),
+        )?;
         for temperature in s.temperatures.iter().chain([&s.temperature]) {
             let message = format!(
                 "sample.temperature = {temperature}: expected 0 (the likeliest token each time) or more"

@@ -10,6 +10,7 @@ mod guard;
 pub mod interrupt;
 mod log;
 mod manifest;
+pub mod memory;
 mod random;
 mod shard;
 
@@ -18,7 +19,7 @@ pub use config::Pipeline;
 pub use failure::{Failure, Result, main};
 pub use files::{
     AtomicFile, FileRecord, WriteBehind, create_dir, hash_content, hash_file, hex, publish_file,
-    read_to_string, remove_if_present, sha256,
+    read_at, read_to_string, remove_if_present, sha256,
 };
 pub use guard::guarded;
 pub use log::{Log, LogFormat, Progress, Unit, count};

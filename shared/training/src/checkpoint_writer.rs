@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use compute::{Decoder, Storage, TrainerSnapshot, TrainerState};
 use corpus::tokenizer::Tokenizer;
-use inference::{SamplingParams, Story, failed, generate};
+use inference::{Prompts, SamplingParams, Story, failed, generate};
 use model::{Checkpoint, Config, State};
 use stage::{Failure, Result, interrupt};
 
@@ -324,7 +324,7 @@ impl WriterThread {
 
 /// Tells the stories of samples.md, on the CPU.
 pub struct Generator {
-    pub prompts: Vec<String>,
+    pub prompts: Prompts,
     pub params: SamplingParams,
     pub config: Config,
     pub tokenizer: Arc<Tokenizer>,
@@ -333,8 +333,9 @@ pub struct Generator {
 impl Generator {
     fn tell(&self, weights: &[f32]) -> Result<Vec<Story>> {
         // One thread: others are at work for the training, and a team that has to wait for one of them loses more.
-        let mut decoder =
-            Decoder::on_cpu(self.config, weights.to_vec(), self.params.slots, 1, Storage::F32);
+        let slots = self.params.slots.min(self.prompts.len()).max(1);
+        let mut decoder = Decoder::on_cpu(self.config, weights.to_vec(), slots, 1, Storage::F32)
+            .map_err(failed)?;
         generate(&mut decoder, &self.tokenizer, &self.prompts, self.params)
     }
 }

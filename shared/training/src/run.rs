@@ -7,10 +7,10 @@ use compute::{EngineError, KernelTime, Optimizer, Trainer};
 use corpus::batch_sampler::BatchSampler;
 use corpus::bin::Bin;
 use corpus::tokenizer::Tokenizer;
-use inference::{Engine, EngineOptions, LossSum, SamplingParams, evaluate, failed};
+use inference::{Engine, EngineOptions, LossSum, Prompts, SamplingParams, evaluate, failed};
 use model::{Best, Checkpoint, Config, State, TensorTable, initial_weights, save_folder};
 use serde_json::{Value, json};
-use stage::{AtomicFile, Failure, Log, Result, Stage, Unit, interrupt};
+use stage::{AtomicFile, Failure, Log, Result, Stage, Unit, interrupt, memory};
 
 use crate::checkpoint_writer::{CheckpointWriter, Generator, WriterSummary};
 use crate::optimizer;
@@ -96,8 +96,8 @@ impl Run {
             return Err(Failure::usage("train.steps = 0: expected at least 1"));
         }
         let tokenizer = Tokenizer::load(&stage.path("tokenizer.json"))?;
-        let train = Bin::open(&stage.path("train.bin"), &stage.log)?;
-        let validation = Bin::open(&stage.path("val.bin"), &stage.log)?;
+        let train = Bin::open(&stage.path("train.bin"))?;
+        let validation = Bin::open(&stage.path("val.bin"))?;
         for bin in [&train, &validation] {
             let made_with = bin.manifest().tokenizer.as_ref();
             if made_with != Some(tokenizer.record()) {
@@ -198,10 +198,11 @@ impl Run {
         let checkpoints = Checkpoints::new(&self.folder, t.keep_last);
         let sampler =
             BatchSampler::new(&self.train, t.seed, t.batch as usize, self.config.context)?;
+        self.check_memory()?;
         let before = initial_weights(&TensorTable::new(&self.config), t.seed);
         if self.tune {
             let mut windows = Vec::new();
-            sampler.batch(0, 0, &mut windows);
+            sampler.batch(0, 0, &mut windows)?;
             tune(
                 &self.engine,
                 &Tuned { config: self.config, weights: &before, batch: t.batch as usize, windows },
@@ -254,6 +255,14 @@ impl Run {
             verified,
         );
         let stop = steps.run()?;
+        if let Stop::Data(failure) = stop {
+            let (step, kept) = steps.interrupted()?;
+            match kept.owed {
+                None => self.log.say(format!("step {step} of {} is saved", t.steps)),
+                Some(owed) => self.log.warn(format!("step {step} could not be saved: {owed}")),
+            }
+            return Err(failure);
+        }
         if let Stop::Interrupt = stop {
             let (step, kept) = steps.interrupted()?;
             return Err(match kept.owed {
@@ -287,6 +296,39 @@ impl Run {
             // Some network disks know no locks: then nobody is refused.
             _ => Ok(file),
         }
+    }
+
+    /// Refuses what is taken before the engine says what it needs: the weights, and the ids of a batch.
+    fn check_memory(&self) -> Result<()> {
+        let (t, available) = (&self.pipeline.train, memory::available());
+        let parameters = self.config.parameters().unwrap_or(u64::MAX);
+        let weights = parameters.saturating_mul(4);
+        if weights > available {
+            let count = match parameters {
+                u64::MAX => "more parameters than can be counted".to_owned(),
+                _ => format!("{parameters} parameters, which are {}", memory::mib(weights)),
+            };
+            return Err(Failure::try_again(format!(
+                "model.d_model = {}, model.d_mlp = {}, model.n_layer = {} make {count}; {} of memory can be had\n  remedy: a smaller model, or a machine with more memory",
+                self.config.d_model,
+                self.config.d_mlp,
+                self.config.n_layer,
+                memory::mib(available)
+            )));
+        }
+        // Windows as they are drawn, and as inputs and targets.
+        let sequence = 4 * 3 * (self.config.context as u64 + 1);
+        let left = available - weights;
+        if sequence.saturating_mul(u64::from(t.batch)) <= left {
+            return Ok(());
+        }
+        Err(Failure::try_again(format!(
+            "train.batch = {}: the tokens of a batch alone need {}; {} of memory can be had\n  fits: a batch of {}\n  remedy: a smaller train.batch; train.accumulate does the same step in parts",
+            t.batch,
+            memory::mib(sequence.saturating_mul(u64::from(t.batch))),
+            memory::mib(left),
+            (left / sequence).max(1)
+        )))
     }
 
     /// The trainer, or what to do where it does not fit into the device's memory.
@@ -336,7 +378,7 @@ impl Run {
             )
         };
         Err(Failure::try_again(format!(
-            "the GPU's memory does not suffice: {what}\n  needed: {} MiB for train.batch = {} of {} tokens ({} MiB, and {:.1} MiB per sequence)\n  fits: {}\n  remedy: {remedy}",
+            "the memory does not suffice: {what}\n  needed: {} MiB for train.batch = {} of {} tokens ({} MiB, and {:.1} MiB per sequence)\n  fits: {}\n  remedy: {remedy}",
             needed >> 20,
             t.batch,
             self.config.context,
@@ -387,7 +429,7 @@ impl Run {
             Stop::Loss(loss) => {
                 Some(format!("the validation loss {loss:.4} has reached train.until_loss"))
             }
-            Stop::Steps | Stop::Interrupt => None,
+            Stop::Steps | Stop::Interrupt | Stop::Data(_) => None,
         };
         let state = early.as_ref().map_or("finished".to_owned(), |why| format!("finished: {why}"));
         let snapshot = at.snapshot(state, true);
@@ -415,7 +457,7 @@ impl Run {
             &self.config,
             &weights,
             &tokenizer,
-            self.tokenizer.eos(),
+            self.tokenizer.ends(),
         )?;
         let bytes = self.validation.manifest().count("bytes");
         let bits_per_byte = validation.bits_per_byte(self.validation.len(), bytes);
@@ -487,7 +529,7 @@ impl Run {
     /// Tells two stories for each prompt.
     fn generator(&self) -> Generator {
         let section = &self.pipeline.sample;
-        let prompts = section.prompts.iter().flat_map(|p| [p.clone(), p.clone()]).collect();
+        let prompts = Prompts::new(section.prompts.clone(), 2);
         Generator {
             prompts,
             params: SamplingParams::new(section),

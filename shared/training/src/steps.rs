@@ -32,7 +32,7 @@ const VIEW_EVERY: Duration = Duration::from_millis(250);
 const EVENTS: usize = 200;
 
 /// Why the loop ended.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub enum Stop {
     /// All steps are done.
     Steps,
@@ -42,6 +42,8 @@ pub enum Stop {
     Loss(f64),
     /// A signal.
     Interrupt,
+    /// The data cannot be read any more.
+    Data(Failure),
 }
 
 /// A step whose report was not looked at yet.
@@ -182,14 +184,19 @@ impl<'a> Steps<'a> {
                     self.not_finite(bad)?;
                     continue;
                 }
-                val_loss = Some(self.validate()?);
+                match self.validate() {
+                    Ok(loss) => val_loss = Some(loss),
+                    Err(failure) => break Stop::Data(failure),
+                }
             }
             if let Some(loss) =
                 val_loss.filter(|loss| t.until_loss.is_some_and(|until| *loss <= until))
             {
                 break Stop::Loss(loss);
             }
-            self.step(val_loss)?;
+            if let Err(failure) = self.step(val_loss) {
+                break Stop::Data(failure);
+            }
             let mut bad = self.land(STEPS_IN_FLIGHT)?;
             let stop = interrupt::requested();
             if bad.is_none() && (stop || self.next.is_multiple_of(t.checkpoint_every)) {
@@ -256,7 +263,7 @@ impl<'a> Steps<'a> {
             step,
             micro + times * u64::from(self.run.pipeline.train.accumulate),
             windows,
-        );
+        )?;
         check_ids(self.run.train.path(), windows, self.run.config.vocab_size)
     }
 

@@ -16,18 +16,22 @@ pub struct Large<T> {
 }
 
 impl<T: Pod> Large<T> {
+    /// Panics without memory: what is large is asked for by [`try_zeros`](Self::try_zeros), or estimated before.
     pub fn zeros(len: usize) -> Self {
-        let bytes = len * size_of::<T>();
-        // Without memory the process ends, as it does with a Vec.
-        let memory =
-            MmapMut::map_anon(bytes + LARGE_PAGE).expect("memory for weights and activations");
+        Self::try_zeros(len).expect("memory for weights and activations")
+    }
+
+    /// None where the system has no room for them.
+    pub fn try_zeros(len: usize) -> Option<Self> {
+        let bytes = len.checked_mul(size_of::<T>())?;
+        let memory = MmapMut::map_anon(bytes.checked_add(LARGE_PAGE)?).ok()?;
         #[cfg(target_os = "linux")]
         if bytes >= LARGE_PAGE {
             let _ = memory.advise(memmap2::Advice::HugePage); // without it, it is only slower
         }
         let first = memory.as_ptr().align_offset(LARGE_PAGE);
         assert!(first <= LARGE_PAGE);
-        Large { memory, bytes: first..first + bytes, values: PhantomData }
+        Some(Large { memory, bytes: first..first + bytes, values: PhantomData })
     }
 }
 

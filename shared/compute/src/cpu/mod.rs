@@ -13,6 +13,7 @@ mod parallel;
 
 use std::ops::{Deref, DerefMut};
 
+use crate::EngineError;
 use crate::kernels::{AttentionShape, Kernels, Precision, Result, Snapshot, Ticket, Tokens, View};
 use crate::optimizer::Update;
 use large::Large;
@@ -29,6 +30,9 @@ pub struct Cpu {
     /// Reports that were not collected yet, and how many ever were asked for.
     reports: std::collections::VecDeque<Vec<f32>>,
     submitted: u64,
+    /// Bytes that could be had when the first buffer was asked for, and those asked for in all.
+    available: Option<u64>,
+    asked: u64,
 }
 
 /// f32 values from the start of a cache line on: no vector lies across two where rows are a multiple of them.
@@ -39,11 +43,12 @@ struct Buffer {
 }
 
 impl Buffer {
-    /// The `index`-th buffer of an engine.
-    fn new(index: usize, len: usize) -> Self {
+    /// The `index`-th buffer of an engine; None where the system has no room for it.
+    fn new(index: usize, len: usize) -> Option<Self> {
         // Buffers that begin at large pages would have all their rows in the same sets of the caches.
         let first = index % 16 * 17 * LINE;
-        Buffer { memory: Some(Large::zeros(first + len)), values: first..first + len }
+        let memory = Large::try_zeros(first.checked_add(len)?)?;
+        Some(Buffer { memory: Some(memory), values: first..first + len })
     }
 }
 
@@ -68,6 +73,13 @@ impl Cpu {
     /// The engine, for [`Trainer`](crate::Trainer), [`Model`](crate::Model) or [`Decoder`](crate::Decoder).
     pub fn boxed() -> Box<dyn Kernels> {
         Box::<Self>::default()
+    }
+
+    /// Whether four bytes for each of `len` values can be had beside all that was asked for before.
+    fn has_room(&mut self, len: usize) -> bool {
+        let available = *self.available.get_or_insert_with(stage::memory::available);
+        self.asked = self.asked.saturating_add((len as u64).saturating_mul(4));
+        self.asked <= available
     }
 
     fn get(&self, view: View) -> &[f32] {
@@ -203,7 +215,12 @@ impl Kernels for Cpu {
     }
 
     fn allocate(&mut self, _label: &'static str, len: usize) -> View {
-        self.buffers.push(Buffer::new(self.buffers.len(), len));
+        let room = self.has_room(len);
+        let buffer = Buffer::new(self.buffers.len(), len).filter(|_| room);
+        if buffer.is_none() {
+            self.available = Some(self.available.unwrap_or(0).min(self.asked.saturating_sub(1)));
+        }
+        self.buffers.push(buffer.unwrap_or_default());
         View { buffer: self.buffers.len() - 1, offset: 0, len }
     }
 
@@ -212,12 +229,25 @@ impl Kernels for Cpu {
     }
 
     fn allocate_tokens(&mut self, _label: &'static str, len: usize) -> Tokens {
-        self.tokens.push(vec![0; len]);
+        let room = self.has_room(len);
+        self.tokens.push(vec![0; if room { len } else { 0 }]);
         Tokens { buffer: self.tokens.len() - 1, offset: 0, len }
     }
 
     fn allocated(&mut self) -> Result<()> {
-        Ok(()) // without memory the process has ended by now
+        let (needed, available) = (self.asked, self.available.unwrap_or(u64::MAX));
+        if needed <= available {
+            return Ok(());
+        }
+        Err(EngineError::OutOfMemory {
+            message: format!(
+                "{} of memory can be had; {} were asked for in all",
+                stage::memory::mib(available),
+                stage::memory::mib(needed)
+            ),
+            needed,
+            available,
+        })
     }
 
     fn bytes(&self) -> u64 {

@@ -131,6 +131,23 @@ pub struct Session {
 }
 
 impl Session {
+    /// What [`new`](Self::new) takes beside the weights it is given, bytes: weights in its own layout, caches, and the rows of
+    /// a pass.
+    pub fn bytes(config: &Config, slots: usize, rows: usize, storage: Storage) -> u64 {
+        let Config { d_model: d, d_mlp: f, vocab_size: vocab, n_layer, context, .. } = *config;
+        let table = TensorTable::new(config);
+        let weights = match storage {
+            Storage::F32 => 4 * table.len as u128,
+            // A byte for each and 4 for the scale of 32, and the norms.
+            Storage::Q8 => table.len as u128 * 36 / 32 + 4 * (2 * n_layer + 1) as u128 * d as u128,
+        };
+        let room = context.next_multiple_of(kernels::BLOCK) + LANES;
+        let caches = (n_layer * d) as u128 * slots as u128 * (room + context) as u128;
+        let passes = rows as u128 * (5 * d + 2 * f) as u128 + slots as u128 * vocab as u128;
+        let rope = (context * config.head_width()) as u128;
+        u64::try_from(weights + 4 * (caches + passes + rope)).unwrap_or(u64::MAX)
+    }
+
     /// Takes the flat weights of the tensor table.
     pub fn new(
         config: Config,
