@@ -1,6 +1,6 @@
 //! What the curve says of the run, in words: what it is, what usually causes it, what to try.
-use crate::LogLine;
 use crate::curve::smoothed;
+use crate::log_line::LogLine;
 
 /// A run as far as it has come.
 pub struct Seen<'a> {

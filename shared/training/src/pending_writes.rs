@@ -1,6 +1,7 @@
-//! Saves that the disk did not take: they wait in memory and are tried again, so that a run that had a full disk for a while
-//! ends with the same files as one that had none.
-use std::fs::File;
+//! Checkpoints that the disk did not take. They wait in memory and are tried again, so that a run that had a full disk for a
+//! while ends with the same files as one that had none.
+use std::fs::OpenOptions;
+use std::io::ErrorKind;
 use std::path::PathBuf;
 
 use model::Checkpoint;
@@ -14,12 +15,11 @@ const WAITING: usize = 4;
 pub struct PendingCheckpoint {
     pub checkpoint: Checkpoint,
     pub name: CheckpointName,
-    /// loss.jsonl, which has to be on disk as far as the checkpoint goes.
-    pub log: Option<File>,
 }
 
 pub struct PendingWrites {
     checkpoints: Checkpoints,
+    /// loss.jsonl, which has to be on disk as far as a checkpoint goes.
     log: PathBuf,
     /// The oldest first.
     saves: Vec<(PendingCheckpoint, Failure)>,
@@ -75,8 +75,9 @@ impl PendingWrites {
     }
 
     fn write(&self, save: &PendingCheckpoint) -> Result<()> {
-        if let Some(log) = &save.log {
-            log.sync_all().map_err(Failure::writing(&self.log))?;
+        match OpenOptions::new().write(true).open(&self.log).and_then(|log| log.sync_all()) {
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            synced => synced.map_err(Failure::writing(&self.log))?,
         }
         self.checkpoints.save(&save.checkpoint, save.name)
     }
@@ -153,7 +154,6 @@ mod tests {
                 weights,
             },
             name,
-            log: None,
         }
     }
 

@@ -3,7 +3,34 @@ use std::fmt::Write;
 
 use compute::KernelTime;
 
-use crate::Peaks;
+use crate::peak::Peaks;
+
+/// Time of the kernels of training steps so far.
+#[derive(Default)]
+pub(crate) struct Profile(Vec<KernelTime>);
+
+impl Profile {
+    pub fn add(&mut self, rows: Vec<KernelTime>) {
+        for row in rows {
+            let same = |sum: &&mut KernelTime| sum.kernel == row.kernel && sum.shape == row.shape;
+            match self.0.iter_mut().find(same) {
+                Some(sum) => {
+                    sum.calls += row.calls;
+                    sum.seconds += row.seconds;
+                    sum.flop += row.flop;
+                    sum.bytes += row.bytes;
+                }
+                None => self.0.push(row),
+            }
+        }
+    }
+
+    /// The longest first.
+    pub fn into_rows(mut self) -> Vec<KernelTime> {
+        self.0.sort_by(|a, b| b.seconds.total_cmp(&a.seconds));
+        self.0
+    }
+}
 
 /// A table of kernels, the longest first: calls and milliseconds per step, share, what was reached, and which share that is of
 /// a large product's rate or of a large copy's, whichever is nearer.

@@ -3,45 +3,23 @@ use std::fs::{File, OpenOptions};
 use std::io::{Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
 use stage::{AtomicFile, Failure, Result};
 
-/// What a line says. `loss` is of the batch that the weights after `step` updates were asked next; `val_loss` is of the
-/// same weights.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct LogLine {
-    /// Updates done.
-    pub step: u64,
-    /// Nats per token.
-    pub loss: f32,
-    pub lr: f64,
-    /// Before clipping; none where it overflowed and the update was skipped.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub grad_norm: Option<f32>,
-    /// Of training alone, since the line before.
-    pub tokens_per_second: f64,
-    /// Seconds of the run so far, those before an interruption included.
-    pub elapsed_s: f64,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub val_loss: Option<f64>,
-    /// Where the precision needs one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub loss_scale: Option<f32>,
-}
+use crate::log_line::LogLine;
+use crate::observer::{RunObserver, Status};
 
-/// The lines of a run, in memory and on disk.
+/// The file, and what is not in it yet: the disk may be full for a while.
 pub struct RunLog {
     path: PathBuf,
     file: File,
-    pub lines: Vec<LogLine>,
-    /// How many of them are on disk, and their bytes: the disk may be full for a while.
-    written: usize,
+    /// Bytes of whole lines in the file.
     bytes: u64,
+    pending: Vec<LogLine>,
 }
 
 impl RunLog {
-    /// Opens the log of a run that goes on with `step`: later lines, which will be written again, are dropped.
-    pub fn open(path: &Path, step: u64) -> Result<Self> {
+    /// Opens the log of a run that goes on with `step`, and gives its lines. Later lines will be written again and are dropped.
+    pub fn open(path: &Path, step: u64) -> Result<(Self, Vec<LogLine>)> {
         let text = match std::fs::read_to_string(path) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
             text => text.map_err(Failure::reading(path))?,
@@ -57,25 +35,28 @@ impl RunLog {
             AtomicFile::write(path, kept.as_bytes())?;
         }
         let file = OpenOptions::new().write(true).open(path).map_err(Failure::writing(path))?;
-        Ok(RunLog {
-            path: path.to_owned(),
-            file,
-            written: lines.len(),
-            bytes: kept.len() as u64,
-            lines,
-        })
+        let bytes = kept.len() as u64;
+        Ok((RunLog { path: path.to_owned(), file, bytes, pending: Vec::new() }, lines))
     }
+}
 
-    /// Adds a line and writes it, with all that could not be written before.
-    pub fn append(&mut self, line: LogLine) -> Result<()> {
-        self.lines.push(line);
+impl RunObserver for RunLog {
+    fn line(&mut self, line: &LogLine, _: &Status) -> Result<()> {
+        self.pending.push(line.clone());
         self.flush()
     }
 
-    /// Writes the lines that are not on disk yet. Where that fails they stay for the next time.
-    pub fn flush(&mut self) -> Result<()> {
+    fn back_to(&mut self, step: u64) -> Result<()> {
+        let mut pending = std::mem::take(&mut self.pending);
+        pending.retain(|line| line.step < step);
+        *self = RunLog::open(&self.path, step)?.0;
+        self.pending = pending;
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<()> {
         let mut text = Vec::new();
-        for line in &self.lines[self.written..] {
+        for line in &self.pending {
             serde_json::to_writer(&mut text, line).map_err(|e| Failure::usage(e.to_string()))?;
             text.push(b'\n');
         }
@@ -88,18 +69,7 @@ impl RunLog {
         };
         write().map_err(Failure::writing(&self.path))?;
         self.bytes += text.len() as u64;
-        self.written = self.lines.len();
-        Ok(())
-    }
-
-    /// Another handle of the file, for a thread that syncs it.
-    pub fn handle(&self) -> Result<File> {
-        self.file.try_clone().map_err(Failure::writing(&self.path))
-    }
-
-    /// Seconds that earlier parts of the run took.
-    pub fn elapsed_s(&self) -> f64 {
-        self.lines.last().map_or(0.0, |line| line.elapsed_s)
+        Ok(self.pending.clear())
     }
 }
 
@@ -121,15 +91,21 @@ mod tests {
             val_loss: None,
             loss_scale: None,
         };
-        let mut log = RunLog::open(&path, 0).unwrap();
+        let status = Status::default();
+        let (mut log, _) = RunLog::open(&path, 0).unwrap();
         for step in [0, 10, 20, 30] {
-            log.append(line(step)).unwrap();
+            log.line(&line(step), &status).unwrap();
         }
         std::fs::write(&path, std::fs::read_to_string(&path).unwrap() + "{\"step\":4").unwrap();
-        let mut log = RunLog::open(&path, 25).unwrap();
-        assert_eq!(log.elapsed_s(), 20.0);
-        log.append(line(30)).unwrap();
-        let again = RunLog::open(&path, 100).unwrap();
-        assert_eq!(again.lines.iter().map(|l| l.step).collect::<Vec<_>>(), [0, 10, 20, 30]);
+        let steps = |lines: &[LogLine]| lines.iter().map(|line| line.step).collect::<Vec<_>>();
+        let (mut log, lines) = RunLog::open(&path, 25).unwrap();
+        assert_eq!(steps(&lines), [0, 10, 20]);
+        log.line(&line(30), &status).unwrap();
+        assert_eq!(steps(&RunLog::open(&path, 100).unwrap().1), [0, 10, 20, 30]);
+        // Back to a step, with a line that the disk did not take yet.
+        log.pending = vec![line(40), line(50)];
+        log.back_to(45).unwrap();
+        log.line(&line(45), &status).unwrap();
+        assert_eq!(steps(&RunLog::open(&path, 100).unwrap().1), [0, 10, 20, 30, 40, 45]);
     }
 }

@@ -1,35 +1,32 @@
-//! The loop of a run: step after step, and all that happens at its cadences.
-use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+//! The loop of a run: step after step, and what happens at its cadences.
+use std::time::Instant;
 
-use compute::{KernelTime, Precision, STEPS_IN_FLIGHT, Ticket, Trainer};
-use corpus::batch_sampler::BatchSampler;
-use inference::{check_ids, evaluate, failed};
-use model::{Best, Schedule};
+use compute::{Precision, STEPS_IN_FLIGHT, Trainer};
+use inference::{LossSum, evaluate, failed};
+use model::{Best, Schedule, State};
 use serde_json::json;
 use stage::config::OnNan;
-use stage::{Failure, Progress, Result, Unit, interrupt};
+use stage::{Failure, Result, interrupt};
 
+use crate::batches::Batches;
+use crate::bin_check::BinCheck;
 use crate::checkpoint_writer::{CheckpointRequest, CheckpointWriter, WriterEvent, WriterSummary};
-use crate::checkpoints::CheckpointName;
-use crate::report::{About, ReportSnapshot};
-use crate::run::{ResumePoint, Run, finish_check};
-use crate::tensorboard::EventFile;
-use crate::view::{self, TerminalView};
-use crate::{Checkpoints, LogLine, RunLog, peak};
+use crate::checkpoints::{CheckpointName, Checkpoints};
+use crate::clock::Clock;
+use crate::fault::Fault;
+use crate::in_flight::{InFlight, InFlightStep, NotFinite};
+use crate::log_line::LogLine;
+use crate::observer::{RunEvent, Status, StepMetrics};
+use crate::observers::Observers;
+use crate::peak;
+use crate::profile::Profile;
+use crate::resume::{ResumePoint, restart, resume};
+use crate::setup::Setup;
 
-/// A loss scale below this helps no more: gradients overflow for another reason.
-const LEAST_LOSS_SCALE: f32 = 1.0 / 1024.0;
-/// `train.on_nan = "rollback"` goes back so many times.
+/// Times that `train.on_nan = "rollback"` goes back.
 const ROLLBACKS: usize = 3;
 /// Steps before the engine's peak is measured: the first ones are what people wait for.
 const PEAK_AFTER: u64 = 10;
-/// The view is drawn anew after so long.
-const VIEW_EVERY: Duration = Duration::from_millis(250);
-/// Things that happened, as the report lists them, at most.
-const EVENTS: usize = 200;
 
 /// Why the loop ended.
 #[derive(Debug)]
@@ -46,311 +43,238 @@ pub enum Stop {
     Data(Failure),
 }
 
-/// A step whose report was not looked at yet.
-struct InFlightStep {
-    step: u64,
-    ticket: Ticket,
-    lr: f64,
-    val_loss: Option<f64>,
+/// What the loop begins with.
+pub struct Start<'a> {
+    pub setup: &'a Setup,
+    pub trainer: Trainer,
+    pub batches: Batches<'a>,
+    pub checkpoints: Checkpoints,
+    pub resumed: ResumePoint,
+    /// Lines of the log of earlier parts.
+    pub lines: Vec<LogLine>,
+    pub observers: Observers,
+    pub writer: CheckpointWriter,
+    pub check: BinCheck,
 }
 
-/// A step that gave no finite loss or gradient.
-struct NotFinite {
-    step: u64,
-    loss: f32,
-    grad_norm: f32,
-}
-
-/// Time spent training, apart from time spent looking at it.
-struct Clock {
-    started: Instant,
-    earlier_s: f64,
-    training: Duration,
-    tokens: u64,
-}
-
-impl Clock {
-    fn elapsed_s(&self) -> f64 {
-        self.earlier_s + self.started.elapsed().as_secs_f64()
-    }
-
-    /// Tokens per second of training since it was asked last.
-    fn tokens_per_second(&mut self) -> f64 {
-        let rate = self.tokens as f64 / self.training.as_secs_f64().max(1e-9);
-        (self.training, self.tokens) = (Duration::ZERO, 0);
-        rate
-    }
+/// What is left when all is written.
+pub struct StepsSummary {
+    pub writer: WriterSummary,
+    /// Seconds that observers worked beside the training.
+    pub observers_s: f64,
+    pub profile: Profile,
+    /// Steps of this part of the run.
+    pub steps: u64,
 }
 
 /// What the loop carries from step to step.
 pub struct Steps<'a> {
-    run: &'a Run,
+    setup: &'a Setup,
     pub trainer: Trainer,
-    sampler: BatchSampler<'a>,
-    pub writer: CheckpointWriter,
+    batches: Batches<'a>,
     checkpoints: Checkpoints,
-    pub about: About,
-    event_file: Arc<Mutex<Option<EventFile>>>,
-    verified: Option<JoinHandle<Result<()>>>,
-    /// Updates done, whether landed or not; and how many were when it began.
+    writer: CheckpointWriter,
+    observers: Observers,
+    check: BinCheck,
+    /// Updates recorded, and how many were when the loop began.
     next: u64,
     first: u64,
     best: Option<Best>,
-    redrawn: Vec<u64>,
-    rollbacks: usize,
-    run_log: RunLog,
+    lines: Vec<LogLine>,
+    in_flight: InFlight,
     clock: Clock,
-    last: Option<LogLine>,
-    /// Steps that the device may still be at, the oldest first.
-    in_flight: VecDeque<InFlightStep>,
-    /// Time of the kernels of training steps so far.
-    profile: Vec<KernelTime>,
-    progress: Progress,
-    view: TerminalView,
-    drawn: Instant,
+    profile: Profile,
+    /// FLOP/s of a large matmul: None before it was measured, NaN where it could not be.
     peak: Option<f64>,
-    happened: Vec<String>,
-    /// The log could not be written last time.
-    log_owed: bool,
+    rollbacks: usize,
     fault: Option<Fault>,
 }
 
 impl<'a> Steps<'a> {
-    pub fn new(
-        run: &'a Run,
-        trainer: Trainer,
-        sampler: BatchSampler<'a>,
-        resumed: ResumePoint,
-        run_log: RunLog,
-        writer: CheckpointWriter,
-        checkpoints: Checkpoints,
-        about: About,
-        event_file: Arc<Mutex<Option<EventFile>>>,
-        verified: JoinHandle<Result<()>>,
-    ) -> Self {
-        let progress = run.log.progress("train", Unit::Steps, Some(run.pipeline.train.steps));
-        progress.skip(resumed.step);
-        let mut view = TerminalView::new(trainer.model.kernels.bytes());
-        run_log.lines.iter().for_each(|line| view.loss(line.loss));
-        view.best = resumed.best.map(|best| best.val_loss);
-        let clock = Clock {
-            started: Instant::now(),
-            earlier_s: run_log.elapsed_s(),
-            training: Duration::ZERO,
-            tokens: 0,
-        };
+    pub fn new(start: Start<'a>) -> Self {
+        let Start { mut batches, resumed, lines, .. } = start;
+        batches.set_redrawn(resumed.redrawn);
         Steps {
-            run,
-            trainer,
-            sampler,
-            writer,
-            checkpoints,
-            about,
-            event_file,
-            verified: Some(verified),
+            setup: start.setup,
+            trainer: start.trainer,
+            batches,
+            checkpoints: start.checkpoints,
+            writer: start.writer,
+            observers: start.observers,
+            check: start.check,
             next: resumed.step,
             first: resumed.step,
             best: resumed.best,
-            redrawn: resumed.redrawn,
-            rollbacks: 0,
-            last: run_log.lines.last().cloned(),
-            run_log,
-            clock,
-            in_flight: VecDeque::with_capacity(STEPS_IN_FLIGHT + 1),
-            profile: Vec::new(),
-            progress,
-            view,
-            drawn: Instant::now(),
+            clock: Clock::start(lines.last().map_or(0.0, |line| line.elapsed_s)),
+            lines,
+            in_flight: InFlight::default(),
+            profile: Profile::default(),
             peak: None,
-            happened: Vec::new(),
-            log_owed: false,
-            fault: Fault::asked_for(),
+            rollbacks: 0,
+            fault: Fault::from_environment(),
         }
     }
 
-    /// Trains until something ends it. All steps have landed then, and the last state is being saved.
+    /// Trains until something ends it. The device has done all steps then, and the last state is being saved.
     pub fn run(&mut self) -> Result<Stop> {
-        let t = &self.run.pipeline.train;
         let stop = loop {
-            if self.next >= t.steps {
-                break Stop::Steps;
-            }
-            if t.max_minutes.is_some_and(|minutes| self.elapsed_s() >= 60.0 * minutes) {
-                break Stop::Minutes;
-            }
-            let mut val_loss = None;
-            if self.next.is_multiple_of(t.val_every) {
-                if let Some(bad) = self.land(0)? {
-                    self.not_finite(bad)?;
-                    continue;
-                }
-                match self.validate() {
-                    Ok(loss) => val_loss = Some(loss),
-                    Err(failure) => break Stop::Data(failure),
-                }
-            }
-            if let Some(loss) =
-                val_loss.filter(|loss| t.until_loss.is_some_and(|until| *loss <= until))
-            {
-                break Stop::Loss(loss);
-            }
-            if let Err(failure) = self.step(val_loss) {
-                break Stop::Data(failure);
-            }
-            let mut bad = self.land(STEPS_IN_FLIGHT)?;
-            let stop = interrupt::requested();
-            if bad.is_none() && (stop || self.next.is_multiple_of(t.checkpoint_every)) {
-                bad = self.land(0)?;
-                if bad.is_none() {
-                    let numbered = self.next.is_multiple_of(t.checkpoint_every);
-                    self.save(
-                        if numbered {
-                            CheckpointName::LastAndNumbered
-                        } else {
-                            CheckpointName::Last
-                        },
-                        numbered,
-                    )?;
-                }
-            }
-            if let Some(bad) = bad {
-                self.not_finite(bad)?;
-            } else if stop {
-                break Stop::Interrupt;
-            }
+            let stop = self.advance()?;
             self.hear()?;
+            let Some(stop) = stop else { continue };
+            match self.land(0)? {
+                None => break stop,
+                Some(bad) => self.not_finite(bad)?,
+            }
         };
-        if let Some(bad) = self.land(0)? {
-            self.not_finite(bad)?;
-            return self.run();
-        }
-        finish_check(&mut self.verified)?;
-        if !matches!(stop, Stop::Interrupt) && !self.next.is_multiple_of(t.checkpoint_every) {
+        self.check.finish()?;
+        let is_saved = self.next.is_multiple_of(self.setup.pipeline.train.checkpoint_every)
+            || matches!(stop, Stop::Interrupt);
+        if !is_saved {
             self.save(CheckpointName::Last, false)?;
         }
         self.take_profile(true)?;
-        self.progress.clear();
+        self.observers.trained();
         Ok(stop)
+    }
+
+    /// One step and what is due with it: validation before it, a checkpoint after it.
+    fn advance(&mut self) -> Result<Option<Stop>> {
+        let t = &self.setup.pipeline.train;
+        if self.next >= t.steps {
+            return Ok(Some(Stop::Steps));
+        }
+        if t.max_minutes.is_some_and(|minutes| self.clock.elapsed_s() >= 60.0 * minutes) {
+            return Ok(Some(Stop::Minutes));
+        }
+        let mut val_loss = None;
+        if self.next.is_multiple_of(t.val_every) {
+            if let Some(bad) = self.land(0)? {
+                self.not_finite(bad)?;
+                return Ok(None);
+            }
+            match self.validate() {
+                Ok(loss) => val_loss = Some(loss),
+                Err(failure) => return Ok(Some(Stop::Data(failure))),
+            }
+        }
+        if let Some(loss) = val_loss.filter(|loss| t.until_loss.is_some_and(|until| *loss <= until))
+        {
+            return Ok(Some(Stop::Loss(loss)));
+        }
+        if let Err(failure) = self.step(val_loss) {
+            return Ok(Some(Stop::Data(failure)));
+        }
+        let mut bad = self.land(STEPS_IN_FLIGHT)?;
+        let stop = interrupt::requested();
+        let numbered = self.next.is_multiple_of(t.checkpoint_every);
+        if bad.is_none() && (stop || numbered) {
+            bad = self.land(0)?;
+            if bad.is_none() {
+                use CheckpointName::{Last, LastAndNumbered};
+                self.save(if numbered { LastAndNumbered } else { Last }, numbered)?;
+            }
+        }
+        match bad {
+            Some(bad) => self.not_finite(bad).map(|()| None),
+            None => Ok(stop.then_some(Stop::Interrupt)),
+        }
     }
 
     /// Records one step.
     fn step(&mut self, val_loss: Option<f64>) -> Result<()> {
-        let t = &self.run.pipeline.train;
+        let t = &self.setup.pipeline.train;
         if let Some(fault) = &mut self.fault {
             fault.strike(self.next, &mut self.trainer)?;
         }
         let started = Instant::now();
-        let (step, tokens) = (self.next, self.run.tokens_per_step());
+        let (step, tokens) = (self.next, self.setup.tokens_per_step());
         let lr = self.learning_rate(step);
         let mut windows = Vec::new();
         self.trainer.begin();
         for micro in 0..u64::from(t.accumulate) {
-            self.batch(step, micro, &mut windows)?;
+            self.batches.fill(step, micro, &mut windows)?;
             self.trainer.accumulate(&windows, 1.0 / tokens as f32);
         }
         let ticket = self.trainer.update(lr as f32, t.clip as f32);
-        self.in_flight.push_back(InFlightStep { step, ticket, lr, val_loss });
-        self.clock.training += started.elapsed();
-        self.clock.tokens += tokens;
+        self.in_flight.push(InFlightStep { step, ticket, lr, val_loss });
+        self.clock.trained(started.elapsed(), tokens);
         self.next += 1;
         Ok(())
     }
 
-    /// The windows of a micro-batch. Those of a step that was taken out come from further on in its stream.
-    fn batch(&self, step: u64, micro: u64, windows: &mut Vec<u32>) -> Result<()> {
-        let times = self.redrawn.iter().filter(|&&redrawn| redrawn == step).count() as u64;
-        self.sampler.batch(
-            step,
-            micro + times * u64::from(self.run.pipeline.train.accumulate),
-            windows,
-        )?;
-        check_ids(self.run.train.path(), windows, self.run.config.vocab_size)
-    }
-
     /// Learning rate of a step.
-    pub fn learning_rate(&self, step: u64) -> f64 {
-        let t = &self.run.pipeline.train;
-        let share = t.max_minutes.map_or(0.0, |minutes| self.elapsed_s() / (60.0 * minutes));
+    fn learning_rate(&self, step: u64) -> f64 {
+        let t = &self.setup.pipeline.train;
+        let share = t.max_minutes.map_or(0.0, |minutes| self.clock.elapsed_s() / (60.0 * minutes));
         Schedule { peak: t.lr, warmup: t.warmup, steps: t.steps }.learning_rate_at(step, share)
     }
 
     fn validate(&mut self) -> Result<f64> {
         self.take_profile(true)?;
-        let windows = self.run.pipeline.train.val_windows;
-        let loss = evaluate(
-            &mut self.trainer.model,
-            &self.run.validation,
-            self.run.config.context,
-            windows,
-            |_| Ok(()),
-        )?
-        .loss();
+        let (setup, windows) = (self.setup, self.setup.pipeline.train.val_windows);
+        let model = &mut self.trainer.model;
+        let sum: LossSum =
+            evaluate(model, &setup.validation, setup.config.context, windows, |_| Ok(()))?;
+        let loss = sum.loss();
         self.take_profile(false)?;
-        self.view.validation = Some((self.next, loss));
         // Before training every loss would be the best.
         if self.next > 0 && self.best.is_none_or(|best| loss < best.val_loss) {
             self.best = Some(Best { step: self.next, val_loss: loss });
-            self.view.best = Some(loss);
             self.save(CheckpointName::Best, false)?;
         }
         Ok(loss)
     }
 
-    /// Hands the state of this moment to the writer.
+    /// Hands the present state to the writer.
     fn save(&mut self, name: CheckpointName, stories: bool) -> Result<()> {
-        finish_check(&mut self.verified)?;
-        let state = self.run.state(&self.trainer, self.next, self.best, &self.redrawn);
+        self.check.finish()?;
+        let state = self.state();
         let snapshot = self.trainer.snapshot().map_err(failed)?;
-        self.writer.save(CheckpointRequest {
-            snapshot,
-            state,
-            name,
-            stories,
-            log: Some(self.run_log.handle()?),
-        });
-        Ok(())
+        Ok(self.writer.save(CheckpointRequest { snapshot, state, name, stories }))
     }
 
-    /// Looks at the reports of steps that the device has done; waits until no more than `most` are under way.
+    /// What a checkpoint says beside tensors; `update` comes with them.
+    fn state(&self) -> State {
+        let (setup, kernels) = (self.setup, &self.trainer.model.kernels);
+        State {
+            step: self.next,
+            config: setup.config,
+            settings: setup.settings.clone(),
+            tokenizer_sha256: setup.tokenizer.sha256().to_owned(),
+            device: kernels.device(),
+            precision: kernels.precision().name().to_owned(),
+            plan: kernels.plan(),
+            update: Vec::new(),
+            best: self.best,
+            redrawn: self.batches.redrawn().to_vec(),
+        }
+    }
+
+    /// Looks at the metrics of steps that the device has done; waits until no more than `most` are in flight.
     fn land(&mut self, most: usize) -> Result<Option<NotFinite>> {
-        let t = &self.run.pipeline.train;
-        while let Some(&InFlightStep { step, ticket, lr, val_loss }) = self.in_flight.front() {
+        let scale = 1.0 / self.setup.tokens_per_step() as f32;
+        let precision = self.trainer.model.kernels.precision();
+        loop {
             let started = Instant::now();
-            let wait = self.in_flight.len() > most;
-            let metrics = self
-                .trainer
-                .metrics(ticket, 1.0 / self.run.tokens_per_step() as f32, wait)
-                .map_err(failed)?;
-            self.clock.training += started.elapsed();
-            let Some(metrics) = metrics else { return Ok(None) };
-            self.in_flight.pop_front();
-            let precision = self.trainer.model.kernels.precision();
-            // In f16 a gradient may overflow: the update was skipped and the loss scale halved. Anything else is the end.
-            let overflow = precision == Precision::F16
-                && metrics.loss.is_finite()
-                && metrics.loss_scale >= LEAST_LOSS_SCALE;
-            if !metrics.loss.is_finite() || !(metrics.grad_norm.is_finite() || overflow) {
-                return Ok(Some(NotFinite {
-                    step,
-                    loss: metrics.loss,
-                    grad_norm: metrics.grad_norm,
-                }));
+            let landed = self.in_flight.next(&mut self.trainer, scale, most)?;
+            self.clock.trained(started.elapsed(), 0);
+            let Some((InFlightStep { step, lr, val_loss, .. }, metrics)) = landed else {
+                return Ok(None);
+            };
+            if let Some(bad) = NotFinite::check(step, &metrics, precision) {
+                return Ok(Some(bad));
             }
             if !metrics.grad_norm.is_finite() {
-                let note = format!(
-                    "step {step}: a gradient overflowed f16; the update was skipped, the loss scale is now {}",
-                    metrics.loss_scale
-                );
-                self.tell(
+                let loss_scale = metrics.loss_scale;
+                self.observers.event(&RunEvent::new(
                     "skipped",
-                    json!({ "step": step, "loss_scale": metrics.loss_scale }),
-                    note,
-                );
+                    json!({ "step": step, "loss_scale": loss_scale }),
+                    format!("step {step}: a gradient overflowed f16; the update was skipped, the loss scale is now {loss_scale}"),
+                ));
             }
-            self.view.loss(metrics.loss);
-            self.progress.note(format!("loss {:.3}", metrics.loss));
-            self.progress.add(1);
+            let t = &self.setup.pipeline.train;
             if step.is_multiple_of(t.log_every) || val_loss.is_some() || step + 1 == t.steps {
+                self.measure_peak(step);
                 let line = LogLine {
                     step,
                     loss: metrics.loss,
@@ -362,109 +286,62 @@ impl<'a> Steps<'a> {
                     loss_scale: (precision == Precision::F16).then_some(metrics.loss_scale),
                 };
                 self.log_line(line);
-                if self.peak.is_none() && step >= self.first + PEAK_AFTER {
-                    // One attempt: a GPU whose memory is full goes without.
-                    self.peak = Some(peak::measure(&self.run.engine).unwrap_or(f64::NAN));
-                }
-                if self.writer.report_is_due() {
-                    let snapshot = self.snapshot("training".into(), false);
-                    self.writer.report(snapshot);
-                }
             }
-            self.draw(metrics.loss, lr);
-        }
-        Ok(None)
-    }
-
-    fn draw(&mut self, loss: f32, lr: f64) {
-        if !self.progress.is_live() || self.drawn.elapsed() < VIEW_EVERY {
-            return;
-        }
-        self.drawn = Instant::now();
-        self.view.last = self.last.clone();
-        self.view.epochs = self.about.epochs(self.next);
-        self.view.share_of_peak = self.share_of_peak();
-        let view = &self.view;
-        self.progress.panel(|width| view.lines(loss, lr, width));
-    }
-
-    /// FLOP/s of the training, of the last line.
-    fn flop_per_second(&self) -> f64 {
-        self.last.as_ref().map_or(0.0, |line| line.tokens_per_second)
-            * self.run.config.training_flop_per_token()
-    }
-
-    fn share_of_peak(&self) -> Option<f64> {
-        self.peak.filter(|peak| peak.is_finite()).map(|peak| self.flop_per_second() / peak)
-    }
-
-    /// Says a line, keeps it and writes it. A disk that is full gets it later.
-    pub fn log_line(&mut self, line: LogLine) {
-        let validation =
-            line.val_loss.map_or(String::new(), |loss| format!(", validation {loss:.4}"));
-        let text = format!(
-            "step {}: loss {:.4}{validation}, lr {:.2e}, norm {:.2}, {:.0} tokens/s",
-            line.step,
-            line.loss,
-            line.lr,
-            line.grad_norm.unwrap_or(f32::INFINITY),
-            line.tokens_per_second
-        );
-        // At a terminal the view shows the rest.
-        if !self.progress.is_live() || line.val_loss.is_some() {
-            self.progress.suspend(|| self.run.log.event("step", json!(line), &text));
-        }
-        if let Some(file) = self.event_file.lock().unwrap_or_else(PoisonError::into_inner).as_mut()
-        {
-            let _ = file.line(&line); // whoever looks at it looks at loss.jsonl, too
-        }
-        self.last = Some(line.clone());
-        let written = self.run_log.append(line);
-        if let Err(failure) = &written
-            && !self.log_owed
-        {
-            self.warn(format!(
-                "{failure}\n  the training goes on; what could not be written is tried again"
-            ));
-        }
-        self.log_owed = written.is_err();
-    }
-
-    /// Says something that the report should list, too.
-    fn tell(&mut self, event: &str, fields: serde_json::Value, text: String) {
-        self.progress.suspend(|| self.run.log.event(event, fields, &text));
-        self.remember(text);
-    }
-
-    fn warn(&mut self, text: String) {
-        self.progress.suspend(|| self.run.log.warn(&text));
-        self.remember(text);
-    }
-
-    fn remember(&mut self, text: String) {
-        if self.happened.len() < EVENTS {
-            self.happened.push(text);
+            let step = StepMetrics { loss: metrics.loss, lr };
+            self.observe(|observers, status| observers.step(&step, status));
         }
     }
 
-    /// Hears what the writer has to say.
+    /// One attempt: a GPU whose memory is full goes without.
+    fn measure_peak(&mut self, step: u64) {
+        if self.peak.is_none() && step >= self.first + PEAK_AFTER {
+            self.peak = Some(peak::measure(&self.setup.engine).unwrap_or(f64::NAN));
+        }
+    }
+
+    fn log_line(&mut self, line: LogLine) {
+        self.lines.push(line.clone());
+        self.observe(|observers, status| observers.line(&line, status));
+    }
+
+    /// Calls observers with the status of the run.
+    fn observe(&mut self, call: impl FnOnce(&mut Observers, &Status)) {
+        let t = &self.setup.pipeline.train;
+        let done = self.next - self.in_flight.len() as u64;
+        let elapsed_s = self.clock.elapsed_s();
+        let left =
+            self.clock.seconds_for(t.steps.saturating_sub(done), done.saturating_sub(self.first));
+        let limit =
+            t.max_minutes.map_or(f64::INFINITY, |minutes| (60.0 * minutes - elapsed_s).max(0.0));
+        let status = Status {
+            step: done,
+            elapsed_s,
+            seconds_left: left.min(limit),
+            best: self.best,
+            lines: &self.lines,
+            flop_per_second: self.lines.last().map_or(0.0, |line| line.tokens_per_second)
+                * self.setup.config.training_flop_per_token(),
+            peak: self.peak.filter(|peak| peak.is_finite()),
+            device_bytes: self.trainer.model.kernels.bytes(),
+        };
+        call(&mut self.observers, &status);
+    }
+
+    /// Passes on what the writer has to say.
     fn hear(&mut self) -> Result<()> {
-        let events: Vec<WriterEvent> = self.writer.events().collect();
-        for event in events {
+        for event in self.writer.events() {
             match event {
                 WriterEvent::DeviceLost(failure) => return Err(failure),
+                WriterEvent::Stories(stories) => self.observers.stories(&stories),
                 WriterEvent::Recovered => {
                     let step = self.next;
-                    self.tell(
-                        "kept",
-                        json!({ "step": step }),
-                        format!("step {step}: all is written again"),
-                    );
+                    let text = format!("step {step}: all is written again");
+                    self.observers.event(&RunEvent::new("kept", json!({ "step": step }), text));
                 }
                 WriterEvent::Failed { step, failure } => {
-                    self.warn(format!(
+                    self.observers.event(&RunEvent::warning(format!(
                         "step {step}: {failure}\n  the training goes on; it is tried again at the next save, and at the end"
-                    ));
+                    )));
                 }
             }
         }
@@ -473,25 +350,16 @@ impl<'a> Steps<'a> {
 
     /// Ends the run, or goes back to the last checkpoint and on without the batch.
     fn not_finite(&mut self, bad: NotFinite) -> Result<()> {
-        let NotFinite { step, loss, grad_norm } = bad;
-        for flying in std::mem::take(&mut self.in_flight) {
-            self.trainer.metrics(flying.ticket, 1.0, true).map_err(failed)?;
-        }
-        let mut windows = Vec::new();
-        let mut first = None;
-        for micro in 0..u64::from(self.run.pipeline.train.accumulate) {
-            self.batch(step, micro, &mut windows)?;
-            first = first.or(self.trainer.first_not_finite(&windows).map_err(failed)?);
-        }
-        let first = first.unwrap_or_else(|| {
-            "nothing that can be found now that the updates after it are done".into()
-        });
+        let step = bad.step;
+        self.in_flight.discard(&mut self.trainer)?;
+        let first = self.first_not_finite(step)?;
         let what = format!(
-            "step {step}: the loss is {loss}, the norm of the gradient {grad_norm}; not finite first: {first}"
+            "step {step}: the loss is {}, the norm of the gradient {}; not finite first: {first}",
+            bad.loss, bad.grad_norm
         );
         self.writer.flush();
         self.hear()?;
-        let on = self.run.pipeline.train.on_nan;
+        let on = self.setup.pipeline.train.on_nan;
         if on == OnNan::Stop || self.rollbacks == ROLLBACKS {
             let tried = if on == OnNan::Stop {
                 String::new()
@@ -499,84 +367,53 @@ impl<'a> Steps<'a> {
                 format!("\n  tried: {ROLLBACKS} times to go on without such a batch")
             };
             let remedy = "a lower train.lr, a longer train.warmup or a smaller train.clip; --on-nan rollback skips single batches";
-            let folder = self.run.folder.display();
+            let folder = self.setup.folder.display();
             return Err(Failure::try_again(format!(
                 "{what}{tried}\n  kept: the last checkpoint in {folder}\n  remedy: {remedy}"
             )));
         }
         self.rollbacks += 1;
-        let resumed = match self.run.resume(&self.checkpoints, &mut self.trainer)? {
-            checkpoint if checkpoint.step > 0 => checkpoint,
-            start => {
-                self.run.restart(&mut self.trainer);
-                start
-            }
-        };
-        (self.next, self.best) = (resumed.step, resumed.best);
-        self.view.best = resumed.best.map(|best| best.val_loss);
-        self.redrawn.push(step);
-        self.run_log = RunLog::open(&self.run.folder.join("loss.jsonl"), resumed.step)?;
-        self.last = self.run_log.lines.last().cloned();
-        self.writer.back_to(resumed.step);
-        self.progress.set_done(resumed.step);
+        let to = self.go_back(step)?;
         let text = format!(
-            "{what}\n  back to step {}, and on without that batch ({} of {ROLLBACKS})",
-            resumed.step, self.rollbacks
+            "{what}\n  back to step {to}, and on without that batch ({} of {ROLLBACKS})",
+            self.rollbacks
         );
-        self.tell(
-            "rollback",
-            json!({ "step": step, "back_to": resumed.step, "first": first }),
-            text,
-        );
-        let mut file = self.event_file.lock().unwrap_or_else(PoisonError::into_inner);
-        *file = EventFile::create(&self.run.folder.join("tb"), resumed.step).ok();
-        Ok(())
+        let fields = json!({ "step": step, "back_to": to, "first": first });
+        Ok(self.observers.event(&RunEvent::new("rollback", fields, text)))
     }
 
-    /// The run as the report shows it.
-    pub fn snapshot(&self, state: String, ended: bool) -> ReportSnapshot {
-        let t = &self.run.pipeline.train;
-        let done = self.next - self.in_flight.len() as u64;
-        let rate = self.clock.started.elapsed().as_secs_f64()
-            / (done.saturating_sub(self.first)).max(1) as f64;
-        let left = rate * t.steps.saturating_sub(done) as f64;
-        let left = t
-            .max_minutes
-            .map_or(left, |minutes| left.min((60.0 * minutes - self.elapsed_s()).max(0.0)));
-        ReportSnapshot {
-            lines: self.run_log.lines.clone(),
-            step: done,
-            state,
-            ended,
-            elapsed_s: self.elapsed_s(),
-            seconds_left: (!ended).then_some(left),
-            best: self.best,
-            flop_per_second: self.flop_per_second(),
-            peak: self.peak.filter(|peak| peak.is_finite()),
-            memory: view::memory(self.trainer.model.kernels.bytes()),
-            events: self.happened.clone(),
+    /// What was not finite first in a step, in words.
+    fn first_not_finite(&mut self, step: u64) -> Result<String> {
+        let mut windows = Vec::new();
+        for micro in 0..u64::from(self.setup.pipeline.train.accumulate) {
+            self.batches.fill(step, micro, &mut windows)?;
+            if let Some(first) = self.trainer.first_not_finite(&windows).map_err(failed)? {
+                return Ok(first);
+            }
         }
+        Ok("nothing that can be found now that the updates after it are done".into())
+    }
+
+    /// Goes on from the newest checkpoint, or from the start, without the batch of `step`. Gives where that is.
+    fn go_back(&mut self, step: u64) -> Result<u64> {
+        let resumed = resume(self.setup, &self.checkpoints, &mut self.trainer)?;
+        if resumed.step == 0 {
+            restart(self.setup, &mut self.trainer);
+        }
+        (self.next, self.best) = (resumed.step, resumed.best);
+        self.batches.redraw(step);
+        self.lines.retain(|line| line.step < resumed.step);
+        self.writer.back_to(resumed.step);
+        self.observers.back_to(resumed.step)?;
+        Ok(resumed.step)
     }
 
     /// Takes what the engine kept of its kernels' time since the last call; only steps `count`.
     fn take_profile(&mut self, count: bool) -> Result<()> {
-        for row in self.trainer.model.kernels.profile().map_err(failed)? {
-            match self
-                .profile
-                .iter_mut()
-                .find(|sum| sum.kernel == row.kernel && sum.shape == row.shape)
-            {
-                _ if !count => {}
-                Some(sum) => {
-                    sum.calls += row.calls;
-                    sum.seconds += row.seconds;
-                    sum.flop += row.flop;
-                    sum.bytes += row.bytes;
-                }
-                None => self.profile.push(row),
-            }
+        let rows = self.trainer.model.kernels.profile().map_err(failed)?;
+        if count {
+            self.profile.add(rows);
         }
-        self.profile.sort_by(|a, b| b.seconds.total_cmp(&a.seconds));
         Ok(())
     }
 
@@ -585,69 +422,42 @@ impl<'a> Steps<'a> {
         self.next
     }
 
-    pub fn last(&self) -> Option<LogLine> {
-        self.last.clone()
-    }
-
     pub fn lines(&self) -> &[LogLine] {
-        &self.run_log.lines
+        &self.lines
     }
 
-    /// Of the run so far, earlier parts included.
-    pub fn elapsed_s(&self) -> f64 {
-        self.clock.elapsed_s()
+    /// Generates the stories of these weights, beside what follows.
+    pub fn generate(&self, weights: Vec<f32>) {
+        self.writer.generate(self.next, weights);
     }
 
-    pub fn profile(&mut self) -> Vec<KernelTime> {
-        std::mem::take(&mut self.profile)
+    /// Logs the loss of the whole validation, with the figures of the last step.
+    pub fn log_validation(&mut self, val_loss: f64) -> Result<LogLine> {
+        let last = self.lines.last().cloned().ok_or_else(|| {
+            Failure::usage("the run ended before its first step: nothing to finish")
+        })?;
+        let line = LogLine {
+            step: self.next,
+            elapsed_s: self.clock.elapsed_s(),
+            val_loss: Some(val_loss),
+            lr: self.learning_rate(self.next),
+            ..last
+        };
+        self.log_line(line.clone());
+        Ok(line)
     }
 
-    /// The end after a signal: the step that is saved, or owed.
-    pub fn interrupted(mut self) -> Result<(u64, WriterSummary)> {
-        let snapshot = self.snapshot("interrupted".into(), true);
-        self.writer.report(snapshot);
-        let step = self.next;
-        Ok((step, self.end()?))
-    }
-
-    /// Waits for all that is being written.
-    pub fn end(mut self) -> Result<WriterSummary> {
-        self.run_log.flush()?;
+    /// Waits for all that is being written, then shows the end.
+    pub fn end(mut self, state: &str) -> Result<StepsSummary> {
+        self.observers.flush()?;
         self.writer.flush();
         self.hear()?;
-        let Steps { writer, progress, .. } = self;
-        progress.finish();
-        writer.finish()
-    }
-}
-
-/// For tests of what happens then: `BEDTIME_FAULT=nan@STEP` or `nan@STEPxTIMES` puts a NaN into the weights.
-struct Fault {
-    step: u64,
-    times: u64,
-}
-
-impl Fault {
-    fn asked_for() -> Option<Self> {
-        let text = std::env::var("BEDTIME_FAULT").ok()?;
-        let (step, times) =
-            text.strip_prefix("nan@").map(|rest| rest.split_once('x').unwrap_or((rest, "1")))?;
-        Some(Fault { step: step.parse().ok()?, times: times.parse().ok()? })
-    }
-
-    fn strike(&mut self, step: u64, trainer: &mut Trainer) -> Result<()> {
-        if step == self.step && self.times > 0 {
-            self.times -= 1;
-            let mut weights = trainer.model.weights().map_err(failed)?;
-            let last = trainer
-                .model
-                .table
-                .tensors
-                .iter()
-                .rfind(|tensor| tensor.name.contains("down_proj"));
-            weights[last.map_or(0, |tensor| tensor.offset)] = f32::NAN;
-            trainer.model.set_weights(&weights);
-        }
-        Ok(())
+        self.observe(|observers, status| observers.end(state, status));
+        Ok(StepsSummary {
+            observers_s: self.observers.seconds_beside(),
+            steps: self.next - self.first,
+            profile: self.profile,
+            writer: self.writer.finish()?,
+        })
     }
 }

@@ -8,7 +8,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use prost::Message;
 use stage::{Failure, Result, create_dir};
 
-use crate::LogLine;
+use crate::log_line::LogLine;
+use crate::observer::{RunObserver, Status};
+use crate::stories::StoriesAt;
 
 #[derive(Clone, PartialEq, Message)]
 struct Event {
@@ -91,15 +93,49 @@ struct PluginData {
     plugin_name: String,
 }
 
+/// The observer: event files in one folder, a new one where the run begins or goes back.
+pub struct TensorBoard {
+    folder: PathBuf,
+    /// None where a file could not be begun.
+    file: Option<EventFile>,
+}
+
+impl TensorBoard {
+    pub fn open(folder: &Path, step: u64) -> Result<Self> {
+        Ok(TensorBoard { folder: folder.to_owned(), file: Some(EventFile::create(folder, step)?) })
+    }
+}
+
+// What cannot be written is left out without a word: whoever looks here looks at loss.jsonl, too.
+impl RunObserver for TensorBoard {
+    fn line(&mut self, line: &LogLine, _: &Status) -> Result<()> {
+        if let Some(file) = &mut self.file {
+            let _ = file.line(line);
+        }
+        Ok(())
+    }
+
+    fn stories(&mut self, stories: &StoriesAt) -> Result<()> {
+        if let Some(file) = &mut self.file {
+            let _ = file.text(stories.step, "stories", &stories.markdown());
+        }
+        Ok(())
+    }
+
+    fn back_to(&mut self, step: u64) -> Result<()> {
+        Ok(self.file = EventFile::create(&self.folder, step).ok())
+    }
+}
+
 /// An event file that is being written.
-pub struct EventFile {
+struct EventFile {
     path: PathBuf,
     file: File,
 }
 
 impl EventFile {
     /// Begins a file for a run that goes on with `step`.
-    pub fn create(folder: &Path, step: u64) -> Result<Self> {
+    fn create(folder: &Path, step: u64) -> Result<Self> {
         create_dir(folder)?;
         let seconds = now() as u64;
         // TensorBoard reads a folder's files in the order of their names.
@@ -125,7 +161,7 @@ impl EventFile {
     }
 
     /// The figures of a line of the log.
-    pub fn line(&mut self, line: &LogLine) -> Result<()> {
+    fn line(&mut self, line: &LogLine) -> Result<()> {
         let scalar = |tag: &str, value: f64| Value {
             tag: tag.into(),
             simple_value: Some(value as f32),
@@ -143,7 +179,7 @@ impl EventFile {
     }
 
     /// A text in Markdown.
-    pub fn text(&mut self, step: u64, tag: &str, markdown: &str) -> Result<()> {
+    fn text(&mut self, step: u64, tag: &str, markdown: &str) -> Result<()> {
         let tensor = Tensor {
             dtype: 7,
             shape: Some(Shape { dim: vec![Dim { size: 1 }] }),

@@ -1,0 +1,43 @@
+//! Which windows of train.bin make a step.
+use corpus::batch_sampler::BatchSampler;
+use inference::check_ids;
+use stage::Result;
+
+use crate::setup::Setup;
+
+pub struct Batches<'a> {
+    setup: &'a Setup,
+    sampler: BatchSampler<'a>,
+    /// Steps whose windows gave no finite loss, once for each time that they were taken out.
+    redrawn: Vec<u64>,
+}
+
+impl<'a> Batches<'a> {
+    pub fn new(setup: &'a Setup) -> Result<Self> {
+        let t = &setup.pipeline.train;
+        let sampler =
+            BatchSampler::new(&setup.train, t.seed, t.batch as usize, setup.config.context)?;
+        Ok(Batches { setup, sampler, redrawn: Vec::new() })
+    }
+
+    /// Fills `windows` with a micro-batch. That of a step that was taken out comes from further on in its stream.
+    pub fn fill(&self, step: u64, micro: u64, windows: &mut Vec<u32>) -> Result<()> {
+        let times = self.redrawn.iter().filter(|&&redrawn| redrawn == step).count() as u64;
+        let accumulate = u64::from(self.setup.pipeline.train.accumulate);
+        self.sampler.batch(step, micro + times * accumulate, windows)?;
+        check_ids(self.setup.train.path(), windows, self.setup.config.vocab_size)
+    }
+
+    pub fn set_redrawn(&mut self, redrawn: Vec<u64>) {
+        self.redrawn = redrawn;
+    }
+
+    /// Takes the windows of a step out.
+    pub fn redraw(&mut self, step: u64) {
+        self.redrawn.push(step);
+    }
+
+    pub fn redrawn(&self) -> &[u64] {
+        &self.redrawn
+    }
+}

@@ -1,0 +1,98 @@
+//! The trainer, or what to do where it does not fit into the device's memory.
+use compute::{EngineError, Trainer};
+use inference::failed;
+use stage::{Failure, Result, memory};
+
+use crate::setup::Setup;
+
+/// The trainer, or what to do where it does not fit into the device's memory.
+pub fn open_trainer(setup: &Setup, weights: &[f32]) -> Result<Trainer> {
+    let t = &setup.pipeline.train;
+    let with = |batch: u32| {
+        let kernels = setup.engine.kernels().map_err(Err)?;
+        Trainer::new(
+            kernels,
+            setup.config,
+            setup.optimizer,
+            weights,
+            batch as usize,
+            setup.config.context,
+        )
+        .map_err(Ok)
+    };
+    let error = match with(t.batch) {
+        Ok(trainer) => return Ok(trainer),
+        Err(Err(failure)) => return Err(failure),
+        Err(Ok(error)) => error,
+    };
+    let EngineError::OutOfMemory { message, needed, available } = &error else {
+        return Err(failed(error));
+    };
+    let what = message.lines().next().unwrap_or_default();
+    // Memory is a part that stays and a part per sequence: two sizes tell both.
+    let one = match with(1) {
+        Ok(trainer) => trainer.model.kernels.bytes(),
+        Err(Ok(EngineError::OutOfMemory { needed, .. })) => needed,
+        Err(Ok(error)) => return Err(failed(error)),
+        Err(Err(failure)) => return Err(failure),
+    };
+    let per_sequence = needed.saturating_sub(one) as f64 / f64::from(t.batch.max(2) - 1);
+    let fits = ((available.saturating_sub(one)) as f64 / per_sequence.max(1.0)) as u32 + 1;
+    let remedy = if *available < one {
+        "a smaller model or model.context, a precision of two bytes, or --device cpu".to_owned()
+    } else {
+        // The largest part of the batch that fits; what is left goes into accumulation.
+        let batch =
+            (1..=fits.min(t.batch)).rev().find(|batch| t.batch.is_multiple_of(*batch)).unwrap_or(1);
+        format!(
+            "train.batch={batch} train.accumulate={} does the same step in parts",
+            t.accumulate * (t.batch / batch)
+        )
+    };
+    Err(Failure::try_again(format!(
+        "the memory does not suffice: {what}\n  needed: {} MiB for train.batch = {} of {} tokens ({} MiB, and {:.1} MiB per sequence)\n  fits: {}\n  remedy: {remedy}",
+        needed >> 20,
+        t.batch,
+        setup.config.context,
+        one >> 20,
+        per_sequence / (1 << 20) as f64,
+        if *available < one {
+            "not even a batch of 1".to_owned()
+        } else {
+            format!("a batch of {}", fits.min(t.batch))
+        }
+    )))
+}
+
+/// Refuses what is taken before the engine says what it needs: the weights, and the ids of a batch.
+pub fn check_memory(setup: &Setup) -> Result<()> {
+    let (t, config, available) = (&setup.pipeline.train, &setup.config, memory::available());
+    let parameters = config.parameters().unwrap_or(u64::MAX);
+    let weights = parameters.saturating_mul(4);
+    if weights > available {
+        let count = match parameters {
+            u64::MAX => "more parameters than can be counted".to_owned(),
+            _ => format!("{parameters} parameters, which are {}", memory::mib(weights)),
+        };
+        return Err(Failure::try_again(format!(
+            "model.d_model = {}, model.d_mlp = {}, model.n_layer = {} make {count}; {} of memory can be had\n  remedy: a smaller model, or a machine with more memory",
+            config.d_model,
+            config.d_mlp,
+            config.n_layer,
+            memory::mib(available)
+        )));
+    }
+    // Windows as they are drawn, and as inputs and targets.
+    let sequence = 4 * 3 * (config.context as u64 + 1);
+    let left = available - weights;
+    if sequence.saturating_mul(u64::from(t.batch)) <= left {
+        return Ok(());
+    }
+    Err(Failure::try_again(format!(
+        "train.batch = {}: the tokens of a batch alone need {}; {} of memory can be had\n  fits: a batch of {}\n  remedy: a smaller train.batch; train.accumulate does the same step in parts",
+        t.batch,
+        memory::mib(sequence.saturating_mul(u64::from(t.batch))),
+        memory::mib(left),
+        (left / sequence).max(1)
+    )))
+}

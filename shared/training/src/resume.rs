@@ -1,0 +1,139 @@
+//! Where a run goes on: from its newest checkpoint, or anew with the old run set aside.
+use compute::Trainer;
+use model::{Best, Checkpoint, initial_weights};
+use serde_json::Value;
+use stage::{Failure, Result};
+
+use crate::checkpoints::{Checkpoints, step_of};
+use crate::open_trainer::open_trainer;
+use crate::optimizer::up_to_date;
+use crate::samples::Samples;
+use crate::setup::Setup;
+
+/// What a run goes on with.
+#[derive(Default)]
+pub struct ResumePoint {
+    pub step: u64,
+    pub best: Option<Best>,
+    pub redrawn: Vec<u64>,
+}
+
+/// Loads the newest checkpoint, if there is one.
+pub fn resume(
+    setup: &Setup,
+    checkpoints: &Checkpoints,
+    trainer: &mut Trainer,
+) -> Result<ResumePoint> {
+    let Some(checkpoint) = checkpoints.newest(&setup.log)? else {
+        return Ok(ResumePoint::default());
+    };
+    let settings = up_to_date(checkpoint.state.settings.clone());
+    if !stage::same_settings(&settings, &setup.settings) {
+        return Err(Failure::usage(format!(
+            "{}: its checkpoint was made with other settings: {}\n  remedy: --fresh keeps it as run.N and starts anew",
+            setup.folder.display(),
+            stage::changed_keys(&settings, &setup.settings)
+        )));
+    }
+    let (device, precision, plan) = (
+        trainer.model.kernels.device(),
+        trainer.model.kernels.precision(),
+        trainer.model.kernels.plan(),
+    );
+    let state = checkpoint.state;
+    if state.device != device || state.precision != precision.name() {
+        setup.log.warn(format!(
+            "the checkpoint comes from {}, in {}; on {device}, in {precision}, the run goes on with other rounding",
+            state.device, state.precision
+        ));
+    } else if state.plan != plan && setup.engine.take_plan(&state.plan) {
+        // Other tiles give other bits: the run keeps those it began with.
+        *trainer = open_trainer(setup, &checkpoint.weights)?;
+        setup.log.say(format!("kernels: those of the checkpoint ({})", state.plan));
+    } else if state.plan != plan {
+        setup.log.warn(format!(
+            "the checkpoint was made with other kernels ({}), which cannot be had: with {plan} the run goes on with other rounding",
+            state.plan
+        ));
+    }
+    trainer.model.set_weights(&checkpoint.weights);
+    let other = |found| {
+        Failure::input(
+            &setup.folder,
+            format!("a checkpoint with {found}"),
+            "a checkpoint of this optimizer",
+            "start anew with --fresh, which keeps the old run as run.N",
+        )
+    };
+    trainer.set_slots(&checkpoint.slots).map_err(other)?;
+    if state.update.len() == compute::state::LEN {
+        let mut update = state.update;
+        if state.precision != precision.name() {
+            update[compute::state::LOSS_SCALE] = precision.initial_loss_scale();
+            update[compute::state::GOOD_STEPS] = 0.0;
+        }
+        trainer.set_state(&update);
+    }
+    Ok(ResumePoint { step: state.step, best: state.best, redrawn: state.redrawn })
+}
+
+/// The state before the first step.
+pub fn restart(setup: &Setup, trainer: &mut Trainer) {
+    trainer.model.set_weights(&initial_weights(&trainer.model.table, setup.pipeline.train.seed));
+    trainer.forget();
+}
+
+/// An old run made with other settings moves to `run.N`; so does any old run with `force`.
+pub fn set_aside_if_other(setup: &Setup, force: bool) -> Result<()> {
+    let path = setup.folder.join("settings.json");
+    let old: Option<Value> =
+        std::fs::read(&path).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
+    let old = old.map(up_to_date);
+    let why = match old {
+        _ if !setup.folder.exists() => return Ok(()),
+        _ if force => "--force".to_owned(),
+        None => return Ok(()),
+        Some(old) if old == setup.settings => return Ok(()),
+        Some(old) => format!("settings changed: {}", stage::changed_keys(&old, &setup.settings)),
+    };
+    let aside =
+        (1..).map(|n| setup.folder.with_extension(n.to_string())).find(|path| !path.exists());
+    let aside = aside.ok_or_else(|| Failure::usage("no free name run.N"))?;
+    std::fs::rename(&setup.folder, &aside).map_err(Failure::writing(&aside))?;
+    setup.log.say(format!("{why}: the old run is kept as {}", aside.display()));
+    Ok(())
+}
+
+/// Two trainings would write over one another: the second is refused for as long as this is held.
+pub fn lock(setup: &Setup) -> Result<std::fs::File> {
+    let path = setup.folder.with_file_name(".train.lock");
+    let file = std::fs::OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&path)
+        .map_err(Failure::writing(&path))?;
+    match file.try_lock() {
+        Err(std::fs::TryLockError::WouldBlock) => Err(Failure::try_again(format!(
+            "{}: another train is at work in it\n  remedy: wait until it ends, or give this one a folder of its own with --out DIR",
+            setup.folder.display()
+        ))),
+        // Some network disks know no locks: then nobody is refused.
+        _ => Ok(file),
+    }
+}
+
+/// Numbered checkpoints whose stories were not generated: an end that came too soon.
+pub fn without_stories(
+    checkpoints: &Checkpoints,
+    samples: &Samples,
+    first: u64,
+) -> Result<Vec<(u64, Vec<f32>)>> {
+    let numbered =
+        checkpoints.numbered()?.into_iter().filter_map(|path| Some((step_of(&path)?, path)));
+    let without = numbered.filter(|(step, _)| *step <= first && !samples.has(*step));
+    // One that is damaged is found when it is needed.
+    Ok(without
+        .filter_map(|(step, path)| Some((step, Checkpoint::load(&path).ok()?.weights)))
+        .collect())
+}
