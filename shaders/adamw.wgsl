@@ -1,5 +1,5 @@
 // One AdamW update (Loshchilov and Hutter, arXiv 1711.05101) of all weights in one flat buffer, those before decay_len with
-// decay. The state says how much of the gradient counts. adamw_low also writes the rounded copy that products read; in f32 that is
+// decay. The state says how much of the gradient counts. adamw_half also writes the rounded copy that products read; in f32 that is
 // the weights themselves, and nothing may be bound twice.
 //
 // Dispatch: up to 65,535 workgroups of 256, each invocation strides over the weights.
@@ -18,7 +18,7 @@ struct Params {
     weights_at: u32,
     m_at: u32,
     v_at: u32,
-    shadow_at: u32,
+    weights_half_at: u32,
 }
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> state: array<f32>;
@@ -26,7 +26,7 @@ struct Params {
 @group(0) @binding(3) var<storage, read_write> weights: array<f32>;
 @group(0) @binding(4) var<storage, read_write> m: array<f32>;
 @group(0) @binding(5) var<storage, read_write> v: array<f32>;
-@group(0) @binding(6) var<storage, read_write> shadow: array<Stored>;
+@group(0) @binding(6) var<storage, read_write> weights_half: array<Stored>;
 
 // What holds for all weights: rate, correction of the second moment, factor of the gradient.
 fn constants() -> vec3<f32> {
@@ -57,7 +57,7 @@ fn adamw(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) 
 }
 
 @compute @workgroup_size(256)
-fn adamw_low(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+fn adamw_half(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
     let constants = constants();
     if constants.z == 0.0 {
         return;
@@ -65,6 +65,6 @@ fn adamw_low(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgrou
     for (var i = id.x; i < p.len; i += groups.x * 256u) {
         let weight = updated(i, constants);
         weights[p.weights_at + i] = weight;
-        shadow[p.shadow_at + i] = narrow(weight);
+        weights_half[p.weights_half_at + i] = narrow(weight);
     }
 }

@@ -44,9 +44,9 @@ fn attention_decode(
     let query = p.qkv_at + row * 3u * d + head * HEAD_WIDTH;
     let slot = p.cache_at + slots[p.slots_at + row] * p.context * 2u * d + head * HEAD_WIDTH;
 
-    var sums: array<vec4<f32>, VECTORS>;
+    var accumulators: array<vec4<f32>, VECTORS>;
     for (var v = 0u; v < VECTORS; v++) {
-        sums[v] = vec4<f32>();
+        accumulators[v] = vec4<f32>();
     }
     var largest = LOWEST;
     var total = 0.0;
@@ -69,13 +69,13 @@ fn attention_decode(
                     value[i] = widen(cache[key + d + 4u * v + i]);
                 }
             }
-            sums[v] = sums[v] * keep + weight * value;
+            accumulators[v] = accumulators[v] * keep + weight * value;
         }
     }
     let keep = exp(largest - reduce_max(lane, largest));
     let inverse = 1.0 / reduce_sum(lane, total * keep);
     for (var v = 0u; v < VECTORS; v++) {
-        let sum = reduce_sum4(lane, sums[v] * keep) * inverse;
+        let sum = reduce_sum4(lane, accumulators[v] * keep) * inverse;
         for (var i = 0u; i < 4u; i++) {
             if lane == 0u && 4u * v + i < HEAD_WIDTH {
                 out[p.out_at + row * d + head * HEAD_WIDTH + 4u * v + i] = narrow(sum[i]);

@@ -1,6 +1,6 @@
-// norm[0] = sqrt(sum(gradients^2)) in two passes: grad_norm_parts sums squares per workgroup, grad_norm the parts.
+// norm[0] = sqrt(sum(gradients^2)) in two passes: grad_norm_partials sums squares per workgroup, grad_norm the parts.
 //
-// Dispatch: grad_norm_parts as many workgroups of LANES as there are parts; grad_norm one.
+// Dispatch: grad_norm_partials as many workgroups of LANES as there are parts; grad_norm one.
 #import lib/reduce
 
 struct Params {
@@ -13,7 +13,7 @@ struct Params {
 @group(0) @binding(2) var<storage, read_write> out: array<f32>;
 
 @compute @workgroup_size(LANES)
-fn grad_norm_parts(
+fn grad_norm_partials(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,

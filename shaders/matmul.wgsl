@@ -34,14 +34,14 @@ fn b_value(l: u32, j: u32, transposed: bool) -> f32 {
     return widen(b[p.b_at + select(l * p.n + j, j * p.k + l, transposed)]);
 }
 
-fn product(group: vec3<u32>, lane: u32, b_transposed: bool) {
+fn matmul_tile(group: vec3<u32>, lane: u32, b_transposed: bool) {
     let first_row = group.y * TILE;
     let first_column = group.x * TILE;
     let a_place = slice_place(lane, true);
     let b_place = slice_place(lane, b_transposed);
     let a_row = first_row + 4u * a_place.x;
     let b_column = first_column + 4u * b_place.x;
-    var sums: array<vec4<f32>, 4>;
+    var accumulators: array<vec4<f32>, 4>;
     for (var start = 0u; start < p.k; start += TILE_K) {
         let la = start + a_place.y;
         let lb = start + b_place.y;
@@ -54,7 +54,7 @@ fn product(group: vec3<u32>, lane: u32, b_transposed: bool) {
             b_value(lb, b_column + 3u, b_transposed),
         );
         workgroupBarrier();
-        multiply_slice(&sums, lane);
+        multiply_slice(&accumulators, lane);
         workgroupBarrier();
     }
     for (var i = 0u; i < 4u; i++) {
@@ -62,7 +62,7 @@ fn product(group: vec3<u32>, lane: u32, b_transposed: bool) {
         for (var j = 0u; j < 4u; j++) {
             let column = first_column + lane % 16u * 4u + j;
             if row < p.m && column < p.n {
-                c[p.c_at + row * p.n + column] = narrow(sums[i][j]);
+                c[p.c_at + row * p.n + column] = narrow(accumulators[i][j]);
             }
         }
     }
@@ -70,10 +70,10 @@ fn product(group: vec3<u32>, lane: u32, b_transposed: bool) {
 
 @compute @workgroup_size(256)
 fn matmul_nt(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    product(group, lane, true);
+    matmul_tile(group, lane, true);
 }
 
 @compute @workgroup_size(256)
 fn matmul_nn(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    product(group, lane, false);
+    matmul_tile(group, lane, false);
 }

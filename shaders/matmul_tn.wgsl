@@ -1,7 +1,7 @@
 // The gradient of a layer's weight: c[m, n] += a[k, m]^T b[k, n].
 //
 // k is the number of rows of the batch, m and n are small, so k is split: workgroup z sums rows [z * part, (z + 1) * part)
-// into parts[z], and add_parts adds the parts to c in order. With one part alone it adds to c at once.
+// into parts[z], and reduce_partials adds the parts to c in order. With one part alone it adds to c at once.
 //
 // Dispatch: (ceil(n / 64), ceil(m / 64), parts) workgroups of 256.
 #import lib/store
@@ -46,7 +46,7 @@ fn matmul_tn(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_
     let row = first_row + 4u * place.x;
     let column = first_column + 4u * place.x;
     let end = min((group.z + 1u) * p.part, p.k);
-    var sums: array<vec4<f32>, 4>;
+    var accumulators: array<vec4<f32>, 4>;
     for (var start = group.z * p.part; start < end; start += TILE_K) {
         let l = start + place.y;
         a_tile[place.y * TILE_PITCH + place.x] =
@@ -54,7 +54,7 @@ fn matmul_tn(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_
         b_tile[place.y * TILE_PITCH + place.x] =
             vec4(b_value(l, column, end), b_value(l, column + 1u, end), b_value(l, column + 2u, end), b_value(l, column + 3u, end));
         workgroupBarrier();
-        multiply_slice(&sums, lane);
+        multiply_slice(&accumulators, lane);
         workgroupBarrier();
     }
     for (var i = 0u; i < 4u; i++) {
@@ -64,9 +64,9 @@ fn matmul_tn(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_
             if to_row < p.m && to_column < p.n {
                 let at = p.out_at + (group.z * p.m + to_row) * p.n + to_column;
                 if p.accumulate == 1u {
-                    out[at] += sums[i][j];
+                    out[at] += accumulators[i][j];
                 } else {
-                    out[at] = sums[i][j];
+                    out[at] = accumulators[i][j];
                 }
             }
         }

@@ -1,10 +1,10 @@
-// dx[r] += rstd (g - x * rstd^2 * mean(g * x)) with g = dout[r] * gain, and dx_low, its rounded copy; the gradient of the gain,
-// sum_r dout[r] * x[r] * rstd[r], in parts of PART_ROWS rows that add_parts adds up.
+// dx[r] += rstd (g - x * rstd^2 * mean(g * x)) with g = dout[r] * gain, and dx_half, its rounded copy; the gradient of the gain,
+// sum_r dout[r] * x[r] * rstd[r], in parts of PARTIAL_ROWS rows that reduce_partials adds up.
 //
-// A workgroup takes PART_ROWS rows, TEAMS at a time, each by 64 invocations; then each invocation takes a column of all of them.
-// rmsnorm_backward_low writes dx_low too: in f32 that is dx itself, and nothing may be bound twice.
+// A workgroup takes PARTIAL_ROWS rows, TEAMS at a time, each by 64 invocations; then each invocation takes a column of all of them.
+// rmsnorm_backward_half writes dx_half too: in f32 that is dx itself, and nothing may be bound twice.
 //
-// Dispatch: ceil(rows / PART_ROWS) workgroups of LANES.
+// Dispatch: ceil(rows / PARTIAL_ROWS) workgroups of LANES.
 #import lib/store
 #import lib/groups
 
@@ -17,7 +17,7 @@ struct Params {
     dout_at: u32,
     dx_at: u32,
     part_at: u32,
-    dx_low_at: u32,
+    dx_half_at: u32,
 }
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> x: array<f32>;
@@ -26,23 +26,23 @@ struct Params {
 @group(0) @binding(4) var<storage, read> dout: array<Stored>;
 @group(0) @binding(5) var<storage, read_write> dx: array<f32>;
 @group(0) @binding(6) var<storage, read_write> part: array<f32>;
-@group(0) @binding(7) var<storage, read_write> dx_low: array<Stored>;
+@group(0) @binding(7) var<storage, read_write> dx_half: array<Stored>;
 
 const TEAM: u32 = 64u;
 const TEAMS: u32 = LANES / TEAM;
-var<workgroup> space: array<f32, LANES>;
+var<workgroup> staging: array<f32, LANES>;
 
 // The sum over the lanes of a team, as a tree: always in the same order.
 fn team_sum(lane: u32, value: f32) -> f32 {
-    space[lane] = value;
+    staging[lane] = value;
     for (var half = TEAM / 2u; half > 0u; half /= 2u) {
         workgroupBarrier();
         if lane % TEAM < half {
-            space[lane] += space[lane + half];
+            staging[lane] += staging[lane + half];
         }
     }
     workgroupBarrier();
-    let sum = space[lane / TEAM * TEAM];
+    let sum = staging[lane / TEAM * TEAM];
     workgroupBarrier();
     return sum;
 }
@@ -68,10 +68,10 @@ fn gradient(first: u32, i: u32, scales: vec2<f32>) -> f32 {
 }
 
 fn gain_part(index: u32, lane: u32) {
-    let end = min((index + 1u) * PART_ROWS, p.rows);
+    let end = min((index + 1u) * PARTIAL_ROWS, p.rows);
     for (var column = lane; column < p.width; column += LANES) {
         var sum = 0.0;
-        for (var row = index * PART_ROWS; row < end; row++) {
+        for (var row = index * PARTIAL_ROWS; row < end; row++) {
             let i = row * p.width + column;
             sum += widen(dout[p.dout_at + i]) * x[p.x_at + i] * rstd[p.rstd_at + row];
         }
@@ -86,11 +86,11 @@ fn rmsnorm_backward(
     @builtin(local_invocation_index) lane: u32,
 ) {
     let index = group_index(group, groups);
-    if index * PART_ROWS >= p.rows {
+    if index * PARTIAL_ROWS >= p.rows {
         return;
     }
-    for (var start = 0u; start < PART_ROWS; start += TEAMS) {
-        let row = index * PART_ROWS + start + lane / TEAM;
+    for (var start = 0u; start < PARTIAL_ROWS; start += TEAMS) {
+        let row = index * PARTIAL_ROWS + start + lane / TEAM;
         let scales = scales_of(row, lane);
         for (var i = lane % TEAM; i < p.width && row < p.rows; i += TEAM) {
             dx[p.dx_at + row * p.width + i] = gradient(row * p.width, i, scales);
@@ -100,22 +100,22 @@ fn rmsnorm_backward(
 }
 
 @compute @workgroup_size(LANES)
-fn rmsnorm_backward_low(
+fn rmsnorm_backward_half(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
     let index = group_index(group, groups);
-    if index * PART_ROWS >= p.rows {
+    if index * PARTIAL_ROWS >= p.rows {
         return;
     }
-    for (var start = 0u; start < PART_ROWS; start += TEAMS) {
-        let row = index * PART_ROWS + start + lane / TEAM;
+    for (var start = 0u; start < PARTIAL_ROWS; start += TEAMS) {
+        let row = index * PARTIAL_ROWS + start + lane / TEAM;
         let scales = scales_of(row, lane);
         for (var i = lane % TEAM; i < p.width && row < p.rows; i += TEAM) {
             let sum = gradient(row * p.width, i, scales);
             dx[p.dx_at + row * p.width + i] = sum;
-            dx_low[p.dx_low_at + row * p.width + i] = narrow(sum);
+            dx_half[p.dx_half_at + row * p.width + i] = narrow(sum);
         }
     }
     gain_part(index, lane);

@@ -1,19 +1,19 @@
-// What a product on matrix units does with its sums, where a column of the tile is a column of c: four in a row go to
-// `finish(row, column, values)` of the importing file, by way of workgroup memory.
-const SPACE_PITCH: u32 = FRAGMENTS_N * UNIT + 4u;
-const SPACE: u32 = UNIT * SPACE_PITCH;
-var<workgroup> sums_space: array<f32, SUBGROUPS_M * SUBGROUPS_N * SPACE>;
+// What a product on cooperative matrices does with its sums, where a column of the tile is a column of c: four in a row go to
+// `epilogue(row, column, values)` of the importing file, by way of workgroup memory.
+const STAGING_PITCH: u32 = FRAGMENTS_N * FRAGMENT + 4u;
+const STAGING: u32 = FRAGMENT * STAGING_PITCH;
+var<workgroup> staging: array<f32, SUBGROUPS_M * SUBGROUPS_N * STAGING>;
 
 fn column_at(first: u32, column: u32) -> u32 { return first + column; }
 
 // A row of fragments, which begins at this row and column of c.
-fn finish_fragments(first_row: u32, first_column: u32, subgroup: u32, lane: u32) {
-    for (var i = lane; i < UNIT * FRAGMENTS_N * UNIT / 4u; i += SUBGROUP) {
-        let y = i / (FRAGMENTS_N * UNIT / 4u);
-        let x = 4u * (i % (FRAGMENTS_N * UNIT / 4u));
+fn epilogue_fragments(first_row: u32, first_column: u32, subgroup: u32, lane: u32) {
+    for (var i = lane; i < FRAGMENT * FRAGMENTS_N * FRAGMENT / 4u; i += SUBGROUP) {
+        let y = i / (FRAGMENTS_N * FRAGMENT / 4u);
+        let x = 4u * (i % (FRAGMENTS_N * FRAGMENT / 4u));
         if first_row + y < p.m && first_column + x < p.n {
-            let at = subgroup * SPACE + y * SPACE_PITCH + x;
-            finish(first_row + y, first_column + x, vec4(sums_space[at], sums_space[at + 1u], sums_space[at + 2u], sums_space[at + 3u]));
+            let at = subgroup * STAGING + y * STAGING_PITCH + x;
+            epilogue(first_row + y, first_column + x, vec4(staging[at], staging[at + 1u], staging[at + 2u], staging[at + 3u]));
         }
     }
 }

@@ -17,16 +17,16 @@ fn slice_place(lane: u32, l_contiguous: bool) -> vec2<u32> {
     return select(vec2(low, high), vec2(high, low), l_contiguous);
 }
 
-// Adds the slice to the sums: row i of the four in sums[i].
-fn multiply_slice(sums: ptr<function, array<vec4<f32>, 4>>, lane: u32) {
+// Adds the slice to the accumulators: row i of the four in accumulators[i].
+fn multiply_slice(accumulators: ptr<function, array<vec4<f32>, 4>>, lane: u32) {
     let row = lane / 16u;
     let column = lane % 16u;
     for (var l = 0u; l < TILE_K; l++) {
         let a = a_tile[l * TILE_PITCH + row];
         let b = b_tile[l * TILE_PITCH + column];
-        (*sums)[0] += a.x * b;
-        (*sums)[1] += a.y * b;
-        (*sums)[2] += a.z * b;
-        (*sums)[3] += a.w * b;
+        (*accumulators)[0] += a.x * b;
+        (*accumulators)[1] += a.y * b;
+        (*accumulators)[2] += a.z * b;
+        (*accumulators)[3] += a.w * b;
     }
 }

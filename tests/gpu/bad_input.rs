@@ -63,7 +63,7 @@ fn unknown_gpu(bench: &Bench) {
     run.run("train", &["--device", "cpu", "--profile"]).code(2).says(&["--profile", "GPU"]);
     run.run("train", &["--device", "cpu", "--tune"]).code(2).says(&[
         "--tune",
-        "matrix units",
+        "cooperative matrices",
         "--precision f16",
     ]);
     assert!(!run.path("run").exists(), "nothing was begun");

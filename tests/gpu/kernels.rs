@@ -1,6 +1,6 @@
 //! Every kernel against the CPU engine at awkward shapes.
 use compute::gpu::{Device, Options, Plan};
-use compute::wgsl::Units;
+use compute::wgsl::CoopShape;
 use compute::{AttentionShape, NO_TARGET, Optimizer, OptimizerKind, Precision, Update, state};
 
 use crate::lab::{compare, normal, tokens};
@@ -65,14 +65,14 @@ fn rmsnorm(bench: &Bench) {
             let [x, gain, dx, dgain] = [&x, &gain, &dx0, &dgain0].map(|values| lab.put(values));
             let (dout, out, rstd) =
                 (lab.put_stored(&dout), lab.out_stored(rows * width), lab.out(rows));
-            let dx_low = lab.shadow(dx);
+            let dx_half = lab.shadow(dx);
             lab.k.rmsnorm_forward(width, eps, x, gain, out, rstd);
-            lab.k.rmsnorm_backward(width, x, gain, rstd, dout, dx, dx_low, dgain);
+            lab.k.rmsnorm_backward(width, x, gain, rstd, dout, dx, dx_half, dgain);
             vec![
                 lab.get("out", out),
                 lab.get("rstd", rstd),
                 lab.get("dx", dx),
-                lab.get("dx_low", dx_low),
+                lab.get("dx_half", dx_half),
                 lab.get("dgain", dgain),
             ]
         });
@@ -136,13 +136,13 @@ fn tiles_of_every_kind(bench: &Bench) {
     let plan = device.plan(bench.precision);
     assert_eq!(
         plan.is_some(),
-        bench.precision == Precision::F16 && bench.device.adapter.units().is_some()
+        bench.precision == Precision::F16 && bench.device.adapter.coop().is_some()
     );
     let mut tiles: Vec<_> = plan.iter().flat_map(|plan| plan.candidates()).collect();
     tiles.sort_by_key(|tiles| {
         (
             tiles.fragments,
-            tiles.lanes(bench.device.adapter.units().expect("there is a plan for them")),
+            tiles.lanes(bench.device.adapter.coop().expect("there is a plan for them")),
         )
     });
     tiles.dedup_by_key(|tiles| tiles.fragments);
@@ -152,7 +152,7 @@ fn tiles_of_every_kind(bench: &Bench) {
     }
 }
 
-/// Products with what follows them, at shapes that go on matrix units and shapes that do not.
+/// Products with what follows them, at shapes that go on cooperative matrices and shapes that do not.
 pub fn fused_products(bench: &Bench) {
     for (rows, width, inputs, heads) in
         [(1, 40, 40, 1), (70, 216, 80, 2), (131, 856, 320, 8), (33, 34, 17, 3), (150, 12, 36, 5)]
@@ -251,14 +251,14 @@ pub fn attention_in_short(bench: &Bench) {
 /// What other devices run: subgroups with several lanes for a row, and fragments from scalars. Subgroups that are said to be
 /// wider than they are do the same work side by side.
 fn attention_as_elsewhere(bench: &Bench) {
-    let Some(units) = bench.device.adapter.units().filter(|_| bench.precision == Precision::F16)
+    let Some(coop) = bench.device.adapter.coop().filter(|_| bench.precision == Precision::F16)
     else {
         return;
     };
     for wider in [2, 4] {
         let device = Device::open(bench.device.adapter.clone(), Options::default()).unwrap();
         device.set_plan(Plan::shipped(
-            Units { subgroup: wider * units.subgroup, scalars: true, ..units },
+            CoopShape { subgroup: wider * coop.subgroup, scalars: true, ..coop },
             &device.limits,
         ));
         attention_in_short(&Bench { device, ..bench.clone() });

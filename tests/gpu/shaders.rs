@@ -3,9 +3,9 @@ use std::path::Path;
 use std::process::Command;
 
 use compute::Precision;
-use compute::gpu::pipeline::{KERNELS, Parsed, UNITS, parse};
+use compute::gpu::pipeline::{COOP, KERNELS, Parsed, parse};
 use compute::gpu::{Device, Options, TILES, attention_tiles};
-use compute::wgsl::{FILES, Library, Tiles, Units, Variant};
+use compute::wgsl::{CoopShape, FILES, Library, Tiles, Variant};
 use libtest_mimic::{Failed, Trial};
 
 use crate::{Bench, PRECISIONS, kernels, step};
@@ -15,13 +15,13 @@ fn each(mut f: impl FnMut(&str, Variant, Parsed) -> Result<(), String>) -> Resul
     let roomy =
         wgpu::Limits { max_compute_workgroup_storage_size: 65_536, ..wgpu::Limits::defaults() };
     for (kernel, file, lanes) in KERNELS {
-        if *lanes == UNITS {
+        if *lanes == COOP {
             for side in [8, 16] {
                 for scalars in [false, true] {
-                    let units = Units { side, subgroup: 32, scalars };
+                    let coop = CoopShape { side, subgroup: 32, scalars };
                     let cuts: Vec<(u32, Tiles)> = if kernel.starts_with("attention") {
                         let tiles = |width| {
-                            attention_tiles(units, width, &roomy)
+                            attention_tiles(coop, width, &roomy)
                                 .into_iter()
                                 .map(move |tiles| (width, tiles))
                         };
@@ -32,15 +32,15 @@ fn each(mut f: impl FnMut(&str, Variant, Parsed) -> Result<(), String>) -> Resul
                     for (head_width, tiles) in cuts {
                         let variant = Variant {
                             precision: Precision::F16,
-                            lanes: UNITS,
+                            lanes: COOP,
                             head_width,
-                            units: Some((units, tiles)),
+                            coop: Some((coop, tiles)),
                         };
                         let parsed = parse(&Library::Embedded, file, &variant)
                             .map_err(|error| error.to_string())?;
                         f(kernel, variant, parsed).map_err(|error| {
                             format!(
-                                "{kernel} with {units:?}, {tiles:?}, heads of {head_width}: {error}"
+                                "{kernel} with {coop:?}, {tiles:?}, heads of {head_width}: {error}"
                             )
                         })?;
                     }
@@ -50,7 +50,7 @@ fn each(mut f: impl FnMut(&str, Variant, Parsed) -> Result<(), String>) -> Resul
         }
         for precision in PRECISIONS {
             for head_width in [2, 40, 64, 128] {
-                let variant = Variant { precision, lanes: *lanes, head_width, units: None };
+                let variant = Variant { precision, lanes: *lanes, head_width, coop: None };
                 let parsed =
                     parse(&Library::Embedded, file, &variant).map_err(|error| error.to_string())?;
                 f(kernel, variant, parsed).map_err(|error| {
@@ -95,8 +95,8 @@ pub fn trials(bench: Option<&Bench>) -> Vec<Trial> {
                 ..Default::default()
             };
             each(|_, variant, Parsed { module, info, .. }| {
-                if variant.units.is_some() {
-                    return Ok(()); // DX12 has no matrix units in wgpu: the plain kernels serve it
+                if variant.coop.is_some() {
+                    return Ok(()); // DX12 has no cooperative matrices in wgpu: the scalar kernels serve it
                 }
                 let mut text = String::new();
                 let pipeline = naga::back::hlsl::PipelineOptions::default();
@@ -117,8 +117,8 @@ pub fn trials(bench: Option<&Bench>) -> Vec<Trial> {
     );
     for fault in FAULTS {
         let lacks = match bench {
-            Some(bench) if fault.on_units && bench.device.adapter.units().is_none() => {
-                "no matrix units"
+            Some(bench) if fault.on_coop && bench.device.adapter.coop().is_none() => {
+                "no cooperative matrices"
             }
             _ => lacks,
         };
@@ -133,11 +133,11 @@ pub fn trials(bench: Option<&Bench>) -> Vec<Trial> {
     trials
 }
 
-/// bf16 and matrix units need extensions of naga's; the others are standard WGSL.
+/// bf16 and cooperative matrices need extensions of naga's; the others are standard WGSL.
 fn tint_accepts() -> Result<(), Failed> {
     let folder = tempfile::tempdir().map_err(|e| e.to_string())?;
     each(|kernel, variant, parsed| {
-        if variant.precision == Precision::Bf16 || variant.units.is_some() {
+        if variant.precision == Precision::Bf16 || variant.coop.is_some() {
             return Ok(());
         }
         let path = folder.path().join(format!("{kernel}.wgsl"));
@@ -162,13 +162,13 @@ struct Fault {
     right: &'static str,
     wrong: &'static str,
     test: fn(&Bench),
-    /// In a kernel on matrix units, which f16 alone goes on.
-    on_units: bool,
+    /// In a kernel on cooperative matrices, which f16 alone goes on.
+    on_coop: bool,
 }
 
 impl Fault {
     fn precision(&self) -> Precision {
-        if self.on_units { Precision::F16 } else { Precision::F32 }
+        if self.on_coop { Precision::F16 } else { Precision::F32 }
     }
 }
 
@@ -179,7 +179,7 @@ const FAULTS: &[Fault] = &[
         right: "if start + j <= row {",
         wrong: "if start + j <= row + 1u {",
         test: kernels::attention_in_short,
-        on_units: false,
+        on_coop: false,
     },
     Fault {
         name: "backward_mask_off_by_one",
@@ -187,7 +187,7 @@ const FAULTS: &[Fault] = &[
         right: "if row <= start + i && start + i < p.sequence {",
         wrong: "if row < start + i && start + i < p.sequence {",
         test: kernels::attention_in_short,
-        on_units: false,
+        on_coop: false,
     },
     Fault {
         name: "dropped_slice_of_k",
@@ -195,15 +195,15 @@ const FAULTS: &[Fault] = &[
         right: "start < p.k; start += TILE_K",
         wrong: "start + TILE_K < p.k + 1u; start += TILE_K",
         test: kernels::products,
-        on_units: false,
+        on_coop: false,
     },
     Fault {
         name: "dropped_part_of_a_split_sum",
-        file: "add_parts",
+        file: "reduce_partials",
         right: "z < segment.y;",
         wrong: "z + 1u < segment.y;",
         test: kernels::split_products,
-        on_units: false,
+        on_coop: false,
     },
     Fault {
         name: "missing_scale",
@@ -211,7 +211,7 @@ const FAULTS: &[Fault] = &[
         right: "p.scale * qkv_vector(query",
         wrong: "qkv_vector(query",
         test: kernels::attention_in_short,
-        on_units: false,
+        on_coop: false,
     },
     Fault {
         name: "missing_loss_scale",
@@ -219,15 +219,15 @@ const FAULTS: &[Fault] = &[
         right: "p.scale * state[p.state_at + LOSS_SCALE]",
         wrong: "p.scale",
         test: kernels::cross_entropy,
-        on_units: false,
+        on_coop: false,
     },
     Fault {
         name: "accumulator_not_cleared",
         file: "matmul_tn",
-        right: "                    out[at] = sums[i][j];",
-        wrong: "                    out[at] += sums[i][j];",
+        right: "                    out[at] = accumulators[i][j];",
+        wrong: "                    out[at] += accumulators[i][j];",
         test: kernels::split_products,
-        on_units: false,
+        on_coop: false,
     },
     Fault {
         name: "transposed_operand",
@@ -235,7 +235,7 @@ const FAULTS: &[Fault] = &[
         right: "select(l * p.n + j, j * p.k + l, transposed)",
         wrong: "select(j * p.k + l, l * p.n + j, transposed)",
         test: kernels::products,
-        on_units: false,
+        on_coop: false,
     },
     Fault {
         name: "token_of_the_row_before",
@@ -243,7 +243,7 @@ const FAULTS: &[Fault] = &[
         right: "order[p.order_at + at]",
         wrong: "order[p.order_at + max(at, 1u) - 1u]",
         test: kernels::embedding,
-        on_units: false,
+        on_coop: false,
     },
     Fault {
         name: "decay_on_everything",
@@ -251,7 +251,7 @@ const FAULTS: &[Fault] = &[
         right: "i < p.decay_len",
         wrong: "i < p.len",
         test: kernels::norm_and_optimizers,
-        on_units: false,
+        on_coop: false,
     },
     Fault {
         name: "overflow_not_skipped",
@@ -259,111 +259,111 @@ const FAULTS: &[Fault] = &[
         right: "state[s + FACTOR] = 0.0;",
         wrong: "state[s + FACTOR] = 1.0;",
         test: step::overflow,
-        on_units: false,
+        on_coop: false,
     },
     Fault {
-        name: "units_edge_not_masked",
+        name: "coop_edge_not_masked",
         file: "lib/columns",
         right: "first_column + x < p.n {",
         wrong: "first_column + x <= p.n {",
         test: kernels::fused_products,
-        on_units: true,
+        on_coop: true,
     },
     Fault {
-        name: "units_part_of_the_one_before",
-        file: "matmul_tn_units",
+        name: "coop_part_of_the_one_before",
+        file: "matmul_tn_coop",
         right: "part = group.z;",
         wrong: "part = max(group.z, 1u) - 1u;",
         test: kernels::split_products,
-        on_units: true,
+        on_coop: true,
     },
     Fault {
-        name: "units_values_turned_too",
-        file: "matmul_nt_rope_units",
+        name: "coop_values_turned_too",
+        file: "matmul_nt_rope_coop",
         right: "p.n / 3u * 2u",
         wrong: "p.n",
         test: kernels::fused_products,
-        on_units: true,
+        on_coop: true,
     },
     Fault {
-        name: "units_residual_forgotten",
-        file: "matmul_nt_residual_units",
+        name: "coop_residual_forgotten",
+        file: "matmul_nt_residual_coop",
         right: "x[(p.x_at + at) / 4u] + values",
         wrong: "values",
         test: kernels::fused_products,
-        on_units: true,
+        on_coop: true,
     },
     Fault {
-        name: "units_up_for_gate",
-        file: "matmul_nn_swiglu_units",
+        name: "coop_up_for_gate",
+        file: "matmul_nn_swiglu_coop",
         right: "(sigmoid + silu * (1.0 - sigmoid))",
         wrong: "(sigmoid + silu * sigmoid)",
         test: kernels::fused_products,
-        on_units: true,
+        on_coop: true,
     },
     Fault {
-        name: "units_mask_off_by_one_in_sums",
-        file: "attention_units",
+        name: "coop_mask_off_by_one_in_sums",
+        file: "attention_coop",
         right: "exp(scores - larger), seen)",
         wrong: "exp(scores - larger), vec4(start + 4u * v) + vec4(0u, 1u, 2u, 3u) < vec4(i))",
         test: kernels::attention_in_short,
-        on_units: true,
+        on_coop: true,
     },
     Fault {
-        name: "units_mask_off_by_one",
-        file: "attention_units",
+        name: "coop_mask_off_by_one",
+        file: "attention_coop",
         right: "vec4<f16>(select(vec4<f32>(), weights, seen))",
         wrong: "vec4<f16>(select(vec4<f32>(), weights, vec4(start + 4u * v) + vec4(0u, 1u, 2u, 3u) < vec4(i)))",
         test: kernels::attention_in_short,
-        on_units: true,
+        on_coop: true,
     },
     Fault {
-        name: "units_mask_off_by_one_in_queries",
-        file: "attention_backward_queries_units",
+        name: "coop_mask_off_by_one_in_queries",
+        file: "attention_backward_queries_coop",
         right: "vec4(0u, 1u, 2u, 3u) <= vec4(i);",
         wrong: "vec4(0u, 1u, 2u, 3u) <= vec4(i + 1u);",
         test: kernels::attention_in_short,
-        on_units: true,
+        on_coop: true,
     },
     Fault {
-        name: "units_mask_off_by_one_in_keys",
-        file: "attention_backward_keys_units",
+        name: "coop_mask_off_by_one_in_keys",
+        file: "attention_backward_keys_coop",
         right: "(vec4(j) <= i)",
         wrong: "(vec4(j) < i)",
         test: kernels::attention_in_short,
-        on_units: true,
+        on_coop: true,
     },
     Fault {
-        name: "units_padding_not_zero",
-        file: "lib/attention_units",
+        name: "coop_padding_not_zero",
+        file: "lib/attention_coop",
         right: "row < p.sequence && 4u * v < HEAD_WIDTH",
         wrong: "row < p.sequence",
         test: kernels::attention_in_short,
-        on_units: true,
+        on_coop: true,
     },
     Fault {
-        name: "units_padding_of_dout_not_zero",
+        name: "coop_padding_of_dout_not_zero",
         file: "lib/attention_gradients",
         right: "row < p.sequence && 4u * v < HEAD_WIDTH",
         wrong: "row + 1u < p.sequence",
         test: kernels::attention_in_short,
-        on_units: true,
+        on_coop: true,
     },
     Fault {
-        name: "units_subgroups_in_another_order",
-        file: "lib/attention_units",
+        name: "coop_subgroups_in_another_order",
+        file: "lib/attention_coop",
         right: "own = subgroup == turn;",
         wrong: "own = subgroup == (turn ^ 1u);",
         test: kernels::attention_in_short,
-        on_units: true,
+        on_coop: true,
     },
     Fault {
-        name: "units_turned_forth",
+        name: "coop_turned_forth",
         file: "lib/attention_gradients",
         right: "vec4<f16>(b * cosine - a * sine)",
         wrong: "vec4<f16>(b * cosine + a * sine)",
         test: kernels::attention_in_short,
-        on_units: true,
+        on_coop: true,
     },
     Fault {
         name: "turned_by_the_first_sequence",
@@ -371,7 +371,7 @@ const FAULTS: &[Fault] = &[
         right: "write_turned(&dk, batch * p.sequence + row,",
         wrong: "write_turned(&dk, row,",
         test: kernels::attention_in_short,
-        on_units: false,
+        on_coop: false,
     },
 ];
 

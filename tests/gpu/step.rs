@@ -365,10 +365,10 @@ fn decoding(bench: &Bench) {
     }
 }
 
-/// Per layer 7 forward and 13 backward on matrix units, without them what follows products as well (and in two bytes no more than
+/// Per layer 7 forward and 13 backward on cooperative matrices, without them what follows products as well (and in two bytes no more than
 /// that); 4 for each chunk of the loss; and what stands around the layers.
-fn dispatches_of_a_step(on_units: bool, layers: u64, chunks: u64) -> u64 {
-    if on_units { 20 * layers + 4 * chunks + 15 } else { 25 * layers + 4 * chunks + 15 }
+fn dispatches_of_a_step(on_coop: bool, layers: u64, chunks: u64) -> u64 {
+    if on_coop { 20 * layers + 4 * chunks + 15 } else { 25 * layers + 4 * chunks + 15 }
 }
 
 /// One submit a step, dispatches within their budget, no buffer after the first step, and reports that need no wait.
@@ -397,8 +397,8 @@ fn budget(bench: &Bench) {
     assert_eq!(after.bind_groups, before.bind_groups, "bind groups are made in the first step");
     assert_eq!(after.submits - before.submits, 5, "one submit a step");
     let dispatches = after.dispatches - before.dispatches;
-    let on_units = bench.precision == Precision::F16 && bench.device.adapter.units().is_some();
-    assert_eq!(dispatches, 5 * dispatches_of_a_step(on_units, config.n_layer as u64, 1));
+    let on_coop = bench.precision == Precision::F16 && bench.device.adapter.coop().is_some();
+    assert_eq!(dispatches, 5 * dispatches_of_a_step(on_coop, config.n_layer as u64, 1));
     assert!(
         dispatches_of_a_step(true, 6, 4) <= 160,
         "the default run: 6 layers, and its loss in 4 chunks"
@@ -426,20 +426,20 @@ fn plan(bench: &Bench) {
     let shipped = run();
     assert!(own.take_plan(&shipped.0), "{}", shipped.0);
     assert!(
-        !own.take_plan("shaders 0123456789abcdef; tiles of 64 on plain lanes"),
+        !own.take_plan("shaders 0123456789abcdef; scalar tiles of 64"),
         "other shaders have other bits"
     );
     if let Some(mut tuned) = own.plan(bench.precision) {
         let shape = [2 * config.context, config.vocab_size, config.d_model];
-        let usual = tuned.tiles("matmul_nt_units", shape);
+        let usual = tuned.tiles("matmul_nt_coop", shape);
         let another = tuned.candidates().into_iter().find(|tiles| *tiles != usual).unwrap();
-        tuned.tuned.insert(("matmul_nt_units".into(), shape), another);
+        tuned.tuned.insert(("matmul_nt_coop".into(), shape), another);
         own.set_plan(Some(tuned));
         let other = run();
         assert_ne!(other.0, shipped.0);
         assert!(own.take_plan(&shipped.0));
         assert!(run() == shipped, "the plan that was told gives the same bits");
         assert!(own.take_plan(&other.0) && run() == other);
-        assert!(!own.take_plan(&other.0.replace("of 8 lanes", "of 7 lanes")), "other units");
+        assert!(!own.take_plan(&other.0.replace("of 8 lanes", "of 7 lanes")), "another shape");
     }
 }

@@ -39,7 +39,7 @@ struct Args {
     /// Print where the GPU's time went, kernel by kernel; slows the run down
     #[arg(long)]
     profile: bool,
-    /// First time the tiles of matrix units for a minute or two, and keep the best for this GPU
+    /// First time the tiles of cooperative matrices for a minute or two, and keep the best for this GPU
     #[arg(long)]
     tune: bool,
     /// Start over; the run that is there is kept as run.N (as --force does)

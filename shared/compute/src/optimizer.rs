@@ -25,7 +25,7 @@ pub struct Rule {
 
 const ADAMW: Rule = Rule {
     name: "adamw",
-    half_kernel: "adamw_low",
+    half_kernel: "adamw_half",
     slots: &["adam_m", "adam_v"],
     betas: [0.9, 0.95],
     eps: 1e-8,

@@ -21,13 +21,13 @@ macro_rules! embedded {
 
 embedded!(
     "adamw",
-    "add_parts",
+    "reduce_partials",
     "attention",
     "attention_backward",
-    "attention_backward_keys_units",
-    "attention_backward_queries_units",
+    "attention_backward_keys_coop",
+    "attention_backward_queries_coop",
     "attention_decode",
-    "attention_units",
+    "attention_coop",
     "cache_append",
     "cross_entropy",
     "embedding",
@@ -37,13 +37,13 @@ embedded!(
     "loss_scale",
     "matmul",
     "matmul_tn",
-    "matmul_nn_swiglu_units",
-    "matmul_nn_units",
-    "matmul_nt_residual_units",
-    "matmul_nt_rope_units",
-    "matmul_nt_swiglu_units",
-    "matmul_nt_units",
-    "matmul_tn_units",
+    "matmul_nn_swiglu_coop",
+    "matmul_nn_coop",
+    "matmul_nt_residual_coop",
+    "matmul_nt_rope_coop",
+    "matmul_nt_swiglu_coop",
+    "matmul_nt_coop",
+    "matmul_tn_coop",
     "matvec",
     "residual",
     "rmsnorm",
@@ -54,7 +54,7 @@ embedded!(
     "swiglu",
     "swiglu_backward",
     "lib/attention_gradients",
-    "lib/attention_units",
+    "lib/attention_coop",
     "lib/columns",
     "lib/groups",
     "lib/heads",
@@ -65,11 +65,11 @@ embedded!(
     "lib/store_bf16",
     "lib/store_f16",
     "lib/store_f32",
-    "lib/sums_2x2",
-    "lib/sums_4x2",
-    "lib/sums_4x4",
+    "lib/accumulators_2x2",
+    "lib/accumulators_4x2",
+    "lib/accumulators_4x4",
     "lib/tile",
-    "lib/units",
+    "lib/coop",
 );
 
 /// Where shaders come from.
@@ -127,14 +127,14 @@ pub struct Variant {
     pub lanes: u32,
     /// Elements of a head: `HEAD_WIDTH`, and with it `TILE_ROWS`, the keys of a tile.
     pub head_width: u32,
-    /// For kernels on matrix units: which, and the tile of their product.
-    pub units: Option<(Units, Tiles)>,
+    /// For kernels on cooperative matrices: which, and the tile of their product.
+    pub coop: Option<(CoopShape, Tiles)>,
 }
 
-/// Matrix units that take f16 and sum in f32.
+/// Cooperative matrices that take f16 and accumulate in f32.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Units {
-    /// `UNIT`: 8 or 16, the side of the square fragments they multiply.
+pub struct CoopShape {
+    /// `FRAGMENT`: 8 or 16, the side of the square fragments they multiply.
     pub side: u32,
     /// `SUBGROUP`: the lanes that hold a fragment together.
     pub subgroup: u32,
@@ -142,7 +142,7 @@ pub struct Units {
     pub scalars: bool,
 }
 
-/// How a product on matrix units is cut: a workgroup has subgroups[0] x subgroups[1] subgroups, each of them sums
+/// How a product on cooperative matrices is cut: a workgroup has subgroups[0] x subgroups[1] subgroups, each of them sums
 /// fragments[0] x fragments[1] fragments of the result, over slices of `depth`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Tiles {
@@ -153,29 +153,29 @@ pub struct Tiles {
 
 impl Tiles {
     /// Rows and columns of a workgroup's tile.
-    pub fn tile(&self, units: Units) -> [u32; 2] {
-        [0, 1].map(|i| self.fragments[i] * self.subgroups[i] * units.side)
+    pub fn tile(&self, coop: CoopShape) -> [u32; 2] {
+        [0, 1].map(|i| self.fragments[i] * self.subgroups[i] * coop.side)
     }
 
-    pub fn lanes(&self, units: Units) -> u32 {
-        self.subgroups[0] * self.subgroups[1] * units.subgroup
+    pub fn lanes(&self, coop: CoopShape) -> u32 {
+        self.subgroups[0] * self.subgroups[1] * coop.subgroup
     }
 
     /// Bytes of workgroup memory at most, whatever is contiguous: two slices of each operand, and the space of the sums.
-    pub fn workgroup_bytes(&self, units: Units) -> u32 {
-        let [rows, columns] = self.tile(units);
+    pub fn workgroup_bytes(&self, coop: CoopShape) -> u32 {
+        let [rows, columns] = self.tile(coop);
         let slice = |side: u32| (side * (self.depth + 8)).max(self.depth * (side + 8)) * 2;
         let space = self.subgroups[0]
             * self.subgroups[1]
-            * units.side
-            * (self.fragments[1] * units.side + 4)
+            * coop.side
+            * (self.fragments[1] * coop.side + 4)
             * 4;
         2 * (slice(rows) + slice(columns)) + space
     }
 }
 
-/// Rows that one workgroup sums of a gain's gradient: `PART_ROWS`.
-pub const PART_ROWS: u32 = 64;
+/// Rows that one workgroup sums of a gain's gradient: `PARTIAL_ROWS`.
+pub const PARTIAL_ROWS: u32 = 64;
 
 /// Workgroup memory that every device has (WebGPU's default limit).
 const WORKGROUP_BYTES: u32 = 16_384;
@@ -189,17 +189,17 @@ impl Variant {
         };
         // Two tiles of vectors of four, and two scalars, per row.
         let tile_rows = (WORKGROUP_BYTES / (self.head_width.div_ceil(4) * 32 + 8)).clamp(1, 32);
-        let (units, lanes) = match self.units {
+        let (coop, lanes) = match self.coop {
             None => (String::new(), self.lanes),
-            Some((units, tiles)) => (units_prelude(units, tiles), tiles.lanes(units)),
+            Some((coop, tiles)) => (coop_prelude(coop, tiles), tiles.lanes(coop)),
         };
-        let enable = if units.is_empty() {
+        let enable = if coop.is_empty() {
             enable.to_owned()
         } else {
             format!("{enable}enable wgpu_cooperative_matrix;\n")
         };
         let mut text = format!(
-            "{enable}{units}const LANES: u32 = {}u;\nconst HEAD_WIDTH: u32 = {}u;\nconst TILE_ROWS: u32 = {tile_rows}u;\nconst PART_ROWS: u32 = {PART_ROWS}u;\n",
+            "{enable}{coop}const LANES: u32 = {}u;\nconst HEAD_WIDTH: u32 = {}u;\nconst TILE_ROWS: u32 = {tile_rows}u;\nconst PARTIAL_ROWS: u32 = {PARTIAL_ROWS}u;\n",
             lanes, self.head_width
         );
         let indices = [
@@ -218,17 +218,17 @@ impl Variant {
     }
 }
 
-/// The constants and types of lib/units.wgsl.
-fn units_prelude(Units { side, subgroup, .. }: Units, tiles: Tiles) -> String {
+/// The constants and types of lib/coop.wgsl.
+fn coop_prelude(CoopShape { side, subgroup, .. }: CoopShape, tiles: Tiles) -> String {
     let mut text = String::new();
     for (name, element, role) in
-        [("UnitA", "f16", "A"), ("UnitB", "f16", "B"), ("UnitC", "f32", "C")]
+        [("CoopA", "f16", "A"), ("CoopB", "f16", "B"), ("CoopC", "f32", "C")]
     {
         text.push_str(&format!("alias {name} = coop_mat{side}x{side}<{element}, {role}>;\n"));
     }
     let Tiles { fragments, subgroups, depth } = tiles;
     let values = [
-        ("UNIT", side),
+        ("FRAGMENT", side),
         ("SUBGROUP", subgroup),
         ("SUBGROUPS_M", subgroups[0]),
         ("SUBGROUPS_N", subgroups[1]),
@@ -288,13 +288,13 @@ fn include(
     if !imported.insert(name.to_owned()) {
         return Ok(());
     }
-    let file = match (name, variant.units) {
+    let file = match (name, variant.coop) {
         ("lib/store", _) => format!("lib/store_{}", variant.precision),
-        ("lib/staged", Some((units, _))) => {
-            if units.scalars { "lib/staged_scalars" } else { "lib/staged_vectors" }.to_owned()
+        ("lib/staged", Some((coop, _))) => {
+            if coop.scalars { "lib/staged_scalars" } else { "lib/staged_vectors" }.to_owned()
         }
-        ("lib/sums", Some((_, tiles))) => {
-            format!("lib/sums_{}x{}", tiles.fragments[0], tiles.fragments[1])
+        ("lib/accumulators", Some((_, tiles))) => {
+            format!("lib/accumulators_{}x{}", tiles.fragments[0], tiles.fragments[1])
         }
         _ => name.to_owned(),
     };
@@ -340,7 +340,7 @@ mod tests {
     use super::*;
 
     const VARIANT: Variant =
-        Variant { precision: Precision::F16, lanes: 64, head_width: 40, units: None };
+        Variant { precision: Precision::F16, lanes: 64, head_width: 40, coop: None };
 
     #[test]
     fn imports_come_once_and_lines_know_their_file() {

@@ -149,7 +149,7 @@ impl Engine {
             if let Err(error @ EngineError::Probe(_)) = &opened
                 && device.plan(precision).is_some()
             {
-                log.warn(format!("{error}\n  instead: products without matrix units"));
+                log.warn(format!("{error}\n  instead: products without cooperative matrices"));
                 device.set_plan(None);
                 opened = Gpu::open(&device, precision, head_width);
             }

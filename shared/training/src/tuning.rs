@@ -30,11 +30,14 @@ pub(crate) struct Tuned<'a> {
 pub(crate) fn tune(engine: &Engine, tuned: &Tuned, log: &Log) -> Result<()> {
     let Engine::Gpu { device, precision: precision @ Precision::F16, head_width } = engine else {
         return Err(Failure::usage(
-            "--tune looks for the tiles of matrix units: expected a GPU, and --precision f16",
+            "--tune looks for the tiles of cooperative matrices: expected a GPU, and --precision f16",
         ));
     };
     let Some(plan) = device.shipped_plan() else {
-        log.say(format!("tune: {} has no matrix units: nothing to choose", device.adapter.name()));
+        log.say(format!(
+            "tune: {} has no cooperative matrices: nothing to choose",
+            device.adapter.name()
+        ));
         return Ok(());
     };
     let options = Options { profile: true, ..device.options.clone() };
@@ -68,7 +71,7 @@ pub(crate) fn tune(engine: &Engine, tuned: &Tuned, log: &Log) -> Result<()> {
         for KernelTime { kernel, shape, calls, seconds, .. } in
             times(kernels, tuned).map_err(failed)?
         {
-            let (Some(shape), true) = (shape, kernel.ends_with("_units")) else { continue };
+            let (Some(shape), true) = (shape, kernel.ends_with("_coop")) else { continue };
             let each = seconds / calls.max(1) as f64;
             let found = best.entry((kernel, shape)).or_insert((*tiles, each));
             if each < found.1 {

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::EngineError;
 use crate::kernels::{Precision, Result};
-use crate::wgsl::Units;
+use crate::wgsl::CoopShape;
 
 /// A GPU that the system shows, and what matters about it here.
 #[derive(Clone, Debug)]
@@ -178,8 +178,8 @@ impl Adapter {
         self.features.contains(needed(precision))
     }
 
-    /// The matrix units it offers for f16 with sums in f32, the larger ones first; none where the lanes of a subgroup are not known beforehand.
-    pub fn units(&self) -> Option<Units> {
+    /// The cooperative matrices it offers for f16 with sums in f32, the larger ones first; none where the lanes of a subgroup are not known beforehand.
+    pub fn coop(&self) -> Option<CoopShape> {
         let subgroup = self.info.subgroup_min_size;
         let needed = wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX | wgpu::Features::SHADER_F16;
         if !self.features.contains(needed) || self.info.subgroup_max_size != subgroup {
@@ -193,14 +193,14 @@ impl Adapter {
             })
         };
         let side = [16, 8].into_iter().find(|&side| has(side))?;
-        Some(Units { side, subgroup, scalars: self.info.backend == wgpu::Backend::Metal })
+        Some(CoopShape { side, subgroup, scalars: self.info.backend == wgpu::Backend::Metal })
     }
 
     /// What `auto` takes, and why.
     pub fn best_precision(&self) -> (Precision, &'static str) {
         if self.supports(Precision::F16) {
-            match self.units() {
-                Some(_) => (Precision::F16, "its matrix units take it; with a loss scale"),
+            match self.coop() {
+                Some(_) => (Precision::F16, "its cooperative matrices take it; with a loss scale"),
                 None => (Precision::F16, "half the memory traffic of f32, with a loss scale"),
             }
         } else if self.supports(Precision::Bf16) {

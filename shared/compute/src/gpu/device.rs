@@ -5,11 +5,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::adapters::{self, Adapter};
 use super::kernels::attention_tiles;
-use super::pipeline::{self, KERNELS, Pipeline, UNITS};
+use super::pipeline::{self, COOP, KERNELS, Pipeline};
 use super::plan::Plan;
 use crate::EngineError;
 use crate::kernels::{Precision, Result};
-use crate::wgsl::{Library, Tiles, Units, Variant};
+use crate::wgsl::{CoopShape, Library, Tiles, Variant};
 
 /// How a GPU is opened.
 #[derive(Clone, Debug, Default)]
@@ -24,8 +24,8 @@ pub struct Options {
     pub default_limits: bool,
     /// Takes it that there is no more memory than so many bytes, to see what happens then.
     pub memory_limit: Option<u64>,
-    /// Leaves the matrix units alone, if there are any.
-    pub plain: bool,
+    /// Leaves cooperative matrices alone, if there are any.
+    pub scalar: bool,
     /// Takes the kernels without a probe: for tests of whether their tests find faults.
     pub unprobed: bool,
     /// Where compiled pipelines are kept from run to run.
@@ -43,8 +43,8 @@ pub struct Device {
     /// Which text the shaders have, in 16 digits.
     pub shaders: String,
     troubles: Arc<Troubles>,
-    /// The matrix units, where there are some and they may be used.
-    pub(super) units: Option<Units>,
+    /// The cooperative matrices, where there are some and they may be used.
+    pub(super) coop: Option<CoopShape>,
     plan: Mutex<Option<Plan>>,
     pipelines: Mutex<HashMap<(&'static str, Variant), Arc<Pipeline>>>,
     cache: Option<(wgpu::PipelineCache, PathBuf)>,
@@ -78,8 +78,8 @@ impl Device {
                 },
             |all, one| all | one,
         );
-        let units = adapter.units().filter(|_| !options.plain && !options.default_limits);
-        let optional = if units.is_some() {
+        let coop = adapter.coop().filter(|_| !options.scalar && !options.default_limits);
+        let optional = if coop.is_some() {
             optional | wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX
         } else {
             optional
@@ -123,9 +123,9 @@ impl Device {
             required_features: features,
             required_limits: limits.or_worse_values_from(&adapter.limits),
             memory_hints: wgpu::MemoryHints::Performance,
-            experimental_features: match units {
+            experimental_features: match coop {
                 // SAFETY: of the experimental features only cooperative matrices are used, by shaders that the probe and
-                // the kernels' tests run; lib/units.wgsl keeps to workgroup memory that it has sized itself.
+                // the kernels' tests run; lib/coop.wgsl keeps to workgroup memory that it has sized itself.
                 Some(_) => unsafe { wgpu::ExperimentalFeatures::enabled() },
                 None => wgpu::ExperimentalFeatures::disabled(),
             },
@@ -154,7 +154,7 @@ impl Device {
             queue,
             adapter,
             options,
-            units,
+            coop,
             plan: Mutex::default(),
             limits,
             troubles,
@@ -197,7 +197,7 @@ impl Device {
         })
     }
 
-    /// How products are cut for the matrix units, where this precision goes on them.
+    /// How products are cut for cooperative matrices, where this precision goes on them.
     pub fn plan(&self, precision: Precision) -> Option<Plan> {
         let plan = self.plan.lock().unwrap_or_else(PoisonError::into_inner).clone();
         plan.filter(|_| precision == Precision::F16)
@@ -267,20 +267,19 @@ impl Device {
         let plan = self.plan(precision);
         let before = self.pipelines.lock().unwrap_or_else(PoisonError::into_inner).len();
         KERNELS.par_iter().try_for_each(|(kernel, _, lanes)| {
-            if *lanes != UNITS {
+            if *lanes != COOP {
                 return self.pipeline(kernel, &variant_of(kernel, precision, head_width)).map(drop);
             }
             let Some(plan) = &plan else { return Ok(()) };
             let tiles = match kernel.strip_prefix("attention") {
-                Some(_) => attention_tiles(plan.units, head_width, &self.limits)
+                Some(_) => attention_tiles(plan.coop, head_width, &self.limits)
                     .into_iter()
                     .take(1)
                     .collect(),
                 None => plan.likely(kernel),
             };
             tiles.into_iter().try_for_each(|tiles| {
-                self.pipeline(kernel, &units_variant(kernel, head_width, plan.units, tiles))
-                    .map(drop)
+                self.pipeline(kernel, &coop_variant(kernel, head_width, plan.coop, tiles)).map(drop)
             })
         })?;
         let after = self.pipelines.lock().unwrap_or_else(PoisonError::into_inner).len();
@@ -303,21 +302,26 @@ impl Device {
 
 /// Kernels without heads are the same for all head widths.
 pub(super) fn variant_of(kernel: &str, precision: Precision, head_width: u32) -> Variant {
-    Variant { precision, lanes: 0, head_width: head_width_of(kernel, head_width), units: None }
+    Variant { precision, lanes: 0, head_width: head_width_of(kernel, head_width), coop: None }
 }
 
-/// The same for a kernel on matrix units.
-pub(super) fn units_variant(kernel: &str, head_width: u32, units: Units, tiles: Tiles) -> Variant {
+/// The same for a kernel on cooperative matrices.
+pub(super) fn coop_variant(
+    kernel: &str,
+    head_width: u32,
+    coop: CoopShape,
+    tiles: Tiles,
+) -> Variant {
     Variant {
         precision: Precision::F16,
-        lanes: UNITS,
+        lanes: COOP,
         head_width: head_width_of(kernel, head_width),
-        units: Some((units, tiles)),
+        coop: Some((coop, tiles)),
     }
 }
 
 fn head_width_of(kernel: &str, head_width: u32) -> u32 {
-    if kernel.starts_with("attention") || kernel.contains("rope_units") { head_width } else { 4 }
+    if kernel.starts_with("attention") || kernel.contains("rope_coop") { head_width } else { 4 }
 }
 
 fn pipeline_cache(

@@ -1,10 +1,10 @@
 //! The kernels of the trait, each a dispatch of the shader of its name, or a few.
 mod attention;
-mod products;
+mod matmul;
 
 pub(super) use attention::Space;
 pub use attention::attention_tiles;
-pub(super) use products::Split;
+pub(super) use matmul::Split;
 
 use super::device::variant_of;
 use super::pipeline::Element;
@@ -16,7 +16,7 @@ use crate::kernels::{
     Ticket, Tokens,
 };
 use crate::optimizer::{Optimizer, Update};
-use crate::wgsl::{PART_ROWS, Variant};
+use crate::wgsl::{PARTIAL_ROWS, Variant};
 
 /// `Params` as Rust knows them: the fields before those that say where operands begin. A kernel's first call compares
 /// them with what naga read from the shader.
@@ -41,7 +41,7 @@ macro_rules! params {
 use params;
 
 params! {
-    Product { m: u32, n: u32, k: u32 }
+    Matmul { m: u32, n: u32, k: u32 }
     Rows { len: u32, width: u32 }
     Segments { segments: u32, width: u32 }
     Norm { rows: u32, width: u32, eps: f32 }
@@ -57,7 +57,7 @@ params! {
 }
 
 /// Workgroups that take squares for the norm of the gradient.
-const NORM_PARTS: u32 = 512;
+const NORM_PARTIALS: u32 = 512;
 
 /// A size as shaders take it.
 fn word(value: usize) -> u32 {
@@ -134,7 +134,7 @@ impl Gpu {
             .first()
             .is_some_and(|split| operands.iter().any(|view| view.buffer == split.out.buffer))
         {
-            self.end_splits();
+            self.reduce_partials();
         }
         let pipeline = self.device.pipeline(kernel, variant)?;
         let interface = &pipeline.interface;
@@ -271,7 +271,7 @@ impl Kernels for Gpu {
     }
 
     fn allocated(&mut self) -> Result<()> {
-        self.work_space();
+        self.scratch();
         self.asked = true;
         self.check()
     }
@@ -299,7 +299,7 @@ impl Kernels for Gpu {
     }
 
     fn snapshot(&mut self, views: &[View]) -> Result<Box<dyn Snapshot>> {
-        self.end_splits();
+        self.reduce_partials();
         let mut copies = Vec::with_capacity(views.len());
         for view in views {
             let from = &self.buffers[view.buffer];
@@ -325,7 +325,7 @@ impl Kernels for Gpu {
     }
 
     fn submit(&mut self, report: View) -> Ticket {
-        self.end_splits();
+        self.reduce_partials();
         let ticket = Ticket(self.submitted);
         let place = (self.submitted % self.reports.len() as u64) as usize;
         assert!(
@@ -464,31 +464,31 @@ impl Kernels for Gpu {
         rstd: View,
         dout: View,
         dx: View,
-        dx_low: View,
+        dx_half: View,
         dgain: View,
     ) {
         let rows = rstd.len;
         let params = NormBackward { rows: word(rows), width: word(width) };
-        let parts = rows.div_ceil(PART_ROWS as usize);
+        let parts = rows.div_ceil(PARTIAL_ROWS as usize);
         let part = self.split(parts, dgain);
-        let operands = [x, gain, rstd, dout, dx, part, dx_low];
-        if dx == dx_low {
+        let operands = [x, gain, rstd, dout, dx, part, dx_half];
+        if dx == dx_half {
             self.run("rmsnorm_backward", params, &operands[..6], counted(parts), 0.0);
         } else {
-            self.run("rmsnorm_backward_low", params, &operands, counted(parts), 0.0);
+            self.run("rmsnorm_backward_half", params, &operands, counted(parts), 0.0);
         }
     }
 
     fn matmul_nt(&mut self, m: usize, n: usize, k: usize, a: View, b: View, c: View) {
-        self.product("matmul_nt", "matmul_nt_units", [m, n, k], a, b, c);
+        self.matmul("matmul_nt", "matmul_nt_coop", [m, n, k], a, b, c);
     }
 
     fn matmul_nn(&mut self, m: usize, n: usize, k: usize, a: View, b: View, c: View) {
-        self.product("matmul_nn", "matmul_nn_units", [m, n, k], a, b, c);
+        self.matmul("matmul_nn", "matmul_nn_coop", [m, n, k], a, b, c);
     }
 
     fn matmul_tn(&mut self, m: usize, n: usize, k: usize, a: View, b: View, c: View) {
-        self.product_tn([m, n, k], a, b, c);
+        self.matmul_tn_split([m, n, k], a, b, c);
     }
 
     fn matmul_nt_rope(
@@ -503,11 +503,11 @@ impl Kernels for Gpu {
     ) {
         self.head_width_is(shape);
         let (m, n) = (shape.rows(), 3 * shape.heads * shape.width);
-        let params = Product { m: word(m), n: word(n), k: word(k) };
+        let params = Matmul { m: word(m), n: word(n), k: word(k) };
         // Four elements of half a head turn together.
         let fused = shape.width.is_multiple_of(8)
-            && self.product_on_units(
-                "matmul_nt_rope_units",
+            && self.matmul_coop(
+                "matmul_nt_rope_coop",
                 [m, n, k],
                 params,
                 &[a, b, self.ids(positions), table, qkv],
@@ -530,14 +530,8 @@ impl Kernels for Gpu {
         branch: View,
         out: View,
     ) {
-        let (params, operands) = (Product { m: word(m), n: word(n), k: word(k) }, [a, b, x, out]);
-        if !self.product_on_units(
-            "matmul_nt_residual_units",
-            [m, n, k],
-            params,
-            &operands,
-            &operands,
-        ) {
+        let (params, operands) = (Matmul { m: word(m), n: word(n), k: word(k) }, [a, b, x, out]);
+        if !self.matmul_coop("matmul_nt_residual_coop", [m, n, k], params, &operands, &operands) {
             self.matmul_nt(m, n, k, a, b, branch);
             self.residual_forward(x, branch, out);
         }
@@ -554,15 +548,9 @@ impl Kernels for Gpu {
         out: View,
     ) {
         let (n, operands) = (2 * width, [a, b, gate_up, out]);
-        let params = Product { m: word(m), n: word(n), k: word(k) };
+        let params = Matmul { m: word(m), n: word(n), k: word(k) };
         let fused = width.is_multiple_of(4)
-            && self.product_on_units(
-                "matmul_nt_swiglu_units",
-                [m, n, k],
-                params,
-                &operands,
-                &operands,
-            );
+            && self.matmul_coop("matmul_nt_swiglu_coop", [m, n, k], params, &operands, &operands);
         if !fused {
             self.matmul_nt(m, n, k, a, b, gate_up);
             self.swiglu_forward(width, gate_up, out);
@@ -581,21 +569,15 @@ impl Kernels for Gpu {
         dgate_up: View,
     ) {
         let (params, operands) =
-            (Product { m: word(m), n: word(width), k: word(k) }, [a, b, gate_up, dgate_up]);
-        if !self.product_on_units(
-            "matmul_nn_swiglu_units",
-            [m, width, k],
-            params,
-            &operands,
-            &operands,
-        ) {
+            (Matmul { m: word(m), n: word(width), k: word(k) }, [a, b, gate_up, dgate_up]);
+        if !self.matmul_coop("matmul_nn_swiglu_coop", [m, width, k], params, &operands, &operands) {
             self.matmul_nn(m, width, k, a, b, dout);
             self.swiglu_backward(width, gate_up, dout, dgate_up);
         }
     }
 
     fn matvec_nt(&mut self, m: usize, n: usize, k: usize, a: View, b: View, c: View) {
-        let params = Product { m: word(m), n: word(n), k: word(k) };
+        let params = Matmul { m: word(m), n: word(n), k: word(k) };
         self.run("matvec_nt", params, &[a, b, c], counted(m * n), 2.0 * (m * n * k) as f64);
     }
 
@@ -701,17 +683,17 @@ impl Kernels for Gpu {
 
     fn grad_norm(&mut self, gradients: View, norm: View) {
         // Its own parts are used up at once: what was split before has to be added by then.
-        self.end_splits();
-        let parts = self.split(NORM_PARTS as usize, norm);
+        self.reduce_partials();
+        let parts = self.split(NORM_PARTIALS as usize, norm);
         self.splits.clear();
         self.run(
-            "grad_norm_parts",
+            "grad_norm_partials",
             Length { len: word(gradients.len) },
             &[gradients, parts],
-            [NORM_PARTS, 1, 1],
+            [NORM_PARTIALS, 1, 1],
             0.0,
         );
-        self.run("grad_norm", Length { len: NORM_PARTS }, &[parts, norm], [1, 1, 1], 0.0);
+        self.run("grad_norm", Length { len: NORM_PARTIALS }, &[parts, norm], [1, 1, 1], 0.0);
     }
 
     fn loss_scale_update(&mut self, update: &Update, state: View) {

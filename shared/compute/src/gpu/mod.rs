@@ -25,7 +25,7 @@ use record::{Reading, Recorder, Spares};
 
 /// f32 values of the work space that split sums are kept in: for a layer's weights in one go, which 16 times the largest buffer
 /// is in any case; no more than every device takes as a binding.
-const WORK_SPACE: std::ops::RangeInclusive<usize> = 1 << 21..=1 << 24;
+const SCRATCH: std::ops::RangeInclusive<usize> = 1 << 21..=1 << 24;
 /// Bytes read back at once.
 const STAGING_BYTES: u64 = 16 << 20;
 
@@ -49,7 +49,7 @@ pub struct Gpu {
     device: Arc<Device>,
     precision: Precision,
     head_width: u32,
-    /// How products are cut for the matrix units, if they go on these.
+    /// How products are cut for cooperative matrices, if they go on these.
     plan: Option<Plan>,
     buffers: Vec<Buffer>,
     tokens: Vec<TokenBuffer>,
@@ -244,7 +244,7 @@ impl Gpu {
 
     /// Hands over what was recorded.
     fn flush(&mut self) {
-        self.end_splits();
+        self.reduce_partials();
         if let Err(error) = self.recorder.flush() {
             self.trouble.get_or_insert(error);
         }
@@ -272,13 +272,13 @@ impl Gpu {
         })
     }
 
-    fn work_space(&mut self) -> View {
+    fn scratch(&mut self) -> View {
         if self.parts.is_none() {
             let values = |buffer: &Buffer| {
                 if buffer.element == Element::Value(Precision::F32) { buffer.len } else { 0 }
             };
             let largest = self.buffers.iter().map(values).max().unwrap_or_default();
-            let len = (16 * largest).clamp(*WORK_SPACE.start(), *WORK_SPACE.end());
+            let len = (16 * largest).clamp(*SCRATCH.start(), *SCRATCH.end());
             self.parts = Some(self.create("parts", Element::Value(Precision::F32), len));
         }
         self.parts.expect("it was just made")

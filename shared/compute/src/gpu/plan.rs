@@ -1,4 +1,4 @@
-//! How products are cut for the matrix units: a shipped table serves a cold start, tuning finds better tiles for single shapes.
+//! How products are cut for cooperative matrices: a shipped table serves a cold start, tuning finds better tiles for single shapes.
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
@@ -7,14 +7,14 @@ use std::str::FromStr;
 use sha2::{Digest, Sha256};
 
 use super::Device;
-use crate::wgsl::{Tiles, Units};
+use crate::wgsl::{CoopShape, Tiles};
 
-/// The units, and the tiles that were found best for a kernel and a shape [m, n, k]; the table serves all others.
+/// The shape of the matrices, and the tiles that were found best for a kernel and a shape [m, n, k]; the table serves all others.
 ///
-/// As text, for checkpoints and the cache: `units 16x16 of 32 lanes; matmul_nt_units 16384x8000x320 4x4 2x2 16`.
+/// As text, for checkpoints and the cache: `coop 16x16 of 32 lanes; matmul_nt_coop 16384x8000x320 4x4 2x2 16`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plan {
-    pub units: Units,
+    pub coop: CoopShape,
     /// What a workgroup may have of its memory, and of invocations.
     most_bytes: u32,
     most_lanes: u32,
@@ -26,7 +26,7 @@ pub struct Plan {
 /// Workgroups below which a smaller tile is taken, so that every multiprocessor has some.
 const BUSY_GROUPS: usize = 256;
 
-/// All shapes that shaders/lib/sums_*.wgsl make possible and that are worth a try, the largest first.
+/// All shapes that shaders/lib/accumulators_*.wgsl make possible and that are worth a try, the largest first.
 pub const TILES: &[Tiles] = &[
     tiles([4, 4], [2, 2], 16),
     tiles([4, 4], [2, 2], 32),
@@ -45,9 +45,9 @@ const fn tiles(fragments: [u32; 2], subgroups: [u32; 2], depth: u32) -> Tiles {
 
 impl Plan {
     /// The table alone; none where no tile fits the device.
-    pub fn shipped(units: Units, limits: &wgpu::Limits) -> Option<Self> {
+    pub fn shipped(coop: CoopShape, limits: &wgpu::Limits) -> Option<Self> {
         let plan = Plan {
-            units,
+            coop,
             most_bytes: limits.max_compute_workgroup_storage_size,
             most_lanes: limits.max_compute_invocations_per_workgroup,
             forced: None,
@@ -62,15 +62,13 @@ impl Plan {
     }
 
     fn takes(&self, tiles: &Tiles) -> bool {
-        let lanes = tiles.lanes(self.units);
+        let lanes = tiles.lanes(self.coop);
         // Every lane brings the same number of vectors of a slice.
-        let even = tiles
-            .tile(self.units)
-            .iter()
-            .all(|side| (side * tiles.depth / 4).is_multiple_of(lanes));
+        let even =
+            tiles.tile(self.coop).iter().all(|side| (side * tiles.depth / 4).is_multiple_of(lanes));
         even && lanes <= self.most_lanes
-            && tiles.workgroup_bytes(self.units) <= self.most_bytes
-            && tiles.depth.is_multiple_of(self.units.side)
+            && tiles.workgroup_bytes(self.coop) <= self.most_bytes
+            && tiles.depth.is_multiple_of(self.coop.side)
     }
 
     /// These tiles for every product.
@@ -89,9 +87,9 @@ impl Plan {
         let candidates = self.candidates();
         let [m, n, k] = shape;
         let busy = |tiles: &&Tiles| {
-            let [rows, columns] = tiles.tile(self.units).map(|side| side as usize);
+            let [rows, columns] = tiles.tile(self.coop).map(|side| side as usize);
             // The gradient of a weight is split along k.
-            let parts = if kernel == "matmul_tn_units" { (k / BUSY_GROUPS).max(1) } else { 1 };
+            let parts = if kernel == "matmul_tn_coop" { (k / BUSY_GROUPS).max(1) } else { 1 };
             m.div_ceil(rows) * n.div_ceil(columns) * parts >= BUSY_GROUPS
         };
         *candidates.iter().find(busy).or(candidates.last()).expect("a plan has a tile")
@@ -112,11 +110,11 @@ impl Plan {
         likely
     }
 
-    /// The same device with the choices of a text that [`Display`](fmt::Display) wrote; none where it is of other units or has a tile that
+    /// The same device with the choices of a text that [`Display`](fmt::Display) wrote; none where it is of other matrices or has a tile that
     /// the device does not take.
     pub fn with(&self, text: &str) -> Option<Self> {
         let mut parts = text.split("; ");
-        if parts.next() != Some(&units_text(self.units)) {
+        if parts.next() != Some(&coop_text(self.coop)) {
             return None;
         }
         let mut tuned = BTreeMap::new();
@@ -138,12 +136,12 @@ impl Plan {
 /// Which kernels compute, for checkpoints: their text, and how products are cut.
 pub(super) fn text(device: &Device, plan: Option<&Plan>) -> String {
     let checks = if device.options.checks { ", bounds checks" } else { "" };
-    let products = plan.map_or(PLAIN.to_owned(), Plan::to_string);
+    let products = plan.map_or(SCALAR.to_owned(), Plan::to_string);
     format!("shaders {}{checks}; {products}", device.shaders)
 }
 
-/// Products without matrix units.
-const PLAIN: &str = "tiles of 64 on plain lanes";
+/// Products without cooperative matrices.
+const SCALAR: &str = "scalar tiles of 64";
 
 impl Device {
     /// Takes the plan that [`Kernels::plan`](crate::Kernels::plan) told earlier, for engines opened from now on; false where the device cannot.
@@ -152,7 +150,7 @@ impl Device {
         if text(self, None).split_once("; ").is_none_or(|(own, _)| own != shaders) {
             return false;
         }
-        if products == PLAIN {
+        if products == SCALAR {
             self.set_plan(None);
             return true;
         }
@@ -164,9 +162,9 @@ impl Device {
         possible
     }
 
-    /// The table of tiles, where the device has matrix units that may be used.
+    /// The table of tiles, where the device has cooperative matrices that may be used.
     pub fn shipped_plan(&self) -> Option<Plan> {
-        self.units.and_then(|units| Plan::shipped(units, &self.limits))
+        self.coop.and_then(|coop| Plan::shipped(coop, &self.limits))
     }
 
     /// Where what tuning found is kept: another adapter, driver or version of the program has another file.
@@ -202,8 +200,8 @@ impl Device {
     }
 }
 
-fn units_text(Units { side, subgroup, .. }: Units) -> String {
-    format!("units {side}x{side} of {subgroup} lanes")
+fn coop_text(CoopShape { side, subgroup, .. }: CoopShape) -> String {
+    format!("coop {side}x{side} of {subgroup} lanes")
 }
 
 /// `16384x8000x320`
@@ -214,7 +212,7 @@ fn sides<T: FromStr, const N: usize>(text: &str) -> Option<[T; N]> {
 
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        f.write_str(&units_text(self.units))?;
+        f.write_str(&coop_text(self.coop))?;
         for ((kernel, [m, n, k]), Tiles { fragments: [fm, fn_], subgroups: [sm, sn], depth }) in
             &self.tuned
         {
@@ -231,22 +229,22 @@ mod tests {
     fn plan(side: u32, subgroup: u32, bytes: u32) -> Plan {
         let limits =
             wgpu::Limits { max_compute_workgroup_storage_size: bytes, ..wgpu::Limits::defaults() };
-        Plan::shipped(Units { side, subgroup, scalars: false }, &limits).unwrap()
+        Plan::shipped(CoopShape { side, subgroup, scalars: false }, &limits).unwrap()
     }
 
     #[test]
     fn large_products_have_large_tiles_and_small_ones_enough_workgroups() {
         let nvidia = plan(16, 32, 49_152);
         assert_eq!(
-            nvidia.tiles("matmul_nt_units", [16_384, 8000, 320]).tile(nvidia.units),
+            nvidia.tiles("matmul_nt_coop", [16_384, 8000, 320]).tile(nvidia.coop),
             [128, 128]
         );
         assert_eq!(
-            nvidia.tiles("matmul_tn_units", [960, 320, 16_384]).tile(nvidia.units),
+            nvidia.tiles("matmul_tn_coop", [960, 320, 16_384]).tile(nvidia.coop),
             [128, 128]
         );
-        assert!(nvidia.tiles("matmul_nt_units", [512, 320, 320]).tile(nvidia.units)[0] < 128);
-        // WebGPU's least workgroup memory still takes one with the small units.
+        assert!(nvidia.tiles("matmul_nt_coop", [512, 320, 320]).tile(nvidia.coop)[0] < 128);
+        // WebGPU's least workgroup memory still takes one with the small ones.
         assert!(!plan(8, 32, 16_384).candidates().is_empty());
     }
 
@@ -255,7 +253,7 @@ mod tests {
         let mut tuned = plan(16, 32, 49_152);
         tuned
             .tuned
-            .insert(("matmul_nt_units".into(), [16_384, 8000, 320]), tiles([4, 2], [2, 2], 32));
+            .insert(("matmul_nt_coop".into(), [16_384, 8000, 320]), tiles([4, 2], [2, 2], 32));
         assert_eq!(plan(16, 32, 49_152).with(&tuned.to_string()), Some(tuned.clone()));
         assert_eq!(plan(8, 32, 49_152).with(&tuned.to_string()), None);
         assert_eq!(

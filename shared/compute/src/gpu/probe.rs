@@ -4,7 +4,7 @@ use super::Gpu;
 use crate::EngineError;
 use crate::kernels::{Kernels, Result, View};
 
-/// m, n and k: not a multiple of any tile, and no two alike; in fours, for matrix units, with slices enough for sums to live
+/// m, n and k: not a multiple of any tile, and no two alike; in fours, for cooperative matrices, with slices enough for sums to live
 /// across a loop.
 const SIZES: [[usize; 3]; 2] = [[70, 45, 37], [148, 76, 204]];
 

@@ -1,8 +1,8 @@
-//! Attention of training: on matrix units where the device has them and takes heads of this width, else on plain lanes.
-use super::super::device::{units_variant, variant_of};
+//! Attention of training: on cooperative matrices where the device has them and takes heads of this width, else on scalar kernels.
+use super::super::device::{coop_variant, variant_of};
 use super::{Cost, Element, Gpu, Params, Precision, in_fours, params, word};
 use crate::kernels::{AttentionShape, Tokens, View};
-use crate::wgsl::{Tiles, Units, Variant};
+use crate::wgsl::{CoopShape, Tiles, Variant};
 
 params! {
     Attention { sequence: u32, heads: u32, scale: f32 }
@@ -12,21 +12,21 @@ params! {
 /// Buffers of its own, made when first needed.
 #[derive(Default)]
 pub struct Space {
-    /// dout . out of each row and head, between the two kernels of backward on matrix units.
+    /// dout . out of each row and head, between the two kernels of backward on cooperative matrices.
     delta: Option<View>,
     /// What is bound for positions and table where nothing is turned.
     unturned: Option<(View, View)>,
 }
 
-/// Fragments of a head's width that shaders/lib/attention_units.wgsl has names for.
+/// Fragments of a head's width that shaders/lib/attention_coop.wgsl has names for.
 const HEAD_FRAGMENTS: u32 = 8;
 /// Keys of a tile, and subgroups of a workgroup, the best first.
 const CUTS: [(u32, u32); 4] = [(32, 4), (16, 4), (32, 2), (16, 2)];
 
-/// How attention may be cut on such units, the best first: `fragments[1]` fragments of rows in a tile, `subgroups[0]` subgroups that own
+/// How attention may be cut for such matrices, the best first: `fragments[1]` fragments of rows in a tile, `subgroups[0]` subgroups that own
 /// one each.
-pub fn attention_tiles(units: Units, head_width: u32, limits: &wgpu::Limits) -> Vec<Tiles> {
-    let Units { side, subgroup, .. } = units;
+pub fn attention_tiles(coop: CoopShape, head_width: u32, limits: &wgpu::Limits) -> Vec<Tiles> {
+    let CoopShape { side, subgroup, .. } = coop;
     let padded = head_width.next_multiple_of(side);
     if !head_width.is_multiple_of(4)
         || padded > HEAD_FRAGMENTS * side
@@ -36,15 +36,15 @@ pub fn attention_tiles(units: Units, head_width: u32, limits: &wgpu::Limits) -> 
     }
     let fits = |tiles: &Tiles| {
         let (tile, own) = (tiles.fragments[1] * side, tiles.subgroups[0] * side);
-        // attention_backward_keys_units takes most: two tiles of f16, weights and their gradients, scores and theirs in f32, lse and delta.
+        // attention_backward_keys_coop takes most: two tiles of f16, weights and their gradients, scores and theirs in f32, lse and delta.
         let staged = 2 * (2 * tile * (padded + 8) + 2 * own * (tile + 8));
         let space = 4 * (2 * own * (tile + 4)).max(side * (padded + 4));
         let bytes = staged + space + 8 * tile;
         // What a workgroup owns comes by way of its two tiles; a lane at most brings lse and delta of one row.
         own <= 2 * tile
-            && tile <= tiles.lanes(units)
+            && tile <= tiles.lanes(coop)
             && bytes <= limits.max_compute_workgroup_storage_size
-            && tiles.lanes(units) <= limits.max_compute_invocations_per_workgroup
+            && tiles.lanes(coop) <= limits.max_compute_invocations_per_workgroup
     };
     let tiles = CUTS.map(|(tile, subgroups)| Tiles {
         fragments: [1, tile / side],
@@ -55,11 +55,15 @@ pub fn attention_tiles(units: Units, head_width: u32, limits: &wgpu::Limits) -> 
 }
 
 impl Gpu {
-    fn attention_units(&self, shape: AttentionShape, operands: &[View]) -> Option<(Units, Tiles)> {
-        let units = self.plan.as_ref()?.units;
+    fn attention_coop(
+        &self,
+        shape: AttentionShape,
+        operands: &[View],
+    ) -> Option<(CoopShape, Tiles)> {
+        let coop = self.plan.as_ref()?.coop;
         let tiles =
-            attention_tiles(units, word(shape.width), &self.device.limits).first().copied()?;
-        in_fours(operands).then_some((units, tiles))
+            attention_tiles(coop, word(shape.width), &self.device.limits).first().copied()?;
+        in_fours(operands).then_some((coop, tiles))
     }
 
     pub(super) fn attention_forward_on_device(
@@ -75,10 +79,10 @@ impl Gpu {
             heads: word(shape.heads),
             scale: scale(shape),
         };
-        let (operands, flop) = ([qkv, out, lse], 2.0 * product_flop(shape));
-        match self.attention_units(shape, &[qkv, out]) {
+        let (operands, flop) = ([qkv, out, lse], 2.0 * matmul_flop(shape));
+        match self.attention_coop(shape, &[qkv, out]) {
             Some(on) => {
-                self.attend("attention_forward_units", Some(on), shape, params, &operands, flop)
+                self.attend("attention_forward_coop", Some(on), shape, params, &operands, flop)
             }
             None => self.attend("attention_forward", None, shape, params, &operands, flop),
         }
@@ -108,15 +112,15 @@ impl Gpu {
             scale: scale(shape),
             turned,
         };
-        let flop = product_flop(shape);
+        let flop = matmul_flop(shape);
         // Four elements of half a head turn together.
         let in_eights = rope.is_none() || shape.width.is_multiple_of(8);
-        match self.attention_units(shape, &[qkv, out, dout, table, dqkv]).filter(|_| in_eights) {
+        match self.attention_coop(shape, &[qkv, out, dout, table, dqkv]).filter(|_| in_eights) {
             Some(on) => {
                 let delta = self.delta(lse.len);
                 let operands = [qkv, out, lse, dout, positions, table, delta, dqkv];
                 self.attend(
-                    "attention_backward_queries_units",
+                    "attention_backward_queries_coop",
                     Some(on),
                     shape,
                     params,
@@ -125,7 +129,7 @@ impl Gpu {
                 );
                 let operands = [qkv, lse, dout, positions, table, delta, dqkv];
                 self.attend(
-                    "attention_backward_keys_units",
+                    "attention_backward_keys_coop",
                     Some(on),
                     shape,
                     params,
@@ -152,15 +156,15 @@ impl Gpu {
     fn attend<P: Params>(
         &mut self,
         kernel: &'static str,
-        on: Option<(Units, Tiles)>,
+        on: Option<(CoopShape, Tiles)>,
         shape: AttentionShape,
         params: P,
         operands: &[View],
         flop: f64,
     ) {
         let (variant, own): (Variant, u32) = match on {
-            Some((units, tiles)) => {
-                (units_variant(kernel, self.head_width, units, tiles), tiles.tile(units)[0])
+            Some((coop, tiles)) => {
+                (coop_variant(kernel, self.head_width, coop, tiles), tiles.tile(coop)[0])
             }
             None => (variant_of(kernel, self.precision, self.head_width), 64),
         };
@@ -202,7 +206,7 @@ fn scale(shape: AttentionShape) -> f32 {
 }
 
 /// Multiplications and additions of one product of the causal half.
-fn product_flop(AttentionShape { batch, sequence, heads, width }: AttentionShape) -> f64 {
+fn matmul_flop(AttentionShape { batch, sequence, heads, width }: AttentionShape) -> f64 {
     let pairs = sequence as f64 * (sequence as f64 + 1.0) / 2.0;
     2.0 * (batch * heads * width) as f64 * pairs
 }
@@ -214,9 +218,10 @@ mod tests {
     fn first(side: u32, subgroup: u32, bytes: u32, head_width: u32) -> Option<[u32; 2]> {
         let limits =
             wgpu::Limits { max_compute_workgroup_storage_size: bytes, ..wgpu::Limits::defaults() };
-        let tiles = attention_tiles(Units { side, subgroup, scalars: false }, head_width, &limits)
-            .first()
-            .copied()?;
+        let tiles =
+            attention_tiles(CoopShape { side, subgroup, scalars: false }, head_width, &limits)
+                .first()
+                .copied()?;
         Some([tiles.fragments[1] * side, tiles.subgroups[0]])
     }
 

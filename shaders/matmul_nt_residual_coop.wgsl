@@ -1,9 +1,9 @@
-// out[m, n] = x[m, n] + a[m, k] b[n, k]^T on matrix units: a branch is added to the residual stream, in f32, where its product ends.
+// out[m, n] = x[m, n] + a[m, k] b[n, k]^T on cooperative matrices: a branch is added to the residual stream, in f32, where its product ends.
 //
 // Dispatch: (ceil(n / TILE_N), ceil(m / TILE_M)) workgroups of LANES.
 #import lib/staged
-#import lib/sums
-#import lib/units
+#import lib/accumulators
+#import lib/coop
 #import lib/columns
 
 const A_ALONG_K: bool = true;
@@ -24,12 +24,12 @@ struct Params {
 @group(0) @binding(3) var<storage, read> x: array<vec4<f32>>;
 @group(0) @binding(4) var<storage, read_write> out: array<vec4<f32>>;
 
-fn finish(row: u32, column: u32, values: vec4<f32>) {
+fn epilogue(row: u32, column: u32, values: vec4<f32>) {
     let at = row * p.n + column;
     out[(p.out_at + at) / 4u] = x[(p.x_at + at) / 4u] + values;
 }
 
 @compute @workgroup_size(LANES)
-fn matmul_nt_residual_units(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    product(group, lane, vec2(0u, p.k));
+fn matmul_nt_residual_coop(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    matmul_tile(group, lane, vec2(0u, p.k));
 }

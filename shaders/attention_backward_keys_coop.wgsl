@@ -1,16 +1,16 @@
-// The gradients of keys and values on matrix units; formulas and shapes as in attention_backward.wgsl. dk is turned back if
-// `turned`; delta is what attention_backward_queries_units left.
+// The gradients of keys and values on cooperative matrices; formulas and shapes as in attention_backward.wgsl. dk is turned back if
+// `turned`; delta is what attention_backward_queries_coop left.
 //
 // A workgroup owns keys and goes over the queries from them on, everything transposed: scores^T = k q^T, dweights^T = v dout^T,
 // dv += weights^T dout, dk += dscores^T q.
 //
-// Dispatch: (ceil(sequence / OWN), batch * heads) workgroups of LANES. HEAD_WIDTH is a multiple of four, if turned of eight; at most 8 UNIT.
+// Dispatch: (ceil(sequence / OWN), batch * heads) workgroups of LANES. HEAD_WIDTH is a multiple of four, if turned of eight; at most 8 FRAGMENT.
 #import lib/staged
-#import lib/attention_units
+#import lib/attention_coop
 #import lib/attention_gradients
 
-const SCORE_SPACES: u32 = 2u;
-const WEIGHT_SPACES: u32 = 2u;
+const SCORE_STAGINGS: u32 = 2u;
+const WEIGHT_STAGINGS: u32 = 2u;
 
 struct Params {
     sequence: u32,
@@ -44,7 +44,7 @@ fn lse_and_delta(y: u32, i: u32) -> vec2<f32> {
 }
 
 @compute @workgroup_size(LANES)
-fn attention_backward_keys_units(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+fn attention_backward_keys_coop(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let d = p.heads * HEAD_WIDTH;
     let query = head_at(group.y, 3u);
     let key = query + d;
@@ -79,22 +79,22 @@ fn attention_backward_keys_units(@builtin(workgroup_id) group: vec3<u32>, @built
     let b7 = own_fragment(subgroup, 7u);
     workgroupBarrier();
 
-    var c0 = UnitC();
-    var c1 = UnitC();
-    var c2 = UnitC();
-    var c3 = UnitC();
-    var c4 = UnitC();
-    var c5 = UnitC();
-    var c6 = UnitC();
-    var c7 = UnitC();
-    var e0 = UnitC();
-    var e1 = UnitC();
-    var e2 = UnitC();
-    var e3 = UnitC();
-    var e4 = UnitC();
-    var e5 = UnitC();
-    var e6 = UnitC();
-    var e7 = UnitC();
+    var c0 = CoopC();
+    var c1 = CoopC();
+    var c2 = CoopC();
+    var c3 = CoopC();
+    var c4 = CoopC();
+    var c5 = CoopC();
+    var c6 = CoopC();
+    var c7 = CoopC();
+    var e0 = CoopC();
+    var e1 = CoopC();
+    var e2 = CoopC();
+    var e3 = CoopC();
+    var e4 = CoopC();
+    var e5 = CoopC();
+    var e6 = CoopC();
+    var e7 = CoopC();
     var queries: Brought;
     var douts: Brought;
     var own = lse_and_delta(group.y, first + lane);
@@ -115,7 +115,7 @@ fn attention_backward_keys_units(@builtin(workgroup_id) group: vec3<u32>, @built
             own = lse_and_delta(group.y, start + TILE + lane);
         }
         put_scores(a0, a1, a2, a3, a4, a5, a6, a7, FIRST_TILE, 0u, subgroup);
-        put_scores(b0, b1, b2, b3, b4, b5, b6, b7, SECOND_TILE, SCORES_SPACE, subgroup);
+        put_scores(b0, b1, b2, b3, b4, b5, b6, b7, SECOND_TILE, SCORES_STAGING, subgroup);
         workgroupBarrier();
         for (var v = part; v < TILE / 4u; v += ROW_LANES) {
             let at = row * SCORES_PITCH + 4u * v;
@@ -123,13 +123,13 @@ fn attention_backward_keys_units(@builtin(workgroup_id) group: vec3<u32>, @built
             let seen = (vec4(j) <= i) & (i < vec4(p.sequence));
             let q_lse = vec4(lse_tile[4u * v], lse_tile[4u * v + 1u], lse_tile[4u * v + 2u], lse_tile[4u * v + 3u]);
             let q_delta = vec4(delta_tile[4u * v], delta_tile[4u * v + 1u], delta_tile[4u * v + 2u], delta_tile[4u * v + 3u]);
-            let weights = select(vec4<f32>(), exp(p.scale * space_at(at) - q_lse), seen);
-            let dscores = weights * (space_at(SCORES_SPACE + at) - q_delta) * p.scale;
+            let weights = select(vec4<f32>(), exp(p.scale * staging_at(at) - q_lse), seen);
+            let dscores = weights * (staging_at(SCORES_STAGING + at) - q_delta) * p.scale;
             put(WEIGHTS + row * WEIGHTS_PITCH + v, vec4<f16>(weights));
-            put(WEIGHTS + WEIGHTS_SPACE + row * WEIGHTS_PITCH + v, vec4<f16>(dscores));
+            put(WEIGHTS + WEIGHTS_STAGING + row * WEIGHTS_PITCH + v, vec4<f16>(dscores));
         }
         workgroupBarrier();
-        for (var l = 0u; l < TILE; l += UNIT) {
+        for (var l = 0u; l < TILE; l += FRAGMENT) {
             let w = weights_fragment(WEIGHTS, subgroup, l);
             e0 = coopMultiplyAdd(w, along_rows(SECOND_TILE, l, 0u), e0);
             if HEAD_FRAGMENTS > 1u { e1 = coopMultiplyAdd(w, along_rows(SECOND_TILE, l, 1u), e1); }
@@ -139,7 +139,7 @@ fn attention_backward_keys_units(@builtin(workgroup_id) group: vec3<u32>, @built
             if HEAD_FRAGMENTS > 5u { e5 = coopMultiplyAdd(w, along_rows(SECOND_TILE, l, 5u), e5); }
             if HEAD_FRAGMENTS > 6u { e6 = coopMultiplyAdd(w, along_rows(SECOND_TILE, l, 6u), e6); }
             if HEAD_FRAGMENTS > 7u { e7 = coopMultiplyAdd(w, along_rows(SECOND_TILE, l, 7u), e7); }
-            let dw = weights_fragment(WEIGHTS + WEIGHTS_SPACE, subgroup, l);
+            let dw = weights_fragment(WEIGHTS + WEIGHTS_STAGING, subgroup, l);
             c0 = coopMultiplyAdd(dw, along_rows(FIRST_TILE, l, 0u), c0);
             if HEAD_FRAGMENTS > 1u { c1 = coopMultiplyAdd(dw, along_rows(FIRST_TILE, l, 1u), c1); }
             if HEAD_FRAGMENTS > 2u { c2 = coopMultiplyAdd(dw, along_rows(FIRST_TILE, l, 2u), c2); }
@@ -153,13 +153,13 @@ fn attention_backward_keys_units(@builtin(workgroup_id) group: vec3<u32>, @built
     }
 
     for (var turn = 0u; turn < SUBGROUPS_M; turn++) {
-        put_sums(c0, c1, c2, c3, c4, c5, c6, c7, subgroup, turn);
+        stage_accumulators(c0, c1, c2, c3, c4, c5, c6, c7, subgroup, turn);
         workgroupBarrier();
-        write_turned_sums(first + turn * UNIT, p.dqkv_at + key, group.y, lane);
+        write_turned_accumulators(first + turn * FRAGMENT, p.dqkv_at + key, group.y, lane);
         workgroupBarrier();
-        put_sums(e0, e1, e2, e3, e4, e5, e6, e7, subgroup, turn);
+        stage_accumulators(e0, e1, e2, e3, e4, e5, e6, e7, subgroup, turn);
         workgroupBarrier();
-        write_sums(first + turn * UNIT, p.dqkv_at + value, lane);
+        write_accumulators(first + turn * FRAGMENT, p.dqkv_at + value, lane);
         workgroupBarrier();
     }
 }

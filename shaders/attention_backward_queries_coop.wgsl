@@ -1,15 +1,15 @@
-// The gradient of queries on matrix units; formulas and shapes as in attention_backward.wgsl. dq is turned back if `turned`. Leaves
-// delta [batch, heads, sequence] for attention_backward_keys_units.
+// The gradient of queries on cooperative matrices; formulas and shapes as in attention_backward.wgsl. dq is turned back if `turned`. Leaves
+// delta [batch, heads, sequence] for attention_backward_keys_coop.
 //
 // A workgroup owns queries and goes over the keys up to them: scores = q k^T, dweights = dout v^T, dq += dscores k.
 //
-// Dispatch: (ceil(sequence / OWN), batch * heads) workgroups of LANES. HEAD_WIDTH is a multiple of four, if turned of eight; at most 8 UNIT.
+// Dispatch: (ceil(sequence / OWN), batch * heads) workgroups of LANES. HEAD_WIDTH is a multiple of four, if turned of eight; at most 8 FRAGMENT.
 #import lib/staged
-#import lib/attention_units
+#import lib/attention_coop
 #import lib/attention_gradients
 
-const SCORE_SPACES: u32 = 2u;
-const WEIGHT_SPACES: u32 = 1u;
+const SCORE_STAGINGS: u32 = 2u;
+const WEIGHT_STAGINGS: u32 = 1u;
 
 struct Params {
     sequence: u32,
@@ -36,7 +36,7 @@ struct Params {
 @group(0) @binding(8) var<storage, read_write> dqkv: array<vec4<f16>>;
 
 @compute @workgroup_size(LANES)
-fn attention_backward_queries_units(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+fn attention_backward_queries_coop(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let d = p.heads * HEAD_WIDTH;
     let query = head_at(group.y, 3u);
     let key = p.qkv_at + query + d;
@@ -86,14 +86,14 @@ fn attention_backward_queries_units(@builtin(workgroup_id) group: vec3<u32>, @bu
         }
     }
 
-    var c0 = UnitC();
-    var c1 = UnitC();
-    var c2 = UnitC();
-    var c3 = UnitC();
-    var c4 = UnitC();
-    var c5 = UnitC();
-    var c6 = UnitC();
-    var c7 = UnitC();
+    var c0 = CoopC();
+    var c1 = CoopC();
+    var c2 = CoopC();
+    var c3 = CoopC();
+    var c4 = CoopC();
+    var c5 = CoopC();
+    var c6 = CoopC();
+    var c7 = CoopC();
     var keys: Brought;
     var values: Brought;
     fetch_qkv(&keys, 0u, key, lane);
@@ -107,17 +107,17 @@ fn attention_backward_queries_units(@builtin(workgroup_id) group: vec3<u32>, @bu
             fetch_qkv(&values, start + TILE, value, lane);
         }
         put_scores(a0, a1, a2, a3, a4, a5, a6, a7, FIRST_TILE, 0u, subgroup);
-        put_scores(b0, b1, b2, b3, b4, b5, b6, b7, SECOND_TILE, SCORES_SPACE, subgroup);
+        put_scores(b0, b1, b2, b3, b4, b5, b6, b7, SECOND_TILE, SCORES_STAGING, subgroup);
         workgroupBarrier();
         for (var v = part; v < TILE / 4u; v += ROW_LANES) {
             let at = row * SCORES_PITCH + 4u * v;
             let seen = vec4(start + 4u * v) + vec4(0u, 1u, 2u, 3u) <= vec4(i);
-            let weights = exp(p.scale * space_at(at) - row_lse);
-            let dscores = weights * (space_at(SCORES_SPACE + at) - row_delta) * p.scale;
+            let weights = exp(p.scale * staging_at(at) - row_lse);
+            let dscores = weights * (staging_at(SCORES_STAGING + at) - row_delta) * p.scale;
             put(WEIGHTS + row * WEIGHTS_PITCH + v, vec4<f16>(select(vec4<f32>(), dscores, seen)));
         }
         workgroupBarrier();
-        for (var l = 0u; l < TILE; l += UNIT) {
+        for (var l = 0u; l < TILE; l += FRAGMENT) {
             let w = weights_fragment(WEIGHTS, subgroup, l);
             c0 = coopMultiplyAdd(w, along_rows(FIRST_TILE, l, 0u), c0);
             if HEAD_FRAGMENTS > 1u { c1 = coopMultiplyAdd(w, along_rows(FIRST_TILE, l, 1u), c1); }
@@ -132,9 +132,9 @@ fn attention_backward_queries_units(@builtin(workgroup_id) group: vec3<u32>, @bu
     }
 
     for (var turn = 0u; turn < SUBGROUPS_M; turn++) {
-        put_sums(c0, c1, c2, c3, c4, c5, c6, c7, subgroup, turn);
+        stage_accumulators(c0, c1, c2, c3, c4, c5, c6, c7, subgroup, turn);
         workgroupBarrier();
-        write_turned_sums(first + turn * UNIT, p.dqkv_at + query, group.y, lane);
+        write_turned_accumulators(first + turn * FRAGMENT, p.dqkv_at + query, group.y, lane);
         workgroupBarrier();
     }
 }

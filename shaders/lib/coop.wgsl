@@ -1,15 +1,15 @@
-// Operands of a tile of a matrix product on matrix units (cooperative matrices): slices of TILE_K from global memory to
-// workgroup memory to fragments of UNIT x UNIT.
+// Operands of a tile of a matrix product on cooperative matrices: slices of TILE_K from global memory to
+// workgroup memory to fragments of FRAGMENT x FRAGMENT.
 //
-// From the prelude: UNIT, the side of a fragment; SUBGROUP, its lanes; SUBGROUPS_M x SUBGROUPS_N subgroups, LANES in all;
-// TILE_K; FRAGMENTS_M x FRAGMENTS_N sums of a subgroup (lib/sums_MxN); UnitA, UnitB and UnitC, f16, f16 and f32.
+// From the prelude: FRAGMENT, the side of a fragment; SUBGROUP, its lanes; SUBGROUPS_M x SUBGROUPS_N subgroups, LANES in all;
+// TILE_K; FRAGMENTS_M x FRAGMENTS_N sums of a subgroup (lib/accumulators_MxN); CoopA, CoopB and CoopC, f16, f16 and f32.
 // From the importing file: p with m, n, k and where a and b begin, a and b as vectors of four, A_ALONG_K and B_ALONG_K, which say what is
 // contiguous in memory (a [m, k] or [k, m]; b [n, k] or [k, n]), and `column_at`, which column of b a column of the tile is.
 //
 // There are two slices in workgroup memory: while one is multiplied, the next is on its way in registers. Two vectors of
 // padding per row keep the rows of a fragment in different banks.
-const TILE_M: u32 = SUBGROUPS_M * FRAGMENTS_M * UNIT;
-const TILE_N: u32 = SUBGROUPS_N * FRAGMENTS_N * UNIT;
+const TILE_M: u32 = SUBGROUPS_M * FRAGMENTS_M * FRAGMENT;
+const TILE_N: u32 = SUBGROUPS_N * FRAGMENTS_N * FRAGMENT;
 const A_WIDTH: u32 = select(TILE_M, TILE_K, A_ALONG_K) / 4u;
 const B_WIDTH: u32 = select(TILE_N, TILE_K, B_ALONG_K) / 4u;
 const A_PITCH: u32 = A_WIDTH + 2u;
@@ -71,16 +71,16 @@ fn stage_b(own: ptr<function, array<vec4<f16>, B_OWN>>, slice: u32, lane: u32) {
 }
 
 // The fragment of a whose first row of the tile and first l of the slice these are.
-fn fragment_a(slice: u32, row: u32, l: u32) -> UnitA {
+fn fragment_a(slice: u32, row: u32, l: u32) -> CoopA {
     if A_ALONG_K {
-        return coopLoadT<UnitA>(&staged[(slice * A_SLICE + row * A_PITCH + l / 4u) * STAGED_SLOTS], A_PITCH * STAGED_SLOTS);
+        return coopLoadT<CoopA>(&staged[(slice * A_SLICE + row * A_PITCH + l / 4u) * STAGED_SLOTS], A_PITCH * STAGED_SLOTS);
     }
-    return coopLoad<UnitA>(&staged[(slice * A_SLICE + l * A_PITCH + row / 4u) * STAGED_SLOTS], A_PITCH * STAGED_SLOTS);
+    return coopLoad<CoopA>(&staged[(slice * A_SLICE + l * A_PITCH + row / 4u) * STAGED_SLOTS], A_PITCH * STAGED_SLOTS);
 }
 
-fn fragment_b(slice: u32, column: u32, l: u32) -> UnitB {
+fn fragment_b(slice: u32, column: u32, l: u32) -> CoopB {
     if B_ALONG_K {
-        return coopLoad<UnitB>(&staged[(B_SLICES + slice * B_SLICE + column * B_PITCH + l / 4u) * STAGED_SLOTS], B_PITCH * STAGED_SLOTS);
+        return coopLoad<CoopB>(&staged[(B_SLICES + slice * B_SLICE + column * B_PITCH + l / 4u) * STAGED_SLOTS], B_PITCH * STAGED_SLOTS);
     }
-    return coopLoadT<UnitB>(&staged[(B_SLICES + slice * B_SLICE + l * B_PITCH + column / 4u) * STAGED_SLOTS], B_PITCH * STAGED_SLOTS);
+    return coopLoadT<CoopB>(&staged[(B_SLICES + slice * B_SLICE + l * B_PITCH + column / 4u) * STAGED_SLOTS], B_PITCH * STAGED_SLOTS);
 }

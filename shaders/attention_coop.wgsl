@@ -1,14 +1,14 @@
-// Causal self-attention of training on matrix units; formulas and shapes as in attention.wgsl.
+// Causal self-attention of training on cooperative matrices; formulas and shapes as in attention.wgsl.
 //
 // Twice over the keys: first each row's largest score and sum, then the products with values of weights that are already
 // divided by it. The sums stay in registers, since none is ever scaled anew: that would take each through workgroup memory.
 //
-// Dispatch: (ceil(sequence / OWN), batch * heads) workgroups of LANES. HEAD_WIDTH is a multiple of four, at most 8 UNIT.
+// Dispatch: (ceil(sequence / OWN), batch * heads) workgroups of LANES. HEAD_WIDTH is a multiple of four, at most 8 FRAGMENT.
 #import lib/staged
-#import lib/attention_units
+#import lib/attention_coop
 
-const SCORE_SPACES: u32 = 1u;
-const WEIGHT_SPACES: u32 = 1u;
+const SCORE_STAGINGS: u32 = 1u;
+const WEIGHT_STAGINGS: u32 = 1u;
 
 struct Params {
     sequence: u32,
@@ -27,7 +27,7 @@ struct Params {
 var<workgroup> row_parts: array<vec2<f32>, LANES>;
 
 @compute @workgroup_size(LANES)
-fn attention_forward_units(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+fn attention_forward_coop(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let d = p.heads * HEAD_WIDTH;
     let query = p.qkv_at + head_at(group.y, 3u);
     let key = query + d;
@@ -66,7 +66,7 @@ fn attention_forward_units(@builtin(workgroup_id) group: vec3<u32>, @builtin(loc
         workgroupBarrier();
         for (var v = part; v < TILE / 4u; v += ROW_LANES) {
             let seen = vec4(start + 4u * v) + vec4(0u, 1u, 2u, 3u) <= vec4(i);
-            let scores = select(vec4(LOWEST), p.scale * space_at(row * SCORES_PITCH + 4u * v), seen);
+            let scores = select(vec4(LOWEST), p.scale * staging_at(row * SCORES_PITCH + 4u * v), seen);
             let larger = max(max(largest, max(scores.x, scores.y)), max(scores.z, scores.w));
             total = total * exp(largest - larger) + dot(select(vec4<f32>(), exp(scores - larger), seen), vec4(1.0));
             largest = larger;
@@ -87,14 +87,14 @@ fn attention_forward_units(@builtin(workgroup_id) group: vec3<u32>, @builtin(loc
         lse[p.lse_at + group.y * p.sequence + i] = row_lse;
     }
 
-    var c0 = UnitC();
-    var c1 = UnitC();
-    var c2 = UnitC();
-    var c3 = UnitC();
-    var c4 = UnitC();
-    var c5 = UnitC();
-    var c6 = UnitC();
-    var c7 = UnitC();
+    var c0 = CoopC();
+    var c1 = CoopC();
+    var c2 = CoopC();
+    var c3 = CoopC();
+    var c4 = CoopC();
+    var c5 = CoopC();
+    var c6 = CoopC();
+    var c7 = CoopC();
     var values: Brought;
     fetch_qkv(&keys, 0u, key, lane);
     fetch_qkv(&values, 0u, value, lane);
@@ -110,11 +110,11 @@ fn attention_forward_units(@builtin(workgroup_id) group: vec3<u32>, @builtin(loc
         workgroupBarrier();
         for (var v = part; v < TILE / 4u; v += ROW_LANES) {
             let seen = vec4(start + 4u * v) + vec4(0u, 1u, 2u, 3u) <= vec4(i);
-            let weights = exp(p.scale * space_at(row * SCORES_PITCH + 4u * v) - row_lse);
+            let weights = exp(p.scale * staging_at(row * SCORES_PITCH + 4u * v) - row_lse);
             put(WEIGHTS + row * WEIGHTS_PITCH + v, vec4<f16>(select(vec4<f32>(), weights, seen)));
         }
         workgroupBarrier();
-        for (var l = 0u; l < TILE; l += UNIT) {
+        for (var l = 0u; l < TILE; l += FRAGMENT) {
             let w = weights_fragment(WEIGHTS, subgroup, l);
             c0 = coopMultiplyAdd(w, along_rows(SECOND_TILE, l, 0u), c0);
             if HEAD_FRAGMENTS > 1u { c1 = coopMultiplyAdd(w, along_rows(SECOND_TILE, l, 1u), c1); }
@@ -129,14 +129,14 @@ fn attention_forward_units(@builtin(workgroup_id) group: vec3<u32>, @builtin(loc
     }
 
     for (var turn = 0u; turn < SUBGROUPS_M; turn++) {
-        put_sums(c0, c1, c2, c3, c4, c5, c6, c7, subgroup, turn);
+        stage_accumulators(c0, c1, c2, c3, c4, c5, c6, c7, subgroup, turn);
         workgroupBarrier();
-        for (var j = lane; j < UNIT * HEAD_WIDTH / 4u; j += LANES) {
+        for (var j = lane; j < FRAGMENT * HEAD_WIDTH / 4u; j += LANES) {
             let y = j / (HEAD_WIDTH / 4u);
             let v = j % (HEAD_WIDTH / 4u);
-            let at = first + turn * UNIT + y;
+            let at = first + turn * FRAGMENT + y;
             if at < p.sequence {
-                out[(p.out_at + head_at(group.y, 1u) + at * d) / 4u + v] = vec4<f16>(space_at(y * SUMS_PITCH + 4u * v));
+                out[(p.out_at + head_at(group.y, 1u) + at * d) / 4u + v] = vec4<f16>(staging_at(y * ACCUMULATORS_PITCH + 4u * v));
             }
         }
         workgroupBarrier();

@@ -1,10 +1,10 @@
-// c[m, n] += a[k, m]^T b[k, n] on matrix units, the gradient of a layer's weight: matmul_tn where the GPU has units for f16, and m
+// c[m, n] += a[k, m]^T b[k, n] on cooperative matrices, the gradient of a layer's weight: matmul_tn where the GPU has them for f16, and m
 // and n are multiples of four. k is split as there: workgroup z sums rows [z * part, (z + 1) * part) into parts[z].
 //
 // Dispatch: (ceil(n / TILE_N), ceil(m / TILE_M), parts) workgroups of LANES.
 #import lib/staged
-#import lib/sums
-#import lib/units
+#import lib/accumulators
+#import lib/coop
 #import lib/columns
 
 const A_ALONG_K: bool = false;
@@ -30,7 +30,7 @@ struct Params {
 // The part that the workgroup sums.
 var<private> part: u32;
 
-fn finish(row: u32, column: u32, values: vec4<f32>) {
+fn epilogue(row: u32, column: u32, values: vec4<f32>) {
     let at = (p.out_at + (part * p.m + row) * p.n + column) / 4u;
     if p.accumulate == 1u {
         out[at] += values;
@@ -40,7 +40,7 @@ fn finish(row: u32, column: u32, values: vec4<f32>) {
 }
 
 @compute @workgroup_size(LANES)
-fn matmul_tn_units(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+fn matmul_tn_coop(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     part = group.z;
-    product(group, lane, vec2(group.z * p.part, min((group.z + 1u) * p.part, p.k)));
+    matmul_tile(group, lane, vec2(group.z * p.part, min((group.z + 1u) * p.part, p.k)));
 }

@@ -1,13 +1,13 @@
-// c[m, n] = a[m, k] b[k, n] on matrix units, the gradient of a layer's input: matmul_nn where the GPU has units for f16, and n and k are multiples of four.
+// c[m, n] = a[m, k] b[n, k]^T on cooperative matrices, a layer's output: matmul_nt where the GPU has them for f16, and n and k are multiples of four.
 //
 // Dispatch: (ceil(n / TILE_N), ceil(m / TILE_M)) workgroups of LANES.
 #import lib/staged
-#import lib/sums
-#import lib/units
+#import lib/accumulators
+#import lib/coop
 #import lib/columns
 
 const A_ALONG_K: bool = true;
-const B_ALONG_K: bool = false;
+const B_ALONG_K: bool = true;
 
 struct Params {
     m: u32,
@@ -22,11 +22,11 @@ struct Params {
 @group(0) @binding(2) var<storage, read> b: array<vec4<f16>>;
 @group(0) @binding(3) var<storage, read_write> c: array<vec4<f16>>;
 
-fn finish(row: u32, column: u32, values: vec4<f32>) {
+fn epilogue(row: u32, column: u32, values: vec4<f32>) {
     c[(p.c_at + row * p.n + column) / 4u] = vec4<f16>(values);
 }
 
 @compute @workgroup_size(LANES)
-fn matmul_nn_units(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    product(group, lane, vec2(0u, p.k));
+fn matmul_nt_coop(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    matmul_tile(group, lane, vec2(0u, p.k));
 }

@@ -1,9 +1,9 @@
-// gate_up[m, n] = a[m, k] b[n, k]^T on matrix units, and out[m, n / 2] = silu(gate) * up: a pair of columns is a gate and its up.
+// gate_up[m, n] = a[m, k] b[n, k]^T on cooperative matrices, and out[m, n / 2] = silu(gate) * up: a pair of columns is a gate and its up.
 //
 // Dispatch: (ceil(n / TILE_N), ceil(m / TILE_M)) workgroups of LANES.
 #import lib/staged
-#import lib/sums
-#import lib/units
+#import lib/accumulators
+#import lib/coop
 #import lib/pairs
 
 const A_ALONG_K: bool = true;
@@ -26,7 +26,7 @@ struct Params {
 
 fn pair(j: u32) -> vec2<u32> { return vec2(j, p.n / 2u + j); }
 
-fn finish(row: u32, j: u32, gate: vec4<f32>, up: vec4<f32>) {
+fn epilogue(row: u32, j: u32, gate: vec4<f32>, up: vec4<f32>) {
     let width = p.n / 2u;
     gate_up[(p.gate_up_at + row * p.n + j) / 4u] = vec4<f16>(gate);
     gate_up[(p.gate_up_at + row * p.n + width + j) / 4u] = vec4<f16>(up);
@@ -34,6 +34,6 @@ fn finish(row: u32, j: u32, gate: vec4<f32>, up: vec4<f32>) {
 }
 
 @compute @workgroup_size(LANES)
-fn matmul_nt_swiglu_units(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    product(group, lane, vec2(0u, p.k));
+fn matmul_nt_swiglu_coop(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    matmul_tile(group, lane, vec2(0u, p.k));
 }

@@ -1,9 +1,9 @@
-// dgate_up[m, 2 n]: the gradients of gate and up, that of their SwiGLU being a[m, k] b[k, n], on matrix units; see swiglu_backward.wgsl.
+// dgate_up[m, 2 n]: the gradients of gate and up, that of their SwiGLU being a[m, k] b[k, n], on cooperative matrices; see swiglu_backward.wgsl.
 //
 // Dispatch: (ceil(n / TILE_N), ceil(m / TILE_M)) workgroups of LANES.
 #import lib/staged
-#import lib/sums
-#import lib/units
+#import lib/accumulators
+#import lib/coop
 #import lib/columns
 
 const A_ALONG_K: bool = true;
@@ -24,7 +24,7 @@ struct Params {
 @group(0) @binding(3) var<storage, read> gate_up: array<vec4<f16>>;
 @group(0) @binding(4) var<storage, read_write> dgate_up: array<vec4<f16>>;
 
-fn finish(row: u32, column: u32, dy: vec4<f32>) {
+fn epilogue(row: u32, column: u32, dy: vec4<f32>) {
     let at = 2u * row * p.n + column;
     let gate = vec4<f32>(gate_up[(p.gate_up_at + at) / 4u]);
     let up = vec4<f32>(gate_up[(p.gate_up_at + at + p.n) / 4u]);
@@ -35,6 +35,6 @@ fn finish(row: u32, column: u32, dy: vec4<f32>) {
 }
 
 @compute @workgroup_size(LANES)
-fn matmul_nn_swiglu_units(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    product(group, lane, vec2(0u, p.k));
+fn matmul_nn_swiglu_coop(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    matmul_tile(group, lane, vec2(0u, p.k));
 }

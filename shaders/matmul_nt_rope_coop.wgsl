@@ -1,10 +1,10 @@
-// qkv[m, n] = a[m, k] b[n, k]^T on matrix units, then queries and keys are turned by their positions as in rope.wgsl: a pair of columns is an
+// qkv[m, n] = a[m, k] b[n, k]^T on cooperative matrices, then queries and keys are turned by their positions as in rope.wgsl: a pair of columns is an
 // element of the first half of a head and its partner in the second.
 //
 // Dispatch: (ceil(n / TILE_N), ceil(m / TILE_M)) workgroups of LANES. HEAD_WIDTH is a multiple of eight.
 #import lib/staged
-#import lib/sums
-#import lib/units
+#import lib/accumulators
+#import lib/coop
 #import lib/pairs
 
 const A_ALONG_K: bool = true;
@@ -33,7 +33,7 @@ fn pair(j: u32) -> vec2<u32> {
     return vec2(first, first + HALF);
 }
 
-fn finish(row: u32, j: u32, first: vec4<f32>, second: vec4<f32>) {
+fn epilogue(row: u32, j: u32, first: vec4<f32>, second: vec4<f32>) {
     let columns = pair(j);
     var cosine = vec4(1.0);
     var sine = vec4(0.0);
@@ -49,6 +49,6 @@ fn finish(row: u32, j: u32, first: vec4<f32>, second: vec4<f32>) {
 }
 
 @compute @workgroup_size(LANES)
-fn matmul_nt_rope_units(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    product(group, lane, vec2(0u, p.k));
+fn matmul_nt_rope_coop(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    matmul_tile(group, lane, vec2(0u, p.k));
 }
