@@ -3,7 +3,8 @@ use std::path::Path;
 use std::process::Command;
 
 use compute::Precision;
-use compute::gpu::pipeline::{COOP, KERNELS, Parsed, parse};
+use compute::gpu::pipeline::{Parsed, parse};
+use compute::gpu::table::{KERNELS, Kernel, Workgroup};
 use compute::gpu::{Device, Options, TILES, attention_tiles};
 use compute::wgsl::{CoopShape, FILES, Library, Tiles, Variant};
 use libtest_mimic::{Failed, Trial};
@@ -14,52 +15,40 @@ use crate::{Bench, PRECISIONS, kernels, step};
 fn each(mut f: impl FnMut(&str, Variant, Parsed) -> Result<(), String>) -> Result<(), Failed> {
     let roomy =
         wgpu::Limits { max_compute_workgroup_storage_size: 65_536, ..wgpu::Limits::defaults() };
-    for (kernel, file, lanes) in KERNELS {
-        if *lanes == COOP {
-            for side in [8, 16] {
-                for scalars in [false, true] {
-                    let coop = CoopShape { side, subgroup: 32, scalars };
-                    let cuts: Vec<(u32, Tiles)> = if kernel.starts_with("attention") {
-                        let tiles = |width| {
-                            attention_tiles(coop, width, &roomy)
-                                .into_iter()
-                                .map(move |tiles| (width, tiles))
-                        };
-                        [8, 20, 40, 64, 128].into_iter().flat_map(tiles).collect()
-                    } else {
-                        TILES.iter().map(|tiles| (40, *tiles)).collect()
-                    };
-                    for (head_width, tiles) in cuts {
-                        let variant = Variant {
-                            precision: Precision::F16,
-                            lanes: COOP,
-                            head_width,
-                            coop: Some((coop, tiles)),
-                        };
-                        let parsed = parse(&Library::Embedded, file, &variant)
-                            .map_err(|error| error.to_string())?;
-                        f(kernel, variant, parsed).map_err(|error| {
-                            format!(
-                                "{kernel} with {coop:?}, {tiles:?}, heads of {head_width}: {error}"
-                            )
-                        })?;
-                    }
-                }
-            }
-            continue;
-        }
-        for precision in PRECISIONS {
-            for head_width in [2, 40, 64, 128] {
-                let variant = Variant { precision, lanes: *lanes, head_width, coop: None };
-                let parsed =
-                    parse(&Library::Embedded, file, &variant).map_err(|error| error.to_string())?;
-                f(kernel, variant, parsed).map_err(|error| {
-                    format!("{kernel} in {precision}, heads of {head_width}: {error}")
-                })?;
-            }
+    for kernel in KERNELS {
+        for variant in variants(kernel, &roomy) {
+            let what = |error: String| format!("{} as {variant:?}: {error}", kernel.name);
+            let parsed = parse(&Library::Embedded, kernel.file, &variant)
+                .map_err(|error| what(error.to_string()))?;
+            f(kernel.name, variant, parsed).map_err(what)?;
         }
     }
     Ok(())
+}
+
+fn variants(kernel: &Kernel, limits: &wgpu::Limits) -> Vec<Variant> {
+    if !kernel.on_coop() {
+        let widths = PRECISIONS.map(|p| [2, 40, 64, 128].map(|w| kernel.scalar_variant(p, w)));
+        return widths.concat();
+    }
+    let mut variants = Vec::new();
+    for (side, scalars) in [(8, false), (8, true), (16, false), (16, true)] {
+        let shape = CoopShape { side, subgroup: 32, scalars };
+        let attention = |width| {
+            let tiles = attention_tiles(shape, width, limits);
+            tiles.into_iter().map(move |tiles| (width, tiles))
+        };
+        let cuts: Vec<(u32, Tiles)> = match kernel.workgroup {
+            Workgroup::CoopAttention => {
+                [8, 20, 40, 64, 128].into_iter().flat_map(attention).collect()
+            }
+            _ => TILES.iter().map(|tiles| (40, *tiles)).collect(),
+        };
+        variants.extend(
+            cuts.into_iter().map(|(width, tiles)| kernel.coop_variant(width, shape, tiles)),
+        );
+    }
+    variants
 }
 
 pub fn trials(bench: Option<&Bench>) -> Vec<Trial> {

@@ -1,5 +1,6 @@
 //! The whole step on the GPU: golden values of PyTorch, a run beside the CPU engine's, overflow, repetition, decoding.
 use compute::gpu::Device;
+use compute::gpu::table::MATMUL_NT_COOP;
 use compute::{
     Cpu, Decoder, Gpu, Kernels, Metrics, Model, Optimizer, Precision, Row, Trainer, state,
 };
@@ -431,7 +432,7 @@ fn plan(bench: &Bench) {
     );
     if let Some(mut tuned) = own.plan(bench.precision) {
         let shape = [2 * config.context, config.vocab_size, config.d_model];
-        let usual = tuned.tiles("matmul_nt_coop", shape);
+        let usual = tuned.tiles(&MATMUL_NT_COOP, shape);
         let another = tuned.candidates().into_iter().find(|tiles| *tiles != usual).unwrap();
         tuned.tuned.insert(("matmul_nt_coop".into(), shape), another);
         own.set_plan(Some(tuned));

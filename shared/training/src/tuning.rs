@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use compute::gpu::table::{self, Kernel};
 use compute::gpu::{Device, Options};
 use compute::{EngineError, Gpu, KernelTime, Optimizer, Precision, Trainer};
 use inference::{Engine, failed};
@@ -71,7 +72,8 @@ pub(crate) fn tune(engine: &Engine, tuned: &Tuned, log: &Log) -> Result<()> {
         for KernelTime { kernel, shape, calls, seconds, .. } in
             times(kernels, tuned).map_err(failed)?
         {
-            let (Some(shape), true) = (shape, kernel.ends_with("_coop")) else { continue };
+            let coop = table::named(&kernel).is_some_and(Kernel::on_coop);
+            let (Some(shape), true) = (shape, coop) else { continue };
             let each = seconds / calls.max(1) as f64;
             let found = best.entry((kernel, shape)).or_insert((*tiles, each));
             if each < found.1 {
@@ -82,8 +84,9 @@ pub(crate) fn tune(engine: &Engine, tuned: &Tuned, log: &Log) -> Result<()> {
     }
     progress.finish();
     // Where the table's own tile was not reached in time, nothing is known to be better.
-    let compared =
-        best.into_iter().filter(|((kernel, shape), _)| tried.contains(&plan.tiles(kernel, *shape)));
+    let compared = best.into_iter().filter(|((kernel, shape), _)| {
+        table::named(kernel).is_some_and(|kernel| tried.contains(&plan.tiles(kernel, *shape)))
+    });
     let tuned = compared.map(|(of, (tiles, _))| (of, tiles)).collect();
     let mut chosen = plan.clone();
     chosen.tuned = tuned;

@@ -4,12 +4,12 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::adapters::{self, Adapter};
-use super::kernels::attention_tiles;
-use super::pipeline::{self, COOP, KERNELS, Pipeline};
-use super::plan::Plan;
+use super::pipeline::{self, Pipeline};
+use super::plan::{Plan, attention_tiles};
+use super::table::{KERNELS, Kernel, Workgroup};
 use crate::EngineError;
 use crate::kernels::{Precision, Result};
-use crate::wgsl::{CoopShape, Library, Tiles, Variant};
+use crate::wgsl::{CoopShape, Library, Variant};
 
 /// How a GPU is opened.
 #[derive(Clone, Debug, Default)]
@@ -235,18 +235,18 @@ impl Device {
     /// The compiled kernel.
     pub(super) fn pipeline(
         &self,
-        kernel: &'static str,
+        kernel: &'static Kernel,
         variant: &Variant,
     ) -> Result<Arc<Pipeline>> {
-        let key = (kernel, *variant);
+        let key = (kernel.name, *variant);
         if let Some(pipeline) =
             self.pipelines.lock().unwrap_or_else(PoisonError::into_inner).get(&key)
         {
             return Ok(pipeline.clone());
         }
         let Options { library, checks, .. } = &self.options;
-        // Mesa 26's lavapipe crashes on this kernel without them; on hardware they cost time (shaders/README.md).
-        let checks = *checks || (self.adapter.is_software() && kernel == "attention_decode");
+        // Software may crash without them; on hardware they cost time (shaders/README.md).
+        let checks = *checks || (self.adapter.is_software() && kernel.checked_on_software);
         let compiled = pipeline::compile(
             &self.device,
             self.cache.as_ref().map(|(cache, _)| cache),
@@ -266,20 +266,24 @@ impl Device {
         use rayon::prelude::*;
         let plan = self.plan(precision);
         let before = self.pipelines.lock().unwrap_or_else(PoisonError::into_inner).len();
-        KERNELS.par_iter().try_for_each(|(kernel, _, lanes)| {
-            if *lanes != COOP {
-                return self.pipeline(kernel, &variant_of(kernel, precision, head_width)).map(drop);
-            }
-            let Some(plan) = &plan else { return Ok(()) };
-            let tiles = match kernel.strip_prefix("attention") {
-                Some(_) => attention_tiles(plan.coop, head_width, &self.limits)
-                    .into_iter()
-                    .take(1)
-                    .collect(),
-                None => plan.likely(kernel),
+        KERNELS.par_iter().try_for_each(|kernel| {
+            let Some(plan) = plan.as_ref().filter(|_| kernel.on_coop()) else {
+                let scalar = !kernel.on_coop();
+                let compile =
+                    || self.pipeline(kernel, &kernel.scalar_variant(precision, head_width));
+                return if scalar { compile().map(drop) } else { Ok(()) };
+            };
+            let tiles = match kernel.workgroup {
+                Workgroup::CoopAttention => {
+                    let mut tiles = attention_tiles(plan.coop, head_width, &self.limits);
+                    tiles.truncate(1);
+                    tiles
+                }
+                _ => plan.likely(kernel),
             };
             tiles.into_iter().try_for_each(|tiles| {
-                self.pipeline(kernel, &coop_variant(kernel, head_width, plan.coop, tiles)).map(drop)
+                let variant = kernel.coop_variant(head_width, plan.coop, tiles);
+                self.pipeline(kernel, &variant).map(drop)
             })
         })?;
         let after = self.pipelines.lock().unwrap_or_else(PoisonError::into_inner).len();
@@ -298,30 +302,6 @@ impl Device {
         }
         Ok(())
     }
-}
-
-/// Kernels without heads are the same for all head widths.
-pub(super) fn variant_of(kernel: &str, precision: Precision, head_width: u32) -> Variant {
-    Variant { precision, lanes: 0, head_width: head_width_of(kernel, head_width), coop: None }
-}
-
-/// The same for a kernel on cooperative matrices.
-pub(super) fn coop_variant(
-    kernel: &str,
-    head_width: u32,
-    coop: CoopShape,
-    tiles: Tiles,
-) -> Variant {
-    Variant {
-        precision: Precision::F16,
-        lanes: COOP,
-        head_width: head_width_of(kernel, head_width),
-        coop: Some((coop, tiles)),
-    }
-}
-
-fn head_width_of(kernel: &str, head_width: u32) -> u32 {
-    if kernel.starts_with("attention") || kernel.contains("rope_coop") { head_width } else { 4 }
 }
 
 fn pipeline_cache(

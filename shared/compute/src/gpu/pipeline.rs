@@ -4,6 +4,7 @@
 //! buffers, types or fields is a panic on the host, not a wrong number on the device.
 use wgpu::naga;
 
+use super::table::Kernel;
 use crate::EngineError;
 use crate::kernels::{Precision, Result};
 use crate::wgsl::{Expanded, Library, Variant, expand};
@@ -54,53 +55,6 @@ pub struct Interface {
     /// In the order of their numbers: inputs, then outputs.
     pub bindings: Vec<Binding>,
 }
-
-/// In the place of a number of invocations: the kernel works on cooperative matrices, and its tile tells.
-pub const COOP: u32 = 0;
-
-/// Kernel name, file, and invocations of a workgroup that reduces (`LANES`).
-pub const KERNELS: &[(&str, &str, u32)] = &[
-    ("adamw", "adamw", 256),
-    ("adamw_half", "adamw", 256),
-    ("reduce_partials", "reduce_partials", 256),
-    ("attention_forward", "attention", 64),
-    ("attention_backward_queries", "attention_backward", 64),
-    ("attention_backward_keys", "attention_backward", 64),
-    ("attention_forward_coop", "attention_coop", COOP),
-    ("attention_backward_queries_coop", "attention_backward_queries_coop", COOP),
-    ("attention_backward_keys_coop", "attention_backward_keys_coop", COOP),
-    ("attention_decode", "attention_decode", 64),
-    ("cache_append", "cache_append", 256),
-    ("cross_entropy_forward", "cross_entropy", 256),
-    ("cross_entropy_backward", "cross_entropy", 256),
-    ("embedding_forward", "embedding", 256),
-    ("embedding_backward", "embedding_backward", 256),
-    ("fill", "fill", 256),
-    ("grad_norm_partials", "grad_norm", 256),
-    ("grad_norm", "grad_norm", 256),
-    ("loss_scale_update", "loss_scale", 1),
-    ("matmul_nt", "matmul", 256),
-    ("matmul_nn", "matmul", 256),
-    ("matmul_tn", "matmul_tn", 256),
-    ("matmul_nn_swiglu_coop", "matmul_nn_swiglu_coop", COOP),
-    ("matmul_nn_coop", "matmul_nn_coop", COOP),
-    ("matmul_nt_residual_coop", "matmul_nt_residual_coop", COOP),
-    ("matmul_nt_rope_coop", "matmul_nt_rope_coop", COOP),
-    ("matmul_nt_swiglu_coop", "matmul_nt_swiglu_coop", COOP),
-    ("matmul_nt_coop", "matmul_nt_coop", COOP),
-    ("matmul_tn_coop", "matmul_tn_coop", COOP),
-    ("matvec_nt", "matvec", 64),
-    ("residual_forward", "residual", 256),
-    ("rmsnorm_forward", "rmsnorm", 64),
-    ("rmsnorm_backward", "rmsnorm_backward", 256),
-    ("rmsnorm_backward_half", "rmsnorm_backward", 256),
-    ("rope_forward", "rope", 256),
-    ("rope_backward", "rope", 256),
-    ("round_stored", "round", 256),
-    ("sum", "sum", 256),
-    ("swiglu_forward", "swiglu", 256),
-    ("swiglu_backward", "swiglu_backward", 256),
-];
 
 /// A shader read and validated by naga.
 pub struct Parsed {
@@ -259,15 +213,12 @@ pub fn compile(
     device: &wgpu::Device,
     cache: Option<&wgpu::PipelineCache>,
     library: &Library,
-    kernel: &str,
+    kernel: &Kernel,
     variant: &Variant,
     checks: bool,
 ) -> Result<Pipeline> {
-    let (_, file, lanes) = KERNELS
-        .iter()
-        .find(|(name, ..)| *name == kernel)
-        .unwrap_or_else(|| panic!("no kernel {kernel}"));
-    let parsed = parse(library, file, &Variant { lanes: *lanes, ..*variant })?;
+    let parsed = parse(library, kernel.file, variant)?;
+    let kernel = kernel.name;
     let interface = parsed.interface(kernel)?;
     let descriptor = wgpu::ShaderModuleDescriptor {
         label: Some(kernel),

@@ -1,12 +1,9 @@
 //! How products are cut for cooperative matrices: a shipped table serves a cold start, tuning finds better tiles for single shapes.
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::PathBuf;
 use std::str::FromStr;
 
-use sha2::{Digest, Sha256};
-
-use super::Device;
+use super::table::Kernel;
 use crate::wgsl::{CoopShape, Tiles};
 
 /// The shape of the matrices, and the tiles that were found best for a kernel and a shape [m, n, k]; the table serves all others.
@@ -77,11 +74,11 @@ impl Plan {
     }
 
     /// What serves a product of this shape.
-    pub fn tiles(&self, kernel: &str, shape: [usize; 3]) -> Tiles {
+    pub fn tiles(&self, kernel: &Kernel, shape: [usize; 3]) -> Tiles {
         if let Some(tiles) = self.forced {
             return tiles;
         }
-        if let Some(tuned) = self.tuned.get(&(kernel.to_owned(), shape)) {
+        if let Some(tuned) = self.tuned.get(&(kernel.name.to_owned(), shape)) {
             return *tuned;
         }
         let candidates = self.candidates();
@@ -89,15 +86,16 @@ impl Plan {
         let busy = |tiles: &&Tiles| {
             let [rows, columns] = tiles.tile(self.coop).map(|side| side as usize);
             // The gradient of a weight is split along k.
-            let parts = if kernel == "matmul_tn_coop" { (k / BUSY_GROUPS).max(1) } else { 1 };
+            let parts = if kernel.split_k { (k / BUSY_GROUPS).max(1) } else { 1 };
             m.div_ceil(rows) * n.div_ceil(columns) * parts >= BUSY_GROUPS
         };
         *candidates.iter().find(busy).or(candidates.last()).expect("a plan has a tile")
     }
 
     /// What a kernel will probably need, to be compiled before the first step.
-    pub fn likely(&self, kernel: &str) -> Vec<Tiles> {
-        let tuned = self.tuned.iter().filter(|((of, _), _)| of == kernel).map(|(_, tiles)| *tiles);
+    pub fn likely(&self, kernel: &Kernel) -> Vec<Tiles> {
+        let tuned =
+            self.tuned.iter().filter(|((of, _), _)| of == kernel.name).map(|(_, tiles)| *tiles);
         let mut likely: Vec<Tiles> = tuned.collect();
         if let Some(tiles) = self.forced {
             return vec![tiles];
@@ -133,71 +131,40 @@ impl Plan {
     }
 }
 
-/// Which kernels compute, for checkpoints: their text, and how products are cut.
-pub(super) fn text(device: &Device, plan: Option<&Plan>) -> String {
-    let checks = if device.options.checks { ", bounds checks" } else { "" };
-    let products = plan.map_or(SCALAR.to_owned(), Plan::to_string);
-    format!("shaders {}{checks}; {products}", device.shaders)
-}
+/// Fragments of a head's width that shaders/lib/attention_coop.wgsl has names for.
+const HEAD_FRAGMENTS: u32 = 8;
+/// Keys of a tile, and subgroups of a workgroup, the best first.
+const CUTS: [(u32, u32); 4] = [(32, 4), (16, 4), (32, 2), (16, 2)];
 
-/// Products without cooperative matrices.
-const SCALAR: &str = "scalar tiles of 64";
-
-impl Device {
-    /// Takes the plan that [`Kernels::plan`](crate::Kernels::plan) told earlier, for engines opened from now on; false where the device cannot.
-    pub fn take_plan(&self, told: &str) -> bool {
-        let Some((shaders, products)) = told.split_once("; ") else { return false };
-        if text(self, None).split_once("; ").is_none_or(|(own, _)| own != shaders) {
-            return false;
-        }
-        if products == SCALAR {
-            self.set_plan(None);
-            return true;
-        }
-        let taken = self.shipped_plan().and_then(|plan| plan.with(products));
-        let possible = taken.is_some();
-        if possible {
-            self.set_plan(taken);
-        }
-        possible
+/// How attention may be cut for such matrices, the best first: `fragments[1]` fragments of rows in a tile, `subgroups[0]` subgroups that own
+/// one each.
+pub fn attention_tiles(coop: CoopShape, head_width: u32, limits: &wgpu::Limits) -> Vec<Tiles> {
+    let CoopShape { side, subgroup, .. } = coop;
+    let padded = head_width.next_multiple_of(side);
+    if !head_width.is_multiple_of(4)
+        || padded > HEAD_FRAGMENTS * side
+        || !subgroup.is_multiple_of(side)
+    {
+        return Vec::new();
     }
-
-    /// The table of tiles, where the device has cooperative matrices that may be used.
-    pub fn shipped_plan(&self) -> Option<Plan> {
-        self.coop.and_then(|coop| Plan::shipped(coop, &self.limits))
-    }
-
-    /// Where what tuning found is kept: another adapter, driver or version of the program has another file.
-    fn tuned_file(&self) -> Option<PathBuf> {
-        let folder = self.options.cache.as_ref()?;
-        let key = format!("{} {} {}", self.adapter.name(), self.shaders, env!("CARGO_PKG_VERSION"));
-        let digest = Sha256::digest(key.as_bytes());
-        let digits: String = digest[..8].iter().map(|byte| format!("{byte:02x}")).collect();
-        Some(folder.join(format!("tiles-{digits}.txt")))
-    }
-
-    /// The plan that tuning kept, else the shipped one.
-    pub(super) fn kept_plan(&self) -> Option<Plan> {
-        let shipped = self.shipped_plan()?;
-        let kept = self.tuned_file().and_then(|path| std::fs::read_to_string(path).ok());
-        // A file that says something else is as good as none.
-        Some(kept.and_then(|text| shipped.with(text.trim_end())).unwrap_or(shipped))
-    }
-
-    /// Keeps a plan for the next start; where.
-    ///
-    /// # Errors
-    /// What the file system says.
-    pub fn keep_plan(&self, plan: &Plan) -> std::io::Result<Option<PathBuf>> {
-        let Some(path) = self.tuned_file() else { return Ok(None) };
-        if let Some(folder) = path.parent() {
-            std::fs::create_dir_all(folder)?;
-        }
-        let partial = path.with_extension(format!("{}.partial", std::process::id()));
-        std::fs::write(&partial, format!("{plan}\n"))?;
-        std::fs::rename(&partial, &path)?;
-        Ok(Some(path))
-    }
+    let fits = |tiles: &Tiles| {
+        let (tile, own) = (tiles.fragments[1] * side, tiles.subgroups[0] * side);
+        // attention_backward_keys_coop takes most: two tiles of f16, weights and their gradients, scores and theirs in f32, lse and delta.
+        let staged = 2 * (2 * tile * (padded + 8) + 2 * own * (tile + 8));
+        let space = 4 * (2 * own * (tile + 4)).max(side * (padded + 4));
+        let bytes = staged + space + 8 * tile;
+        // What a workgroup owns comes by way of its two tiles; a lane at most brings lse and delta of one row.
+        own <= 2 * tile
+            && tile <= tiles.lanes(coop)
+            && bytes <= limits.max_compute_workgroup_storage_size
+            && tiles.lanes(coop) <= limits.max_compute_invocations_per_workgroup
+    };
+    let tiles = CUTS.map(|(tile, subgroups)| Tiles {
+        fragments: [1, tile / side],
+        subgroups: [subgroups, 1],
+        depth: side,
+    });
+    tiles.into_iter().filter(fits).collect()
 }
 
 fn coop_text(CoopShape { side, subgroup, .. }: CoopShape) -> String {
@@ -224,6 +191,7 @@ impl fmt::Display for Plan {
 
 #[cfg(test)]
 mod tests {
+    use super::super::table::{MATMUL_NT_COOP, MATMUL_TN_COOP};
     use super::*;
 
     fn plan(side: u32, subgroup: u32, bytes: u32) -> Plan {
@@ -236,14 +204,11 @@ mod tests {
     fn large_products_have_large_tiles_and_small_ones_enough_workgroups() {
         let nvidia = plan(16, 32, 49_152);
         assert_eq!(
-            nvidia.tiles("matmul_nt_coop", [16_384, 8000, 320]).tile(nvidia.coop),
+            nvidia.tiles(&MATMUL_NT_COOP, [16_384, 8000, 320]).tile(nvidia.coop),
             [128, 128]
         );
-        assert_eq!(
-            nvidia.tiles("matmul_tn_coop", [960, 320, 16_384]).tile(nvidia.coop),
-            [128, 128]
-        );
-        assert!(nvidia.tiles("matmul_nt_coop", [512, 320, 320]).tile(nvidia.coop)[0] < 128);
+        assert_eq!(nvidia.tiles(&MATMUL_TN_COOP, [960, 320, 16_384]).tile(nvidia.coop), [128, 128]);
+        assert!(nvidia.tiles(&MATMUL_NT_COOP, [512, 320, 320]).tile(nvidia.coop)[0] < 128);
         // WebGPU's least workgroup memory still takes one with the small ones.
         assert!(!plan(8, 32, 16_384).candidates().is_empty());
     }
@@ -262,5 +227,31 @@ mod tests {
             "the tile needs more memory"
         );
         assert_eq!(plan(16, 32, 49_152).with(&tuned.to_string().replace("2x2 32", "2x2 31")), None);
+    }
+
+    fn first(side: u32, subgroup: u32, bytes: u32, head_width: u32) -> Option<[u32; 2]> {
+        let limits =
+            wgpu::Limits { max_compute_workgroup_storage_size: bytes, ..wgpu::Limits::defaults() };
+        let tiles =
+            attention_tiles(CoopShape { side, subgroup, scalars: false }, head_width, &limits)
+                .first()
+                .copied()?;
+        Some([tiles.fragments[1] * side, tiles.subgroups[0]])
+    }
+
+    #[test]
+    fn attention_fits_the_workgroup_memory_that_devices_have() {
+        for head_width in [40, 64, 128] {
+            assert_eq!(
+                first(16, 32, 49_152, head_width),
+                Some([32, 4]),
+                "NVIDIA, heads of {head_width}"
+            );
+        }
+        assert_eq!(first(8, 32, 32_768, 64), Some([32, 4]), "Apple");
+        assert_eq!(first(8, 8, 16_384, 40), Some([16, 4]), "the least there is");
+        assert_eq!(first(8, 32, 32_768, 128), None, "more fragments than there are names for");
+        assert_eq!(first(16, 8, 49_152, 40), None, "a subgroup without a lane for every row");
+        assert_eq!(first(16, 32, 49_152, 42), None, "not in fours");
     }
 }

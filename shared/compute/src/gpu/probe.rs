@@ -1,6 +1,5 @@
 //! A small product of each form with asymmetric data, on the very pipelines that will be used: a driver that gets it wrong is
 //! told so before a run of hours.
-use super::Gpu;
 use crate::EngineError;
 use crate::kernels::{Kernels, Result, View};
 
@@ -19,11 +18,11 @@ fn values(len: usize, seed: u32) -> Vec<f32> {
         .collect()
 }
 
-pub fn probe(gpu: &mut Gpu) -> Result<()> {
+pub fn probe(gpu: &mut dyn Kernels) -> Result<()> {
     SIZES.into_iter().try_for_each(|sizes| products(gpu, sizes))
 }
 
-fn products(gpu: &mut Gpu, [m, n, k]: [usize; 3]) -> Result<()> {
+fn products(gpu: &mut dyn Kernels, [m, n, k]: [usize; 3]) -> Result<()> {
     let (a, b) = (values(m * k, 1), values(n * k, 2));
     let mut put = |values: &[f32]| -> View {
         let view = gpu.allocate_stored("probe", values.len());

@@ -1,58 +1,22 @@
-//! Attention of training: on cooperative matrices where the device has them and takes heads of this width, else on scalar kernels.
-use super::super::device::{coop_variant, variant_of};
-use super::{Cost, Element, Gpu, Params, Precision, in_fours, params, word};
-use crate::kernels::{AttentionShape, Tokens, View};
-use crate::wgsl::{CoopShape, Tiles, Variant};
+//! Attention of training: on cooperative matrices where the device has them and takes heads of this width, else scalar.
+use crate::gpu::dispatch::{Params, in_fours, params, word};
+use crate::gpu::engine::Gpu;
+use crate::gpu::pipeline::Element;
+use crate::gpu::plan::attention_tiles;
+use crate::gpu::record::Cost;
+use crate::gpu::table::{
+    ATTENTION_BACKWARD_KEYS, ATTENTION_BACKWARD_QUERIES, ATTENTION_FORWARD, Kernel,
+};
+use crate::kernels::{AttentionShape, Precision, Tokens, View};
+use crate::wgsl::{CoopShape, Tiles};
 
 params! {
     Attention { sequence: u32, heads: u32, scale: f32 }
     AttentionBackward { sequence: u32, heads: u32, scale: f32, turned: u32 }
 }
 
-/// Buffers of its own, made when first needed.
-#[derive(Default)]
-pub struct Space {
-    /// dout . out of each row and head, between the two kernels of backward on cooperative matrices.
-    delta: Option<View>,
-    /// What is bound for positions and table where nothing is turned.
-    unturned: Option<(View, View)>,
-}
-
-/// Fragments of a head's width that shaders/lib/attention_coop.wgsl has names for.
-const HEAD_FRAGMENTS: u32 = 8;
-/// Keys of a tile, and subgroups of a workgroup, the best first.
-const CUTS: [(u32, u32); 4] = [(32, 4), (16, 4), (32, 2), (16, 2)];
-
-/// How attention may be cut for such matrices, the best first: `fragments[1]` fragments of rows in a tile, `subgroups[0]` subgroups that own
-/// one each.
-pub fn attention_tiles(coop: CoopShape, head_width: u32, limits: &wgpu::Limits) -> Vec<Tiles> {
-    let CoopShape { side, subgroup, .. } = coop;
-    let padded = head_width.next_multiple_of(side);
-    if !head_width.is_multiple_of(4)
-        || padded > HEAD_FRAGMENTS * side
-        || !subgroup.is_multiple_of(side)
-    {
-        return Vec::new();
-    }
-    let fits = |tiles: &Tiles| {
-        let (tile, own) = (tiles.fragments[1] * side, tiles.subgroups[0] * side);
-        // attention_backward_keys_coop takes most: two tiles of f16, weights and their gradients, scores and theirs in f32, lse and delta.
-        let staged = 2 * (2 * tile * (padded + 8) + 2 * own * (tile + 8));
-        let space = 4 * (2 * own * (tile + 4)).max(side * (padded + 4));
-        let bytes = staged + space + 8 * tile;
-        // What a workgroup owns comes by way of its two tiles; a lane at most brings lse and delta of one row.
-        own <= 2 * tile
-            && tile <= tiles.lanes(coop)
-            && bytes <= limits.max_compute_workgroup_storage_size
-            && tiles.lanes(coop) <= limits.max_compute_invocations_per_workgroup
-    };
-    let tiles = CUTS.map(|(tile, subgroups)| Tiles {
-        fragments: [1, tile / side],
-        subgroups: [subgroups, 1],
-        depth: side,
-    });
-    tiles.into_iter().filter(fits).collect()
-}
+/// Queries (or keys) that a workgroup of the scalar kernels owns, one an invocation.
+const SCALAR_OWN: u32 = 64;
 
 impl Gpu {
     fn attention_coop(
@@ -66,7 +30,7 @@ impl Gpu {
         in_fours(operands).then_some((coop, tiles))
     }
 
-    pub(super) fn attention_forward_on_device(
+    pub(super) fn attend_forward(
         &mut self,
         shape: AttentionShape,
         qkv: View,
@@ -79,18 +43,13 @@ impl Gpu {
             heads: word(shape.heads),
             scale: scale(shape),
         };
-        let (operands, flop) = ([qkv, out, lse], 2.0 * matmul_flop(shape));
-        match self.attention_coop(shape, &[qkv, out]) {
-            Some(on) => {
-                self.attend("attention_forward_coop", Some(on), shape, params, &operands, flop)
-            }
-            None => self.attend("attention_forward", None, shape, params, &operands, flop),
-        }
+        let on = self.attention_coop(shape, &[qkv, out]);
+        self.attend(&ATTENTION_FORWARD, on, shape, params, &[qkv, out, lse], 2.0);
     }
 
     /// `rope`: positions and table by which the gradients of queries and keys are turned back.
     #[allow(clippy::too_many_arguments)] // the operands of its formula
-    pub(super) fn attention_backward_on_device(
+    pub(super) fn attend_backward(
         &mut self,
         shape: AttentionShape,
         qkv: View,
@@ -105,78 +64,53 @@ impl Gpu {
             Some((positions, table)) => (self.ids(positions), table),
             None => self.unturned(),
         };
-        let turned = u32::from(rope.is_some());
         let params = AttentionBackward {
             sequence: word(shape.sequence),
             heads: word(shape.heads),
             scale: scale(shape),
-            turned,
+            turned: u32::from(rope.is_some()),
         };
-        let flop = matmul_flop(shape);
         // Four elements of half a head turn together.
         let in_eights = rope.is_none() || shape.width.is_multiple_of(8);
-        match self.attention_coop(shape, &[qkv, out, dout, table, dqkv]).filter(|_| in_eights) {
-            Some(on) => {
-                let delta = self.delta(lse.len);
-                let operands = [qkv, out, lse, dout, positions, table, delta, dqkv];
-                self.attend(
-                    "attention_backward_queries_coop",
-                    Some(on),
-                    shape,
-                    params,
-                    &operands,
-                    3.0 * flop,
-                );
-                let operands = [qkv, lse, dout, positions, table, delta, dqkv];
-                self.attend(
-                    "attention_backward_keys_coop",
-                    Some(on),
-                    shape,
-                    params,
-                    &operands,
-                    4.0 * flop,
-                );
-            }
-            None => {
-                let operands = [qkv, out, lse, dout, positions, table, dqkv];
-                self.attend(
-                    "attention_backward_queries",
-                    None,
-                    shape,
-                    params,
-                    &operands,
-                    3.0 * flop,
-                );
-                self.attend("attention_backward_keys", None, shape, params, &operands, 4.0 * flop);
-            }
-        }
+        let on = self.attention_coop(shape, &[qkv, out, dout, table, dqkv]).filter(|_| in_eights);
+        // On cooperative matrices the first kernel leaves delta for the second; else each computes it.
+        let delta = on.map(|_| self.delta(lse.len));
+        let operands = |first: &[View]| -> Vec<View> {
+            first
+                .iter()
+                .copied()
+                .chain([dout, positions, table])
+                .chain(delta)
+                .chain([dqkv])
+                .collect()
+        };
+        let for_queries = operands(&[qkv, out, lse]);
+        let for_keys =
+            if on.is_some() { operands(&[qkv, lse]) } else { operands(&[qkv, out, lse]) };
+        self.attend(&ATTENTION_BACKWARD_QUERIES, on, shape, params, &for_queries, 3.0);
+        self.attend(&ATTENTION_BACKWARD_KEYS, on, shape, params, &for_keys, 4.0);
     }
 
-    /// Records one of its kernels: a row of workgroups for each head of each sequence.
+    /// Records one of its kernels, on cooperative matrices or scalar: a row of workgroups for each head of each sequence.
+    /// `matmuls` of the causal half are computed.
     fn attend<P: Params>(
         &mut self,
-        kernel: &'static str,
+        kernel: &'static Kernel,
         on: Option<(CoopShape, Tiles)>,
         shape: AttentionShape,
         params: P,
         operands: &[View],
-        flop: f64,
+        matmuls: f64,
     ) {
-        let (variant, own): (Variant, u32) = match on {
-            Some((coop, tiles)) => {
-                (coop_variant(kernel, self.head_width, coop, tiles), tiles.tile(coop)[0])
+        let (kernel, variant, own) = match kernel.coop.zip(on) {
+            Some((coop, (matrices, tiles))) => {
+                (coop, coop.coop_variant(self.head_width, matrices, tiles), tiles.tile(matrices)[0])
             }
-            None => (variant_of(kernel, self.precision, self.head_width), 64),
+            None => (kernel, kernel.scalar_variant(self.precision, self.head_width), SCALAR_OWN),
         };
         let groups = [word(shape.sequence).div_ceil(own), word(shape.batch * shape.heads), 1];
-        self.run_variant(
-            kernel,
-            &variant,
-            params,
-            operands,
-            groups,
-            Cost { flop, ..Cost::default() },
-        );
+        let cost = Cost { flop: matmuls * matmul_flop(shape), ..Cost::default() };
+        self.run_variant(kernel, &variant, params, operands, groups, cost);
     }
 
     fn delta(&mut self, len: usize) -> View {
@@ -205,39 +139,8 @@ fn scale(shape: AttentionShape) -> f32 {
     1.0 / (shape.width as f32).sqrt()
 }
 
-/// Multiplications and additions of one product of the causal half.
+/// Multiplications and additions of one matmul of the causal half.
 fn matmul_flop(AttentionShape { batch, sequence, heads, width }: AttentionShape) -> f64 {
     let pairs = sequence as f64 * (sequence as f64 + 1.0) / 2.0;
     2.0 * (batch * heads * width) as f64 * pairs
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn first(side: u32, subgroup: u32, bytes: u32, head_width: u32) -> Option<[u32; 2]> {
-        let limits =
-            wgpu::Limits { max_compute_workgroup_storage_size: bytes, ..wgpu::Limits::defaults() };
-        let tiles =
-            attention_tiles(CoopShape { side, subgroup, scalars: false }, head_width, &limits)
-                .first()
-                .copied()?;
-        Some([tiles.fragments[1] * side, tiles.subgroups[0]])
-    }
-
-    #[test]
-    fn attention_fits_the_workgroup_memory_that_devices_have() {
-        for head_width in [40, 64, 128] {
-            assert_eq!(
-                first(16, 32, 49_152, head_width),
-                Some([32, 4]),
-                "NVIDIA, heads of {head_width}"
-            );
-        }
-        assert_eq!(first(8, 32, 32_768, 64), Some([32, 4]), "Apple");
-        assert_eq!(first(8, 8, 16_384, 40), Some([16, 4]), "the least there is");
-        assert_eq!(first(8, 32, 32_768, 128), None, "more fragments than there are names for");
-        assert_eq!(first(16, 8, 49_152, 40), None, "a subgroup without a lane for every row");
-        assert_eq!(first(16, 32, 49_152, 42), None, "not in fours");
-    }
 }

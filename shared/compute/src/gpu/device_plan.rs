@@ -1,0 +1,74 @@
+//! The plan of a device: which one it begins with, takes from a checkpoint, and keeps.
+use std::path::PathBuf;
+
+use sha2::{Digest, Sha256};
+
+use super::device::Device;
+use super::plan::Plan;
+
+/// Matmuls without cooperative matrices.
+const SCALAR: &str = "scalar tiles of 64";
+
+impl Device {
+    /// Which kernels compute, for checkpoints: their text, and how products are cut.
+    pub(super) fn plan_text(&self, plan: Option<&Plan>) -> String {
+        let checks = if self.options.checks { ", bounds checks" } else { "" };
+        let products = plan.map_or(SCALAR.to_owned(), Plan::to_string);
+        format!("shaders {}{checks}; {products}", self.shaders)
+    }
+
+    /// Takes the plan that [`Kernels::plan`](crate::Kernels::plan) told earlier, for engines opened from now on; false where the device cannot.
+    pub fn take_plan(&self, told: &str) -> bool {
+        let Some((shaders, products)) = told.split_once("; ") else { return false };
+        if self.plan_text(None).split_once("; ").is_none_or(|(own, _)| own != shaders) {
+            return false;
+        }
+        if products == SCALAR {
+            self.set_plan(None);
+            return true;
+        }
+        let taken = self.shipped_plan().and_then(|plan| plan.with(products));
+        let possible = taken.is_some();
+        if possible {
+            self.set_plan(taken);
+        }
+        possible
+    }
+
+    /// The table of tiles, where the device has cooperative matrices that may be used.
+    pub fn shipped_plan(&self) -> Option<Plan> {
+        self.coop.and_then(|coop| Plan::shipped(coop, &self.limits))
+    }
+
+    /// Where what tuning found is kept: another adapter, driver or version of the program has another file.
+    fn tuned_file(&self) -> Option<PathBuf> {
+        let folder = self.options.cache.as_ref()?;
+        let key = format!("{} {} {}", self.adapter.name(), self.shaders, env!("CARGO_PKG_VERSION"));
+        let digest = Sha256::digest(key.as_bytes());
+        let digits: String = digest[..8].iter().map(|byte| format!("{byte:02x}")).collect();
+        Some(folder.join(format!("tiles-{digits}.txt")))
+    }
+
+    /// The plan that tuning kept, else the shipped one.
+    pub(super) fn kept_plan(&self) -> Option<Plan> {
+        let shipped = self.shipped_plan()?;
+        let kept = self.tuned_file().and_then(|path| std::fs::read_to_string(path).ok());
+        // A file that says something else is as good as none.
+        Some(kept.and_then(|text| shipped.with(text.trim_end())).unwrap_or(shipped))
+    }
+
+    /// Keeps a plan for the next start; where.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn keep_plan(&self, plan: &Plan) -> std::io::Result<Option<PathBuf>> {
+        let Some(path) = self.tuned_file() else { return Ok(None) };
+        if let Some(folder) = path.parent() {
+            std::fs::create_dir_all(folder)?;
+        }
+        let partial = path.with_extension(format!("{}.partial", std::process::id()));
+        std::fs::write(&partial, format!("{plan}\n"))?;
+        std::fs::rename(&partial, &path)?;
+        Ok(Some(path))
+    }
+}

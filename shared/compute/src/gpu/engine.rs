@@ -1,0 +1,142 @@
+//! An engine on a GPU: its buffers, what was recorded, and what went wrong.
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use super::device::Device;
+use super::pipeline::Element;
+use super::plan::Plan;
+use super::record::{self, Reading, Recorder, Spares};
+use crate::EngineError;
+use crate::kernels::{Precision, Result, STEPS_IN_FLIGHT, View, state};
+
+/// Bytes read back at once.
+pub const READBACK_BYTES: u64 = 16 << 20;
+
+pub struct Buffer {
+    pub label: &'static str,
+    pub element: Element,
+    pub len: usize,
+    pub buffer: wgpu::Buffer,
+}
+
+/// Tokens as the host last put them there, and their rows in order for the embedding's gradient.
+pub struct TokenBuffer {
+    pub buffer: usize,
+    pub ids: Vec<u32>,
+    /// Sorted rows and segments: made when first needed.
+    pub sorted: Option<(View, View)>,
+}
+
+/// An engine on a GPU.
+pub struct Gpu {
+    pub device: Arc<Device>,
+    pub precision: Precision,
+    pub head_width: u32,
+    /// How products are cut for cooperative matrices, if they go on these.
+    pub plan: Option<Plan>,
+    pub buffers: Vec<Buffer>,
+    pub tokens: Vec<TokenBuffer>,
+    pub recorder: Recorder,
+    /// Where partials are kept, made with the last of the model's buffers; and those in it.
+    pub scratch: Option<View>,
+    pub partials: Vec<Partials>,
+    pub attention: AttentionBuffers,
+    pub staging: wgpu::Buffer,
+    pub spares: Spares,
+    pub reports: Vec<Report>,
+    pub submitted: u64,
+    pub collected: u64,
+    /// Bytes of all buffers, and the first that could not be had.
+    pub bytes: u64,
+    pub refused: Option<(String, u64)>,
+    /// Whether that was asked for: what is refused later is an error of its own.
+    pub asked: bool,
+    /// What went wrong where nothing could be returned.
+    pub trouble: Option<EngineError>,
+    /// Kernels whose Params were compared with their shader's.
+    pub called: HashSet<&'static str>,
+}
+
+/// A place in the ring of reports.
+pub struct Report {
+    pub reading: Option<Reading>,
+    pub buffer: wgpu::Buffer,
+    pub len: usize,
+}
+
+/// Partials of a sum over many rows (split-K), in scratch, until they are added to their output in order.
+#[derive(Clone, Copy)]
+pub struct Partials {
+    pub count: u32,
+    pub view: View,
+    pub out: View,
+}
+
+/// Buffers that attention takes of its own, made when first needed.
+#[derive(Default)]
+pub struct AttentionBuffers {
+    /// dout . out of each row and head, between the two kernels of backward on cooperative matrices.
+    pub delta: Option<View>,
+    /// What is bound for positions and table where nothing is turned.
+    pub unturned: Option<(View, View)>,
+}
+
+impl Gpu {
+    pub fn bare(device: &Arc<Device>, precision: Precision, head_width: u32) -> Self {
+        let readable = |label, size| record::readable(device, label, size);
+        let report =
+            |_| Report { reading: None, buffer: readable("report", 4 * state::LEN as u64), len: 0 };
+        Gpu {
+            recorder: Recorder::new(device.clone()),
+            staging: readable("staging", READBACK_BYTES),
+            spares: Spares::default(),
+            reports: (0..=STEPS_IN_FLIGHT).map(report).collect(),
+            device: device.clone(),
+            precision,
+            head_width,
+            plan: device.plan(precision),
+            buffers: Vec::new(),
+            tokens: Vec::new(),
+            scratch: None,
+            partials: Vec::new(),
+            attention: AttentionBuffers::default(),
+            submitted: 0,
+            collected: 0,
+            bytes: 0,
+            refused: None,
+            asked: false,
+            trouble: None,
+            called: HashSet::new(),
+        }
+    }
+
+    /// Hands over what was recorded.
+    pub fn flush(&mut self) {
+        self.reduce_partials();
+        if let Err(error) = self.recorder.flush() {
+            self.trouble.get_or_insert(error);
+        }
+    }
+
+    pub fn check(&mut self) -> Result<()> {
+        self.device.check()?;
+        match self.trouble.take().or_else(|| self.refusal().filter(|_| self.asked)) {
+            Some(error) => Err(error),
+            None => Ok(()),
+        }
+    }
+
+    /// What to say where a buffer could not be had.
+    fn refusal(&self) -> Option<EngineError> {
+        let (what, available) = self.refused.as_ref()?;
+        Some(EngineError::OutOfMemory {
+            message: format!(
+                "{}: {what}; {} MiB were asked for in all\n  remedy: end what else uses the GPU, or --device cpu",
+                self.device.adapter.name(),
+                self.bytes >> 20
+            ),
+            needed: self.bytes,
+            available: *available,
+        })
+    }
+}

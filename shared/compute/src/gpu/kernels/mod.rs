@@ -1,0 +1,497 @@
+//! The trait's methods as dispatches of kernels, one or a few each.
+mod attention;
+mod embedding;
+mod matmul;
+mod partials;
+
+use super::dispatch::{Params, counted, params, striding, word};
+use super::engine::Gpu;
+use super::pipeline::Element;
+use super::table::{self, *};
+use crate::kernels::{
+    AttentionShape, Counts, GROWTH_INTERVAL, KernelTime, Kernels, Precision, Result, Snapshot,
+    Ticket, Tokens, View,
+};
+use crate::optimizer::{Optimizer, Update};
+use crate::wgsl::PARTIAL_ROWS;
+
+use matmul::Matmul;
+
+params! {
+    Rows { len: u32, width: u32 }
+    Norm { rows: u32, width: u32, eps: f32 }
+    NormBackward { rows: u32, width: u32 }
+    Rope { pairs: u32, heads: u32, width: u32 }
+    Loss { rows: u32, vocab: u32, scale: f32 }
+    Length { len: u32 }
+    Fill { len: u32, value: f32 }
+    LossScale { clip: f32, beta1: f32, beta2: f32, dynamic_scale: u32, growth_interval: f32 }
+    OptimizerParams { len: u32, decay_len: u32, learning_rate: f32, beta1: f32, beta2: f32, eps: f32, weight_decay: f32 }
+    Append { len: u32, d: u32, context: u32 }
+    Decode { rows: u32, heads: u32, context: u32, scale: f32 }
+}
+
+/// Workgroups that take squares for the norm of the gradient.
+const NORM_PARTIALS: u32 = 512;
+
+impl Kernels for Gpu {
+    fn device(&self) -> String {
+        format!("gpu {}", self.device.adapter.name())
+    }
+
+    fn plan(&self) -> String {
+        self.device.plan_text(self.plan.as_ref())
+    }
+
+    fn precision(&self) -> Precision {
+        self.precision
+    }
+
+    fn allocate(&mut self, label: &'static str, len: usize) -> View {
+        self.create(label, Element::Value(Precision::F32), len)
+    }
+
+    fn allocate_stored(&mut self, label: &'static str, len: usize) -> View {
+        self.create(label, Element::Value(self.precision), len)
+    }
+
+    fn allocate_tokens(&mut self, label: &'static str, len: usize) -> Tokens {
+        self.create_tokens(label, len)
+    }
+
+    fn allocated(&mut self) -> Result<()> {
+        self.scratch();
+        self.asked = true;
+        self.check()
+    }
+
+    fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    fn upload(&mut self, to: View, values: &[f32]) {
+        self.write_values(to, values);
+    }
+
+    fn upload_tokens(&mut self, to: Tokens, values: &[u32]) {
+        self.write_tokens(to, values);
+    }
+
+    fn download(&mut self, from: View) -> Result<Vec<f32>> {
+        self.read_values(from)
+    }
+
+    fn snapshot(&mut self, views: &[View]) -> Result<Box<dyn Snapshot>> {
+        self.start_snapshot(views)
+    }
+
+    fn submit(&mut self, report: View) -> Ticket {
+        self.submit_report(report)
+    }
+
+    fn collect(&mut self, ticket: Ticket, wait: bool) -> Result<Option<Vec<f32>>> {
+        self.take_report(ticket, wait)
+    }
+
+    fn counts(&self) -> Counts {
+        Counts {
+            buffers: self.buffers.len() as u64,
+            bind_groups: self.recorder.bind_groups(),
+            dispatches: self.recorder.dispatches,
+            submits: self.recorder.submits,
+        }
+    }
+
+    fn profile(&mut self) -> Result<Vec<KernelTime>> {
+        self.flush();
+        self.check()?;
+        Ok(self.recorder.take_times())
+    }
+
+    fn rows_at_once(&self, widest: usize) -> usize {
+        self.largest_matrix() / widest.max(1)
+    }
+
+    fn logits_at_once(&self) -> usize {
+        // Large enough to fill the GPU, small enough for its cache to hold what the next kernel reads.
+        1 << 25
+    }
+
+    fn fill(&mut self, out: View, value: f32) {
+        self.run(&FILL, Fill { len: word(out.len), value }, &[out], striding(out.len), 0.0);
+    }
+
+    fn round(&mut self, x: View, shadow: View) {
+        if x != shadow {
+            self.run(
+                &ROUND_STORED,
+                Length { len: word(x.len) },
+                &[x, shadow],
+                striding(x.len),
+                0.0,
+            );
+        }
+    }
+
+    fn embedding_forward(&mut self, width: usize, tokens: Tokens, table: View, out: View) {
+        self.embed(width, tokens, table, out);
+    }
+
+    fn embedding_backward(&mut self, width: usize, tokens: Tokens, dout: View, dtable: View) {
+        self.embed_backward(width, tokens, dout, dtable);
+    }
+
+    fn rmsnorm_forward(
+        &mut self,
+        width: usize,
+        eps: f32,
+        x: View,
+        gain: View,
+        out: View,
+        rstd: View,
+    ) {
+        let params = Norm { rows: word(rstd.len), width: word(width), eps };
+        self.run(&RMSNORM_FORWARD, params, &[x, gain, out, rstd], counted(rstd.len), 0.0);
+    }
+
+    fn rmsnorm_backward(
+        &mut self,
+        width: usize,
+        x: View,
+        gain: View,
+        rstd: View,
+        dout: View,
+        dx: View,
+        dx_half: View,
+        dgain: View,
+    ) {
+        let rows = rstd.len;
+        let params = NormBackward { rows: word(rows), width: word(width) };
+        let parts = rows.div_ceil(PARTIAL_ROWS as usize);
+        let part = self.partials_for(parts, dgain);
+        let operands = [x, gain, rstd, dout, dx, part, dx_half];
+        if dx == dx_half {
+            self.run(&RMSNORM_BACKWARD, params, &operands[..6], counted(parts), 0.0);
+        } else {
+            self.run(&RMSNORM_BACKWARD_HALF, params, &operands, counted(parts), 0.0);
+        }
+    }
+
+    fn matmul_nt(&mut self, m: usize, n: usize, k: usize, a: View, b: View, c: View) {
+        self.matmul(&MATMUL_NT, [m, n, k], a, b, c);
+    }
+
+    fn matmul_nn(&mut self, m: usize, n: usize, k: usize, a: View, b: View, c: View) {
+        self.matmul(&MATMUL_NN, [m, n, k], a, b, c);
+    }
+
+    fn matmul_tn(&mut self, m: usize, n: usize, k: usize, a: View, b: View, c: View) {
+        self.matmul_split(&MATMUL_TN, [m, n, k], a, b, c);
+    }
+
+    fn matmul_nt_rope(
+        &mut self,
+        shape: AttentionShape,
+        k: usize,
+        a: View,
+        b: View,
+        positions: Tokens,
+        table: View,
+        qkv: View,
+    ) {
+        self.head_width_is(shape);
+        let (m, n) = (shape.rows(), 3 * shape.heads * shape.width);
+        let params = Matmul { m: word(m), n: word(n), k: word(k) };
+        // Four elements of half a head turn together.
+        let fused = shape.width.is_multiple_of(8)
+            && self.matmul_coop(
+                &MATMUL_NT_ROPE_COOP,
+                [m, n, k],
+                params,
+                &[a, b, self.ids(positions), table, qkv],
+                &[a, b, table, qkv],
+            );
+        if !fused {
+            self.matmul_nt(m, n, k, a, b, qkv);
+            self.rope_forward(shape, positions, table, qkv);
+        }
+    }
+
+    fn matmul_nt_residual(
+        &mut self,
+        m: usize,
+        n: usize,
+        k: usize,
+        a: View,
+        b: View,
+        x: View,
+        branch: View,
+        out: View,
+    ) {
+        let (params, operands) = (Matmul { m: word(m), n: word(n), k: word(k) }, [a, b, x, out]);
+        if !self.matmul_coop(&MATMUL_NT_RESIDUAL_COOP, [m, n, k], params, &operands, &operands) {
+            self.matmul_nt(m, n, k, a, b, branch);
+            self.residual_forward(x, branch, out);
+        }
+    }
+
+    fn matmul_nt_swiglu(
+        &mut self,
+        m: usize,
+        width: usize,
+        k: usize,
+        a: View,
+        b: View,
+        gate_up: View,
+        out: View,
+    ) {
+        let (n, operands) = (2 * width, [a, b, gate_up, out]);
+        let params = Matmul { m: word(m), n: word(n), k: word(k) };
+        let fused = width.is_multiple_of(4)
+            && self.matmul_coop(&MATMUL_NT_SWIGLU_COOP, [m, n, k], params, &operands, &operands);
+        if !fused {
+            self.matmul_nt(m, n, k, a, b, gate_up);
+            self.swiglu_forward(width, gate_up, out);
+        }
+    }
+
+    fn matmul_nn_swiglu(
+        &mut self,
+        m: usize,
+        width: usize,
+        k: usize,
+        a: View,
+        b: View,
+        gate_up: View,
+        dout: View,
+        dgate_up: View,
+    ) {
+        let (params, operands) =
+            (Matmul { m: word(m), n: word(width), k: word(k) }, [a, b, gate_up, dgate_up]);
+        if !self.matmul_coop(&MATMUL_NN_SWIGLU_COOP, [m, width, k], params, &operands, &operands) {
+            self.matmul_nn(m, width, k, a, b, dout);
+            self.swiglu_backward(width, gate_up, dout, dgate_up);
+        }
+    }
+
+    fn matvec_nt(&mut self, m: usize, n: usize, k: usize, a: View, b: View, c: View) {
+        let params = Matmul { m: word(m), n: word(n), k: word(k) };
+        self.run(&MATVEC_NT, params, &[a, b, c], counted(m * n), 2.0 * (m * n * k) as f64);
+    }
+
+    fn rope_forward(&mut self, shape: AttentionShape, positions: Tokens, table: View, qkv: View) {
+        self.rope(&ROPE_FORWARD, shape, positions, table, qkv);
+    }
+
+    fn rope_backward(&mut self, shape: AttentionShape, positions: Tokens, table: View, dqkv: View) {
+        self.rope(&ROPE_BACKWARD, shape, positions, table, dqkv);
+    }
+
+    fn attention_forward(&mut self, shape: AttentionShape, qkv: View, out: View, lse: View) {
+        self.attend_forward(shape, qkv, out, lse);
+    }
+
+    fn attention_backward(
+        &mut self,
+        shape: AttentionShape,
+        qkv: View,
+        out: View,
+        lse: View,
+        dout: View,
+        dqkv: View,
+    ) {
+        self.attend_backward(shape, qkv, out, lse, dout, None, dqkv);
+    }
+
+    fn attention_backward_rope(
+        &mut self,
+        shape: AttentionShape,
+        qkv: View,
+        out: View,
+        lse: View,
+        dout: View,
+        positions: Tokens,
+        table: View,
+        dqkv: View,
+    ) {
+        self.attend_backward(shape, qkv, out, lse, dout, Some((positions, table)), dqkv);
+    }
+
+    fn swiglu_forward(&mut self, width: usize, gate_up: View, out: View) {
+        let params = Rows { len: word(out.len), width: word(width) };
+        self.run(&SWIGLU_FORWARD, params, &[gate_up, out], striding(out.len), 0.0);
+    }
+
+    fn swiglu_backward(&mut self, width: usize, gate_up: View, dout: View, dgate_up: View) {
+        let params = Rows { len: word(dout.len), width: word(width) };
+        self.run(&SWIGLU_BACKWARD, params, &[gate_up, dout, dgate_up], striding(dout.len), 0.0);
+    }
+
+    fn residual_forward(&mut self, x: View, branch: View, out: View) {
+        self.run(
+            &RESIDUAL_FORWARD,
+            Length { len: word(out.len) },
+            &[x, branch, out],
+            striding(out.len),
+            0.0,
+        );
+    }
+
+    fn cross_entropy_forward(&mut self, vocab: usize, logits: View, targets: Tokens, losses: View) {
+        let params = Loss { rows: word(losses.len), vocab: word(vocab), scale: 0.0 };
+        self.run(
+            &CROSS_ENTROPY_FORWARD,
+            params,
+            &[self.ids(targets), logits, losses],
+            counted(losses.len),
+            0.0,
+        );
+    }
+
+    fn cross_entropy_backward(
+        &mut self,
+        vocab: usize,
+        scale: f32,
+        state: View,
+        logits: View,
+        targets: Tokens,
+        losses: View,
+    ) {
+        let params = Loss { rows: word(losses.len), vocab: word(vocab), scale };
+        self.run(
+            &CROSS_ENTROPY_BACKWARD,
+            params,
+            &[state, self.ids(targets), logits, losses],
+            counted(losses.len),
+            0.0,
+        );
+    }
+
+    fn sum(&mut self, values: View, total: View) {
+        self.run(&SUM, Length { len: word(values.len) }, &[values, total], [1, 1, 1], 0.0);
+    }
+
+    fn grad_norm(&mut self, gradients: View, norm: View) {
+        // Its own parts are used up at once: what was split before has to be added by then.
+        self.reduce_partials();
+        let parts = self.partials_for(NORM_PARTIALS as usize, norm);
+        self.partials.clear();
+        self.run(
+            &GRAD_NORM_PARTIALS,
+            Length { len: word(gradients.len) },
+            &[gradients, parts],
+            [NORM_PARTIALS, 1, 1],
+            0.0,
+        );
+        self.run(&GRAD_NORM, Length { len: NORM_PARTIALS }, &[parts, norm], [1, 1, 1], 0.0);
+    }
+
+    fn loss_scale_update(&mut self, update: &Update, state: View) {
+        let Update { clip, optimizer: Optimizer { beta1, beta2, .. }, .. } = *update;
+        let dynamic_scale = u32::from(self.precision == Precision::F16);
+        let params = LossScale {
+            clip,
+            beta1,
+            beta2,
+            dynamic_scale,
+            growth_interval: GROWTH_INTERVAL as f32,
+        };
+        self.run(&LOSS_SCALE_UPDATE, params, &[state], [1, 1, 1], 0.0);
+    }
+
+    fn optimizer_update(
+        &mut self,
+        update: &Update,
+        state: View,
+        weights: View,
+        shadow: View,
+        gradients: View,
+        slots: &[View],
+    ) {
+        let Optimizer { kind, beta1, beta2, eps, weight_decay } = update.optimizer;
+        let params = OptimizerParams {
+            len: word(weights.len),
+            decay_len: word(update.decay_len),
+            learning_rate: update.learning_rate,
+            beta1,
+            beta2,
+            eps,
+            weight_decay,
+        };
+        let mut operands = [&[state, gradients, weights][..], slots].concat();
+        let kernel = if weights == shadow {
+            kind.rule().name
+        } else {
+            operands.push(shadow);
+            kind.rule().half_kernel
+        };
+        let kernel = table::named(kernel).expect("an optimizer's kernels are in the table");
+        self.run(kernel, params, &operands, striding(weights.len), 0.0);
+    }
+
+    fn cache_append(
+        &mut self,
+        shape: AttentionShape,
+        context: usize,
+        slots: Tokens,
+        positions: Tokens,
+        qkv: View,
+        cache: View,
+    ) {
+        let d = shape.heads * shape.width;
+        let len = shape.rows() * 2 * d;
+        let params = Append { len: word(len), d: word(d), context: word(context) };
+        self.run(
+            &CACHE_APPEND,
+            params,
+            &[self.ids(slots), self.ids(positions), qkv, cache],
+            striding(len),
+            0.0,
+        );
+    }
+
+    fn attention_decode(
+        &mut self,
+        shape: AttentionShape,
+        context: usize,
+        slots: Tokens,
+        positions: Tokens,
+        qkv: View,
+        cache: View,
+        out: View,
+    ) {
+        self.head_width_is(shape);
+        let (rows, heads) = (shape.rows(), shape.heads);
+        let params = Decode {
+            rows: word(rows),
+            heads: word(heads),
+            context: word(context),
+            scale: 1.0 / (shape.width as f32).sqrt(),
+        };
+        let operands = [self.ids(slots), self.ids(positions), qkv, cache, out];
+        self.run(&ATTENTION_DECODE, params, &operands, counted(rows * heads), 0.0);
+    }
+}
+
+impl Gpu {
+    fn rope(
+        &mut self,
+        kernel: &'static Kernel,
+        shape: AttentionShape,
+        positions: Tokens,
+        table: View,
+        qkv: View,
+    ) {
+        let pairs = shape.rows() * shape.heads * shape.width;
+        let params =
+            Rope { pairs: word(pairs), heads: word(shape.heads), width: word(shape.width) };
+        self.run(kernel, params, &[self.ids(positions), table, qkv], striding(pairs), 0.0);
+    }
+
+    fn head_width_is(&self, shape: AttentionShape) {
+        assert_eq!(
+            shape.width, self.head_width as usize,
+            "the engine was opened for heads of another width"
+        );
+    }
+}
