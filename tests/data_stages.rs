@@ -671,12 +671,13 @@ fn output_that_cannot_be_written_is_said() {
     run.run("tokenize", &[]).code(2).says(&["tokens", "cannot be written", "--out"]);
     fs::remove_file(run.path("tokens")).unwrap();
     run.through(&["tokenize"]);
+    // Names that versions before took: a folder, and a link to what is not ours.
     fs::create_dir(run.path("train.bin.partial")).unwrap();
-    run.run("pack-bin", &[]).code(2).says(&["train.bin.partial", "cannot be written"]);
-    fs::create_dir(run.path("tokenizer.json.partial")).unwrap();
-    run.run("train-tokenizer", &["--force"])
-        .code(2)
-        .says(&["tokenizer.json.partial", "cannot be written"]);
+    fs::write(run.input("mine"), "mine").unwrap();
+    fs::hard_link(run.input("mine"), run.path("tokenizer.json.partial")).unwrap();
+    run.run("train-tokenizer", &["--force"]).ok();
+    run.through(&["pack-bin"]);
+    assert_eq!(fs::read(run.input("mine")).unwrap(), b"mine");
 }
 
 #[test]

@@ -251,7 +251,7 @@ fn in_two_runs(
     .code(4)
     .says(&["the connection broke"]);
     nothing_is_published(&run);
-    assert_eq!(fs::metadata(run.path(&format!("{NAME}.partial"))).unwrap().len(), 300_000);
+    assert_eq!(fs::metadata(run.arriving(NAME).unwrap()).unwrap().len(), 300_000);
     (run, server, content)
 }
 
@@ -321,7 +321,7 @@ fn a_wrong_hash_is_never_published() {
         "remedy",
     ]);
     nothing_is_published(&run);
-    assert!(!run.path(&format!("{NAME}.partial")).exists(), "a wrong file is not resumed");
+    assert_eq!(run.arriving(NAME), None, "a wrong file is not resumed");
     assert_eq!(server.seen("/files/train").len(), 1);
 }
 
@@ -352,7 +352,7 @@ fn a_download_that_is_no_good_parquet_is_told_by_its_address() {
     let run = plain();
     fetch(&run, &server, &["--source", HUB]).code(3).says(&["/files/train/0.parquet", "truncated"]);
     nothing_is_published(&run);
-    assert!(!run.path(&format!("{NAME}.partial")).exists());
+    assert_eq!(run.arriving(NAME), None);
 }
 
 #[test]
@@ -483,9 +483,9 @@ fn ctrl_c_keeps_what_arrived_and_the_next_run_goes_on() {
     let server = slow(content.clone());
     let run = plain();
     let child = start(&run, &server);
-    let partial = run.path(&format!("{NAME}.partial"));
+    let arrived = || run.arriving(NAME).and_then(|path| Some(fs::metadata(path).ok()?.len()));
     wait_until("some bytes and the other file", || {
-        fs::metadata(&partial).is_ok_and(|m| m.len() > 50_000)
+        arrived().is_some_and(|bytes| bytes > 50_000)
             && run.path("raw/.parts/validation-00000-of-00001.parquet.json").exists()
     });
     interrupt(&child);
@@ -493,7 +493,7 @@ fn ctrl_c_keeps_what_arrived_and_the_next_run_goes_on() {
         .code(130)
         .says(&["interrupted: 1 of 2 parts are whole and kept"]);
     nothing_is_published(&run);
-    let kept = fs::metadata(&partial).unwrap().len();
+    let kept = arrived().unwrap();
     fetch(&run, &server, &["--source", HUB]).ok();
     assert_eq!(run.read(NAME), content);
     assert_eq!(

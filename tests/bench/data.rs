@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use arrow::array::{RecordBatch, StringBuilder};
 use arrow::datatypes::{DataType, Field, Schema};
-use corpus::remote::download::{Meter, download, forget_note};
+use corpus::remote::download::{Meter, begin, download};
 use corpus::remote::http::HttpFile;
 use corpus::remote::{Cancel, Network, Published};
 use corpus::rewrite::StoryWriter;
@@ -143,17 +143,16 @@ pub fn download_files(hub: &str, folder: &Path) {
                 return;
             }
             let name = format!("train-{index}.parquet");
-            let (path, partial) = (folder.join(&name), folder.join(format!("{name}.partial")));
+            let path = folder.join(&name);
+            let partial = begin(&path).expect("a folder");
             let file = HttpFile::new(
                 &network,
                 &format!("{hub}/train/{index}.parquet"),
                 Published::default(),
             )
             .expect("an address");
-            download(&network, &file, &partial, &meter).expect("a download");
-            stage::publish_file(&partial, &path)
-                .and_then(|()| forget_note(&partial))
-                .expect("a disk");
+            let record = download(&network, &file, &partial, &meter).expect("a download");
+            stage::publish_file(partial, &path, record.bytes).expect("a disk");
         }
     };
     std::thread::scope(|scope| (0..DOWNLOADS).for_each(|_| drop(scope.spawn(work))));

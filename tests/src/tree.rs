@@ -69,9 +69,15 @@ pub fn differences(expected: &Tree, found: &Tree) -> Vec<String> {
     missing.chain(other).collect()
 }
 
-/// What is only on its way to a final name: `NAME.partial`, and hidden files and folders.
+/// The name of what is on its way to a final name, or of the folder or note that belongs to it.
+pub fn is_temporary(name: &str) -> bool {
+    let name = name.strip_suffix(".etag").unwrap_or(name);
+    name.ends_with(".partial") || name.ends_with(".download")
+}
+
+/// What is only on its way to a final name, and other hidden files and folders.
 pub fn is_hidden(name: &str) -> bool {
-    name.ends_with(".partial") || name.split('/').any(|part| part.starts_with('.'))
+    is_temporary(name) || name.split('/').any(|part| part.starts_with('.'))
 }
 
 /// Files under final names that are neither as they were before a stage nor as they are after it, nor a whole state in

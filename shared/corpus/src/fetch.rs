@@ -9,13 +9,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use rayon::prelude::*;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-use stage::{AtomicFile, Failure, FileRecord, Log, Result, create_dir, publish_file};
+use stage::{AtomicFile, Failure, FileRecord, Log, Result, Temporary, publish_file};
 
 use crate::local_files::{Kind, LocalFile};
 use crate::plan::{Input, Part, Plan, texts};
 use crate::raw::{Count, Made, RawFolder, VALIDATION};
 use crate::remote::Cancel;
-use crate::remote::download::{Meter, discard, download, forget_note};
+use crate::remote::download::{Meter, begin, discard, download};
 use crate::rewrite::StoryWriter;
 use crate::stories::ParquetStories;
 use crate::{grammar, source};
@@ -116,34 +116,31 @@ impl Fetcher<'_> {
             || plan.network.as_ref().ok_or_else(|| Failure::usage("this source needs the network"));
         let made = match &part.input {
             Input::Remote(file) if part.whole => {
-                let (path, partial) = (
-                    self.raw.path(&part.output),
-                    self.raw.path(&format!("{}.partial", part.output)),
-                );
-                create_dir(partial.parent().unwrap_or(Path::new("")))?;
+                let path = self.raw.path(&part.output);
+                let partial = begin(&path)?;
                 let record = download(network()?, file.as_ref(), &partial, meter)?;
-                let stories =
-                    ParquetStories::open_mapped(&partial, Path::new(file.address()), self.column);
-                let count = stories
-                    .and_then(|stories| self.verify(&stories, None))
-                    .inspect_err(|error| drop_if_bad(&partial, error))?;
+                let address = Path::new(file.address());
+                let stories = ParquetStories::open_mapped(partial.path(), address, self.column);
+                let count = match stories.and_then(|stories| self.verify(&stories, None)) {
+                    Ok(count) => count,
+                    Err(error) => return Err(drop_if_bad(partial, error)),
+                };
                 self.raw.unpublish()?;
-                publish_file(&partial, &path)?;
-                forget_note(&partial)?;
+                publish_file(partial, &path, record.bytes)?;
                 self.made_whole(part, record, count)
             }
             Input::Remote(file) => {
-                let partial = self.raw.scratch(&part.output);
-                create_dir(partial.parent().unwrap_or(Path::new("")))?;
+                let partial = begin(&self.raw.scratch(&part.output))?;
                 download(network()?, file.as_ref(), &partial, meter)?;
-                let open =
-                    || ParquetStories::open_named(&partial, Path::new(file.address()), self.column);
-                let made = open().and_then(|stories| {
+                let address = Path::new(file.address());
+                let stories = ParquetStories::open_named(partial.path(), address, self.column);
+                let made = stories.and_then(|stories| {
                     self.rewrite(part, None, |each| read_all(&stories, part.limit, each))
                 });
-                let made = made.inspect_err(|error| drop_if_bad(&partial, error))?;
-                discard(&partial)?;
-                made
+                match made {
+                    Ok(made) => discard(partial).map(|()| made)?,
+                    Err(error) => return Err(drop_if_bad(partial, error)),
+                }
             }
             Input::Local(file) if part.whole => {
                 // The disk takes the copy in while its stories are read.
@@ -173,7 +170,8 @@ impl Fetcher<'_> {
             Input::Open { stories, scratch, .. } => {
                 let made =
                     self.rewrite(part, Some(meter), |each| read_all(stories, part.limit, each))?;
-                scratch.as_ref().map_or(Ok(()), |scratch| discard(scratch))?;
+                let scratch = scratch.lock().unwrap_or_else(|e| e.into_inner()).take();
+                scratch.map_or(Ok(()), discard)?;
                 made
             }
         };
@@ -264,10 +262,11 @@ impl Fetcher<'_> {
 }
 
 /// A download that is whole but no good parquet would be no better the next time it was resumed.
-fn drop_if_bad(partial: &Path, error: &Failure) {
+fn drop_if_bad(partial: Temporary, error: Failure) -> Failure {
     if matches!(error, Failure::BadInput(_)) {
         let _ = discard(partial);
     }
+    error
 }
 
 /// SHA-256 of the text, its first 8 bytes as a number in [0, 1): the same text is on the same side wherever it stands.

@@ -7,13 +7,13 @@
 //! A bucket is a row of pages, as databases slot them: a header, the ids of stories from the front, and from the back
 //! what is known of each. Pages are large and begin at multiples of their size: a kernel takes them in with few
 //! steps, and a sort reads what it needs of many stories in a row.
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{BufReader, Read, Write};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard};
 
-use stage::{AtomicFile, Failure, FileRecord, Random, Result};
+use stage::{AtomicFile, Failure, FileRecord, Random, Result, Temporary};
 
 use crate::bin::Dtype;
 
@@ -56,15 +56,13 @@ impl Packer {
         limit: u64,
     ) -> Result<Self> {
         let output = Mutex::new(AtomicFile::create(path)?);
-        let mut name = std::ffi::OsString::from(".");
-        name.push(path.file_name().unwrap_or_default());
-        name.push(".buckets");
-        let folder = path.with_file_name(name);
-        let _ = fs::remove_dir_all(&folder); // of a run that was killed
         let limit = limit.max(1);
         let buckets = match seed {
             None => None,
-            Some(_) if bytes > limit => Some(Buckets::on_disk(folder, 0, bytes * SMALLER / limit)?),
+            Some(_) if bytes > limit => {
+                let folder = path.with_extension("buckets");
+                Some(Buckets::on_disk(&folder, 0, bytes.saturating_mul(SMALLER) / limit)?)
+            }
             Some(_) => Some(Buckets::in_memory()),
         };
         let mut eos_bytes = Vec::new();
@@ -115,7 +113,7 @@ impl Packer {
                     if bucket.bytes > self.limit && bucket.stories > 1 && deeper < 64 =>
                 {
                     let inner = Buckets::on_disk(
-                        path.with_extension("inner"),
+                        &path.with_extension("inner"),
                         deeper,
                         bucket.bytes * SMALLER / self.limit,
                     )?;
@@ -278,7 +276,8 @@ impl Lane {
 
 /// One level of buckets. Those on disk are removed with their folder when dropped.
 struct Buckets {
-    folder: Option<PathBuf>,
+    /// Removed when dropped.
+    _folder: Option<Temporary>,
     /// Bits of the key that outer levels took, and this one takes.
     shift: u32,
     bits: u32,
@@ -302,20 +301,20 @@ impl Buckets {
     /// A single one.
     fn in_memory() -> Self {
         let bucket = Bucket { place: Place::Memory(Vec::new()), bytes: 0, stories: 0 };
-        Buckets { folder: None, shift: 0, bits: 0, all: vec![Mutex::new(bucket)] }
+        Buckets { _folder: None, shift: 0, bits: 0, all: vec![Mutex::new(bucket)] }
     }
 
     /// About `wanted` buckets: a power of two, at most 256.
-    fn on_disk(folder: PathBuf, shift: u32, wanted: u64) -> Result<Self> {
-        stage::create_dir(&folder)?;
+    fn on_disk(name: &Path, shift: u32, wanted: u64) -> Result<Self> {
+        let folder = Temporary::folder(name).map_err(Failure::writing(name))?;
         let bits = wanted.max(1).next_power_of_two().ilog2().clamp(1, LEVEL_BITS.min(64 - shift));
         let bucket = |index| Bucket {
-            place: Place::Disk(folder.join(format!("{index:03}")), None),
+            place: Place::Disk(folder.path().join(format!("{index:03}")), None),
             bytes: 0,
             stories: 0,
         };
         let all = (0..1 << bits).map(|index| Mutex::new(bucket(index))).collect();
-        Ok(Buckets { folder: Some(folder), shift, bits, all })
+        Ok(Buckets { _folder: Some(folder), shift, bits, all })
     }
 
     fn index(&self, key: u64) -> usize {
@@ -339,7 +338,7 @@ impl Buckets {
             Place::Disk(path, file) => {
                 let file = match file {
                     Some(file) => file,
-                    None => file.insert(File::create(&path).map_err(Failure::writing(path))?),
+                    None => file.insert(File::create_new(&path).map_err(Failure::writing(path))?),
                 };
                 file.write_all(page).map_err(Failure::writing(path))?;
             }
@@ -353,16 +352,10 @@ impl Buckets {
     }
 }
 
-impl Drop for Buckets {
-    fn drop(&mut self) {
-        if let Some(folder) = &self.folder {
-            let _ = fs::remove_dir_all(folder);
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn as_bytes(ids: &[u32], dtype: Dtype) -> Vec<u8> {
@@ -376,7 +369,7 @@ mod tests {
         let path = folder.path().join("a.bin");
         let bytes = stories.iter().map(|ids| (ids.len() as u64 + 1) * dtype.width() as u64).sum();
         let mut packer = Packer::create(&path, dtype, 0, seed, bytes, limit).unwrap();
-        let on_disk = packer.buckets.as_ref().is_some_and(|buckets| buckets.folder.is_some());
+        let on_disk = packer.buckets.as_ref().is_some_and(|buckets| buckets.bits > 0);
         assert_eq!(on_disk, seed.is_some() && bytes > limit);
         let packed: Vec<Vec<u8>> = stories.iter().map(|ids| as_bytes(ids, dtype)).collect();
         if seed.is_none() {

@@ -1,18 +1,18 @@
 //! What is to be fetched: the parts of a source, each of which becomes one file of training stories, of validation
 //! stories, or one of each. The parts depend on the source and the settings alone, so shards agree on them.
 use std::ops::Range;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
 use std::time::UNIX_EPOCH;
 
 use serde_json::{Value, json};
 use stage::config::Fetch;
-use stage::{Failure, Log, Result, Unit};
+use stage::{Failure, Log, Result, Temporary, Unit};
 
 use crate::grammar;
 use crate::local_files::{Kind, LocalFile};
 use crate::raw::{RawFolder, TRAIN, VALIDATION, file_name};
-use crate::remote::download::{Meter, download};
+use crate::remote::download::{Meter, begin, download};
 use crate::remote::http::HttpFile;
 use crate::remote::{Cancel, Network, Published, Ranged, RemoteFile, buckets, hub};
 use crate::source::{DEFAULT_SYNTHETIC_STORIES, Source};
@@ -42,7 +42,7 @@ pub enum Input {
     Open {
         address: String,
         stories: Arc<ParquetStories>,
-        scratch: Option<PathBuf>,
+        scratch: Mutex<Option<Temporary>>,
     },
 }
 
@@ -332,7 +332,7 @@ fn limit(
                     Input::Open {
                         address: file.address().to_owned(),
                         stories: Arc::new(stories),
-                        scratch,
+                        scratch: Mutex::new(scratch),
                     },
                     limit,
                 )
@@ -351,21 +351,20 @@ fn open_remote(
     raw: &RawFolder,
     index: usize,
     log: Log,
-) -> Result<(ParquetStories, Option<PathBuf>)> {
+) -> Result<(ParquetStories, Option<Temporary>)> {
     let name = Path::new(file.address());
     if let Some(ranged) = Ranged::open(network, file)? {
         return Ok((ParquetStories::open_remote(name, Arc::new(ranged), column)?, None));
     }
     log.say(format!("{}: the server gives only whole files", file.address()));
-    let scratch = raw.scratch_of_shard(index);
-    stage::create_dir(scratch.parent().unwrap_or(Path::new("")))?;
+    let scratch = begin(&raw.scratch_of_shard(index))?;
     download(
         network,
         file.as_ref(),
         &scratch,
         &Meter::new(log.progress("fetching", Unit::Bytes, None), 1),
     )?;
-    Ok((ParquetStories::open_named(&scratch, name, column)?, Some(scratch)))
+    Ok((ParquetStories::open_named(scratch.path(), name, column)?, Some(scratch)))
 }
 
 /// By stories exactly, by bytes to the end of a row group.

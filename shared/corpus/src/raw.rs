@@ -6,7 +6,10 @@ use std::sync::Once;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use stage::{AtomicFile, Failure, FileRecord, Manifest, Result, hash_file, remove_if_present};
+use stage::{
+    AtomicFile, Failure, FileRecord, Manifest, Result, hash_file, remove_if_present,
+    sweep_left_behind,
+};
 
 use crate::stories::shard_of_manifest;
 
@@ -94,7 +97,7 @@ impl RawFolder {
 
     /// Where the bytes of a source file arrive that is not kept as it is.
     pub fn scratch(&self, name: &str) -> PathBuf {
-        self.path.join(PARTS).join(format!("{name}.source.partial"))
+        self.path.join(PARTS).join(format!("{name}.source"))
     }
 
     /// Apart from other shards' at work in the same folder.
@@ -180,12 +183,8 @@ impl RawFolder {
     /// what the other shards may have made.
     pub fn tidy(&self, manifest: &Manifest, files: &[(&str, usize)]) -> Result<()> {
         for name in self.names() {
-            let base = name.strip_suffix(".etag").unwrap_or(&name);
-            let base = base.strip_suffix(".partial").unwrap_or(base);
-            let Some((split, index, of)) = parse_file_name(base) else { continue };
-            let ours = self.takes(index)
-                && base == name
-                && manifest.outputs.iter().any(|file| file.name == name);
+            let Some((split, index, of)) = parse_file_name(&name) else { continue };
+            let ours = self.takes(index) && manifest.outputs.iter().any(|file| file.name == name);
             let others = self.shard.is_some() && !self.takes(index) && files.contains(&(split, of));
             if !ours && !others {
                 remove_if_present(&self.path(&name))?;
@@ -194,15 +193,16 @@ impl RawFolder {
         let parts = self.path.join(PARTS);
         for entry in fs::read_dir(&parts).into_iter().flatten().flatten() {
             let name = entry.file_name().to_string_lossy().into_owned();
-            let base =
-                name.find(".parquet").map_or(name.as_str(), |end| &name[..end + ".parquet".len()]);
-            if self.shard.is_none()
-                || parse_file_name(base).is_some_and(|(split, index, of)| {
-                    self.takes(index) || !files.contains(&(split, of))
-                })
-            {
+            let output = name.strip_suffix(".json").and_then(parse_file_name);
+            if output.is_some_and(|(split, index, of)| {
+                self.shard.is_none() || self.takes(index) || !files.contains(&(split, of))
+            }) {
                 remove_if_present(&entry.path())?;
             }
+        }
+        if self.shard.is_none() {
+            sweep_left_behind(&self.path);
+            sweep_left_behind(&parts);
         }
         let _ = fs::remove_dir(&parts); // another shard may still need it
         Ok(())

@@ -296,7 +296,7 @@ impl ShardWriter {
         let record = self.file.commit_with(|record| {
             let text =
                 serde_json::to_vec(record).map_err(|error| Failure::usage(error.to_string()))?;
-            std::fs::write(&beside, text).map_err(Failure::writing(&beside))
+            AtomicFile::write(&beside, &text).map(drop)
         })?;
         Ok((record, self.totals))
     }

@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::{Failure, Result};
+use crate::{Failure, Result, Temporary};
 
 /// What a manifest knows of a file: its name relative to the manifest's folder, its length and its SHA-256.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -177,30 +177,20 @@ impl Threads {
     }
 }
 
-/// Writes beside the final place (`NAME.partial`) and hashes on the way, both [behind](WriteBehind) the caller's back, and
-/// on [`commit`](Self::commit) syncs, renames and syncs the folder. Dropped before that, it removes what it wrote.
+/// Writes under a [temporary](Temporary) name and hashes on the way, both [behind](WriteBehind) the caller's back, and on
+/// [`commit`](Self::commit) syncs, renames and syncs the folder. Dropped before that, it removes what it wrote.
 pub struct AtomicFile {
     path: PathBuf,
-    temporary: PathBuf,
-    writer: Option<WriteBehind>,
+    /// The writer first: its threads end before the file goes.
+    writing: Option<(WriteBehind, Temporary)>,
     bytes: u64,
 }
 
 impl AtomicFile {
     pub fn create(path: &Path) -> Result<Self> {
-        if let Some(folder) = path.parent() {
-            create_dir(folder)?;
-        }
-        let mut name = path.file_name().unwrap_or_default().to_owned();
-        name.push(".partial");
-        let temporary = path.with_file_name(name);
-        let file = File::create(&temporary).map_err(Failure::writing(&temporary))?;
-        Ok(AtomicFile {
-            path: path.to_owned(),
-            temporary,
-            writer: Some(WriteBehind::new(file, Sha256::new())),
-            bytes: 0,
-        })
+        let (temporary, file) = Temporary::file(path).map_err(Failure::writing(path))?;
+        let writer = WriteBehind::new(file, Sha256::new());
+        Ok(AtomicFile { path: path.to_owned(), writing: Some((writer, temporary)), bytes: 0 })
     }
 
     /// Writes a small file whole.
@@ -230,30 +220,20 @@ impl AtomicFile {
         mut self,
         before: impl FnOnce(&FileRecord) -> Result<()>,
     ) -> Result<FileRecord> {
-        let mut writer =
-            self.writer.take().expect("commit consumes the writer, which only commit takes");
-        let synced = writer
-            .end()
-            .and_then(|hasher| writer.file().sync_all().map(|()| hasher))
-            .map_err(Failure::writing(&self.path));
-        let result = synced.and_then(|hasher| {
-            let name = self.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            let record = FileRecord { name, bytes: self.bytes, sha256: hex(&hasher.finalize()) };
-            before(&record)?;
-            let publish =
-                fs::rename(&self.temporary, &self.path).and_then(|()| sync_folder(&self.path));
-            publish.map(|()| record).map_err(Failure::writing(&self.path))
-        });
-        if result.is_err() {
-            let _ = fs::remove_file(&self.temporary);
-        }
-        result
+        let failed = || Failure::writing(&self.path);
+        let (mut writer, temporary) = self.writing.take().ok_or_else(over).map_err(failed())?;
+        let hasher = writer.end().map_err(failed())?;
+        let name = self.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let record = FileRecord { name, bytes: self.bytes, sha256: hex(&hasher.finalize()) };
+        before(&record)?;
+        temporary.publish(writer.file(), record.bytes).map_err(failed())?;
+        Ok(record)
     }
 }
 
 impl Write for AtomicFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let writer = self.writer.as_mut().ok_or_else(|| io::Error::other("already committed"))?;
+        let (writer, _) = self.writing.as_mut().ok_or_else(over)?;
         writer.put(bytes)?;
         self.bytes += bytes.len() as u64;
         Ok(bytes.len())
@@ -265,35 +245,13 @@ impl Write for AtomicFile {
     }
 }
 
-impl Drop for AtomicFile {
-    fn drop(&mut self) {
-        if let Some(writer) = self.writer.take() {
-            drop(writer); // its threads end first
-            let _ = fs::remove_file(&self.temporary);
-        }
-    }
-}
-
-/// Gives a finished file its final name: synced, renamed, and the folder synced. For what is not written through
-/// [`AtomicFile`], such as a download that may go on where it broke.
-pub fn publish_file(temporary: &Path, path: &Path) -> Result<()> {
+/// Gives a finished file its final name: for what is not written through [`AtomicFile`], a download or a link.
+pub fn publish_file(temporary: Temporary, path: &Path, bytes: u64) -> Result<()> {
     let publish = || -> io::Result<()> {
-        fs::OpenOptions::new().write(true).open(temporary)?.sync_all()?;
-        fs::rename(temporary, path)?;
-        sync_folder(path)
+        let file = File::options().read(true).write(true).open(temporary.path())?;
+        temporary.publish(&file, bytes)
     };
     publish().map_err(Failure::writing(path))
-}
-
-fn sync_folder(path: &Path) -> io::Result<()> {
-    // Windows cannot open a folder as a file; there the rename itself is durable enough.
-    #[cfg(unix)]
-    if let Some(folder) = path.parent() {
-        File::open(if folder.as_os_str().is_empty() { Path::new(".") } else { folder })?
-            .sync_all()?;
-    }
-    let _ = path;
-    Ok(())
 }
 
 /// Fills `bytes` from byte `at` of the file on; the place where others read it stays.

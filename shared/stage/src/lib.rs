@@ -13,6 +13,7 @@ mod manifest;
 pub mod memory;
 mod random;
 mod shard;
+mod temporary;
 
 pub use cli::{Common, Stage};
 pub use config::Pipeline;
@@ -28,6 +29,7 @@ pub use manifest::{
 };
 pub use random::Random;
 pub use shard::{Shard, manifests};
+pub use temporary::{Temporary, sweep_left_behind};
 
 /// Name and version that manifests carry.
 pub const PROGRAM: &str = concat!("bedtime ", env!("CARGO_PKG_VERSION"));

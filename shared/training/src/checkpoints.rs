@@ -2,7 +2,7 @@
 use std::path::{Path, PathBuf};
 
 use model::Checkpoint;
-use stage::{Failure, Log, Result, create_dir, publish_file, remove_if_present};
+use stage::{Failure, Log, Result, Temporary, create_dir, publish_file, remove_if_present};
 
 /// What a checkpoint is called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,10 +54,8 @@ impl Checkpoints {
     /// written in place.
     fn make_last(&self, path: &Path, checkpoint: &Checkpoint) -> Result<()> {
         let last = self.folder.join("last.safetensors");
-        let link = last.with_extension("safetensors.partial");
-        remove_if_present(&link)?;
-        match std::fs::hard_link(path, &link) {
-            Ok(()) => publish_file(&link, &last).inspect_err(|_| drop(std::fs::remove_file(&link))),
+        match Temporary::link(path, &last).and_then(|link| Ok((link, path.metadata()?.len()))) {
+            Ok((link, bytes)) => publish_file(link, &last, bytes),
             Err(_) => checkpoint.save(&last),
         }
     }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::adapters::{self, Adapter};
+use super::cache::replace_file;
 use super::pipeline::{self, Pipeline};
 use super::plan::{Plan, attention_tiles};
 use super::table::{KERNELS, Kernel, Workgroup};
@@ -292,13 +293,7 @@ impl Device {
             && let Some(data) = cache.get_data()
         {
             // A cache that cannot be kept costs time at the next start and nothing else.
-            let partial = path.with_extension(format!("{}.partial", std::process::id()));
-            if std::fs::write(&partial, data)
-                .and_then(|()| std::fs::rename(&partial, path))
-                .is_err()
-            {
-                let _ = std::fs::remove_file(&partial);
-            }
+            let _ = replace_file(path, &data);
         }
         Ok(())
     }

@@ -3,6 +3,7 @@ use std::path::PathBuf;
 
 use sha2::{Digest, Sha256};
 
+use super::cache::replace_file;
 use super::device::Device;
 use super::plan::Plan;
 
@@ -63,12 +64,7 @@ impl Device {
     /// What the file system says.
     pub fn keep_plan(&self, plan: &Plan) -> std::io::Result<Option<PathBuf>> {
         let Some(path) = self.tuned_file() else { return Ok(None) };
-        if let Some(folder) = path.parent() {
-            std::fs::create_dir_all(folder)?;
-        }
-        let partial = path.with_extension(format!("{}.partial", std::process::id()));
-        std::fs::write(&partial, format!("{plan}\n"))?;
-        std::fs::rename(&partial, &path)?;
+        replace_file(&path, format!("{plan}\n").as_bytes())?;
         Ok(Some(path))
     }
 }

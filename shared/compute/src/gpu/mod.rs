@@ -3,6 +3,7 @@
 //! Nothing waits for the device but [`Kernels::download`] and, once the ring of reports is full, [`Kernels::collect`]. What
 //! is asked for is recorded into one command buffer, which [`Kernels::submit`] hands over: one per step.
 pub mod adapters;
+mod cache;
 mod device;
 mod device_plan;
 mod dispatch;

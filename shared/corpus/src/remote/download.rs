@@ -1,16 +1,17 @@
 //! Whole files, resumed where they broke and verified before they are used.
 //!
-//! `NAME.partial` holds what has arrived, `NAME.partial.etag` which state of which file it belongs to. A wrong hash is
-//! tried once more from the start if the file had been put together from several answers; from one answer it is final.
+//! A [`Temporary`] holds what has arrived, its note which state of which file it belongs to: the next run goes on with
+//! them. A wrong hash is tried once more from the start if the file had been put together from several answers; from one answer it is final.
 use std::fs::{self, OpenOptions};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use stage::{
-    AtomicFile, Failure, FileRecord, Progress, Result, WriteBehind, hash_content, remove_if_present,
+    AtomicFile, Failure, FileRecord, Progress, Result, Temporary, WriteBehind, hash_content,
+    remove_if_present,
 };
 
 use super::{Body, Network, RemoteFile, Trouble};
@@ -61,34 +62,28 @@ impl Note {
     }
 }
 
-fn note_path(partial: &Path) -> PathBuf {
-    let mut name = partial.as_os_str().to_owned();
-    name.push(".etag");
-    name.into()
+/// Removes a download and its note.
+pub fn discard(partial: Temporary) -> Result<()> {
+    let path = partial.path().to_owned();
+    partial.discard().map_err(Failure::writing(&path))
 }
 
-/// Removes a partial file and its note.
-pub fn discard(partial: &Path) -> Result<()> {
-    remove_if_present(partial)?;
-    remove_if_present(&note_path(partial))
-}
-
-/// Removes the note of a file that is whole.
-pub fn forget_note(partial: &Path) -> Result<()> {
-    remove_if_present(&note_path(partial))
+/// Where the file for `target` arrives: what an earlier run left of it, where there is such.
+pub fn begin(target: &Path) -> Result<Temporary> {
+    Temporary::download(target).map_err(Failure::writing(target))
 }
 
 /// Brings the whole file to `partial`, checked for length and published hash.
 pub fn download(
     network: &Network,
     file: &dyn RemoteFile,
-    partial: &Path,
+    partial: &Temporary,
     meter: &Meter,
 ) -> Result<FileRecord> {
     let mut second = false;
     loop {
         let (note, joined, (hasher, bytes)) = transfer(network, file, partial, meter)?;
-        let name = partial.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let name = partial.path().file_name().unwrap_or_default().to_string_lossy().into_owned();
         let record = FileRecord { name, bytes, sha256: stage::hex(&hasher.finalize()) };
         let length = note.bytes.or(file.published().bytes);
         let found = match (&note.sha256, length) {
@@ -98,7 +93,8 @@ pub fn download(
             }
             _ => return Ok(record),
         };
-        discard(partial)?;
+        remove_if_present(partial.path())?;
+        remove_if_present(&partial.note())?;
         if !joined || second {
             let published = [
                 length.map(|bytes| format!("{bytes} bytes")),
@@ -130,11 +126,12 @@ type Hashed = (Sha256, u64);
 fn transfer(
     network: &Network,
     file: &dyn RemoteFile,
-    partial: &Path,
+    partial: &Temporary,
     meter: &Meter,
 ) -> Result<(Note, bool, Hashed)> {
     let address = file.address();
-    let mut note: Note = fs::read(note_path(partial))
+    let (note_path, partial) = (partial.note(), partial.path());
+    let mut note: Note = fs::read(&note_path)
         .ok()
         .and_then(|bytes| serde_json::from_slice(&bytes).ok())
         .unwrap_or_default();
@@ -221,7 +218,7 @@ fn transfer(
         if body.from == 0 {
             remove_if_present(partial)?; // before the note: old bytes must not look like this file's
         }
-        AtomicFile::write(&note_path(partial), &text)?;
+        AtomicFile::write(&note_path, &text)?;
         let start = match hashed.take().filter(|(_, bytes)| *bytes == body.from) {
             _ if body.from == 0 => (Sha256::new(), 0),
             Some(hashed) => hashed,
