@@ -12,11 +12,10 @@ use corpus::bin::Bin;
 use corpus::tokenizer::Tokenizer;
 use inference::{
     Engine, EngineOptions, Ids, LoadedModel, Tally, bootstrap, evaluate_each, failed, open_model,
-    print,
 };
 use serde::Serialize;
 use serde_json::{Value, json};
-use stage::{AtomicFile, Failure, Progress, Stage, State, Unit, Work, interrupt};
+use stage::{AtomicFile, Failure, Progress, Stage, Unit, Work, interrupt, print};
 
 use report::Evaluated;
 use sources::Text;
@@ -119,30 +118,44 @@ fn run() -> anyhow::Result<()> {
             .zip(&tokenizers)
             .try_for_each(|(loaded, tokenizer)| check_vocabulary(bin, loaded, tokenizer))?;
     }
-    if let State::UpToDate(_) = work.state(stage.force)? {
+    let done = stage.perform(&work, None, |_| {
+        bin.as_ref().map_or(Ok(()), Bin::verify)?;
+        let json = evaluate_all(&stage, &loaded, &tokenizers, bin.as_ref(), &texts)?;
+        let record = AtomicFile::write(&stage.path("eval.json"), format!("{json:#}\n").as_bytes())?;
+        Ok(work.manifest(vec![record])?)
+    })?;
+    let text = stage::read_to_string(&stage.path("eval.json"))?;
+    print(&text)?;
+    if !done.made {
         stage.log.say("up to date");
-        print(&stage::read_to_string(&stage.path("eval.json"))?)?;
         return Ok(());
     }
-    bin.as_ref().map_or(Ok(()), Bin::verify)?;
+    let json: Value = serde_json::from_str(&text)
+        .map_err(Into::into)
+        .map_err(Failure::reading(&stage.path("eval.json")))?;
+    stage.log.say(format!("\n{}", report::tables(&json)));
+    stage.log.say(explained(&json));
+    Ok(())
+}
 
+/// What eval.json says of all models.
+fn evaluate_all(
+    stage: &Stage,
+    loaded: &[LoadedModel],
+    tokenizers: &[Tokenizer],
+    bin: Option<&Bin>,
+    texts: &[PathBuf],
+) -> anyhow::Result<Value> {
     let mut results = Vec::new();
     let mut bytes_of_stories = None;
-    for (loaded, tokenizer) in loaded.iter().zip(&tokenizers) {
-        let (result, bytes) = evaluate_model(&stage, loaded, tokenizer, bin.as_ref(), &texts)?;
+    for (loaded, tokenizer) in loaded.iter().zip(tokenizers) {
+        let (result, bytes) = evaluate_model(stage, loaded, tokenizer, bin, texts)?;
         bytes_of_stories = bytes_of_stories.or(bytes);
         results.push(result);
     }
     add_intervals(&mut results, bytes_of_stories);
 
-    let json = report::to_json(&results);
-    let text = format!("{json:#}\n");
-    let record = AtomicFile::write(&stage.path("eval.json"), text.as_bytes())?;
-    work.publish(&work.manifest(vec![record])?)?;
-    print(&text)?;
-    stage.log.say(format!("\n{}", report::tables(&json)));
-    stage.log.say(explained(&json));
-    Ok(())
+    Ok(report::to_json(&results))
 }
 
 fn explained(json: &Value) -> String {
@@ -385,7 +398,7 @@ fn print_logits(
         let bytes: Vec<u8> =
             model.logits(&window).map_err(failed)?.into_iter().flat_map(f32::to_le_bytes).collect();
         interrupt::check(KEPT)?;
-        if !inference::print_bytes(&bytes)? {
+        if !stage::print_bytes(&bytes)? {
             break;
         }
     }

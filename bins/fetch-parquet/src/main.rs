@@ -2,12 +2,12 @@
 use clap::Parser;
 use corpus::fetch::{Fetcher, require_stories};
 use corpus::plan::Plan;
-use corpus::raw::{RawFolder, Shard};
+use corpus::raw::RawFolder;
 use corpus::remote::Cancel;
 use corpus::source::Source;
 use serde_json::{Value, json};
 use stage::config::Fetch;
-use stage::{Failure, Manifest, Stage, State, Work};
+use stage::{Failure, Manifest, Shard, Stage, Work};
 
 const AFTER_HELP: &str = "\
 Sources:
@@ -105,23 +105,40 @@ fn run() -> anyhow::Result<()> {
         );
         return Err(Failure::usage(message).into());
     }
-    let synthetic = source == Source::Synthetic;
     let work = Work {
         stage: "fetch-parquet",
         manifest: raw.manifest(),
         inputs: source.inputs(),
         config: config(&source, settings),
     };
-    let why = match work.state(stage.force)? {
-        State::UpToDate(manifest) => {
-            raw.tidy_up_to_date(&manifest);
-            stage.log.say("up to date");
-            print(&stage, &manifest);
-            return Ok(());
-        }
-        State::Stale(why) => why,
-    };
-    stage.log.say(format!("fetching {} ({why})", settings.source));
+    let mut planned = Vec::new();
+    let done = stage.perform(&work, args.shard, |why| {
+        stage.log.say(format!("fetching {} ({why})", settings.source));
+        let (manifest, files) = make(&stage, &work, source, &raw, args.shard)?;
+        planned = files;
+        raw.unpublish()?;
+        Ok(manifest)
+    })?;
+    if done.made {
+        raw.tidy(&done.manifest, &planned)?;
+    } else {
+        raw.tidy_up_to_date(&done.manifest);
+        stage.log.say("up to date");
+    }
+    stage::print(&summary(&stage, &done.manifest))?;
+    Ok(())
+}
+
+/// Makes the files of OUT/raw; gives their manifest, and the names that the plan has for all jobs.
+fn make(
+    stage: &Stage,
+    work: &Work,
+    source: Source,
+    raw: &RawFolder,
+    shard: Option<Shard>,
+) -> anyhow::Result<(Manifest, Vec<(&'static str, usize)>)> {
+    let settings = &stage.pipeline.fetch;
+    let synthetic = source == Source::Synthetic;
     if synthetic {
         stage.log.say("synthetic stories: a grammar makes them up, they are no text by people");
     }
@@ -130,12 +147,12 @@ fn run() -> anyhow::Result<()> {
     let label = source.label(&settings.source).to_owned();
     let local = matches!(source, Source::Local(_));
     let cancel = Cancel::default();
-    let plan = Plan::new(source, settings, &raw, stage.log, &cancel)?;
+    let plan = Plan::new(source, settings, raw, stage.log, &cancel)?;
     let threads = stage
         .threads
         .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
     let fetcher = Fetcher {
-        raw: &raw,
+        raw,
         column: &settings.column,
         config: &work.config,
         force: stage.force,
@@ -144,8 +161,8 @@ fn run() -> anyhow::Result<()> {
         cancel,
     };
     let made = fetcher.run(&plan)?;
-    require_stories(&made, &plan, &raw, &settings.source)?;
-    if made.validation.stories == 0 && args.shard.is_none() {
+    require_stories(&made, &plan, raw, &settings.source)?;
+    if made.validation.stories == 0 && shard.is_none() {
         stage.log.warn(
             "no validation story: set another fetch.validation_fraction or fetch.validation_split",
         );
@@ -177,11 +194,7 @@ fn run() -> anyhow::Result<()> {
     if synthetic {
         manifest.label_synthetic();
     }
-    raw.unpublish()?;
-    work.publish(&manifest)?;
-    raw.tidy(&manifest, &plan.files)?;
-    print(&stage, &manifest);
-    Ok(())
+    Ok((manifest, plan.files))
 }
 
 /// What decides the result. Local sources are their files, wherever these lie.
@@ -201,7 +214,8 @@ fn config(source: &Source, settings: &Fetch) -> Value {
     config
 }
 
-fn print(stage: &Stage, manifest: &Manifest) {
+fn summary(stage: &Stage, manifest: &Manifest) -> String {
+    let mut text = String::new();
     let synthetic = if manifest.is_synthetic() { " (synthetic)" } else { "" };
     for split in ["train", "validation"] {
         let files = manifest.outputs.iter().filter(|output| output.name.starts_with(split)).count();
@@ -210,9 +224,10 @@ fn print(stage: &Stage, manifest: &Manifest) {
             manifest.count(&format!("{split}_bytes")),
         );
         let folder = stage.path("raw");
-        println!(
-            "{split}: {stories} stories{synthetic}, {bytes} bytes of text, {files} file(s) in {}",
+        text += &format!(
+            "{split}: {stories} stories{synthetic}, {bytes} bytes of text, {files} file(s) in {}\n",
             folder.display()
         );
     }
+    text
 }

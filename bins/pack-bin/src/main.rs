@@ -9,7 +9,7 @@ use corpus::shards::{self, ShardReader, TRAIN, Totals, VALIDATION};
 use corpus::tokenizer::Tokenizer;
 use serde_json::{Value, json};
 use stage::config::Order;
-use stage::{Failure, FileRecord, Manifest, Progress, Shard, Stage, State, Unit, Work};
+use stage::{Failure, FileRecord, Manifest, Progress, Shard, Stage, Unit, Work};
 
 const AFTER_HELP: &str = "\
 The bins are little-endian ids, uint16 (uint32 above 65,536 vocabulary), with <|endoftext|> after every story and nothing
@@ -75,14 +75,25 @@ fn run() -> anyhow::Result<()> {
     );
     let work =
         Work { stage: "pack-bin", manifest: stage.path("pack.manifest.json"), inputs, config };
-    let why = match work.state(stage.force)? {
-        State::UpToDate(manifest) => {
-            stage.log.say(format!("up to date: {}", summary(&stage, &manifest)));
-            return Ok(());
-        }
-        State::Stale(why) => why,
+    let started = std::time::Instant::now();
+    let done = stage.perform(&work, None, |why| make(&stage, &work, &tokens, seed, why))?;
+    let seconds = started.elapsed().as_secs_f64();
+    let bytes: u64 = done.manifest.outputs.iter().map(|output| output.bytes).sum();
+    let rate = match done.made {
+        true => format!(" ({seconds:.1} s, {:.1} MB/s)", bytes as f64 / 1e6 / seconds),
+        false => String::new(),
     };
+    Ok(stage.report(&done, &(summary(&stage, &done.manifest) + &rate))?)
+}
 
+/// Packs all splits and gives their manifest.
+fn make(
+    stage: &Stage,
+    work: &Work,
+    tokens: &Tokens,
+    seed: Option<u64>,
+    why: &str,
+) -> anyhow::Result<Manifest> {
     stage.use_threads()?;
     let (tokenizer, records) =
         rayon::join(|| Tokenizer::load(&stage.path("tokenizer.json")), || work.input_records());
@@ -91,7 +102,6 @@ fn run() -> anyhow::Result<()> {
     let records = records?;
     tokens.check_content(&records[1..])?;
     stage.log.say(format!("packing {} shards ({why})", tokens.shards.len()));
-    let started = std::time::Instant::now();
     let mut outputs = Vec::new();
     let mut counts = Vec::new();
     for (split, bin) in BINS {
@@ -108,7 +118,7 @@ fn run() -> anyhow::Result<()> {
             inputs: work.inputs[..1].to_vec(),
             config: work.config.clone(),
         };
-        let manifest = pack(&stage, &tokens, &tokenizer, split, &path, seed, &work)?;
+        let manifest = pack(stage, tokens, &tokenizer, split, &path, seed, &work)?;
         outputs.push(manifest.outputs[0].clone());
         outputs.push(stage::hash_file(&sidecar(&path))?);
         counts.extend(
@@ -118,15 +128,7 @@ fn run() -> anyhow::Result<()> {
     let mut manifest = work.manifest_of(records, outputs);
     manifest.counts.extend(counts);
     manifest.tokenizer = Some(tokenizer.record().clone());
-    work.publish(&manifest)?;
-    let seconds = started.elapsed().as_secs_f64();
-    let bytes: u64 = manifest.outputs.iter().map(|output| output.bytes).sum();
-    println!(
-        "{} ({seconds:.1} s, {:.1} MB/s)",
-        summary(&stage, &manifest),
-        bytes as f64 / 1e6 / seconds
-    );
-    Ok(())
+    Ok(manifest)
 }
 
 /// Packs one split. The sidecar is written after the bin, and an old one is gone before a new bin takes its name.

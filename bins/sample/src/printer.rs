@@ -3,8 +3,8 @@ use std::collections::BTreeMap;
 use std::io::IsTerminal;
 
 use corpus::tokenizer::Tokenizer;
-use inference::{GenerationEvent, Pieces, Story, print};
-use stage::{Failure, Result};
+use inference::{GenerationEvent, Pieces, Story};
+use stage::{Failure, Result, print};
 
 pub struct Printer<'a> {
     tokenizer: &'a Tokenizer,

@@ -1,8 +1,8 @@
 //! How stories come out, as a table: at one temperature or at several, beside stories that people (or the grammar) wrote.
 use corpus::bin::{Bin, sidecar};
-use inference::{Continuation, Prompts, Quality, SamplingParams, Story, generate, print};
+use inference::{Continuation, Prompts, Quality, SamplingParams, Story, generate};
 use serde_json::json;
-use stage::{Failure, Result, Stage, interrupt};
+use stage::{Failure, Result, Stage, interrupt, print};
 
 use crate::Session;
 

@@ -1,10 +1,8 @@
 //! Stories of two models in mixed order, rated by a person who is not told whose they are.
 use std::path::Path;
 
-use inference::{
-    Average, Prompts, Rating, Ratings, SamplingParams, Story, averages, generate, print,
-};
-use stage::{Failure, Random, Result, Stage, interrupt};
+use inference::{Average, Prompts, Rating, Ratings, SamplingParams, Story, averages, generate};
+use stage::{Failure, Random, Result, Stage, interrupt, print};
 
 use crate::Session;
 use crate::lines::{Line, Lines};

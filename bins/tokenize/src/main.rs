@@ -9,7 +9,7 @@ use corpus::stories::{ParquetStories, check_raw, raw_files, raw_manifests};
 use corpus::tokenizer::Tokenizer;
 use rayon::prelude::*;
 use serde_json::json;
-use stage::{FileRecord, Manifest, Shard, Stage, State, Unit, Work};
+use stage::{FileRecord, Manifest, Shard, Stage, Unit, Work};
 
 const AFTER_HELP: &str = "\
 Every shard is an Arrow IPC file (zstd) with one row of ids per story, made of a contiguous range of the split's row
@@ -75,17 +75,31 @@ fn run() -> anyhow::Result<()> {
     let manifest = tokens.join(args.shard.map_or("manifest.json".to_owned(), Shard::manifest_name));
     let config = json!({ "tokenize": { "shards": shards }, "fetch": { "column": column } });
     let work = Work { stage: "tokenize", manifest, inputs, config };
-    let why = match work.state(stage.force)? {
-        State::UpToDate(manifest) => {
-            // What a kill between publishing and tidying left; a folder that cannot be written keeps it.
-            let _ = shards::tidy(&tokens, &manifest, shards, args.shard);
-            stage.log.say(format!("up to date: {}", summary(&stage, &manifest)));
-            return Ok(());
-        }
-        State::Stale(why) => why,
-    };
+    let mut rates = String::new();
+    let done = stage.perform(&work, args.shard, |why| {
+        let (manifest, words) = make(&stage, &work, &splits, args.shard, why)?;
+        rates = words;
+        Ok(manifest)
+    })?;
+    match shards::tidy(&tokens, &done.manifest, shards, args.shard) {
+        // What a kill between publishing and tidying left; a folder that cannot be written keeps it.
+        Err(_) if !done.made => {}
+        tidied => tidied?,
+    }
+    Ok(stage.report(&done, &(summary(&stage, &done.manifest) + &rates))?)
+}
 
-    let tokenizer = Tokenizer::load(&tokenizer_path)?;
+/// Makes the shards that are missing; gives the manifest, and words on how fast it went.
+fn make(
+    stage: &Stage,
+    work: &Work,
+    splits: &[(&str, Vec<PathBuf>)],
+    shard: Option<Shard>,
+    why: &str,
+) -> anyhow::Result<(Manifest, String)> {
+    let (raw, tokens) = (stage.path("raw"), stage.path("tokens"));
+    let (shards, column) = (stage.pipeline.tokenize.shards, &stage.pipeline.fetch.column);
+    let tokenizer = Tokenizer::load(&stage.path("tokenizer.json"))?;
     tokenizer.check_manifest(&stage.path("tokenizer.manifest.json"))?;
     stage.use_threads()?;
     let records = work.input_records()?;
@@ -96,7 +110,7 @@ fn run() -> anyhow::Result<()> {
     check_raw(&raw, &raw_records)?;
 
     let mut opened = Vec::new();
-    for (split, files) in &splits {
+    for (split, files) in splits {
         let records: Vec<FileRecord> =
             raw_records.iter().filter(|record| record.name.starts_with(split)).cloned().collect();
         let files = files
@@ -113,7 +127,7 @@ fn run() -> anyhow::Result<()> {
             .collect();
         let bound =
             |shard: u32| (u64::from(shard) * row_groups.len() as u64 / u64::from(shards)) as usize;
-        for shard in (0..shards).filter(|&shard| args.shard.is_none_or(|job| job.makes(shard))) {
+        for shard in (0..shards).filter(|&file| shard.is_none_or(|job| job.makes(file))) {
             let origin = Origin::new(tokenizer.record(), split, (shard, shards), records, column);
             let path = tokens.join(shards::file_name(split, shard, shards));
             tasks.push(Task {
@@ -164,7 +178,7 @@ fn run() -> anyhow::Result<()> {
     let mut manifest =
         work.manifest_of(records, made.iter().map(|made| made.record.clone()).collect());
     let mut new = Totals::default();
-    for (split, _) in &splits {
+    for (split, _) in splits {
         let mut sum = Totals::default();
         for made in made.iter().filter(|made| made.split == *split) {
             sum += made.totals;
@@ -181,8 +195,6 @@ fn run() -> anyhow::Result<()> {
     if raw_manifests(&raw)?.iter().any(Manifest::is_synthetic) {
         manifest.label_synthetic();
     }
-    work.publish(&manifest)?;
-    shards::tidy(&tokens, &manifest, shards, args.shard)?;
     let kept = made.iter().filter(|made| made.kept).count();
     let kept = if kept > 0 { format!(", {kept} shards kept") } else { String::new() };
     let rates = format!(
@@ -190,8 +202,7 @@ fn run() -> anyhow::Result<()> {
         new.bytes as f64 / 1e6 / seconds,
         stage::count((new.tokens as f64 / seconds) as u64)
     );
-    println!("{} ({seconds:.1} s, {rates}{kept})", summary(&stage, &manifest));
-    Ok(())
+    Ok((manifest, format!(" ({seconds:.1} s, {rates}{kept})")))
 }
 
 fn summary(stage: &Stage, manifest: &Manifest) -> String {

@@ -6,7 +6,7 @@ use corpus::reading::{Batch, Reading};
 use corpus::stories::{ParquetStories, check_raw, raw_files};
 use corpus::tokenizer::{self, EOS, PAD, Tokenizer, WordCounts};
 use serde_json::json;
-use stage::{AtomicFile, Failure, FileRecord, Manifest, Progress, Stage, State, Unit, Work};
+use stage::{AtomicFile, Failure, FileRecord, Manifest, Progress, Stage, Unit, Work};
 
 const AFTER_HELP: &str = "\
 The tokenizer is a byte-level BPE with <|endoftext|> (id 0), <|pad|> (id 1) and all 256 bytes, in the tokenizer.json that
@@ -89,13 +89,20 @@ fn run() -> anyhow::Result<()> {
         )
         .into());
     }
-    let why = match work.state(stage.force)? {
-        State::UpToDate(manifest) => {
-            stage.log.say(format!("up to date: {}", summary(&manifest, &path)));
-            return Ok(());
-        }
-        State::Stale(why) => why,
-    };
+    let done =
+        stage.perform(&work, None, |why| make(&stage, &work, &stories, own.as_deref(), why))?;
+    Ok(stage.report(&done, &summary(&done.manifest, &path))?)
+}
+
+/// Makes tokenizer.json and gives its manifest.
+fn make(
+    stage: &Stage,
+    work: &Work,
+    stories: &Stories,
+    own: Option<&Path>,
+    why: &str,
+) -> anyhow::Result<Manifest> {
+    let (settings, path) = (&stage.pipeline.tokenizer, stage.path("tokenizer.json"));
     stage.use_threads()?;
     let records = work.input_records()?;
     let raw = records.iter().filter_map(|record| {
@@ -104,7 +111,7 @@ fn run() -> anyhow::Result<()> {
     check_raw(&stage.path("raw"), &raw.collect::<Vec<_>>())?;
 
     let (mut count, mut bytes) = (0, 0);
-    let json = match &own {
+    let json = match own {
         Some(own) => {
             stage.log.say(format!("taking {} ({why})", own.display()));
             std::fs::read(own).map_err(Failure::reading(own))?
@@ -123,7 +130,7 @@ fn run() -> anyhow::Result<()> {
             tokenizer::train_on_words(settings.vocab_size, words)?.into_bytes()
         }
     };
-    let tokenizer = Tokenizer::from_json(own.as_deref().unwrap_or(&path), &json)?;
+    let tokenizer = Tokenizer::from_json(own.unwrap_or(&path), &json)?;
     let size = tokenizer.vocab_size();
     if own.is_none() && size < settings.vocab_size {
         let words = format!(
@@ -132,7 +139,7 @@ fn run() -> anyhow::Result<()> {
         );
         stage.log.warn(words);
     }
-    let (sample_bytes, sample_tokens) = check_sample(&stage, &stories, &tokenizer, own.is_some())?;
+    let (sample_bytes, sample_tokens) = check_sample(stage, stories, &tokenizer, own.is_some())?;
 
     stage::interrupt::check("the tokenizer from before is kept")?;
     let output = AtomicFile::write(&path, &json)?;
@@ -144,9 +151,7 @@ fn run() -> anyhow::Result<()> {
     manifest.facts.insert("bytes_per_token".into(), json!((per_token * 1e4).round() / 1e4));
     manifest.facts.insert("eos".into(), tokenizer.eos().into());
     manifest.tokenizer = Some(tokenizer.record().clone());
-    work.publish(&manifest)?;
-    println!("{}", summary(&manifest, &path));
-    Ok(())
+    Ok(manifest)
 }
 
 /// Encodes the sample and looks whether it comes back. Returns its bytes and tokens.

@@ -3,10 +3,10 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
-use inference::{list_devices, print};
+use inference::list_devices;
 use serde::Serialize;
 use serde_json::Value;
-use stage::{FileRecord, State, Work, hash_file};
+use stage::{FileRecord, State, Work, hash_file, print};
 use training::{Run, TrainOptions, profile_table};
 
 /// Train the model on packed tokens, from the newest checkpoint if there is one.

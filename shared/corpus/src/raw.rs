@@ -1,13 +1,12 @@
 //! The folder `raw/`: names of its files, what an interrupted fetch left that can be kept, and what may go in the end.
 use std::fs;
 use std::path::PathBuf;
-use std::str::FromStr;
 use std::sync::Once;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use stage::{
-    AtomicFile, Failure, FileRecord, Manifest, Result, hash_file, remove_if_present,
+    AtomicFile, Failure, FileRecord, Manifest, Result, Shard, hash_file, remove_if_present,
     sweep_left_behind,
 };
 
@@ -17,26 +16,6 @@ pub const TRAIN: &str = "train";
 pub const VALIDATION: &str = "validation";
 /// Records of the files made so far, gone once the manifest has them all.
 const PARTS: &str = ".parts";
-
-/// `--shard i/n`: the files whose index is i-1 modulo n.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Shard {
-    pub index: u32,
-    pub of: u32,
-}
-
-impl FromStr for Shard {
-    type Err = String;
-
-    fn from_str(text: &str) -> std::result::Result<Self, String> {
-        let parsed = text
-            .split_once('/')
-            .and_then(|(i, n)| Some(Shard { index: i.parse().ok()?, of: n.parse().ok()? }));
-        parsed
-            .filter(|shard| (1..=shard.of).contains(&shard.index))
-            .ok_or_else(|| format!("{text}: expected I/N with I from 1 to N, for example 2/8"))
-    }
-}
 
 /// `<split>-00003-of-00016.parquet`
 pub fn file_name(split: &str, index: usize, of: usize) -> String {

@@ -1,5 +1,4 @@
 //! What the stages with a model share: the engine, results on stdout.
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -274,20 +273,4 @@ pub(crate) fn check_model(folder: &Path) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// Prints a result on stdout. A reader that leaves early has had enough: false.
-pub fn print(text: &str) -> Result<bool> {
-    print_bytes(text.as_bytes())
-}
-
-/// As [`print`], for a result that is no text.
-pub fn print_bytes(bytes: &[u8]) -> Result<bool> {
-    let mut out = std::io::stdout().lock();
-    match out.write_all(bytes).and_then(|()| out.flush()) {
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(false),
-        written => {
-            written.map(|()| true).map_err(|error| Failure::try_again(format!("stdout: {error}")))
-        }
-    }
 }

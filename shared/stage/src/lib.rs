@@ -8,9 +8,12 @@ mod failure;
 mod files;
 mod guard;
 pub mod interrupt;
+mod lock;
 mod log;
 mod manifest;
 pub mod memory;
+mod output;
+mod perform;
 mod random;
 mod shard;
 mod temporary;
@@ -23,10 +26,13 @@ pub use files::{
     read_at, read_to_string, remove_if_present, sha256,
 };
 pub use guard::guarded;
+pub use lock::Lock;
 pub use log::{Log, LogFormat, Progress, Unit, count};
 pub use manifest::{
     Manifest, State, TokenizerRecord, Work, changed_keys, same_settings, seal, unseal,
 };
+pub use output::{print, print_bytes};
+pub use perform::Done;
 pub use random::Random;
 pub use shard::{Shard, manifests};
 pub use temporary::{Temporary, sweep_left_behind};

@@ -1,8 +1,10 @@
 //! Where a run goes on: from its newest checkpoint, or anew with the old run set aside.
+use std::path::Path;
+
 use compute::Trainer;
 use model::{Best, Checkpoint, initial_weights};
 use serde_json::Value;
-use stage::{Failure, Result};
+use stage::{Failure, Lock, Result};
 
 use crate::checkpoints::{Checkpoints, step_of};
 use crate::open_trainer::open_trainer;
@@ -105,22 +107,14 @@ pub fn set_aside_if_other(setup: &Setup, force: bool) -> Result<()> {
 }
 
 /// Two trainings would write over one another: the second is refused for as long as this is held.
-pub fn lock(setup: &Setup) -> Result<std::fs::File> {
-    let path = setup.folder.with_file_name(".train.lock");
-    let file = std::fs::OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(&path)
-        .map_err(Failure::writing(&path))?;
-    match file.try_lock() {
-        Err(std::fs::TryLockError::WouldBlock) => Err(Failure::try_again(format!(
+pub fn lock(setup: &Setup) -> Result<Lock> {
+    let out = setup.folder.parent().unwrap_or(Path::new(""));
+    Lock::try_take(out, "train")?.ok_or_else(|| {
+        Failure::try_again(format!(
             "{}: another train is at work in it\n  remedy: wait until it ends, or give this one a folder of its own with --out DIR",
             setup.folder.display()
-        ))),
-        // Some network disks know no locks: then nobody is refused.
-        _ => Ok(file),
-    }
+        ))
+    })
 }
 
 /// Numbered checkpoints whose stories were not generated: an end that came too soon.

@@ -168,7 +168,7 @@ fn run() -> anyhow::Result<()> {
         return Err(failure.into());
     }
     let profile = all.profile.map(|table| format!("\n{table}")).unwrap_or_default();
-    inference::print(&format!("{title}\n\n{}{profile}", all.figures.table()))?;
+    stage::print(&format!("{title}\n\n{}{profile}", all.figures.table()))?;
     match stage::interrupt::requested() {
         true => Err(Failure::Interrupted(format!(
             "what was measured by then is in {}",

@@ -1,0 +1,152 @@
+//! One writer at a time: an advisory lock for each stage of an OUT folder, and for each part of a stage.
+//!
+//! Some network file systems know no locks. Nobody is refused there: temporaries with names of their own and the check
+//! of what was renamed keep two attempts apart.
+use std::fs::{File, TryLockError};
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::{Failure, Log, Result, Shard, interrupt};
+
+/// How often a waiting attempt looks again.
+const POLL: Duration = Duration::from_millis(50);
+
+/// Held until it is dropped; the system drops it for a process that is killed.
+#[derive(Debug)]
+pub struct Lock {
+    _files: Vec<File>,
+}
+
+enum Kind {
+    Alone,
+    Shared,
+}
+
+impl Lock {
+    /// The lock of `stage` in `out`, or None while another attempt holds it.
+    ///
+    /// # Errors
+    /// Those of making the lock file.
+    pub fn try_take(out: &Path, stage: &str) -> Result<Option<Self>> {
+        let file = open(&path(out, stage, None))?;
+        Ok(try_lock(&file, Kind::Alone)?.then_some(Lock { _files: vec![file] }))
+    }
+
+    /// The lock of `stage`, or of one part of it, once nobody else holds it. True as well when somebody else held it before.
+    /// Parts keep out the whole stage, and the same part, but not one another.
+    ///
+    /// # Errors
+    /// Exit code 130 when interrupted while it waits; those of making the lock file.
+    pub fn wait(out: &Path, stage: &str, part: Option<Shard>, log: &Log) -> Result<(Self, bool)> {
+        let mut wanted = vec![(path(out, stage, None), Kind::Alone)];
+        if part.is_some() {
+            wanted =
+                vec![(path(out, stage, None), Kind::Shared), (path(out, stage, part), Kind::Alone)];
+        }
+        let (mut files, mut waited) = (Vec::new(), false);
+        for (path, kind) in wanted {
+            let file = open(&path)?;
+            while !try_lock(
+                &file,
+                match kind {
+                    Kind::Alone => Kind::Alone,
+                    Kind::Shared => Kind::Shared,
+                },
+            )? {
+                if !waited {
+                    log.say(format!(
+                        "waiting for another {stage} in {}{}",
+                        out.display(),
+                        holder(&path)
+                    ));
+                }
+                waited = true;
+                interrupt::check("it was still waiting for the other one")?;
+                std::thread::sleep(POLL);
+            }
+            if matches!(kind, Kind::Alone) {
+                sign(&file);
+            }
+            files.push(file);
+        }
+        Ok((Lock { _files: files }, waited))
+    }
+}
+
+fn path(out: &Path, stage: &str, part: Option<Shard>) -> PathBuf {
+    out.join(match part {
+        None => format!(".{stage}.lock"),
+        Some(Shard { index, of }) => format!(".{stage}-{index}-of-{of}.lock"),
+    })
+}
+
+fn open(path: &Path) -> Result<File> {
+    if let Some(folder) = path.parent() {
+        crate::create_dir(folder)?;
+    }
+    let mut options = File::options();
+    options.create(true).truncate(false).read(true).write(true);
+    options.open(path).map_err(Failure::writing(path))
+}
+
+/// False while somebody else holds it; true as well where there are no locks.
+fn try_lock(file: &File, kind: Kind) -> Result<bool> {
+    let locked = match kind {
+        Kind::Alone => file.try_lock(),
+        Kind::Shared => file.try_lock_shared(),
+    };
+    Ok(!matches!(locked, Err(TryLockError::WouldBlock)))
+}
+
+/// For whoever waits: which process it is.
+fn sign(mut file: &File) {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let text = format!("process {} {}\n", std::process::id(), host.trim());
+    let _ = file.set_len(0).and_then(|()| file.write_all(text.as_bytes()));
+}
+
+/// `: process 12 host`, where the holder has said it.
+fn holder(path: &Path) -> String {
+    let mut text = String::new();
+    let read = File::open(path).and_then(|file| file.take(200).read_to_string(&mut text));
+    match (read, text.trim()) {
+        (Ok(1..), text) if text.starts_with("process ") => {
+            format!(": {}", text.chars().filter(|c| !c.is_control()).collect::<String>())
+        }
+        _ => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::LogFormat;
+
+    #[test]
+    fn a_stage_keeps_out_itself_and_its_parts_but_parts_not_one_another() {
+        let folder = tempfile::tempdir().unwrap();
+        let (out, log) = (folder.path().join("out"), Log::new("test", LogFormat::Text));
+        let part = |index| Some(Shard { index, of: 3 });
+        let (first, waited) = Lock::wait(&out, "fetch", part(1), &log).unwrap();
+        assert!(!waited);
+        let (second, waited) = Lock::wait(&out, "fetch", part(2), &log).unwrap();
+        assert!(!waited);
+        // Another stage is another lock; the whole has to wait for both parts.
+        assert!(Lock::try_take(&out, "tokenize").unwrap().is_some());
+        assert!(Lock::try_take(&out, "fetch").unwrap().is_none());
+        drop(first);
+        assert!(Lock::try_take(&out, "fetch").unwrap().is_none());
+        drop(second);
+        let whole = Lock::try_take(&out, "fetch").unwrap();
+        assert!(whole.is_some());
+        let waiting = std::thread::spawn({
+            let (out, log) = (out.clone(), log);
+            move || Lock::wait(&out, "fetch", part(1), &log).unwrap().1
+        });
+        std::thread::sleep(4 * POLL);
+        assert!(!waiting.is_finished());
+        drop(whole);
+        assert!(waiting.join().unwrap());
+    }
+}

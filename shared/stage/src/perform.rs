@@ -1,0 +1,55 @@
+//! The one driver of a stage: up to date? Else lock, look again, work, publish.
+use crate::{Lock, Manifest, Result, Shard, Stage, State, Work};
+
+/// What a stage has in the end.
+pub struct Done {
+    pub manifest: Manifest,
+    /// False where it was up to date.
+    pub made: bool,
+    /// Held until all is done.
+    _lock: Option<Lock>,
+}
+
+impl Stage {
+    /// Does the work unless its result is there and fits. `make` gets the reason and gives the manifest, which is
+    /// published last. Two attempts at once come one after the other; the second finds what the first has made.
+    ///
+    /// # Errors
+    /// Those of `make`; of a manifest that cannot be written; 130 when interrupted.
+    pub fn perform(
+        &self,
+        work: &Work,
+        part: Option<Shard>,
+        make: impl FnOnce(&str) -> anyhow::Result<Manifest>,
+    ) -> anyhow::Result<Done> {
+        let made_before =
+            |manifest: Box<Manifest>| Done { manifest: *manifest, made: false, _lock: None };
+        let why = match work.state(self.force)? {
+            State::UpToDate(manifest) => return Ok(made_before(manifest)),
+            State::Stale(why) => why,
+        };
+        let (lock, waited) = Lock::wait(&self.out, self.name, part, &self.log)?;
+        let why = match waited {
+            false => why,
+            true => match work.state(self.force)? {
+                State::UpToDate(manifest) => return Ok(made_before(manifest)),
+                State::Stale(why) => why,
+            },
+        };
+        let manifest = make(&why)?;
+        work.publish(&manifest)?;
+        Ok(Done { manifest, made: true, _lock: Some(lock) })
+    }
+
+    /// Says what there is: on stdout where it was made, else that it is up to date.
+    ///
+    /// # Errors
+    /// Exit code 4 when stdout cannot be written.
+    pub fn report(&self, done: &Done, summary: &str) -> Result<()> {
+        if !done.made {
+            self.log.say(format!("up to date: {summary}"));
+            return Ok(());
+        }
+        crate::print(&format!("{summary}\n")).map(drop)
+    }
+}
