@@ -2,11 +2,11 @@
 use inference::{Prompts, SamplingParams, cache_folder, generate_each};
 use stage::{Result, Stage, interrupt};
 
-use crate::Session;
 use crate::lines::{Line, Lines};
 use crate::printer::Printer;
+use crate::ready_model::ReadyModel;
 
-pub fn run(session: &mut Session, stage: &Stage, n: u32, params: SamplingParams) -> Result<()> {
+pub fn run(model: &mut ReadyModel, stage: &Stage, n: u32, params: SamplingParams) -> Result<()> {
     stage.log.say("how does the story begin? Ctrl-C ends a story, Ctrl-D the program");
     let mut lines = Lines::open(cache_folder().map(|folder| folder.join("prompts.history")))?;
     let mut told = 0;
@@ -17,11 +17,11 @@ pub fn run(session: &mut Session, stage: &Stage, n: u32, params: SamplingParams)
             Line::End => return Ok(()),
         };
         let prompts = Prompts::new(vec![prompt], n as usize);
-        session.warn_of_long(stage, prompts.texts())?;
-        let mut printer = Printer::new(&session.tokenizer, false);
+        model.warn_of_long(stage, prompts.texts())?;
+        let mut printer = Printer::new(&model.tokenizer, false);
         let mut listening = true;
         // The stories of a session have indices one after the other, so the same prompt gives another story.
-        generate_each(&mut session.decoder, &session.tokenizer, &prompts, told, params, |event| {
+        generate_each(&mut model.decoder, &model.tokenizer, &prompts, told, params, |event| {
             listening = printer.on_event(event)?;
             Ok(listening)
         })?;

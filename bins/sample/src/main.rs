@@ -5,19 +5,16 @@ mod lines;
 mod printer;
 mod quality;
 mod rate;
+mod ready_model;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::Parser;
-use compute::Decoder;
-use corpus::tokenizer::Tokenizer;
-use inference::{
-    Engine, EngineOptions, GenerationEvent, LoadedModel, Prompts, SamplingParams, generate_each,
-    open_model,
-};
+use inference::{GenerationEvent, Prompts, SamplingParams, generate_each};
 use printer::Printer;
+use ready_model::ReadyModel;
 use serde::Serialize;
 use stage::{Failure, Result, Stage, interrupt};
 
@@ -157,18 +154,18 @@ fn run() -> anyhow::Result<()> {
     }
     let prompts = prompts(&stage, section.n)?;
     let stories = if args.interactive { section.n as usize } else { prompts.len() };
-    let mut session = Session::open(&stage, args.model.as_deref(), stories)?;
+    let mut model = ReadyModel::open(&stage, args.model.as_deref(), stories)?;
     if args.interactive {
-        return Ok(interactive::run(&mut session, &stage, args.flags.n.unwrap_or(1), params)?);
+        return Ok(interactive::run(&mut model, &stage, args.flags.n.unwrap_or(1), params)?);
     }
-    session.warn_of_long(&stage, prompts.texts())?;
+    model.warn_of_long(&stage, prompts.texts())?;
     if args.quality || !section.temperatures.is_empty() {
-        return Ok(quality::run(&mut session, &stage, &prompts, params, args.json, args.quality)?);
+        return Ok(quality::run(&mut model, &stage, &prompts, params, args.json, args.quality)?);
     }
-    let mut printer = Printer::new(&session.tokenizer, args.json);
+    let mut printer = Printer::new(&model.tokenizer, args.json);
     let (mut stories, mut tokens) = (0, 0);
     let started = Instant::now();
-    generate_each(&mut session.decoder, &session.tokenizer, &prompts, 0, params, |event| {
+    generate_each(&mut model.decoder, &model.tokenizer, &prompts, 0, params, |event| {
         if let GenerationEvent::Finished { story, .. } = &event {
             (stories, tokens) = (stories + 1, tokens + story.tokens.len());
         }
@@ -182,50 +179,6 @@ fn run() -> anyhow::Result<()> {
         tokens as f64 / seconds
     ));
     Ok(())
-}
-
-/// A model ready to tell.
-struct Session {
-    decoder: Decoder,
-    tokenizer: Tokenizer,
-    /// The files that made it.
-    files: Vec<(String, PathBuf)>,
-}
-
-impl Session {
-    /// The model, ready for up to `stories` stories side by side, where sample.batch asks for no fewer.
-    fn open(stage: &Stage, named: Option<&Path>, stories: usize) -> Result<Self> {
-        let section = &stage.pipeline.sample;
-        let slots = (section.batch as usize).min(stories).max(1);
-        let loaded = open_model(stage, named)?;
-        let (tokenizer, files) = (loaded.tokenizer()?, loaded.files()?);
-        let LoadedModel { config, weights, .. } = loaded;
-        let options = EngineOptions {
-            section: "sample",
-            device: &section.device,
-            precision: &section.precision,
-            shaders: None,
-            profile: false,
-            head_width: config.head_width(),
-        };
-        let decoder = Engine::open(&options, &stage.log)?.decoder(config, weights, slots)?;
-        Ok(Session { decoder, tokenizer, files })
-    }
-
-    /// Says it when the model will not see the whole of a prompt.
-    fn warn_of_long(&self, stage: &Stage, prompts: &[String]) -> Result<()> {
-        let context = self.decoder.config().context;
-        // No token is shorter than a byte.
-        for prompt in prompts.iter().filter(|prompt| prompt.len() > context) {
-            let tokens = self.tokenizer.try_encode(prompt)?.len();
-            if tokens > context {
-                let start: String = prompt.chars().take(30).collect();
-                stage.log.warn(format!("the prompt {start:?}... has {tokens} tokens; the model sees the last {context}, its context"));
-                break;
-            }
-        }
-        Ok(())
-    }
 }
 
 /// Every prompt as often as there are to be stories of it.

@@ -1,14 +1,13 @@
 //! How stories come out, as a table: at one temperature or at several, beside stories that people (or the grammar) wrote.
+use crate::ready_model::ReadyModel;
 use corpus::bin::{Bin, sidecar};
 use inference::{Continuation, Prompts, Quality, SamplingParams, Story, generate};
 use serde_json::json;
 use stage::{Failure, Result, Stage, interrupt, print};
 
-use crate::Session;
-
 /// Tells the prompts' stories at every temperature, prints them unless `table_only`, then the table.
 pub fn run(
-    session: &mut Session,
+    model: &mut ReadyModel,
     stage: &Stage,
     prompts: &Prompts,
     params: SamplingParams,
@@ -19,7 +18,7 @@ pub fn run(
         [] => &[params.sampler.temperature],
         some => some,
     };
-    let train = bin(session, stage, "train.bin")?;
+    let train = bin(model, stage, "train.bin")?;
     if train.is_none() {
         stage.log.say("no copies are looked for: OUT has no train.bin of this model's vocabulary");
     }
@@ -27,7 +26,7 @@ pub fn run(
     for &temperature in temperatures {
         let mut params = params;
         params.sampler.temperature = temperature;
-        let stories = generate(&mut session.decoder, &session.tokenizer, prompts, params)?;
+        let stories = generate(&mut model.decoder, &model.tokenizer, prompts, params)?;
         interrupt::check("no table was printed")?;
         if !table_only {
             let text: Result<Vec<String>> =
@@ -41,8 +40,8 @@ pub fn run(
         let continuations: Vec<Continuation> = stories.into_iter().map(continuation).collect();
         columns.push((format!("T {temperature}"), Quality::of(&continuations, train.as_ref())?));
     }
-    if let Some(val) = bin(session, stage, "val.bin")? {
-        let written = written(session, &val, prompts.len(), params.max_tokens)?;
+    if let Some(val) = bin(model, stage, "val.bin")? {
+        let written = written(model, &val, prompts.len(), params.max_tokens)?;
         columns.push(("val.bin".to_owned(), Quality::of(&written, train.as_ref())?));
     }
     if as_json {
@@ -71,7 +70,7 @@ fn continuation(story: Story) -> Continuation {
 }
 
 /// A bin of OUT, if it is there and of this model's tokenizer.
-fn bin(session: &Session, stage: &Stage, name: &str) -> Result<Option<Bin>> {
+fn bin(model: &ReadyModel, stage: &Stage, name: &str) -> Result<Option<Bin>> {
     let path = stage.path(name);
     if !path.is_file() || !sidecar(&path).is_file() {
         return Ok(None);
@@ -81,13 +80,13 @@ fn bin(session: &Session, stage: &Stage, name: &str) -> Result<Option<Bin>> {
         .manifest()
         .tokenizer
         .as_ref()
-        .is_some_and(|record| record.sha256 == session.tokenizer.sha256());
+        .is_some_and(|record| record.sha256 == model.tokenizer.sha256());
     Ok(Some(bin).filter(|_| same))
 }
 
 /// The first stories of a bin, cut like the model's: what the figures of real stories are.
 fn written(
-    session: &Session,
+    model: &ReadyModel,
     bin: &Bin,
     stories: usize,
     max_tokens: usize,
@@ -110,7 +109,7 @@ fn written(
             }
             let tokens = std::mem::take(&mut ids);
             all.push(Continuation {
-                text: session.tokenizer.decode(&tokens),
+                text: model.tokenizer.decode(&tokens),
                 ended: whole <= tokens.len(),
                 tokens,
             });

@@ -4,8 +4,8 @@ use std::path::Path;
 use inference::{Average, Prompts, Rating, Ratings, SamplingParams, Story, averages, generate};
 use stage::{Failure, Random, Result, Stage, interrupt, print};
 
-use crate::Session;
 use crate::lines::{Line, Lines};
+use crate::ready_model::ReadyModel;
 
 struct Shown {
     /// 0 or 1
@@ -25,12 +25,12 @@ pub fn run(
 ) -> Result<()> {
     let (mut names, mut shown) = (Vec::new(), Vec::new());
     for (model, named) in models.into_iter().enumerate() {
-        let mut session = Session::open(stage, named, prompts.len())?;
+        let mut ready = ReadyModel::open(stage, named, prompts.len())?;
         names.push((
             named.map_or_else(|| "run/final".to_owned(), |path| path.display().to_string()),
-            weights_hash(&session)?,
+            weights_hash(&ready)?,
         ));
-        for story in generate(&mut session.decoder, &session.tokenizer, prompts, params)? {
+        for story in generate(&mut ready.decoder, &ready.tokenizer, prompts, params)? {
             let hash = stage::sha256(story.text.as_bytes());
             shown.push(Shown { model, story, hash });
         }
@@ -111,9 +111,9 @@ fn scores(lines: &mut Lines) -> Result<Option<[u8; 3]>> {
 }
 
 /// What tells two models apart: their files' contents, those that hold weights.
-fn weights_hash(session: &Session) -> Result<String> {
+fn weights_hash(ready: &ReadyModel) -> Result<String> {
     let mut hashes = String::new();
-    for (_, path) in session
+    for (_, path) in ready
         .files
         .iter()
         .filter(|(_, path)| path.extension().is_some_and(|extension| extension == "safetensors"))
