@@ -1,5 +1,11 @@
-//! What a stage may depend on: the data stages build no engine, the stages with a model no parquet and no network.
+//! What may depend on what: the data stages build no engine, the stages with a model no parquet and no network, and no two
+//! files import each other.
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
 use std::process::Command;
+
+use tests::imports::{Imports, circles};
 
 /// Names of all packages that are compiled into `package`.
 fn dependencies(package: &str) -> Vec<String> {
@@ -53,5 +59,60 @@ fn telling_and_evaluating_draw_no_plots_and_write_no_protobuf() {
     assert_without(
         &["inference", "sample", "eval-ppl"],
         &["training", "plotters", "prost", "maud", "png", "epaint_default_fonts"],
+    );
+}
+
+/// Circles of files that are still there; what is mended leaves this list. What counts as an import: `tests::imports`.
+const KNOWN: &[&[&str]] = &[
+    &[
+        "shared/compute/cpu/attention.rs",
+        "shared/compute/cpu/elementwise.rs",
+        "shared/compute/cpu/mod.rs",
+        "shared/compute/cpu/normalise.rs",
+    ],
+    &["shared/compute/cpu/decode/mod.rs", "shared/compute/decode.rs"],
+    &[
+        "shared/compute/cpu/matmul/amx.rs",
+        "shared/compute/cpu/matmul/operands.rs",
+        "shared/compute/cpu/matmul/set.rs",
+        "shared/compute/cpu/matmul/vectors.rs",
+    ],
+    &["shared/corpus/grammar/cast.rs", "shared/corpus/grammar/engine.rs"],
+    &["shared/corpus/remote.rs", "shared/corpus/remote/http.rs"],
+    &["shared/stage/failure.rs", "shared/stage/interrupt.rs"],
+];
+
+#[test]
+fn no_two_files_import_each_other_on_whatever_way_round() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let (mut found, mut explained) = (BTreeSet::new(), String::new());
+    for folder in ["shared", "bins"] {
+        let crates = fs::read_dir(root.join(folder)).expect("the project's folders are there");
+        for package in crates.map(|entry| entry.expect("the folder can be read").path()) {
+            if !package.join("src").is_dir() {
+                continue;
+            }
+            let edges = Imports::read(&package.join("src")).edges();
+            let name = |path: &Path| {
+                let path = path.strip_prefix(&root).unwrap_or(path);
+                path.to_string_lossy().replace('\\', "/").replace("/src/", "/")
+            };
+            for circle in circles(&edges) {
+                found.insert(circle.iter().map(|file| name(file)).collect::<Vec<String>>());
+                for ((from, to), names) in edges.iter() {
+                    if circle.contains(from) && circle.contains(to) {
+                        explained += &format!("  {} imports {names} of {}\n", name(from), name(to));
+                    }
+                }
+            }
+        }
+    }
+    let known: BTreeSet<Vec<String>> =
+        KNOWN.iter().map(|circle| circle.iter().map(|file| (*file).to_owned()).collect()).collect();
+    let new: Vec<_> = found.difference(&known).collect();
+    let gone: Vec<_> = known.difference(&found).collect();
+    assert!(
+        new.is_empty() && gone.is_empty(),
+        "circles of files that are not in the list: {new:#?}\nin the list, but mended: {gone:#?}\nall that is found:\n{explained}"
     );
 }
