@@ -8,6 +8,7 @@ mod failure;
 mod files;
 mod guard;
 pub mod interrupt;
+mod io_advice;
 mod lock;
 mod log;
 mod manifest;
