@@ -7,10 +7,10 @@ use std::borrow::Cow;
 use model::{Config, TensorTable};
 
 use crate::EngineError;
+use crate::block::{Activations, Attend, Block, BlockWeights, Pass, rope_table};
 use crate::cpu::decode::Session;
 pub use crate::cpu::decode::Storage;
 use crate::kernels::{AttentionShape, Kernels, Result, Tokens, View};
-use crate::step::{LayerWeights, rope_table};
 
 /// A token to be read: the story's slot in the cache and the position in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -126,15 +126,7 @@ struct Recorded {
     rope_table: View,
     /// [slots, context, 2 d] per layer
     caches: Vec<View>,
-    x: View,
-    norm: View,
-    rstd: View,
-    qkv: View,
-    attention: View,
-    branch: View,
-    mid: View,
-    gate_up: View,
-    swiglu: View,
+    activations: Activations,
     logits: View,
     tokens: Tokens,
     slots: Tokens,
@@ -149,7 +141,7 @@ impl Recorded {
         weights: &[f32],
         slots: usize,
     ) -> Result<Self> {
-        let Config { d_model: d, d_mlp: f, vocab_size: vocab, n_layer, context, .. } = config;
+        let Config { d_model: d, vocab_size: vocab, n_layer, context, .. } = config;
         let table = TensorTable::new(&config);
         let rows = slots.max(Decoder::PROMPT_ROWS);
         let k = &mut kernels;
@@ -163,15 +155,7 @@ impl Recorded {
             weights: flat,
             low: k.shadow("low", flat),
             rope_table: k.allocate("rope_table", context * config.head_width()),
-            x: k.allocate("x", rows * d),
-            norm: k.allocate_stored("norm", rows * d),
-            rstd: k.allocate("rstd", rows),
-            qkv: k.allocate_stored("qkv", rows * 3 * d),
-            attention: k.allocate_stored("attention", rows * d),
-            branch: k.allocate_stored("branch", rows * d),
-            mid: k.allocate("mid", rows * d),
-            gate_up: k.allocate_stored("gate_up", rows * 2 * f),
-            swiglu: k.allocate_stored("swiglu", rows * f),
+            activations: Activations::allocate(&mut **k, &config, rows, None),
             logits: k.allocate_stored("logits", slots * vocab),
             tokens: kernels.allocate_tokens("tokens", rows),
             slots: kernels.allocate_tokens("slots", rows),
@@ -192,17 +176,11 @@ impl Recorded {
         let Config { d_model: d, vocab_size: vocab, rms_eps: eps, .. } = self.config;
         self.forward(rows);
         let r = rows.len();
-        let (x, norm, logits) =
-            (self.x.slice(0, r * d), self.norm.slice(0, r * d), self.logits.slice(0, r * vocab));
+        let (logits, gain) =
+            (self.logits.slice(0, r * vocab), self.weights.range(&self.table.final_norm));
+        let Activations { x, norm, rstd, .. } = self.activations.rows(&self.config, r);
         let k = &mut self.kernels;
-        k.rmsnorm_forward(
-            d,
-            eps,
-            x,
-            self.weights.range(&self.table.final_norm),
-            norm,
-            self.rstd.slice(0, r),
-        );
+        k.rmsnorm_forward(d, eps, x, gain, norm, rstd);
         k.matvec_nt(r, vocab, d, norm, self.low.range(&self.table.head), logits);
         k.download(logits)
     }
@@ -210,43 +188,38 @@ impl Recorded {
     fn forward(&mut self, rows: &[Row]) {
         let Config { d_model: d, d_mlp: f, rms_eps: eps, context, .. } = self.config;
         let r = rows.len();
-        let shape = AttentionShape {
-            batch: r,
-            sequence: 1,
-            heads: self.config.n_head,
-            width: self.config.head_width(),
+        let pass = Pass {
+            shape: AttentionShape {
+                batch: r,
+                sequence: 1,
+                heads: self.config.n_head,
+                width: self.config.head_width(),
+            },
+            positions: self.positions.slice(0, r),
+            rope_table: self.rope_table,
         };
-        let (tokens, slots, positions) =
-            (self.tokens.slice(0, r), self.slots.slice(0, r), self.positions.slice(0, r));
-        let [x, norm, branch, mid, attention] =
-            [self.x, self.norm, self.branch, self.mid, self.attention].map(|v| v.slice(0, r * d));
-        let (rstd, qkv) = (self.rstd.slice(0, r), self.qkv.slice(0, r * 3 * d));
-        let (gate_up, swiglu) = (self.gate_up.slice(0, r * 2 * f), self.swiglu.slice(0, r * f));
+        let (tokens, slots) = (self.tokens.slice(0, r), self.slots.slice(0, r));
+        let activations = self.activations.rows(&self.config, r);
         let k = &mut self.kernels;
         for (to, value) in [
             (tokens, (|row| row.token) as fn(&Row) -> u32),
             (slots, |row| row.slot),
-            (positions, |row| row.position),
+            (pass.positions, |row| row.position),
         ] {
             k.upload_tokens(to, &rows.iter().map(value).collect::<Vec<u32>>());
         }
 
-        k.embedding_forward(d, tokens, self.weights.range(&self.table.embedding), x);
+        k.embedding_forward(d, tokens, self.weights.range(&self.table.embedding), activations.x);
         for (layer, &cache) in self.table.layers.iter().zip(&self.caches) {
-            let (w, low) =
-                (LayerWeights::of(self.weights, layer), LayerWeights::of(self.low, layer));
-            k.rmsnorm_forward(d, eps, x, w.attention_norm, norm, rstd);
-            k.matvec_nt(r, 3 * d, d, norm, low.qkv, qkv);
-            k.rope_forward(shape, positions, self.rope_table, qkv);
-            k.cache_append(shape, context, slots, positions, qkv, cache);
-            k.attention_decode(shape, context, slots, positions, qkv, cache, attention);
-            k.matvec_nt(r, d, d, attention, low.attention_out, branch);
-            k.residual_forward(x, branch, mid);
-            k.rmsnorm_forward(d, eps, mid, w.mlp_norm, norm, rstd);
-            k.matvec_nt(r, 2 * f, d, norm, low.gate_up, gate_up);
-            k.swiglu_forward(f, gate_up, swiglu);
-            k.matvec_nt(r, d, f, swiglu, low.down, branch);
-            k.residual_forward(mid, branch, x);
+            let block = Block {
+                d,
+                f,
+                eps,
+                weights: BlockWeights::of(self.weights, layer),
+                half: BlockWeights::of(self.low, layer),
+                activations,
+            };
+            block.forward(&mut **k, &pass, Attend::Cache { context, slots, cache }, activations.x);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! One training step from top to bottom: forward, backward as its mirror, update. One kernel a line.
+//! One training step from top to bottom: forward, backward as its mirror, update. What a block does is in `block.rs`.
 //!
 //! Shapes: R rows (sequences x tokens) of a pass, d = d_model, f = d_mlp, V = vocabulary. A batch with more rows than
 //! the engine wants at once is split into passes whose gradients add up, so memory does not grow with the batch.
@@ -6,62 +6,12 @@
 //! engine's storage precision, and products read the rounded copies `low` of weights and `dx_low` of dx.
 use model::{Config, Group, Slots, TensorTable};
 
+use crate::block::{
+    ActivationGradients, Activations, Attend, Block, BlockWeights, Pass, rope_table,
+};
 use crate::kernels::{AttentionShape, Kernels, Result, Snapshot, Ticket, Tokens, View, state};
 use crate::optimizer::{Optimizer, Update};
 use crate::slots::SlotViews;
-
-/// What a layer's backward needs of its forward.
-#[derive(Clone, Copy)]
-struct Layer {
-    /// [R, d] what comes in, f32
-    x: View,
-    /// [R, d] that, normalised, and [R] 1 / its root mean square
-    norm: View,
-    rstd: View,
-    /// [R, 3 d] queries, keys, values; rope has turned the first two
-    qkv: View,
-    /// [R, d], and [batch, heads, sequence]
-    attention: View,
-    lse: View,
-    /// [R, d] after attention, f32, and that normalised
-    mid: View,
-    mid_norm: View,
-    mid_rstd: View,
-    /// [R, 2 f] gate and up, and [R, f] their SwiGLU
-    gate_up: View,
-    swiglu: View,
-}
-
-/// Where the weights of a layer, or their gradients, are.
-#[derive(Clone, Copy)]
-pub(crate) struct LayerWeights {
-    pub attention_norm: View,
-    pub qkv: View,
-    pub attention_out: View,
-    pub mlp_norm: View,
-    pub gate_up: View,
-    pub down: View,
-}
-
-impl LayerWeights {
-    pub(crate) fn of(flat: View, layer: &model::Layer) -> Self {
-        LayerWeights {
-            attention_norm: flat.range(&layer.attention_norm),
-            qkv: flat.range(&layer.qkv),
-            attention_out: flat.range(&layer.attention_out),
-            mlp_norm: flat.range(&layer.mlp_norm),
-            gate_up: flat.range(&layer.gate_up),
-            down: flat.range(&layer.down),
-        }
-    }
-}
-
-/// The rows of one pass.
-#[derive(Clone, Copy)]
-struct Pass {
-    rows: usize,
-    shape: AttentionShape,
-}
 
 /// A model on an engine: weights and the forward pass.
 pub struct Model {
@@ -72,34 +22,21 @@ pub struct Model {
     weights: View,
     low: View,
     rope_table: View,
-    /// One for each layer when backward follows, else one for all.
-    layers: Vec<Layer>,
-    /// [R, d] what the last layer gives, that normalised, and what a branch adds to the residual stream
-    out: View,
+    /// Of each block when backward follows, else one for all.
+    pub(crate) activations: Vec<Activations>,
+    /// [R, d] what the last block gives, and that normalised
+    pub(crate) out: View,
     out_norm: View,
     out_rstd: View,
-    branch: View,
     /// [rows of a chunk, V]: the loss goes by chunks of rows and never holds R x V
     logits: View,
-    losses: View,
+    pub(crate) losses: View,
     inputs: Tokens,
     targets: Tokens,
     positions: Tokens,
     /// Tokens of a sequence, and the rows for which there are buffers.
-    sequence: usize,
-    rows: usize,
-}
-
-/// cos and sin of position * base^(-2 i / width), [positions, width]: cosines, then sines. Computed in f64.
-pub(crate) fn rope_table(config: &Config) -> Vec<f32> {
-    let (base, width) = (f64::from(config.rope_base), config.head_width());
-    let mut table = Vec::with_capacity(config.context * width);
-    for position in 0..config.context {
-        let angle = |i: usize| position as f64 * base.powf(-2.0 * i as f64 / width as f64);
-        table.extend((0..width / 2).map(|i| angle(i).cos() as f32));
-        table.extend((0..width / 2).map(|i| angle(i).sin() as f32));
-    }
-    table
+    pub(crate) sequence: usize,
+    pub(crate) rows: usize,
 }
 
 impl Model {
@@ -121,40 +58,30 @@ impl Model {
         config: Config,
         batch: usize,
         sequence: usize,
-        layers: usize,
+        blocks: usize,
     ) -> Self {
         assert!(
             batch > 0 && (1..=config.context).contains(&sequence),
             "{batch} sequences of {sequence} tokens"
         );
-        let Config { d_model: d, d_mlp: f, vocab_size: vocab, n_head, .. } = config;
+        let Config { d_model: d, d_mlp: f, vocab_size: vocab, .. } = config;
         let table = TensorTable::new(&config);
         let rows = (kernels.rows_at_once((2 * f).max(3 * d)) / sequence).clamp(1, batch) * sequence;
         let k = &mut kernels;
-        let layers = (0..layers).map(|_| Layer {
-            x: k.allocate("x", rows * d),
-            norm: k.allocate_stored("norm", rows * d),
-            rstd: k.allocate("rstd", rows),
-            qkv: k.allocate_stored("qkv", rows * 3 * d),
-            attention: k.allocate_stored("attention", rows * d),
-            lse: k.allocate("lse", rows * n_head),
-            mid: k.allocate("mid", rows * d),
-            mid_norm: k.allocate_stored("mid_norm", rows * d),
-            mid_rstd: k.allocate("mid_rstd", rows),
-            gate_up: k.allocate_stored("gate_up", rows * 2 * f),
-            swiglu: k.allocate_stored("swiglu", rows * f),
-        });
-        let layers = layers.collect();
+        let mut activations: Vec<Activations> = Vec::with_capacity(blocks);
+        for _ in 0..blocks {
+            let block = Activations::allocate(&mut **k, &config, rows, activations.first());
+            activations.push(block);
+        }
         let weights = k.allocate("weights", table.len);
         Model {
-            layers,
+            activations,
             weights,
             low: k.shadow("low", weights),
             rope_table: k.allocate("rope_table", config.context * config.head_width()),
             out: k.allocate("out", rows * d),
             out_norm: k.allocate_stored("out_norm", rows * d),
             out_rstd: k.allocate("out_rstd", rows),
-            branch: k.allocate_stored("branch", rows * d),
             logits: k
                 .allocate_stored("logits", (k.logits_at_once() / vocab).clamp(1, rows) * vocab),
             losses: k.allocate("losses", rows),
@@ -206,14 +133,14 @@ impl Model {
             let normed = self.forward(pass);
             let Config { d_model: d, vocab_size: vocab, .. } = self.config;
             let (head, losses_of) =
-                (self.low.range(&self.table.head), self.losses.slice(0, pass.rows));
+                (self.low.range(&self.table.head), self.losses.slice(0, inputs.len()));
             self.kernels.head_loss_forward(
                 vocab,
                 d,
                 normed,
                 head,
                 self.logits,
-                self.targets.slice(0, pass.rows),
+                self.targets.slice(0, inputs.len()),
                 losses_of,
             );
             losses.extend(self.kernels.download(losses_of)?);
@@ -246,22 +173,23 @@ impl Model {
         );
         self.kernels.upload_tokens(self.inputs.slice(0, rows), inputs);
         self.kernels.upload_tokens(self.targets.slice(0, rows), targets);
-        let Config { n_head: heads, .. } = self.config;
         Pass {
-            rows,
             shape: AttentionShape {
                 batch: rows / self.sequence,
                 sequence: self.sequence,
-                heads,
+                heads: self.config.n_head,
                 width: self.config.head_width(),
             },
+            positions: self.positions.slice(0, rows),
+            rope_table: self.rope_table,
         }
     }
 
     /// Chunks of rows whose logits are held at once: first row and number.
     fn chunks(&self, pass: Pass) -> impl Iterator<Item = (usize, usize)> + use<> {
         let most = self.logits.len / self.config.vocab_size;
-        (0..pass.rows).step_by(most).map(move |start| (start, most.min(pass.rows - start)))
+        let rows = pass.shape.rows();
+        (0..rows).step_by(most).map(move |start| (start, most.min(rows - start)))
     }
 
     fn logits_of(&mut self, normed: View, start: usize, rows: usize) -> View {
@@ -271,67 +199,36 @@ impl Model {
         logits
     }
 
-    /// What layer `l` keeps, cut to the rows of the pass, and where its output goes.
-    fn layer(&self, l: usize, Pass { rows, .. }: Pass) -> (Layer, View) {
-        let Config { d_model: d, d_mlp: f, n_head, n_layer, .. } = self.config;
-        let at = |l: usize| &self.layers[l % self.layers.len()];
-        let a = at(l);
-        let layer = Layer {
-            x: a.x.slice(0, rows * d),
-            norm: a.norm.slice(0, rows * d),
-            rstd: a.rstd.slice(0, rows),
-            qkv: a.qkv.slice(0, rows * 3 * d),
-            attention: a.attention.slice(0, rows * d),
-            lse: a.lse.slice(0, rows * n_head),
-            mid: a.mid.slice(0, rows * d),
-            mid_norm: a.mid_norm.slice(0, rows * d),
-            mid_rstd: a.mid_rstd.slice(0, rows),
-            gate_up: a.gate_up.slice(0, rows * 2 * f),
-            swiglu: a.swiglu.slice(0, rows * f),
-        };
-        let next = if l + 1 < n_layer { at(l + 1).x } else { self.out };
-        (layer, next.slice(0, rows * d))
-    }
-
-    fn layer_weights(&self, flat: View, l: usize) -> LayerWeights {
-        LayerWeights::of(flat, &self.table.layers[l])
-    }
-
-    /// Tokens to the normalised output of the last layer, [R, d].
-    fn forward(&mut self, pass: Pass) -> View {
-        let Config { d_model: d, d_mlp: f, rms_eps: eps, .. } = self.config;
-        let Pass { rows, shape } = pass;
-        let (inputs, positions, rope) =
-            (self.inputs.slice(0, rows), self.positions.slice(0, rows), self.rope_table);
-        let (branch, out) = (self.branch.slice(0, rows * d), self.out.slice(0, rows * d));
-        let (out_norm, out_rstd) = (self.out_norm.slice(0, rows * d), self.out_rstd.slice(0, rows));
-
-        self.kernels.embedding_forward(
+    /// Block `l` for so many rows, and where its output goes.
+    fn block(&self, l: usize, rows: usize) -> (Block, View) {
+        let Config { d_model: d, d_mlp: f, rms_eps: eps, n_layer, .. } = self.config;
+        let of = |l: usize| &self.activations[l % self.activations.len()];
+        let layer = &self.table.layers[l];
+        let block = Block {
             d,
-            inputs,
-            self.weights.range(&self.table.embedding),
-            self.layer(0, pass).0.x,
-        );
-        for l in 0..self.config.n_layer {
-            let (w, low) = (self.layer_weights(self.weights, l), self.layer_weights(self.low, l));
-            let (a, next) = self.layer(l, pass);
-            let k = &mut self.kernels;
-            k.rmsnorm_forward(d, eps, a.x, w.attention_norm, a.norm, a.rstd);
-            k.matmul_nt_rope(shape, d, a.norm, low.qkv, positions, rope, a.qkv);
-            k.attention_forward(shape, a.qkv, a.attention, a.lse);
-            k.matmul_nt_residual(rows, d, d, a.attention, low.attention_out, a.x, branch, a.mid);
-            k.rmsnorm_forward(d, eps, a.mid, w.mlp_norm, a.mid_norm, a.mid_rstd);
-            k.matmul_nt_swiglu(rows, f, d, a.mid_norm, low.gate_up, a.gate_up, a.swiglu);
-            k.matmul_nt_residual(rows, d, f, a.swiglu, low.down, a.mid, branch, next);
-        }
-        self.kernels.rmsnorm_forward(
-            d,
+            f,
             eps,
-            out,
-            self.weights.range(&self.table.final_norm),
-            out_norm,
-            out_rstd,
-        );
+            weights: BlockWeights::of(self.weights, layer),
+            half: BlockWeights::of(self.low, layer),
+            activations: of(l).rows(&self.config, rows),
+        };
+        let next = if l + 1 < n_layer { of(l + 1).x } else { self.out };
+        (block, next.slice(0, rows * d))
+    }
+
+    /// Tokens to the normalised output of the last block, [R, d].
+    fn forward(&mut self, pass: Pass) -> View {
+        let (rows, Config { d_model: d, rms_eps: eps, .. }) = (pass.shape.rows(), self.config);
+        let (out, out_norm) = (self.out.slice(0, rows * d), self.out_norm.slice(0, rows * d));
+        let embedding = self.weights.range(&self.table.embedding);
+        let first = self.block(0, rows).0.activations.x;
+        self.kernels.embedding_forward(d, self.inputs.slice(0, rows), embedding, first);
+        for l in 0..self.config.n_layer {
+            let (block, next) = self.block(l, rows);
+            block.forward(&mut *self.kernels, &pass, Attend::Sequence, next);
+        }
+        let gain = self.weights.range(&self.table.final_norm);
+        self.kernels.rmsnorm_forward(d, eps, out, gain, out_norm, self.out_rstd.slice(0, rows));
         out_norm
     }
 }
@@ -344,14 +241,10 @@ pub struct Trainer {
     slots: SlotViews,
     /// See [`state`]
     state: View,
-    /// Gradients of the residual stream [R, d], f32 and as products read it, of a normalised or attention output [R, d], of qkv [R, 3 d],
-    /// of gate and up [R, 2 f], of SwiGLU [R, f]
+    /// The gradient of the residual stream [R, d], f32 and as matmuls read it
     dx: View,
     dx_low: View,
-    dbranch: View,
-    dqkv: View,
-    dgate_up: View,
-    dswiglu: View,
+    scratch: ActivationGradients,
 }
 
 /// What a step says of itself.
@@ -401,8 +294,7 @@ impl Trainer {
         sequence: usize,
     ) -> Result<Self> {
         let mut model = Model::build(kernels, config, batch, sequence, config.n_layer);
-        let (rows, len, Config { d_model: d, d_mlp: f, .. }) =
-            (model.rows, model.table.len, config);
+        let (rows, len, d) = (model.rows, model.table.len, config.d_model);
         let k = &mut model.kernels;
         let dx = k.allocate("dx", rows * d);
         let mut trainer = Trainer {
@@ -412,10 +304,7 @@ impl Trainer {
             state: k.allocate("state", state::LEN),
             dx,
             dx_low: k.shadow("dx_low", dx),
-            dbranch: k.allocate_stored("dbranch", rows * d),
-            dqkv: k.allocate_stored("dqkv", rows * 3 * d),
-            dgate_up: k.allocate_stored("dgate_up", rows * 2 * f),
-            dswiglu: k.allocate_stored("dswiglu", rows * f),
+            scratch: ActivationGradients::allocate(&mut **k, &config, rows, None),
             model,
         };
         trainer.model.begin(weights)?;
@@ -527,153 +416,40 @@ impl Trainer {
         }))
     }
 
-    /// Computes the step of `windows` once more and names the first values in it that are not finite, in the order in which
-    /// they are computed: weights, activations, losses, gradients. None where all are finite. The gradients are overwritten.
-    pub fn first_not_finite(&mut self, windows: &[u32]) -> Result<Option<String>> {
-        let broken = |values: &[f32]| !values.iter().all(|value| value.is_finite());
-        let weights = self.model.weights()?;
-        if let Some(tensor) =
-            self.model.table.tensors.iter().find(|tensor| broken(&weights[tensor.range()]))
-        {
-            return Ok(Some(format!("the weights {}", tensor.name)));
-        }
-        let (window, rows) = (
-            self.model.sequence + 1,
-            windows.len() / (self.model.sequence + 1) * self.model.sequence,
-        );
-        self.begin();
-        for windows in windows.chunks(self.model.sequences_at_once() * window) {
-            self.accumulate(windows, 1.0 / rows as f32);
-            // What the pass left behind.
-            let rows = windows.len() / window * self.model.sequence;
-            for l in 0..self.model.config.n_layer {
-                let a = self.model.layers[l];
-                let activations = [
-                    ("input", a.x),
-                    ("attention norm", a.norm),
-                    ("queries, keys and values", a.qkv),
-                    ("attention", a.attention),
-                    ("sum after attention", a.mid),
-                    ("MLP norm", a.mid_norm),
-                    ("gate and up", a.gate_up),
-                    ("SwiGLU", a.swiglu),
-                ];
-                for (name, view) in activations {
-                    let of_rows = view.slice(0, view.len / self.model.rows * rows);
-                    if broken(&self.model.kernels.download(of_rows)?) {
-                        return Ok(Some(format!("the activations of layer {l}: {name}")));
-                    }
-                }
-            }
-            let d = self.model.config.d_model;
-            for (name, view) in [
-                ("output", self.model.out.slice(0, rows * d)),
-                ("losses", self.model.losses.slice(0, rows)),
-            ] {
-                if broken(&self.model.kernels.download(view)?) {
-                    return Ok(Some(format!("the {name} of the model")));
-                }
-            }
-        }
-        let gradients = self.gradients()?;
-        // Backward goes from the last layer to the first; the embedding, which is the output product too, comes last.
-        let table = &self.model.table;
-        let mut order: Vec<&model::Tensor> = table.tensors.iter().collect();
-        let place = |tensor: &model::Tensor| {
-            let layer =
-                tensor.name.split('.').nth(2).and_then(|number| number.parse::<usize>().ok());
-            let embedding = table.embedding.contains(&tensor.offset);
-            (embedding, layer.map_or(0, |layer| table.layers.len() - layer))
-        };
-        order.sort_by_key(|tensor| place(tensor));
-        Ok(order
-            .into_iter()
-            .find(|tensor| broken(&gradients[tensor.range()]))
-            .map(|tensor| format!("the gradient of {}", tensor.name)))
-    }
-
     /// The mirror of `Model::forward`, from the loss up to the embedding.
     fn backward(&mut self, pass: Pass, scale: f32) {
-        let Config { d_model: d, d_mlp: f, vocab_size: vocab, .. } = self.model.config;
-        let Pass { rows, shape } = pass;
+        let (rows, d) = (pass.shape.rows(), self.model.config.d_model);
+        self.head_backward(pass, scale);
         let m = &mut self.model;
-        let (inputs, positions, rope) =
-            (m.inputs.slice(0, rows), m.positions.slice(0, rows), m.rope_table);
-        let (head, final_norm) = (m.table.head.clone(), m.table.final_norm.clone());
-        let (low_head, g_head, g_embedding) = (
-            m.low.range(&head),
-            self.gradients.range(&head),
-            self.gradients.range(&m.table.embedding),
-        );
-        let (out, out_norm, out_rstd) =
-            (m.out.slice(0, rows * d), m.out_norm.slice(0, rows * d), m.out_rstd.slice(0, rows));
-        let [dx, dx_low, dbranch] =
-            [self.dx, self.dx_low, self.dbranch].map(|view| view.slice(0, rows * d));
-        let (dqkv, dgate_up, dswiglu) = (
-            self.dqkv.slice(0, rows * 3 * d),
-            self.dgate_up.slice(0, rows * 2 * f),
-            self.dswiglu.slice(0, rows * f),
-        );
+        let [dx, dx_low, out] = [self.dx, self.dx_low, m.out].map(|view| view.slice(0, rows * d));
+        let scratch = self.scratch.rows(&m.config, rows);
+        let (rstd, final_norm) = (m.out_rstd.slice(0, rows), &m.table.final_norm);
+        let (gain, dgain) = (m.weights.range(final_norm), self.gradients.range(final_norm));
+        m.kernels.fill(dx, 0.0);
+        m.kernels.rmsnorm_backward(d, out, gain, rstd, scratch.dbranch, dx, dx_low, dgain);
+        for l in (0..m.config.n_layer).rev() {
+            let (block, _) = m.block(l, rows);
+            let gradients = BlockWeights::of(self.gradients, &m.table.layers[l]);
+            block.backward(&mut *m.kernels, &pass, gradients, &scratch, dx, dx_low);
+        }
+        let gradient = self.gradients.range(&m.table.embedding);
+        m.kernels.embedding_backward(d, m.inputs.slice(0, rows), dx, gradient);
+    }
 
+    /// The losses, the gradient of the head, and that of its input in `dbranch`.
+    fn head_backward(&mut self, pass: Pass, scale: f32) {
+        let m = &mut self.model;
+        let (rows, Config { d_model: d, vocab_size: vocab, .. }) = (pass.shape.rows(), m.config);
+        let (head, dhead) = (m.low.range(&m.table.head), self.gradients.range(&m.table.head));
         for (start, rows) in m.chunks(pass) {
-            let (normed, dnormed) =
-                (out_norm.slice(start * d, rows * d), dbranch.slice(start * d, rows * d));
-            let logits = m.logits_of(out_norm, start, rows);
+            let [normed, dnormed] =
+                [m.out_norm, self.scratch.dbranch].map(|view| view.slice(start * d, rows * d));
+            let logits = m.logits_of(m.out_norm, start, rows);
             let (targets, losses) = (m.targets.slice(start, rows), m.losses.slice(start, rows));
             m.kernels.cross_entropy_backward(vocab, scale, self.state, logits, targets, losses);
-            m.kernels.matmul_nn(rows, d, vocab, logits, low_head, dnormed);
-            m.kernels.matmul_tn(vocab, d, rows, logits, normed, g_head);
+            m.kernels.matmul_nn(rows, d, vocab, logits, head, dnormed);
+            m.kernels.matmul_tn(vocab, d, rows, logits, normed, dhead);
         }
         m.kernels.sum(m.losses.slice(0, rows), self.state.slice(state::LOSS, 1));
-        m.kernels.fill(dx, 0.0);
-        m.kernels.rmsnorm_backward(
-            d,
-            out,
-            m.weights.range(&final_norm),
-            out_rstd,
-            dbranch,
-            dx,
-            dx_low,
-            self.gradients.range(&final_norm),
-        );
-        for l in (0..m.config.n_layer).rev() {
-            let (w, low, g) = (
-                m.layer_weights(m.weights, l),
-                m.layer_weights(m.low, l),
-                m.layer_weights(self.gradients, l),
-            );
-            let (a, _) = m.layer(l, pass);
-            let k = &mut m.kernels;
-            k.matmul_tn(d, f, rows, dx_low, a.swiglu, g.down);
-            k.matmul_nn_swiglu(rows, f, d, dx_low, low.down, a.gate_up, dswiglu, dgate_up);
-            k.matmul_nn(rows, d, 2 * f, dgate_up, low.gate_up, dbranch);
-            k.matmul_tn(2 * f, d, rows, dgate_up, a.mid_norm, g.gate_up);
-            k.rmsnorm_backward(d, a.mid, w.mlp_norm, a.mid_rstd, dbranch, dx, dx_low, g.mlp_norm);
-            k.matmul_nn(rows, d, d, dx_low, low.attention_out, dbranch);
-            k.matmul_tn(d, d, rows, dx_low, a.attention, g.attention_out);
-            k.attention_backward_rope(
-                shape,
-                a.qkv,
-                a.attention,
-                a.lse,
-                dbranch,
-                positions,
-                rope,
-                dqkv,
-            );
-            k.matmul_nn(rows, d, 3 * d, dqkv, low.qkv, dbranch);
-            k.matmul_tn(3 * d, d, rows, dqkv, a.norm, g.qkv);
-            k.rmsnorm_backward(
-                d,
-                a.x,
-                w.attention_norm,
-                a.rstd,
-                dbranch,
-                dx,
-                dx_low,
-                g.attention_norm,
-            );
-        }
-        m.kernels.embedding_backward(d, inputs, dx, g_embedding);
     }
 }
