@@ -1,6 +1,6 @@
 //! Decoding on the CPU engine: a pass over few rows as one job of a [`Team`], its kernels made for one row as much as for ten.
 //!
-//! Same model, same order of kernels as `decode.rs` has for any engine. Every member computes the norms of all rows for itself
+//! Same model, same order of kernels as `block.rs` has for any engine. Every member computes the norms of all rows for itself
 //! (microseconds) and then its part of a matrix's outputs, so a layer has five places where all wait for all. The bits of a row
 //! depend on its own story only: not on the rows beside it nor on the number of threads.
 mod kernels;
@@ -8,6 +8,7 @@ mod lanes;
 mod q8;
 mod team;
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 use model::{Config, TensorTable};
@@ -17,7 +18,8 @@ use super::large::Large;
 use super::math::sigmoid;
 use super::normalise::forward_row;
 use crate::block::rope_table;
-use crate::decode::Row;
+use crate::decode::{Decode, PROMPT_ROWS, Row};
+use crate::kernels::Result;
 use kernels::{Attention, Product};
 use lanes::LANES;
 use team::{Member, Team};
@@ -196,20 +198,8 @@ impl Session {
             flat = Large::zeros(weights.len());
             flat.copy_from_slice(&weights);
         } else {
-            // Only the norms are still wanted.
             flat = Large::zeros((2 * n_layer + 1) * d);
-            let ranges = layers
-                .iter_mut()
-                .flat_map(|layer: &mut Layer| [&mut layer.attention_norm, &mut layer.mlp_norm]);
-            for (range, norm) in ranges.chain([&mut final_norm]).zip(flat.chunks_exact_mut(d)) {
-                norm.copy_from_slice(&weights[range.clone()]);
-            }
-            let ranges = layers
-                .iter_mut()
-                .flat_map(|layer| [&mut layer.attention_norm, &mut layer.mlp_norm]);
-            for (number, range) in ranges.chain([&mut final_norm]).enumerate() {
-                *range = number * d..(number + 1) * d;
-            }
+            keep_norms(&weights, &mut layers, &mut final_norm, &mut flat);
         }
         drop(weights);
         let room = context.next_multiple_of(kernels::BLOCK) + LANES;
@@ -240,19 +230,8 @@ impl Session {
         }
     }
 
-    /// Bytes of the weights that a token reads.
-    pub fn weight_bytes(&self) -> usize {
-        let one = |matrix: &Matrix| match matrix {
-            Matrix::F32(range) => 4 * range.len(),
-            Matrix::Q8(number) => self.quantised[*number].bytes(),
-        };
-        let layers =
-            self.layers.iter().flat_map(|l| [&l.qkv, &l.attention_out, &l.gate, &l.up, &l.down]);
-        layers.chain([self.head.as_ref().unwrap_or(&self.embedding)]).map(one).sum()
-    }
-
     /// Reads rows into the cache; with `last`, gives their logits too, [rows, V].
-    pub fn pass(&mut self, rows: &[Row], last: bool) -> &[f32] {
+    fn pass(&mut self, rows: &[Row], last: bool) -> &[f32] {
         let Config { d_model: d, vocab_size: vocab, context, n_layer, .. } = self.config;
         let slots = self.logits.data.len() / vocab;
         assert!(
@@ -304,6 +283,50 @@ impl Session {
         }
         (self.team, self.scratch) = (team, scratch);
         if last { &self.logits.data[..rows.len() * vocab] } else { &[] }
+    }
+}
+
+/// Copies the norms, which are wanted where all else is quantised, and says where they are now.
+fn keep_norms(
+    weights: &[f32],
+    layers: &mut [Layer],
+    final_norm: &mut Range<usize>,
+    flat: &mut [f32],
+) {
+    let width = final_norm.len();
+    let ranges =
+        layers.iter_mut().flat_map(|layer| [&mut layer.attention_norm, &mut layer.mlp_norm]);
+    for (number, (range, norm)) in
+        ranges.chain([final_norm]).zip(flat.chunks_exact_mut(width)).enumerate()
+    {
+        norm.copy_from_slice(&weights[range.clone()]);
+        *range = number * width..(number + 1) * width;
+    }
+}
+
+impl Decode for Session {
+    fn config(&self) -> &Config {
+        &self.config
+    }
+
+    fn read(&mut self, rows: &[Row]) {
+        rows.chunks(PROMPT_ROWS).for_each(|rows| {
+            self.pass(rows, false);
+        });
+    }
+
+    fn next(&mut self, rows: &[Row]) -> Result<Cow<'_, [f32]>> {
+        Ok(Cow::Borrowed(self.pass(rows, true)))
+    }
+
+    fn weight_bytes(&self) -> Option<usize> {
+        let one = |matrix: &Matrix| match matrix {
+            Matrix::F32(range) => 4 * range.len(),
+            Matrix::Q8(number) => self.quantised[*number].bytes(),
+        };
+        let layers =
+            self.layers.iter().flat_map(|l| [&l.qkv, &l.attention_out, &l.gate, &l.up, &l.down]);
+        Some(layers.chain([self.head.as_ref().unwrap_or(&self.embedding)]).map(one).sum())
     }
 }
 

@@ -1,0 +1,127 @@
+//! Decoding kernel by kernel, on any engine.
+use std::borrow::Cow;
+
+use model::{Config, TensorTable};
+
+use crate::block::{Activations, Attend, Block, BlockWeights, Pass, rope_table};
+use crate::decode::{Decode, PROMPT_ROWS, Row};
+use crate::kernels::{AttentionShape, Kernels, Result, Tokens, View};
+
+/// A model with its cache on an engine.
+pub(crate) struct KernelDecoder {
+    kernels: Box<dyn Kernels>,
+    config: Config,
+    table: TensorTable,
+    /// f32, and the copy that matmuls read
+    weights: View,
+    low: View,
+    rope_table: View,
+    /// [slots, context, 2 d] per layer
+    caches: Vec<View>,
+    activations: Activations,
+    logits: View,
+    tokens: Tokens,
+    slots: Tokens,
+    positions: Tokens,
+    rows: usize,
+}
+
+impl KernelDecoder {
+    pub fn new(
+        mut kernels: Box<dyn Kernels>,
+        config: Config,
+        weights: &[f32],
+        slots: usize,
+    ) -> Result<Self> {
+        let Config { d_model: d, vocab_size: vocab, n_layer, context, .. } = config;
+        let table = TensorTable::new(&config);
+        let rows = slots.max(PROMPT_ROWS);
+        let k = &mut kernels;
+        let flat = k.allocate("weights", table.len);
+        let mut decoder = KernelDecoder {
+            caches: (0..n_layer)
+                .map(|_| {
+                    k.allocate_stored("cache", slots.saturating_mul(context).saturating_mul(2 * d))
+                })
+                .collect(),
+            weights: flat,
+            low: k.shadow("low", flat),
+            rope_table: k.allocate("rope_table", context * config.head_width()),
+            activations: Activations::allocate(&mut **k, &config, rows, None),
+            logits: k.allocate_stored("logits", slots * vocab),
+            tokens: kernels.allocate_tokens("tokens", rows),
+            slots: kernels.allocate_tokens("slots", rows),
+            positions: kernels.allocate_tokens("positions", rows),
+            rows,
+            kernels,
+            config,
+            table,
+        };
+        decoder.kernels.allocated()?;
+        decoder.kernels.upload(decoder.rope_table, &rope_table(&config));
+        decoder.kernels.upload(decoder.weights, weights);
+        decoder.kernels.round(decoder.weights, decoder.low);
+        Ok(decoder)
+    }
+
+    fn forward(&mut self, rows: &[Row]) {
+        let Config { d_model: d, d_mlp: f, rms_eps: eps, context, .. } = self.config;
+        let r = rows.len();
+        let pass = Pass {
+            shape: AttentionShape {
+                batch: r,
+                sequence: 1,
+                heads: self.config.n_head,
+                width: self.config.head_width(),
+            },
+            positions: self.positions.slice(0, r),
+            rope_table: self.rope_table,
+        };
+        let (tokens, slots) = (self.tokens.slice(0, r), self.slots.slice(0, r));
+        let activations = self.activations.rows(&self.config, r);
+        let k = &mut self.kernels;
+        for (to, value) in [
+            (tokens, (|row| row.token) as fn(&Row) -> u32),
+            (slots, |row| row.slot),
+            (pass.positions, |row| row.position),
+        ] {
+            k.upload_tokens(to, &rows.iter().map(value).collect::<Vec<u32>>());
+        }
+
+        k.embedding_forward(d, tokens, self.weights.range(&self.table.embedding), activations.x);
+        for (layer, &cache) in self.table.layers.iter().zip(&self.caches) {
+            let block = Block {
+                d,
+                f,
+                eps,
+                weights: BlockWeights::of(self.weights, layer),
+                half: BlockWeights::of(self.low, layer),
+                activations,
+            };
+            block.forward(&mut **k, &pass, Attend::Cache { context, slots, cache }, activations.x);
+        }
+    }
+}
+
+impl Decode for KernelDecoder {
+    fn config(&self) -> &Config {
+        &self.config
+    }
+
+    fn read(&mut self, rows: &[Row]) {
+        rows.chunks(self.rows).for_each(|rows| self.forward(rows));
+    }
+
+    fn next(&mut self, rows: &[Row]) -> Result<Cow<'_, [f32]>> {
+        let Config { d_model: d, vocab_size: vocab, rms_eps: eps, .. } = self.config;
+        self.forward(rows);
+        let r = rows.len();
+        let (logits, gain) =
+            (self.logits.slice(0, r * vocab), self.weights.range(&self.table.final_norm));
+        let Activations { x, norm, rstd, .. } = self.activations.rows(&self.config, r);
+        let k = &mut self.kernels;
+        k.rmsnorm_forward(d, eps, x, gain, norm, rstd);
+        k.matvec_nt(r, vocab, d, norm, self.low.range(&self.table.head), logits);
+        k.download(logits).map(Cow::Owned)
+    }
+}
