@@ -1,12 +1,13 @@
-//! The kernels an engine has to offer, as one trait: `step.rs` and `decode.rs` know nothing else of an engine.
+//! The kernels an engine has to offer, its memory and its queue, as traits: the step, the block and decoding know
+//! nothing else of an engine.
 //!
 //! Operands are [`View`]s: names for parts of buffers that live on the device. A kernel may be recorded and run
-//! later; [`Kernels::download`] is what waits. Matrices are row-major. `=` and `+=` in the formulas mean what they say:
+//! later; [`Memory::download`] is what waits. Matrices are row-major. `=` and `+=` in the formulas mean what they say:
 //! outputs with `+=` are added to.
 //!
 //! An engine computes in f32 and keeps what the step saves for later, operands of products above all, in a storage
-//! precision of its own ([`Kernels::allocate_stored`]): f32, or two bytes. Weights, gradients, optimizer slots and
-//! the residual stream are f32 everywhere; products read a rounded copy of what they need of these ([`Kernels::shadow`]).
+//! precision of its own ([`Memory::allocate_stored`]): f32, or two bytes. Weights, gradients, optimizer slots and
+//! the residual stream are f32 everywhere; products read a rounded copy of what they need of these ([`Memory::shadow`]).
 use crate::EngineError;
 use crate::optimizer::Update;
 
@@ -90,7 +91,7 @@ pub mod state {
     pub const LEN: usize = 8;
 }
 
-/// A report that [`Kernels::submit`] promised.
+/// A report that [`Queue::submit`] promised.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ticket(pub u64);
 
@@ -167,15 +168,10 @@ pub trait Snapshot: Send {
     fn wait(self: Box<Self>) -> Result<Vec<Vec<f32>>>;
 }
 
-/// What an engine computes. Each method is one kernel, and has a shader or a CPU function of the same name.
-pub trait Kernels {
-    /// What computes, for people and checkpoints: other devices and drivers give other bits.
-    fn device(&self) -> String;
+/// The memory of an engine.
+pub trait Memory {
     /// The storage precision.
     fn precision(&self) -> Precision;
-    /// Which kernels compute, where one device can do it in several ways: others give other bits.
-    fn plan(&self) -> String;
-
     /// A buffer of `len` f32 zeros. All are allocated before the first step.
     fn allocate(&mut self, label: &'static str, len: usize) -> View;
     /// A buffer of `len` zeros in the storage precision.
@@ -195,20 +191,15 @@ pub trait Kernels {
     fn download(&mut self, from: View) -> Result<Vec<f32>>;
     /// Copies f32 views as they are after all that was asked before; does not wait for the device.
     fn snapshot(&mut self, views: &[View]) -> Result<Box<dyn Snapshot>>;
+}
+
+/// What an engine was asked for and has not done yet.
+pub trait Queue {
     /// Hands all that was asked before to the device, with a copy of `report`, at most [`state::LEN`] values, to be
     /// collected later. At most [`STEPS_IN_FLIGHT`] may be outstanding.
     fn submit(&mut self, report: View) -> Ticket;
     /// The report of the oldest ticket: None while the device is not there yet, unless `wait`.
     fn collect(&mut self, ticket: Ticket, wait: bool) -> Result<Option<Vec<f32>>>;
-    /// `out = value`
-    fn fill(&mut self, out: View, value: f32);
-    /// `shadow = x`, rounded; nothing where both are the same.
-    fn round(&mut self, x: View, shadow: View);
-    /// Rows that one pass through the step should have at most, its widest matrix having `widest` columns: more are split
-    /// into passes whose gradients add up.
-    fn rows_at_once(&self, widest: usize) -> usize;
-    /// Values of logits that should be held at once.
-    fn logits_at_once(&self) -> usize;
     fn counts(&self) -> Counts {
         Counts::default()
     }
@@ -216,6 +207,24 @@ pub trait Kernels {
     fn profile(&mut self) -> Result<Vec<KernelTime>> {
         Ok(Vec::new())
     }
+}
+
+/// What an engine computes. Each method is one kernel, and has a shader or a CPU function of the same name; those with a
+/// body are fused of others, which an engine may do better.
+pub trait Kernels: Memory + Queue {
+    /// What computes, for people and checkpoints: other devices and drivers give other bits.
+    fn device(&self) -> String;
+    /// Which kernels compute, where one device can do it in several ways: others give other bits.
+    fn plan(&self) -> String;
+    /// Rows that one pass through the step should have at most, its widest matrix having `widest` columns: more are split
+    /// into passes whose gradients add up.
+    fn rows_at_once(&self, widest: usize) -> usize;
+    /// Values of logits that should be held at once.
+    fn logits_at_once(&self) -> usize;
+    /// `out = value`
+    fn fill(&mut self, out: View, value: f32);
+    /// `shadow = x`, rounded; nothing where both are the same.
+    fn round(&mut self, x: View, shadow: View);
 
     // What follows a product, fused with it: an engine may go through its output once less. Views said to be space
     // hold what then need not be stored.
@@ -314,7 +323,7 @@ pub trait Kernels {
         out: View,
         rstd: View,
     );
-    /// `dx[r] += rstd (g - x * rstd² * mean(g * x))` with `g = dout[r] * gain`, and `dx_low`, its rounded copy ([`shadow`](Self::shadow));
+    /// `dx[r] += rstd (g - x * rstd² * mean(g * x))` with `g = dout[r] * gain`, and `dx_low`, its rounded copy ([`shadow`](Memory::shadow));
     /// `dgain += sum_r dout[r] * x[r] * rstd[r]`
     #[allow(clippy::too_many_arguments)] // the operands of its formula
     fn rmsnorm_backward(

@@ -1,9 +1,8 @@
 //! Kernels that go over rows once: embedding, rope, SwiGLU, residual, and attention over a cache.
 use multiversion::multiversion;
 
-use super::ROWS;
 use super::math::{dot, exp, map_sum, max_of, sigmoid};
-use super::parallel::each_part;
+use super::parallel::{ROWS, each_part};
 use crate::AttentionShape;
 
 pub fn embedding_forward(width: usize, tokens: &[u32], table: &[f32], out: &mut [f32]) {

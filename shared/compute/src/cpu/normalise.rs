@@ -1,9 +1,8 @@
 //! RMSNorm, forward and backward.
 use multiversion::multiversion;
 
-use super::ROWS;
 use super::math::sum_of;
-use super::parallel::each_part;
+use super::parallel::{ROWS, each_part};
 
 pub fn rmsnorm_forward(
     width: usize,

@@ -4,6 +4,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rayon::prelude::*;
 
+/// Rows per task of kernels that work row by row.
+pub const ROWS: usize = 32;
+
 /// Runs `task` for `0..tasks`, each once, on all threads of the calling thread's pool.
 ///
 /// Each thread begins with its own part of them, from kernel to kernel the same: what it wrote in one is still in its cache

@@ -9,8 +9,8 @@ use super::engine::Gpu;
 use super::pipeline::Element;
 use super::table::{self, *};
 use crate::kernels::{
-    AttentionShape, Counts, GROWTH_INTERVAL, KernelTime, Kernels, Precision, Result, Snapshot,
-    Ticket, Tokens, View,
+    AttentionShape, Counts, GROWTH_INTERVAL, KernelTime, Kernels, Memory, Precision, Queue, Result,
+    Snapshot, Ticket, Tokens, View,
 };
 use crate::optimizer::{Optimizer, Update};
 use crate::wgsl::PARTIAL_ROWS;
@@ -34,15 +34,7 @@ params! {
 /// Workgroups that take squares for the norm of the gradient.
 const NORM_PARTIALS: u32 = 512;
 
-impl Kernels for Gpu {
-    fn device(&self) -> String {
-        format!("gpu {}", self.device.adapter.name())
-    }
-
-    fn plan(&self) -> String {
-        self.device.plan_text(self.plan.as_ref())
-    }
-
+impl Memory for Gpu {
     fn precision(&self) -> Precision {
         self.precision
     }
@@ -84,7 +76,9 @@ impl Kernels for Gpu {
     fn snapshot(&mut self, views: &[View]) -> Result<Box<dyn Snapshot>> {
         self.start_snapshot(views)
     }
+}
 
+impl Queue for Gpu {
     fn submit(&mut self, report: View) -> Ticket {
         self.submit_report(report)
     }
@@ -106,6 +100,16 @@ impl Kernels for Gpu {
         self.flush();
         self.check()?;
         Ok(self.recorder.take_times())
+    }
+}
+
+impl Kernels for Gpu {
+    fn device(&self) -> String {
+        format!("gpu {}", self.device.adapter.name())
+    }
+
+    fn plan(&self) -> String {
+        self.device.plan_text(self.plan.as_ref())
     }
 
     fn rows_at_once(&self, widest: usize) -> usize {
