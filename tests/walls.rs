@@ -64,19 +64,6 @@ fn telling_and_evaluating_draw_no_plots_and_write_no_protobuf() {
 
 /// Circles of files that are still there; what is mended leaves this list. What counts as an import: `tests::imports`.
 const KNOWN: &[&[&str]] = &[
-    &[
-        "shared/compute/cpu/attention.rs",
-        "shared/compute/cpu/elementwise.rs",
-        "shared/compute/cpu/mod.rs",
-        "shared/compute/cpu/normalise.rs",
-    ],
-    &["shared/compute/cpu/decode/mod.rs", "shared/compute/decode.rs"],
-    &[
-        "shared/compute/cpu/matmul/amx.rs",
-        "shared/compute/cpu/matmul/operands.rs",
-        "shared/compute/cpu/matmul/set.rs",
-        "shared/compute/cpu/matmul/vectors.rs",
-    ],
     &["shared/corpus/grammar/cast.rs", "shared/corpus/grammar/engine.rs"],
     &["shared/corpus/remote.rs", "shared/corpus/remote/http.rs"],
     &["shared/stage/failure.rs", "shared/stage/interrupt.rs"],

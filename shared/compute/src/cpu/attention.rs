@@ -114,106 +114,103 @@ pub fn backward(
     let AttentionShape { sequence, heads, width, .. } = shape;
     let d = heads * width;
     let dqkv = HeadColumns::new(dqkv, shape, 3 * d);
-    let scale = 1.0 / (width as f32).sqrt();
     each(shape.batch * heads, |task| {
-        let lse = &lse[task * sequence..][..sequence];
         WORKSPACE.with_borrow_mut(|work| {
             let (b, h) = (task / heads, task % heads);
-            let [queries, keys, values] = head(shape, qkv, b, h);
             let at = b * sequence * d + h * width;
-            let (out, dout) = (&out[at..], &dout[at..]);
-            work.keys_t.pack(
-                width,
-                sequence,
-                Strided { row_stride: 1, column_stride: 3 * d, data: keys },
-            );
-            work.keys.pack(sequence, width, Strided::rows(keys, 3 * d));
-            work.values_t.pack(
-                width,
-                sequence,
-                Strided { row_stride: 1, column_stride: 3 * d, data: values },
-            );
-            let [dkeys, dvalues] =
-                [&mut work.dkeys, &mut work.dvalues].map(|space| room(space, sequence * width));
-            work.delta.resize(sequence, 0.0);
-            for (i, delta) in work.delta.iter_mut().enumerate() {
-                *delta = row_dot(&out[i * d..][..width], &dout[i * d..][..width]);
-            }
+            let one = HeadBackward {
+                shape,
+                qkv: head(shape, qkv, b, h),
+                out: &out[at..],
+                dout: &dout[at..],
+                lse: &lse[task * sequence..][..sequence],
+            };
+            one.pack(work);
             for start in (0..sequence).step_by(STRIP) {
-                let rows = STRIP.min(sequence - start);
-                let stride = stride_of(start + rows);
-                let weights = room(&mut work.weights, rows * stride);
-                let dweights = room(&mut work.dweights, rows * stride);
-                let (queries, dout) = (&queries[start * 3 * d..], &dout[start * d..]);
-                for Group { first, count, seen } in groups(start, rows) {
-                    let at = first * stride;
-                    let (queries, dout) = (
-                        Strided::rows(&queries[first * 3 * d..], 3 * d),
-                        Strided::rows(&dout[first * d..], d),
-                    );
-                    multiply(
-                        count,
-                        0..width,
-                        queries,
-                        &work.keys_t,
-                        0..seen,
-                        &mut weights[at..],
-                        stride,
-                        false,
-                    );
-                    multiply(
-                        count,
-                        0..width,
-                        dout,
-                        &work.values_t,
-                        0..seen,
-                        &mut dweights[at..],
-                        stride,
-                        false,
-                    );
-                }
-                let (lse, delta) = (&lse[start..start + rows], &work.delta[start..start + rows]);
-                softmax_backward_strip(start, stride, scale, lse, delta, weights, dweights);
-                // dv += weightsᵀ dout, dk += dscoresᵀ q
-                work.strip.pack(rows, width, Strided::rows(dout, d));
-                add_transposed(start, rows, width, weights, &work.strip, dvalues);
-                work.strip.pack(rows, width, Strided::rows(queries, 3 * d));
-                add_transposed(start, rows, width, dweights, &work.strip, dkeys);
                 // SAFETY: this task is the only one that writes head h of sequence b.
-                let dqueries = unsafe { dqkv.rows(b, h, start) };
-                for Group { first, count, seen } in groups(start, rows) {
-                    let dscores = Strided::rows(&dweights[first * stride..], stride);
-                    multiply(
-                        count,
-                        0..seen,
-                        dscores,
-                        &work.keys,
-                        0..width,
-                        &mut dqueries[first * 3 * d..],
-                        3 * d,
-                        false,
-                    );
-                }
+                one.strip(work, start, unsafe { dqkv.rows(b, h, start) });
             }
-            for (part, gradient) in [(1, dkeys), (2, dvalues)] {
+            for (part, gradient) in [(1, &mut work.dkeys), (2, &mut work.dvalues)] {
                 // SAFETY: as above; keys and values of head h.
                 let target = unsafe { dqkv.rows(b, part * heads + h, 0) };
-                for (i, row) in gradient.chunks_exact(width).enumerate() {
+                let rows = room(gradient, sequence * width).chunks_exact(width);
+                for (i, row) in rows.enumerate() {
                     target[i * 3 * d..][..width].copy_from_slice(row);
                 }
             }
-            if let Some((positions, table)) = rope {
-                for part in [0, 1] {
-                    // SAFETY: as above; queries and keys of head h.
-                    let target = unsafe { dqkv.rows(b, part * heads + h, 0) };
-                    for (i, &position) in positions[b * sequence..][..sequence].iter().enumerate() {
-                        let (cos, sin) = angles(width, table, position);
-                        rotate(&mut target[i * 3 * d..][..width], cos, sin, -1.0);
-                    }
+            let Some((positions, table)) = rope else { return };
+            for part in [0, 1] {
+                // SAFETY: as above; queries and keys of head h.
+                let target = unsafe { dqkv.rows(b, part * heads + h, 0) };
+                for (i, &position) in positions[b * sequence..][..sequence].iter().enumerate() {
+                    let (cos, sin) = angles(width, table, position);
+                    rotate(&mut target[i * 3 * d..][..width], cos, sin, -1.0);
                 }
             }
         })
     });
+}
+
+/// What backward of one head of one sequence reads: each from its first element on.
+struct HeadBackward<'a> {
+    shape: AttentionShape,
+    qkv: [&'a [f32]; 3],
+    out: &'a [f32],
+    dout: &'a [f32],
+    lse: &'a [f32],
+}
+
+impl HeadBackward<'_> {
+    /// Packs what all strips multiply with, and the dot products of out and dout.
+    fn pack(&self, work: &mut Workspace) {
+        let AttentionShape { sequence, heads, width, .. } = self.shape;
+        let d = heads * width;
+        let [_, keys, values] = self.qkv;
+        let transposed = |data| Strided { row_stride: 1, column_stride: 3 * d, data };
+        work.keys_t.pack(width, sequence, transposed(keys));
+        work.keys.pack(sequence, width, Strided::rows(keys, 3 * d));
+        work.values_t.pack(width, sequence, transposed(values));
+        work.delta.resize(sequence, 0.0);
+        for (i, delta) in work.delta.iter_mut().enumerate() {
+            *delta = row_dot(&self.out[i * d..][..width], &self.dout[i * d..][..width]);
+        }
+    }
+
+    /// The queries from `start` on: their gradients, and what they add to those of keys and values.
+    fn strip(&self, work: &mut Workspace, start: usize, dqueries: &mut [f32]) {
+        let AttentionShape { sequence, heads, width, .. } = self.shape;
+        let d = heads * width;
+        let scale = 1.0 / (width as f32).sqrt();
+        let [dkeys, dvalues] =
+            [&mut work.dkeys, &mut work.dvalues].map(|space| room(space, sequence * width));
+        let rows = STRIP.min(sequence - start);
+        let stride = stride_of(start + rows);
+        let weights = room(&mut work.weights, rows * stride);
+        let dweights = room(&mut work.dweights, rows * stride);
+        let (queries, dout) = (&self.qkv[0][start * 3 * d..], &self.dout[start * d..]);
+        for Group { first, count, seen } in groups(start, rows) {
+            let at = first * stride;
+            let products = [
+                (Strided::rows(&queries[first * 3 * d..], 3 * d), &work.keys_t, &mut *weights),
+                (Strided::rows(&dout[first * d..], d), &work.values_t, &mut *dweights),
+            ];
+            for (a, b, out) in products {
+                multiply(count, 0..width, a, b, 0..seen, &mut out[at..], stride, false);
+            }
+        }
+        let (lse, delta) = (&self.lse[start..start + rows], &work.delta[start..start + rows]);
+        softmax_backward_strip(start, stride, scale, lse, delta, weights, dweights);
+        // dv += weightsᵀ dout, dk += dscoresᵀ q
+        work.strip.pack(rows, width, Strided::rows(dout, d));
+        add_transposed(start, rows, width, weights, &work.strip, dvalues);
+        work.strip.pack(rows, width, Strided::rows(queries, 3 * d));
+        add_transposed(start, rows, width, dweights, &work.strip, dkeys);
+        for Group { first, count, seen } in groups(start, rows) {
+            let dscores = Strided::rows(&dweights[first * stride..], stride);
+            let out = &mut dqueries[first * 3 * d..];
+            multiply(count, 0..seen, dscores, &work.keys, 0..width, out, 3 * d, false);
+        }
+    }
 }
 
 /// Queries, keys and values of a head: each from its first element on, rows 3 d apart.

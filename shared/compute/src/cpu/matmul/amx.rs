@@ -204,10 +204,12 @@ unsafe fn kernel(tile: &Tile) {
     }
 }
 
-/// SAFETY: as [`kernel`], and c has 32 x 32 values.
-unsafe fn multiply(tile: &Tile, c: *mut f32, stride: usize, accumulate: bool) {
-    let next_rows = 4 * 16 * stride;
-    // SAFETY: tiles of c lie where the caller says; a and b have a block for each 32 steps of k.
+/// The accumulators: zeros, or with `accumulate` the 32 x 32 values of c.
+///
+/// SAFETY: as [`multiply`].
+#[inline(always)]
+unsafe fn begin(c: *mut f32, stride: usize, accumulate: bool) {
+    // SAFETY: tiles of c lie where the caller says.
     unsafe {
         if accumulate {
             asm!(
@@ -215,7 +217,7 @@ unsafe fn multiply(tile: &Tile, c: *mut f32, stride: usize, accumulate: bool) {
                 "tileloadd tmm1, [{c} + {stride} + 64]",
                 "tileloadd tmm2, [{below} + {stride}]",
                 "tileloadd tmm3, [{below} + {stride} + 64]",
-                c = in(reg) c, below = in(reg) c.byte_add(next_rows), stride = in(reg) 4 * stride,
+                c = in(reg) c, below = in(reg) c.byte_add(4 * 16 * stride), stride = in(reg) 4 * stride,
                 options(nostack, readonly)
             );
         } else {
@@ -227,6 +229,14 @@ unsafe fn multiply(tile: &Tile, c: *mut f32, stride: usize, accumulate: bool) {
                 options(nostack, nomem)
             );
         }
+    }
+}
+
+/// SAFETY: as [`kernel`], and c has 32 x 32 values.
+unsafe fn multiply(tile: &Tile, c: *mut f32, stride: usize, accumulate: bool) {
+    // SAFETY: tiles of c lie where the caller says; a and b have a block for each 32 steps of k.
+    unsafe {
+        begin(c, stride, accumulate);
         // From each pair of pieces to the next only one of the two is loaded anew; the smallest products come first.
         asm!(
             "2:",
@@ -281,7 +291,7 @@ unsafe fn multiply(tile: &Tile, c: *mut f32, stride: usize, accumulate: bool) {
             "tilestored [{c} + {stride} + 64], tmm1",
             "tilestored [{below} + {stride}], tmm2",
             "tilestored [{below} + {stride} + 64], tmm3",
-            c = in(reg) c, below = in(reg) c.byte_add(next_rows), stride = in(reg) 4 * stride,
+            c = in(reg) c, below = in(reg) c.byte_add(4 * 16 * stride), stride = in(reg) 4 * stride,
             options(nostack)
         );
     }

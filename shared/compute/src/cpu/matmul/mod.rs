@@ -5,16 +5,19 @@
 //! whatever the threads do, so the result does not depend on their number.
 #[cfg(target_arch = "x86_64")]
 mod amx;
+mod machine;
 mod operands;
+mod packed;
 mod set;
 mod vectors;
 
 use std::ops::Range;
 
 use super::parallel::{each, each_part};
-pub use operands::{LINE, Packed, Strided, room};
+pub use machine::best;
+pub use operands::{LINE, Strided, room};
 use operands::{Output, Panels, aligned};
-pub use set::best;
+pub use packed::Packed;
 use set::{Block, Set};
 
 /// Work space of [`matmul`], kept from call to call.
@@ -400,7 +403,7 @@ mod tests {
 
     #[test]
     fn all_forms_equal_the_triple_loop_for_any_number_of_threads() {
-        for (set, [m, n, k]) in set::available().flat_map(|set| SIZES.map(|size| (set, size))) {
+        for (set, [m, n, k]) in machine::available().flat_map(|set| SIZES.map(|size| (set, size))) {
             let (a, b) = (values(m * k, 1), values(k * n, 2));
             for accumulate in [false, true] {
                 check(set, [m, n, k], &a, &b, accumulate);
@@ -417,14 +420,14 @@ mod tests {
             values(m * k, 1).iter().enumerate().map(|(i, v)| v * power(i % k)).collect();
         let b: Vec<f32> =
             values(k * n, 2).iter().enumerate().map(|(i, v)| v / power(i / n)).collect();
-        for set in set::available() {
+        for set in machine::available() {
             check(set, [m, n, k], &a, &b, false);
         }
     }
 
     #[test]
     fn what_is_not_a_number_shows_in_every_sum_it_is_part_of() {
-        for set in set::available() {
+        for set in machine::available() {
             for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
                 let (mut a, b) = (values(40 * 50, 1), values(50 * 33, 2));
                 a[7 * 50 + 49] = bad;

@@ -1,5 +1,4 @@
-//! What a product reads and writes: matrices in place, packed ones, and the memory they are packed into.
-use super::set::{Set, best_of_vectors};
+//! What a matmul reads and writes: matrices in place, panels of packed ones, and the memory they are packed into.
 
 /// A matrix in place: element (i, j) is `data[i * rows + j * columns]`.
 #[derive(Clone, Copy)]
@@ -53,45 +52,6 @@ pub struct Output {
 unsafe impl Send for Output {}
 // SAFETY: as above.
 unsafe impl Sync for Output {}
-
-/// A packed b [depth, columns], for [`multiply`](super::multiply).
-pub struct Packed {
-    pub set: &'static Set,
-    data: Vec<f32>,
-    pub depth: usize,
-    pub columns: usize,
-}
-
-impl Default for Packed {
-    fn default() -> Self {
-        Packed { set: best_of_vectors(), data: Vec::new(), depth: 0, columns: 0 }
-    }
-}
-
-impl Packed {
-    /// Packs `b` [k, n], on the calling thread.
-    pub fn pack(&mut self, k: usize, n: usize, b: Strided) {
-        b.check(k, n);
-        (self.depth, self.columns) = (k, n);
-        let set = self.set;
-        let panel = set.panel(k);
-        for (p, panel) in room(&mut self.data, n.div_ceil(set.columns) * panel)
-            .chunks_exact_mut(panel)
-            .enumerate()
-        {
-            (set.pack)(
-                k,
-                (n - p * set.columns).min(set.columns),
-                b.from(0, p * set.columns),
-                panel,
-            );
-        }
-    }
-
-    pub fn panels(&self) -> Panels<'_> {
-        Panels { data: aligned(&self.data), depth: self.depth }
-    }
-}
 
 /// Values of a cache line: work space starts at one, so that no vector of it lies across two.
 pub const LINE: usize = 16;

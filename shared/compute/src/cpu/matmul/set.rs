@@ -1,9 +1,7 @@
 //! What kinds of processor multiply with: for each a set of sizes and the two functions that know its units.
 use std::ops::Range;
-use std::sync::LazyLock;
 
 use super::operands::{Output, Panels, Strided};
-use super::vectors;
 
 /// One kind of processor's way to multiply.
 pub struct Set {
@@ -61,35 +59,4 @@ impl Set {
         let panel = &block.b.data[column / self.columns * self.panel(block.b.depth)..];
         &panel[self.panel(block.depth.start)..self.panel(block.depth.end)]
     }
-}
-
-/// The sets this machine can run, the fastest first.
-pub fn available() -> impl Iterator<Item = &'static Set> {
-    let mut sets = vec![&vectors::PORTABLE];
-    #[cfg(target_arch = "x86_64")]
-    if std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("fma") {
-        sets.push(&vectors::AVX2);
-        if std::arch::is_x86_feature_detected!("avx512f") {
-            sets.push(&vectors::AVX512);
-            if super::amx::available() {
-                sets.push(&super::amx::AMX);
-            }
-        }
-    }
-    sets.into_iter().rev()
-}
-
-/// The fastest of them.
-pub fn best() -> &'static Set {
-    static BEST: LazyLock<&Set> =
-        LazyLock::new(|| available().next().expect("the portable set runs everywhere"));
-    &BEST
-}
-
-/// The fastest of them that is fast for few rows and columns too.
-pub fn best_of_vectors() -> &'static Set {
-    static BEST: LazyLock<&Set> = LazyLock::new(|| {
-        available().find(|set| set.depth == 1).expect("the portable set runs everywhere")
-    });
-    &BEST
 }
