@@ -1,5 +1,5 @@
-//! A trained model to the file of another program, and another program's to a folder.
-use std::path::PathBuf;
+//! Exports a trained model to the file format of another program, and another program's model to a folder.
+use std::path::{Path, PathBuf};
 
 use corpus::tokenizer::{PAD, Tokenizer};
 use inference::open_model;
@@ -8,17 +8,17 @@ use model::{
     save_folder, write_gguf,
 };
 use serde_json::Value;
-use stage::{Failure, Result};
+use stage::{Failure, Result, Stage};
 
 /// Write the model as a GGUF file (llama.cpp, Ollama, LM Studio) or as a Hugging Face folder
 #[derive(clap::Args)]
 #[command(after_help = "\
-A GGUF file has the tokenizer in it, which has to be byte-level BPE with GPT-2's pattern, as
-train-tokenizer makes it. In q8_0, matrices whose rows are no multiple of 32 stay f16.
+A GGUF file contains the tokenizer, which must be byte-level BPE with GPT-2's pattern, as
+train-tokenizer makes it. In q8_0, matrices whose row length is not a multiple of 32 stay f16.
 
-A checkpoint of llama2.c has no tokenizer that is read here: name the tokenizer.json that
-belongs to it. For its own models that is the one of Llama 2; with that a folder can be
-written, but no GGUF file.
+A llama2.c checkpoint contains no tokenizer: name its tokenizer.json. For the models of
+llama2.c that is the tokenizer of Llama 2, with which a folder can be written, but no
+GGUF file.
 
 Examples:
   sample export --config pipelines/tinystories-3m.toml --type q8_0 bedtime.gguf
@@ -33,10 +33,10 @@ pub struct Export {
     /// What to write
     #[arg(long, value_enum, default_value_t = To::Gguf, value_name = "FORMAT")]
     to: To,
-    /// What a GGUF file keeps matrices in
+    /// Data type of the matrices in a GGUF file
     #[arg(long = "type", value_enum, default_value_t = Type::F16, value_name = "TYPE")]
     kind: Type,
-    /// tokenizer.json to write in place of the model's own
+    /// tokenizer.json to write instead of the model's own
     #[arg(long, value_name = "FILE")]
     tokenizer: Option<PathBuf>,
     /// The file or folder to write
@@ -60,65 +60,18 @@ enum Type {
 /// Gives a tensor by its name and shape in a folder.
 type Read = Box<dyn Fn(&str, &[usize], &mut [f32]) -> Result<()>>;
 
+/// What is exported.
+struct Source {
+    llama: Llama,
+    read: Read,
+    tokenizer: Tokenizer,
+}
+
 impl Export {
     pub fn run(self) -> anyhow::Result<()> {
         let stage = self.common.open("sample", "sample", &serde_json::json!({}))?;
         stage.use_threads()?;
-        let from_llama2c =
-            self.model.as_ref().filter(|path| path.extension().is_some_and(|end| end == "bin"));
-        let (llama, read, tokenizer) = match from_llama2c {
-            Some(path) => {
-                let (llama, tensors) = read_llama2c(path)?;
-                let Some(tokenizer) = &self.tokenizer else {
-                    let expected = "the tokenizer.json that belongs to it (--tokenizer FILE)";
-                    return Err(Failure::input(
-                        path,
-                        "a llama2.c checkpoint, which names no tokenizer",
-                        expected,
-                        "bring it along",
-                    )
-                    .into());
-                };
-                let read: Read =
-                    Box::new(move |name, _, out| Ok(out.copy_from_slice(&tensors[name])));
-                let tokenizer = Tokenizer::load_with(tokenizer, &llama.eos)?;
-                (llama, read, tokenizer)
-            }
-            None => {
-                let loaded = open_model(&stage, self.model.as_deref())?;
-                let tokenizer = match &self.tokenizer {
-                    Some(path) => Tokenizer::load_with(path, &loaded.eos)?,
-                    None => loaded.tokenizer()?,
-                };
-                if loaded.path.is_dir() {
-                    // Once more as the file has it: heads of keys and values stay as few as they are.
-                    let (llama, weights) =
-                        (Llama::read(&loaded.path)?, Weights::open(&loaded.path)?);
-                    (
-                        llama,
-                        Box::new(move |name: &str, shape: &[usize], out: &mut [f32]| {
-                            weights.read(name, shape, out)
-                        }) as Read,
-                        tokenizer,
-                    )
-                } else {
-                    let llama = Llama {
-                        config: loaded.config,
-                        n_kv_head: loaded.config.n_head,
-                        bos: None,
-                        eos: tokenizer.ends().to_vec(),
-                    };
-                    let (table, weights) = (TensorTable::new(&loaded.config), loaded.weights);
-                    let read = move |name: &str, _: &[usize], out: &mut [f32]| {
-                        let tensor = table.tensors.iter().find(|tensor| tensor.name == name);
-                        let tensor =
-                            tensor.ok_or_else(|| Failure::usage(format!("no tensor {name}")))?;
-                        Ok(out.copy_from_slice(&weights[tensor.range()]))
-                    };
-                    (llama, Box::new(read) as Read, tokenizer)
-                }
-            }
-        };
+        let Source { llama, read, tokenizer } = self.source(&stage)?;
         let size = llama.config.vocab_size;
         if tokenizer.vocab_size() as usize > size {
             let found = format!("a vocabulary of {}", tokenizer.vocab_size());
@@ -155,9 +108,57 @@ impl Export {
         ));
         Ok(())
     }
+
+    fn source(&self, stage: &Stage) -> Result<Source> {
+        if let Some(path) =
+            self.model.as_ref().filter(|path| path.extension().is_some_and(|end| end == "bin"))
+        {
+            return self.llama2c(path);
+        }
+        let loaded = open_model(stage, self.model.as_deref())?;
+        let tokenizer = match &self.tokenizer {
+            Some(path) => Tokenizer::load_with(path, &loaded.eos)?,
+            None => loaded.tokenizer()?,
+        };
+        if loaded.path.is_dir() {
+            // Read again as the file has it: grouped key and value heads are exported as they are.
+            let (llama, weights) = (Llama::read(&loaded.path)?, Weights::open(&loaded.path)?);
+            let read: Read = Box::new(move |name, shape, out| weights.read(name, shape, out));
+            return Ok(Source { llama, read, tokenizer });
+        }
+        let llama = Llama {
+            config: loaded.config,
+            n_kv_head: loaded.config.n_head,
+            bos: None,
+            eos: tokenizer.ends().to_vec(),
+        };
+        let (table, weights) = (TensorTable::new(&loaded.config), loaded.weights);
+        let read: Read = Box::new(move |name, _, out| {
+            let tensor = table.tensors.iter().find(|tensor| tensor.name == name);
+            let tensor = tensor.ok_or_else(|| Failure::usage(format!("no tensor {name}")))?;
+            Ok(out.copy_from_slice(&weights[tensor.range()]))
+        });
+        Ok(Source { llama, read, tokenizer })
+    }
+
+    /// A checkpoint of llama2.c, with the tokenizer that is named for it.
+    fn llama2c(&self, path: &Path) -> Result<Source> {
+        let (llama, tensors) = read_llama2c(path)?;
+        let tokenizer = self.tokenizer.as_ref().ok_or_else(|| {
+            Failure::input(
+                path,
+                "a llama2.c checkpoint, which names no tokenizer",
+                "the tokenizer.json that belongs to it (--tokenizer FILE)",
+                "bring it along",
+            )
+        })?;
+        let tokenizer = Tokenizer::load_with(tokenizer, &llama.eos)?;
+        let read: Read = Box::new(move |name, _, out| Ok(out.copy_from_slice(&tensors[name])));
+        Ok(Source { llama, read, tokenizer })
+    }
 }
 
-/// The tokenizer as GGUF has it. Rows of the embedding that no token has get a name and are never chosen by a tokenizer.
+/// The tokenizer in GGUF's form. Embedding rows without a token get a placeholder name that no tokenizer produces.
 fn vocabulary(tokenizer: &Tokenizer, size: usize) -> Result<Vocabulary> {
     let refuse = |found: &str| {
         let expected = "byte-level BPE with the pattern of GPT-2, which GGUF has a name for";
