@@ -1,4 +1,4 @@
-//! Trained models and val.bin to eval.json: how well they foresee stories they have not read.
+//! Evaluates trained models on val.bin: loss, perplexity and bits per byte of stories that they were not trained on.
 mod report;
 mod sources;
 
@@ -30,8 +30,8 @@ Reads OUT/run/final and OUT/val.bin with its .json. Writes OUT/eval.json and pri
 Every token is evaluated once. Perplexity e^loss is the number of equally likely tokens the
 model hesitates between at each place, on average. Bits per byte do not depend on the
 tokenizer, so they compare models with different ones: one that has another tokenizer than
-val.bin evaluates the same stories in its own tokens. Intervals hold the middle 95 % of 1,000
-draws of stories, the same draws for every model.
+val.bin evaluates the same stories in its own tokens. Intervals are the middle 95 % of 1,000
+bootstrap samples of the stories, the same samples for every model.
 
 Examples:
   eval-ppl --config pipelines/quickstart.toml --stride 128
@@ -63,17 +63,17 @@ struct Flags {
     /// auto, cpu, gpu or gpu:N (see train --list-devices)
     #[arg(long)]
     device: Option<String>,
-    /// What a GPU keeps values in: f32, f16, bf16 or auto
+    /// Activation precision on a GPU: f32, f16, bf16 or auto
     #[arg(long)]
     precision: Option<String>,
-    /// Tokens each window advances: smaller gives every token more context, and takes longer
+    /// Tokens that each window advances: smaller values give each token more context and take longer
     #[arg(long)]
     stride: Option<u32>,
 }
 
-/// Windows per batch: the engine takes as many at once as it likes.
+/// Windows per batch; the engine may split it.
 const BATCH: usize = 16;
-/// Longest window: models from elsewhere name contexts that no memory holds.
+/// Longest window: other models declare contexts that do not fit into memory.
 const LONGEST: usize = 4096;
 
 const KEPT: &str = "nothing was written; run the same command again";
@@ -109,7 +109,7 @@ fn run() -> anyhow::Result<()> {
         inputs: inputs(&stage, &loaded, &texts, bin.is_some())?,
         config: json!({ "stride": stage.pipeline.eval.stride, "precision": engine.precision().name() }),
     };
-    // What does not fit is said before anything is looked up or evaluated.
+    // Models that do not fit are refused before anything is looked up or evaluated.
     let tokenizers =
         loaded.iter().map(LoadedModel::tokenizer).collect::<stage::Result<Vec<Tokenizer>>>()?;
     if let Some(bin) = &bin {
@@ -356,7 +356,7 @@ fn add_intervals(results: &mut [report::Result], bytes: Option<Vec<u64>>) {
     // The end of a bin's first story may be its first token, which is not evaluated.
     let stories = all.iter().map(|evaluated| evaluated.tally.stories.len()).min().unwrap_or(0);
     if stories < 2 {
-        return; // one story says nothing of others
+        return; // one story gives no interval
     }
     let last = |len: usize| len - stories..len;
     let nats = |evaluated: &&Evaluated| {
@@ -367,7 +367,7 @@ fn add_intervals(results: &mut [report::Result], bytes: Option<Vec<u64>>) {
         Some(bytes) => {
             bytes[bytes.len().saturating_sub(stories)..].iter().map(|&bytes| bytes as f64).collect()
         }
-        // Nobody decoded the stories: each has bytes for its tokens.
+        // The stories were not decoded: bytes are shared out by tokens.
         None => {
             let (evaluated, all) = (all[0], &all[0].tally.stories);
             let per_token = evaluated.bytes as f64 / evaluated.tokens as f64;
@@ -382,7 +382,7 @@ fn add_intervals(results: &mut [report::Result], bytes: Option<Vec<u64>>) {
         .for_each(|(result, interval)| result.intervals = Some(interval));
 }
 
-/// For comparing with other programs (tests/golden/check_hf.py).
+/// For comparisons with other programs (tests/golden/check_hf.py).
 fn print_logits(
     engine: &Engine,
     loaded: &LoadedModel,

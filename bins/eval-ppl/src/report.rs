@@ -1,4 +1,4 @@
-//! Results as `eval.json` keeps them, and as tables for people.
+//! The results, as `eval.json` and as tables.
 use std::fmt::Write;
 
 use inference::{Bucket, Interval, Tally};
@@ -9,7 +9,7 @@ pub struct Evaluated {
     pub tally: Tally,
     /// Of the text.
     pub bytes: u64,
-    /// Tokens of the text, the first included, which follows nothing where it is no end of a story.
+    /// Tokens of the text. The first is included, although it is not evaluated.
     pub tokens: u64,
 }
 
@@ -33,7 +33,7 @@ impl Evaluated {
     }
 }
 
-/// What one model has to show.
+/// The results of one model.
 pub struct Result {
     pub model: String,
     pub context: usize,
@@ -115,7 +115,7 @@ pub fn to_json(results: &[Result]) -> Value {
     Value::Object(keys)
 }
 
-/// The tables that `eval.json` holds, in words.
+/// The tables of `eval.json`, as text.
 pub fn tables(json: &Value) -> String {
     let mut text = String::new();
     let number = |value: &Value| value.as_f64().unwrap_or(f64::NAN);

@@ -7,8 +7,8 @@ use corpus::tokenizer::{Scratch, Tokenizer};
 use inference::Ids;
 use stage::{Failure, Result};
 
-/// Stories in one tokenizer's ids, in memory: an end of story after each, and before the first, where the tokenizer puts nothing
-/// else before a text. So every token is evaluated.
+/// Stories in one tokenizer's ids, in memory. An end-of-story token follows each, and precedes the first unless the tokenizer has
+/// a prefix of its own. So every token is evaluated.
 pub struct Text {
     path: PathBuf,
     ids: Vec<u32>,

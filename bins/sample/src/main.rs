@@ -24,13 +24,13 @@ use stage::{Failure, Result, Stage, interrupt};
     version,
     args_conflicts_with_subcommands = true,
     after_help = "\
-Reads OUT/run/final and prints stories on stdout, each as soon as those before it are told; on a terminal word by word.
+Reads OUT/run/final and prints stories to stdout in order, on a terminal word by word.
 
 Examples:
   sample --prompt 'Lily found a big' --n 3
   sample --interactive
   sample --temperature 0 --json > stories.jsonl
-  sample --temperatures 0.5,0.8,1.2 --n 1        stories at three temperatures and a table of how they come out
+  sample --temperatures 0.5,0.8,1.2 --n 1        stories at three temperatures and a table of quality figures
   sample --quality --n 20                        the table alone
   sample --rate --model A --against B            rate stories of two models without knowing whose they are
   sample export --type q8_0 bedtime.gguf
@@ -53,7 +53,7 @@ struct Args {
     /// Ask for prompts, with history, and tell one story (or --n) for each
     #[arg(long, conflicts_with_all = ["quality", "rate"])]
     interactive: bool,
-    /// Print a table of how the stories come out: ends, length, variety, what is copied from OUT/train.bin
+    /// Print a table of quality figures: endings, length, variety, text copied from OUT/train.bin
     #[arg(long)]
     quality: bool,
     /// Show stories of --model and --against in mixed order and ask for grammar, coherence and fun, 0 to 5 each
@@ -62,7 +62,7 @@ struct Args {
     /// The other model of --rate
     #[arg(long, value_name = "MODEL", requires = "rate")]
     against: Option<PathBuf>,
-    /// Where ratings are kept; those that are there are not asked for again [default: OUT/ratings.jsonl]
+    /// File of the ratings; rated stories are not shown again [default: OUT/ratings.jsonl]
     #[arg(long, value_name = "FILE", requires = "rate")]
     ratings: Option<PathBuf>,
 }
@@ -78,10 +78,10 @@ struct Flags {
     /// auto, cpu, gpu or gpu:N (see train --list-devices)
     #[arg(long)]
     device: Option<String>,
-    /// What a GPU keeps values in: f32, f16, bf16 or auto; q8 on the CPU: eight bits, more than twice as fast
+    /// Activation precision on a GPU: f32, f16, bf16 or auto; q8 on the CPU: 8-bit weights, more than twice as fast
     #[arg(long)]
     precision: Option<String>,
-    /// Stories told side by side; changes nothing but the speed
+    /// Stories generated in parallel; changes only the speed
     #[arg(long)]
     batch: Option<u32>,
     /// How a story begins (repeatable)
@@ -99,22 +99,22 @@ struct Flags {
     /// 0 takes the likeliest token each time; higher is freer
     #[arg(long, value_parser = finite, allow_negative_numbers = true)]
     temperature: Option<f32>,
-    /// Stories at each of these temperatures, and a table of how they come out
+    /// Stories at each of these temperatures, and a table of quality figures
     #[arg(long, value_parser = finite, allow_negative_numbers = true, value_delimiter = ',', value_name = "LIST")]
     temperatures: Option<Vec<f32>>,
-    /// Choose among this many likeliest tokens (0: all)
+    /// Sample from this many most likely tokens (0: all)
     #[arg(long)]
     top_k: Option<u32>,
-    /// Choose among the likeliest tokens that together have this probability
+    /// Sample from the most likely tokens that together have this probability
     #[arg(long, value_parser = finite, allow_negative_numbers = true)]
     top_p: Option<f32>,
-    /// Choose among the tokens at least this share as likely as the likeliest
+    /// Sample from tokens at least this fraction as likely as the most likely one
     #[arg(long, value_parser = finite, allow_negative_numbers = true)]
     min_p: Option<f32>,
-    /// Makes tokens that the story has already less likely (1: no penalty; 1.1 is mild)
+    /// Make tokens that are already in the story less likely (1: no penalty; 1.1 is mild)
     #[arg(long, value_parser = finite, allow_negative_numbers = true)]
     repetition_penalty: Option<f32>,
-    /// The same seed tells the same stories
+    /// The same seed gives the same stories
     #[arg(long)]
     seed: Option<u64>,
 }
@@ -181,7 +181,7 @@ fn run() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Every prompt as often as there are to be stories of it.
+/// Every prompt, repeated for each of its stories.
 fn prompts(stage: &Stage, n: u32) -> Result<Prompts> {
     let section = &stage.pipeline.sample;
     let prompts = match &section.prompts_file {
@@ -191,7 +191,7 @@ fn prompts(stage: &Stage, n: u32) -> Result<Prompts> {
     Ok(Prompts::new(prompts, n as usize))
 }
 
-/// One prompt a line; lines with nothing in them are none.
+/// One prompt per line; empty lines are ignored.
 fn read_prompts(path: &Path) -> Result<Vec<String>> {
     let bytes = std::fs::read(path).map_err(Failure::reading(path))?;
     let text = std::str::from_utf8(&bytes).map_err(|error| {

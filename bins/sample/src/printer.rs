@@ -1,4 +1,4 @@
-//! Stories on stdout, in order: on a terminal the first that is not done yet grows as its tokens come.
+//! Stories on stdout, in order. On a terminal the first unfinished story grows token by token.
 use std::collections::BTreeMap;
 use std::io::IsTerminal;
 
@@ -13,7 +13,7 @@ pub struct Printer<'a> {
     /// The story that comes next, and what of it is on the terminal.
     next: usize,
     pieces: Pieces<'a>,
-    /// Stories that ended before those in front of them.
+    /// Stories that finished before earlier ones.
     waiting: BTreeMap<usize, Story>,
 }
 
@@ -30,7 +30,7 @@ impl<'a> Printer<'a> {
         }
     }
 
-    /// False when nobody reads any more.
+    /// False when stdout was closed.
     pub fn on_event(&mut self, event: GenerationEvent) -> Result<bool> {
         match event {
             GenerationEvent::Token { index, prompt, generated }

@@ -1,11 +1,11 @@
-//! How stories come out, as a table: at one temperature or at several, beside stories that people (or the grammar) wrote.
+//! Quality figures of stories, as a table: at one temperature or several, beside the stories of val.bin.
 use crate::ready_model::ReadyModel;
 use corpus::bin::{Bin, sidecar};
 use inference::{Continuation, Prompts, Quality, SamplingParams, Story, generate};
 use serde_json::json;
 use stage::{Failure, Result, Stage, interrupt, print};
 
-/// Tells the prompts' stories at every temperature, prints them unless `table_only`, then the table.
+/// Generates the stories at every temperature and prints them, unless `table_only`, then the table.
 pub fn run(
     model: &mut ReadyModel,
     stage: &Stage,
@@ -84,7 +84,7 @@ fn bin(model: &ReadyModel, stage: &Stage, name: &str) -> Result<Option<Bin>> {
     Ok(Some(bin).filter(|_| same))
 }
 
-/// The first stories of a bin, cut like the model's: what the figures of real stories are.
+/// The first stories of a bin, cut at the same length as the model's, for comparison.
 fn written(
     model: &ReadyModel,
     bin: &Bin,

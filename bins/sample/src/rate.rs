@@ -110,7 +110,7 @@ fn scores(lines: &mut Lines) -> Result<Option<[u8; 3]>> {
     }
 }
 
-/// What tells two models apart: their files' contents, those that hold weights.
+/// Identifies a model: the hash of its weight files.
 fn weights_hash(ready: &ReadyModel) -> Result<String> {
     let mut hashes = String::new();
     for (_, path) in ready

@@ -1,4 +1,4 @@
-//! train.bin, val.bin and tokenizer.json to run/: a model that tells stories.
+//! Trains a model: train.bin, val.bin and tokenizer.json to run/.
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -16,7 +16,7 @@ use training::{Run, TrainOptions, profile_table};
     after_help = "\
 Reads OUT/train.bin and OUT/val.bin with their .json, and OUT/tokenizer.json.
 Writes OUT/run/: final/ (a Hugging Face folder), checkpoints/ (step_N, last, best), loss.jsonl, tb/ (for TensorBoard), loss.png,
-report.html (open it while it trains), samples.md (the same stories all along), config.toml.
+report.html (open it while it trains), samples.md (stories at every checkpoint), config.toml.
 
 Ctrl-C finishes the step, saves a checkpoint and ends; the same command goes on from there. So does it after a crash or a
 power cut, from the last checkpoint. A full disk does not stop it: the next save tries again, and the end.
@@ -36,16 +36,16 @@ struct Args {
     /// Print every GPU, its driver, features and limits, and what auto would do with it; then end
     #[arg(long)]
     list_devices: bool,
-    /// Print where the GPU's time went, kernel by kernel; slows the run down
+    /// Print the GPU time of each kernel; slows the run down
     #[arg(long)]
     profile: bool,
-    /// First time the tiles of cooperative matrices for a minute or two, and keep the best for this GPU
+    /// Time the matmul tiles for a minute or two first, and keep the best for this GPU
     #[arg(long)]
     tune: bool,
-    /// Start over; the run that is there is kept as run.N (as --force does)
+    /// Start over; the existing run is kept as run.N (like --force)
     #[arg(long)]
     fresh: bool,
-    /// Read the shaders from a copy of this project's shaders/, for editing them
+    /// Read the shaders from this folder, an edited copy of the project's shaders/
     #[arg(long, value_name = "DIR")]
     shaders: Option<PathBuf>,
 }
@@ -56,7 +56,7 @@ struct Flags {
     /// auto, cpu, gpu or gpu:N (see --list-devices)
     #[arg(long)]
     device: Option<String>,
-    /// What a GPU keeps values in: auto, f32, f16 or bf16
+    /// Activation precision on a GPU: auto, f32, f16 or bf16
     #[arg(long)]
     precision: Option<String>,
     /// Updates of the weights
@@ -90,7 +90,7 @@ struct Flags {
     /// Steps between validations
     #[arg(long)]
     val_every: Option<u64>,
-    /// Windows of a validation along the way (0: all of val.bin)
+    /// Windows of each validation during training (0: all of val.bin)
     #[arg(long)]
     val_windows: Option<u64>,
     /// Steps between checkpoints
@@ -99,13 +99,13 @@ struct Flags {
     /// Numbered checkpoints kept
     #[arg(long)]
     keep_last: Option<u32>,
-    /// End after so many minutes of training, earlier parts included; the learning rate reaches its end by then
+    /// End after this many minutes of training, earlier parts included; the learning rate schedule ends then
     #[arg(long, value_name = "MINUTES")]
     max_minutes: Option<f64>,
     /// End at the first validation with at most this loss
     #[arg(long, value_name = "LOSS")]
     until_loss: Option<f64>,
-    /// Where a loss is not finite: stop, or rollback to the last checkpoint and go on without that batch (3 times at most)
+    /// On a loss that is not finite: stop, or roll back to the last checkpoint and skip that batch (at most 3 times)
     #[arg(long, value_name = "stop|rollback")]
     on_nan: Option<String>,
 }

@@ -24,7 +24,7 @@ pub struct Bucket {
     pub stories: u64,
 }
 
-/// Everything that is kept of the tokens of one text under one model.
+/// Sums over the tokens of one text under one model.
 #[derive(Clone, Debug, Default)]
 pub struct Tally {
     pub sum: LossSum,
@@ -38,7 +38,7 @@ fn bucket(count: u64) -> usize {
     (64 - count.saturating_sub(1).leading_zeros()) as usize
 }
 
-/// Stories up to so many tokens are one bucket.
+/// Stories of up to this many tokens share a bucket.
 const SHORTEST: u64 = 32;
 
 impl Tally {
@@ -62,7 +62,7 @@ impl Tally {
         }
     }
 
-    /// A text without an end is a story, too.
+    /// Tokens after the last end of a story count as a story.
     pub fn finish(&mut self) {
         if self.open.tokens > 0 {
             self.stories.push(std::mem::take(&mut self.open));

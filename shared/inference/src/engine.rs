@@ -1,4 +1,4 @@
-//! What the stages with a model share: the engine, results on stdout.
+//! The engine that a stage with a model computes on, and results on stdout.
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use compute::{Cpu, Decoder, EngineError, Gpu, Kernels, Precision, Storage, wgsl}
 use model::Config;
 use stage::{Failure, Log, Manifest, Result, hash_file};
 
-/// What computes: the CPU engine, or an opened GPU and the precision it keeps values in.
+/// What computes: the CPU engine, or an open GPU with its activation precision.
 #[derive(Clone)]
 pub enum Engine {
     Cpu(Storage),
@@ -28,7 +28,7 @@ pub struct EngineOptions<'a> {
     pub head_width: usize,
 }
 
-/// For `map_err`: an engine's error with the exit code it has.
+/// For `map_err`: an engine's error with its exit code.
 pub fn failed(error: EngineError) -> Failure {
     match error {
         EngineError::NoDevice(_) | EngineError::Unsupported(_) => Failure::usage(error.to_string()),
@@ -40,7 +40,7 @@ pub fn failed(error: EngineError) -> Failure {
 }
 
 impl Engine {
-    /// Opens the engine that is asked for and says in one line why it is this one.
+    /// Opens the requested engine and logs in one line why it was chosen.
     pub fn open(options: &EngineOptions, log: &Log) -> Result<Self> {
         let EngineOptions { section, device, precision, .. } = *options;
         let asked = match precision {
@@ -121,7 +121,7 @@ impl Engine {
         asked: Option<Precision>,
         log: &Log,
     ) -> compute::kernels::Result<Self> {
-        // Takes it that the GPU has no more: for tests, and for a GPU that is shared.
+        // Treats the GPU as having no more: for tests, and for a shared GPU.
         let memory =
             std::env::var("BEDTIME_GPU_MEMORY_MIB").ok().and_then(|text| text.parse::<f64>().ok());
         let device_options = gpu::Options {
@@ -136,7 +136,7 @@ impl Engine {
         let name = adapter.name();
         let device = Device::open(adapter, device_options)?;
         let head_width = options.head_width;
-        // What fails its probe is dropped for the next one.
+        // A precision that fails its probe is replaced by the next one.
         let tries: Vec<(Precision, &str)> = match asked {
             Some(precision) => vec![(precision, "as asked")],
             None if best == Precision::F32 => vec![(best, why)],
@@ -197,7 +197,7 @@ impl Engine {
         }
     }
 
-    /// Computes with the kernels that a checkpoint tells of, if they can be had.
+    /// Switches to the kernels that a checkpoint names, if the device has them.
     pub fn take_plan(&self, told: &str) -> bool {
         match self {
             Engine::Cpu(_) => false,
@@ -210,7 +210,7 @@ impl Engine {
     }
 }
 
-/// Where a program may keep what makes the next run nicer: `BEDTIME_CACHE`, or the user's folder for such things.
+/// The cache folder: `BEDTIME_CACHE`, or the user's own.
 pub fn cache_folder() -> Option<PathBuf> {
     let folder =
         |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
@@ -220,7 +220,7 @@ pub fn cache_folder() -> Option<PathBuf> {
         .or_else(|| folder("HOME").map(|home| home.join(".cache/bedtime")))
 }
 
-/// Every device there is, and what `auto` would do with it.
+/// Every device, and what `auto` would do with it.
 pub fn list_devices() -> String {
     let adapters = adapters::list();
     let chosen = adapters.iter().position(|adapter| !adapter.is_software());
@@ -247,7 +247,7 @@ pub fn list_devices() -> String {
 /// Exit code 3 when one has another content.
 pub(crate) fn check_model(folder: &Path) -> Result<()> {
     let path = folder.with_file_name("manifest.json");
-    // Another folder's model has no manifest, and what one that cannot be read says is not known.
+    // Models from elsewhere have no manifest. One that cannot be read is ignored.
     let Some(manifest) = Manifest::read(&path).ok().filter(|manifest| manifest.stage == "train")
     else {
         return Ok(());
@@ -260,7 +260,7 @@ pub(crate) fn check_model(folder: &Path) -> Result<()> {
             continue;
         };
         if !folder.join(file).exists() {
-            continue; // whoever reads it says so
+            continue; // reported by the reader of the file
         }
         let found = hash_file(&folder.join(file))?;
         if found.sha256 != output.sha256 {

@@ -66,7 +66,7 @@ pub struct TokenLoss {
     pub loss: f32,
 }
 
-/// Refuses ids that the model has no row for: a damaged bin, met before its content is hashed to the end.
+/// Refuses ids outside the vocabulary: a damaged bin may be read before its hash is checked.
 pub fn check_ids(path: &Path, ids: &[u32], vocab_size: usize) -> Result<()> {
     match ids.iter().find(|&&id| id as usize >= vocab_size) {
         None => Ok(()),
@@ -109,7 +109,7 @@ pub fn evaluate(
 
 /// Evaluates the first `windows` windows (0: all of them) and hands each batch's tokens to `each`, in order. A window has the
 /// `sequence` tokens that the model was built for and advances by `stride`; tokens that an earlier window evaluated are context
-/// only. The first token follows nothing and is not evaluated.
+/// only. The first token has no context and is not evaluated.
 ///
 /// # Errors
 /// Those of `each`; exit code 3 for ids beyond the model's vocabulary, or fewer than two of them.
@@ -140,7 +140,7 @@ pub fn evaluate_each(
     }
     let mut evaluated = 1; // tokens before this one are evaluated
     let (mut inputs, mut targets, mut tokens) = (Vec::new(), Vec::new(), Vec::new());
-    // Where there is less than a window, the rest stays 0 and is not evaluated.
+    // If there are fewer tokens than a window, the rest stays 0 and is not evaluated.
     let mut window = vec![0; (sequence + 1).min(ids.len()) as usize];
     for starts in starts.chunks(model.sequences_at_once()) {
         inputs.clear();

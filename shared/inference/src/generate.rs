@@ -1,4 +1,4 @@
-//! Prompts to stories, some generated side by side: where one ends, the next takes its slot.
+//! Generates stories from prompts, several in parallel: when one ends, the next takes its slot.
 use compute::{Decoder, Row, TokenSampler, log_probability};
 use corpus::tokenizer::Tokenizer;
 use serde::{Deserialize, Serialize};
@@ -12,9 +12,9 @@ pub struct SamplingParams {
     pub sampler: TokenSampler,
     pub max_tokens: usize,
     pub seed: u64,
-    /// Stories generated side by side; changes nothing but the speed.
+    /// Stories generated in parallel; changes only the speed.
     pub slots: usize,
-    /// Whether [`Story::logprobs`] are wanted.
+    /// Whether to fill [`Story::logprobs`].
     pub logprobs: bool,
 }
 
@@ -78,12 +78,12 @@ pub struct Story {
     /// Of each of these, the logarithm of the probability that the model itself gave it, whatever the temperature and the rest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub logprobs: Option<Vec<f32>>,
-    /// The model ended it; else the limit did.
+    /// Ended by the model, not by the limit.
     pub ended: bool,
 }
 
 impl Story {
-    /// The text behind the prompt.
+    /// The text after the prompt.
     pub fn continuation(&self) -> &str {
         self.text.strip_prefix(&self.prompt).unwrap_or(&self.text)
     }
@@ -194,7 +194,7 @@ pub fn generate_each(
             if let Some(running) = occupant
                 && running.position == context
             {
-                // The window is full: begin again with the half of it that came last.
+                // The window is full: start again with its last half.
                 running.read_all_but_last(slot, context / 2 + 1, &mut before);
             }
         }
@@ -238,7 +238,7 @@ impl InProgress {
         let mut ids = tokenizer.prefix().to_vec();
         ids.extend(tokenizer.try_encode(prompt)?);
         if ids.is_empty() {
-            ids.push(tokenizer.eos()); // what stands before every story in the data
+            ids.push(tokenizer.eos()); // precedes every story in the data
         }
         Ok(InProgress {
             index,
@@ -251,7 +251,7 @@ impl InProgress {
         })
     }
 
-    /// Puts the last `most` tokens into the cache from position 0 on, but for the very last, which asks what comes next.
+    /// Puts the last `most` tokens into the cache from position 0, except the very last, which is the input of the next step.
     fn read_all_but_last(&mut self, slot: usize, most: usize, rows: &mut Vec<Row>) {
         let kept = &self.ids[self.ids.len() - self.ids.len().min(most.max(1))..];
         let before = &kept[..kept.len() - 1];
@@ -296,11 +296,11 @@ impl InProgress {
     }
 }
 
-/// The text of ids that come one by one: only whole characters, and all of the text in the end.
+/// Decodes ids as they arrive: only whole characters at first, all of the text in the end.
 pub struct Pieces<'a> {
     tokenizer: &'a Tokenizer,
     ids: Vec<u32>,
-    /// Decoding begins here, at a place where the text was whole; what is before `read` was given out.
+    /// Decoding begins here, where the text was whole; the text before `read` was returned.
     start: usize,
     read: usize,
 }
@@ -319,19 +319,19 @@ impl<'a> Pieces<'a> {
         self.ids.is_empty()
     }
 
-    /// The text that these make whole.
+    /// The text that these ids complete.
     pub fn push(&mut self, ids: &[u32]) -> String {
         self.ids.extend_from_slice(ids);
         let text = self.rest();
         if text.ends_with('\u{fffd}') {
-            return String::new(); // perhaps the beginning of a character
+            return String::new(); // possibly an incomplete character
         }
         self.start = self.read;
         self.read = self.ids.len();
         text
     }
 
-    /// What is not given out yet, whole or not.
+    /// The rest of the text, whole or not.
     pub fn rest(&self) -> String {
         let given = self.tokenizer.decode(&self.ids[self.start..self.read]);
         let all = self.tokenizer.decode(&self.ids[self.start..]);

@@ -1,4 +1,4 @@
-//! A trained model as a stage opens it: the run's own, a Hugging Face folder from anywhere, or a checkpoint.
+//! Opens a trained model: the run's own, any Hugging Face folder, or a checkpoint.
 use std::path::{Path, PathBuf};
 
 use corpus::tokenizer::{Tokenizer, in_another_form};
@@ -18,7 +18,7 @@ pub struct LoadedModel {
     pub tokenizer: PathBuf,
     /// What ends a text, as the folder says.
     pub eos: Vec<u32>,
-    /// SHA-256 that the tokenizer had in training, where that is known.
+    /// SHA-256 of the tokenizer in training, if known.
     trained_with: Option<String>,
 }
 

@@ -1,4 +1,4 @@
-//! What can be said of stories without a judge: whether they end, how varied they are, how much is copied.
+//! Figures of stories that need no judge: whether they end, how varied they are, how much is copied.
 use std::collections::HashSet;
 
 use corpus::bin::Bin;
@@ -6,7 +6,7 @@ use corpus::copies::{self, copied};
 use serde::Serialize;
 use stage::Result;
 
-/// A story to be looked at: what the model told, without the prompt.
+/// A story without its prompt.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Continuation {
     pub text: String,
@@ -19,7 +19,7 @@ pub struct Continuation {
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Quality {
     pub stories: usize,
-    /// Share of stories that the model ended itself.
+    /// Share of stories that the model ended.
     pub ended: f64,
     /// Means over the stories.
     pub tokens: f64,
@@ -47,7 +47,7 @@ fn share(part: usize, whole: usize) -> f64 {
 }
 
 impl Quality {
-    /// Looks at stories; with `train`, for copies from it too.
+    /// Measures stories; with `train`, also what is copied from it.
     ///
     /// # Errors
     /// 130 when interrupted.
@@ -91,7 +91,7 @@ impl Quality {
         Ok(quality)
     }
 
-    /// A table with a column for each of these, and what its rows are.
+    /// A table with a column for each entry.
     pub fn table(columns: &[(String, Quality)]) -> String {
         let percent = |share: f64| format!("{:.1} %", 100.0 * share);
         type Cell<'a> = &'a dyn Fn(&Quality) -> String;

@@ -1,4 +1,4 @@
-//! What a person thinks of stories: grammar, coherence and fun, 0 to 5, one line of JSON per story.
+//! Ratings of stories by a person: grammar, coherence and fun, 0 to 5, one line of JSON per story.
 use std::collections::HashSet;
 use std::fs::{File, OpenOptions};
 use std::io::Write;
@@ -10,7 +10,7 @@ use stage::{Failure, Result};
 /// One story, rated.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Rating {
-    /// SHA-256 of the model's weights, and of the story's text: what was rated, wherever it lies.
+    /// SHA-256 of the model's weights, and of the story's text.
     pub model: String,
     pub story: String,
     /// As it was named.
@@ -32,7 +32,7 @@ impl Rating {
     }
 }
 
-/// The file of ratings: every rating is in it as soon as it is given.
+/// The file of ratings; each rating is written at once.
 pub struct Ratings {
     path: PathBuf,
     file: File,
@@ -40,7 +40,7 @@ pub struct Ratings {
 }
 
 impl Ratings {
-    /// Opens the file, or begins one. A last line that was cut off is taken back.
+    /// Opens or creates the file. An incomplete last line is removed.
     ///
     /// # Errors
     /// Exit code 3 where it holds something else.

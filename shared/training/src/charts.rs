@@ -43,7 +43,7 @@ fn thinned(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
         .collect()
 }
 
-/// plotters has no font of its own, and a machine without a screen often has none at all.
+/// plotters has no font, and a machine without a screen often has none either.
 fn with_font() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {

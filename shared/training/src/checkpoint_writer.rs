@@ -187,7 +187,7 @@ impl WriterThread {
             Job::Flush(done) => {
                 let pending = self.is_pending();
                 self.write_stories();
-                self.pending.pay();
+                self.pending.retry();
                 self.say_if_recovered(pending);
                 let _ = done.send(());
             }

@@ -1,4 +1,4 @@
-//! The checkpoints of a run: numbered ones, `last`, `best`, and the way back to the newest whole one.
+//! The checkpoints of a run: numbered ones, `last`, `best`, and how the newest intact one is found.
 use std::path::{Path, PathBuf};
 
 use model::Checkpoint;
@@ -9,7 +9,7 @@ use stage::{Failure, Log, Result, Temporary, create_dir, publish_file, remove_if
 pub enum CheckpointName {
     Last,
     LastAndNumbered,
-    /// One that is late: there is a newer `last`.
+    /// Written late: a newer `last` exists.
     Numbered,
     Best,
 }
@@ -25,13 +25,13 @@ impl Checkpoints {
         Checkpoints { folder: run.join("checkpoints"), keep_last: keep_last as usize }
     }
 
-    /// How many numbered ones stay.
+    /// Numbered checkpoints to keep.
     pub(crate) fn keep_last(&self) -> usize {
         self.keep_last
     }
 
-    /// Numbered checkpoints are called `step_NNNNNNNN`; the newest `keep_last` of them stay. With `last` the numbered one comes
-    /// first: a run killed between the two goes on from it, and lacks none.
+    /// Numbered checkpoints are called `step_NNNNNNNN`; the newest `keep_last` of them stay. The numbered one
+    /// is written before `last`: a run killed between the two resumes from it.
     pub(crate) fn save(&self, checkpoint: &Checkpoint, name: CheckpointName) -> Result<()> {
         create_dir(&self.folder)?;
         let path = match name {
@@ -60,15 +60,15 @@ impl Checkpoints {
         }
     }
 
-    /// The newest checkpoint that is whole; `best` where there is no other. A damaged one is reported, set aside, and the one
-    /// before is taken. So it is where one cannot be read, which then stays where it is: that may be the disk of the moment.
+    /// The newest intact checkpoint; `best` if there is no other. A damaged one is reported and set aside, and the one before
+    /// it is used. An unreadable one is skipped and left in place: the disk may recover.
     pub fn newest(&self, log: &Log) -> Result<Option<Checkpoint>> {
         self.take_up_set_aside(log)?;
         let last = self.folder.join("last.safetensors");
         let mut unreadable = None;
         let mut newest = if last.exists() { self.load(&last, log, &mut unreadable)? } else { None };
         for path in self.numbered()?.into_iter().rev() {
-            // `last` is as new as any numbered one, but where a kill came between the two.
+            // `last` is as new as any numbered one, unless a kill came between the two.
             if newest
                 .as_ref()
                 .is_some_and(|last| step_of(&path).is_none_or(|step| step <= last.state.step))
@@ -91,7 +91,7 @@ impl Checkpoints {
         }
     }
 
-    /// None where it is damaged: then it is set aside; and where it is `unreadable`.
+    /// None if it is damaged, which sets it aside, or `unreadable`.
     fn load(
         &self,
         path: &Path,
@@ -143,7 +143,7 @@ impl Checkpoints {
         self.names(|name| name.starts_with("step_") && name.ends_with(".safetensors"))
     }
 
-    /// Sorted paths of the files whose name is `wanted`; none where there is no folder.
+    /// Sorted paths of the files whose name is `wanted`; none if there is no folder.
     fn names(&self, wanted: impl Fn(&str) -> bool) -> Result<Vec<PathBuf>> {
         let entries = match std::fs::read_dir(&self.folder) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),

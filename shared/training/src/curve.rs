@@ -1,4 +1,4 @@
-//! Curves: smoothing them and drawing them in one line of text.
+//! Smooths curves and draws them in one line of text.
 
 /// An exponentially weighted mean, corrected for its start as Adam's moments are.
 #[derive(Clone, Copy, Debug)]
@@ -9,7 +9,7 @@ pub struct Smooth {
 }
 
 impl Smooth {
-    /// `weight` is what the past keeps at each new value.
+    /// `weight` of the past at each new value.
     pub fn new(weight: f64) -> Self {
         Smooth { weight, sum: 0.0, power: 1.0 }
     }
@@ -33,7 +33,7 @@ pub fn smoothed(values: impl IntoIterator<Item = f64>, weight: f64) -> Vec<f64> 
     values.into_iter().map(|value| smooth.add(value)).collect()
 }
 
-/// Each value as the mean of those around it: without the lag of a mean that knows only the past.
+/// Each value as the mean of its neighbours, without the lag of a mean of the past.
 pub fn centred(values: &[f64]) -> Vec<f64> {
     let most = (values.len() / 40).clamp(1, 25);
     let mean = |i: usize| {

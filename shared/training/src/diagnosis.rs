@@ -1,4 +1,4 @@
-//! What the curve says of the run, in words: what it is, what usually causes it, what to try.
+//! Diagnoses a loss curve in words: what is seen, its usual cause, what to try.
 use crate::curve::smoothed;
 use crate::log_line::LogLine;
 
@@ -61,7 +61,7 @@ impl std::fmt::Display for Diagnosis {
     }
 }
 
-/// What a line keeps of the smoothed loss before it.
+/// Weight of the past in the smoothed loss.
 const SMOOTHING: f64 = 0.8;
 
 /// Reads the curve. The first that fits, from the worst to the best.

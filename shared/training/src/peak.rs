@@ -1,13 +1,13 @@
-//! What the engine could do at best: the rates of a large product and of a large copy, measured on the spot.
+//! The peak rates of the engine: a large matmul and a large copy, measured here.
 use std::time::Instant;
 
 use inference::{Engine, failed};
 use stage::Result;
 
-/// A measurement takes at least this long, and one product of it not much longer.
+/// A measurement takes at least this long, and a single matmul not much longer.
 const SECONDS: f64 = 0.03;
 
-/// Multiplications and additions per second of a large product in the engine's storage precision.
+/// FLOP/s of a large matmul in the engine's activation precision.
 pub fn measure(engine: &Engine) -> Result<f64> {
     let mut kernels = engine.kernels()?;
     const LARGEST: usize = 4096;
@@ -18,9 +18,9 @@ pub fn measure(engine: &Engine) -> Result<f64> {
         if kernels.allocated().is_err() {
             return Err(stage::Failure::try_again("no memory for measuring the peak"));
         }
-        let mut timed = |products: usize| -> Result<f64> {
+        let mut timed = |matmuls: usize| -> Result<f64> {
             let started = Instant::now();
-            (0..products).for_each(|_| kernels.matmul_nt(n, n, n, a, b, c));
+            (0..matmuls).for_each(|_| kernels.matmul_nt(n, n, n, a, b, c));
             kernels.fill(last, 0.0);
             kernels.download(last).map_err(failed)?;
             Ok(started.elapsed().as_secs_f64())
@@ -32,16 +32,16 @@ pub fn measure(engine: &Engine) -> Result<f64> {
             kernels = engine.kernels()?;
             continue;
         }
-        let products = (SECONDS / once).ceil().clamp(1.0, 64.0) as usize;
-        let seconds = timed(products)?;
-        return Ok((products * 2 * n * n * n) as f64 / seconds);
+        let matmuls = (SECONDS / once).ceil().clamp(1.0, 64.0) as usize;
+        let seconds = timed(matmuls)?;
+        return Ok((matmuls * 2 * n * n * n) as f64 / seconds);
     }
 }
 
 /// What a kernel is measured against.
 #[derive(Clone, Copy, Debug)]
 pub struct Peaks {
-    /// Multiplications and additions per second of a large product.
+    /// FLOP/s of a large matmul.
     pub flop: f64,
     /// Bytes per second, read and written, of a large copy.
     pub bytes: f64,
@@ -74,7 +74,7 @@ fn copy(engine: &Engine) -> Result<f64> {
         };
         timed(1)?;
         let once = timed(1)?;
-        // Far beyond every cache.
+        // Far larger than any cache.
         if once * 8.0 < SECONDS && len < 1 << 24 {
             len *= 4;
             kernels = engine.kernels()?;

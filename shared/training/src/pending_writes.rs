@@ -9,7 +9,7 @@ use stage::{Failure, Result};
 
 use crate::checkpoints::{CheckpointName, Checkpoints};
 
-/// Numbered checkpoints that wait at most: each is three times the weights, and a run must not end for want of memory.
+/// Numbered checkpoints that may wait: each is three times the weights, and a run must not run out of memory.
 const WAITING: usize = 4;
 
 pub struct PendingCheckpoint {
@@ -23,7 +23,7 @@ pub struct PendingWrites {
     log: PathBuf,
     /// The oldest first.
     saves: Vec<(PendingCheckpoint, Failure)>,
-    /// The newest that there was no memory for, and its step.
+    /// The newest that was dropped for memory, and its step.
     given_up: Option<(u64, Failure)>,
 }
 
@@ -32,10 +32,10 @@ impl PendingWrites {
         PendingWrites { checkpoints, log, saves: Vec::new(), given_up: None }
     }
 
-    /// Writes a checkpoint, after all that is owed; gives its weights back, and why it is owed now.
+    /// Writes a checkpoint, after all pending ones. Returns its weights, and why it is pending now.
     pub fn save(&mut self, save: PendingCheckpoint) -> (Vec<f32>, Option<Failure>) {
         self.replace_by(save.name);
-        self.pay();
+        self.retry();
         match self.write(&save) {
             Ok(()) => (save.checkpoint.weights, None),
             Err(failure) => {
@@ -47,8 +47,8 @@ impl PendingWrites {
         }
     }
 
-    /// Tries all of it once more.
-    pub fn pay(&mut self) {
+    /// Tries all pending writes again.
+    pub fn retry(&mut self) {
         for (save, _) in std::mem::take(&mut self.saves) {
             if let Err(failure) = self.write(&save) {
                 self.saves.push((save, failure));
@@ -56,7 +56,7 @@ impl PendingWrites {
         }
     }
 
-    /// The run goes on from this step: what came after it will be made again.
+    /// The run resumes from this step: later checkpoints will be made again.
     pub fn back_to(&mut self, step: u64) {
         self.saves.retain(|(save, _)| save.checkpoint.state.step <= step);
         self.given_up.take_if(|(given_up, _)| *given_up > step);
@@ -82,7 +82,7 @@ impl PendingWrites {
         self.checkpoints.save(&save.checkpoint, save.name)
     }
 
-    /// A newer `last` or `best` makes older ones needless; a numbered checkpoint comes but once.
+    /// A newer `last` or `best` replaces older ones; a numbered checkpoint is unique.
     fn replace_by(&mut self, newer: CheckpointName) {
         self.saves.retain_mut(|(save, _)| match (save.name, newer) {
             (CheckpointName::Best, CheckpointName::Best)
@@ -100,7 +100,7 @@ impl PendingWrites {
         });
     }
 
-    /// Drops the oldest numbered checkpoint where too many wait, or newer ones would have taken its place by now.
+    /// Drops the oldest numbered checkpoint if too many wait, or if newer ones would have replaced it by now.
     fn give_up(&mut self) {
         let is_numbered = |(save, _): &(PendingCheckpoint, Failure)| {
             matches!(save.name, CheckpointName::Numbered | CheckpointName::LastAndNumbered)

@@ -1,4 +1,4 @@
-//! Where the GPU's time went: one row per kernel, and per shape of a product.
+//! The GPU time of a run: one row per kernel, and per shape of a matmul.
 use std::fmt::Write;
 
 use compute::KernelTime;
@@ -32,8 +32,8 @@ impl Profile {
     }
 }
 
-/// A table of kernels, the longest first: calls and milliseconds per step, share, what was reached, and which share that is of
-/// a large product's rate or of a large copy's, whichever is nearer.
+/// A table of kernels, the longest first: calls and milliseconds per step, share of the time, rates, and the share of peak
+/// matmul throughput or of peak bandwidth, whichever is larger.
 pub fn profile_table(rows: &[KernelTime], steps: u64, peaks: Peaks) -> String {
     let steps = steps.max(1) as f64;
     let total: f64 = rows.iter().map(|row| row.seconds).sum();
@@ -63,7 +63,7 @@ pub fn profile_table(rows: &[KernelTime], steps: u64, peaks: Peaks) -> String {
     let calls: u64 = rows.iter().map(|row| row.calls).sum();
     let _ = writeln!(
         text,
-        "| all | {:.1} | | {:.3} | 100 % | {:.2} | | {:.0} % |\n\npeak, measured here: a large product {:.2} TFLOP/s, a large copy {:.1} GB/s",
+        "| all | {:.1} | | {:.3} | 100 % | {:.2} | | {:.0} % |\n\npeak, measured here: a large matmul {:.2} TFLOP/s, a large copy {:.1} GB/s",
         calls as f64 / steps,
         total / steps * 1e3,
         flop / total.max(1e-12) / 1e12,

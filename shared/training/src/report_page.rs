@@ -24,7 +24,7 @@ pub struct ReportSnapshot {
     pub elapsed_s: f64,
     pub seconds_left: Option<f64>,
     pub best: Option<Best>,
-    /// FLOP/s of the training, and of a large product on the same engine.
+    /// FLOP/s of the training, and of a large matmul on the same engine.
     pub flop_per_second: f64,
     pub peak: Option<f64>,
     pub memory: String,

@@ -1,4 +1,4 @@
-//! Where a run goes on: from its newest checkpoint, or anew with the old run set aside.
+//! Resumes a run from its newest checkpoint, or sets an old run aside.
 use std::path::Path;
 
 use compute::Trainer;
@@ -12,7 +12,7 @@ use crate::optimizer::up_to_date;
 use crate::samples::Samples;
 use crate::setup::Setup;
 
-/// What a run goes on with.
+/// Where a run resumes.
 #[derive(Default)]
 pub struct ResumePoint {
     pub step: u64,
@@ -49,7 +49,7 @@ pub fn resume(
             state.device, state.precision
         ));
     } else if state.plan != plan && setup.engine.take_plan(&state.plan) {
-        // Other tiles give other bits: the run keeps those it began with.
+        // Other tiles give other bits: the run keeps its own.
         *trainer = open_trainer(setup, &checkpoint.weights)?;
         setup.log.say(format!("kernels: those of the checkpoint ({})", state.plan));
     } else if state.plan != plan {
@@ -106,7 +106,7 @@ pub fn set_aside_if_other(setup: &Setup, force: bool) -> Result<()> {
     Ok(())
 }
 
-/// Two trainings would write over one another: the second is refused for as long as this is held.
+/// Refuses a second training in the same folder while this is held.
 pub fn lock(setup: &Setup) -> Result<Lock> {
     let out = setup.folder.parent().unwrap_or(Path::new(""));
     Lock::try_take(out, "train")?.ok_or_else(|| {

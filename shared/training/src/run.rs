@@ -35,7 +35,7 @@ pub struct Run {
     tune: bool,
 }
 
-/// What a finished run has to show.
+/// The results of a finished run.
 pub struct RunSummary {
     pub steps: u64,
     /// Why it ended before train.steps, if it did.
@@ -49,9 +49,9 @@ pub struct RunSummary {
     pub elapsed_s: f64,
     /// What the curve says, in words.
     pub diagnosis: String,
-    /// How much of the data was seen, in words.
+    /// The part of the data that was seen, in words.
     pub seen: String,
-    /// Where the GPU's time went in training steps, if it was kept.
+    /// GPU time of the training steps, with --profile.
     pub profile: Vec<KernelTime>,
     /// Steps that the profile covers.
     pub profiled_steps: u64,
@@ -63,7 +63,7 @@ impl Run {
         Ok(Run { setup: Setup::open(stage, options)?, tune: options.tune })
     }
 
-    /// The settings that decide the result: those of the weights, and when to end. A run goes on with another end.
+    /// The settings that decide the result: those of the weights, and when to end. A run may be resumed with another end.
     pub fn settings(&self) -> Value {
         self.setup.deciding_settings()
     }

@@ -8,7 +8,7 @@ use crate::log_line::LogLine;
 #[derive(Clone, Debug)]
 pub struct RunInfo {
     pub title: String,
-    /// What the data is, where that matters.
+    /// A note on the data, if it needs one.
     pub note: Option<&'static str>,
     /// config.toml
     pub config: String,

@@ -18,13 +18,13 @@ pub struct RunLog {
 }
 
 impl RunLog {
-    /// Opens the log of a run that goes on with `step`, and gives its lines. Later lines will be written again and are dropped.
+    /// Opens the log of a run that resumes at `step` and returns its lines. Later lines are dropped and written again.
     pub fn open(path: &Path, step: u64) -> Result<(Self, Vec<LogLine>)> {
         let text = match std::fs::read_to_string(path) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
             text => text.map_err(Failure::reading(path))?,
         };
-        // A line cut by a crash, if only by its end, is one that will be written again.
+        // A line without its end was cut by a crash and will be written again.
         let whole = text.split_inclusive('\n').take_while(|line| line.ends_with('\n'));
         let lines: Vec<LogLine> = whole
             .map_while(|line| serde_json::from_str(line).ok())
@@ -60,7 +60,7 @@ impl RunObserver for RunLog {
             serde_json::to_writer(&mut text, line).map_err(|e| Failure::usage(e.to_string()))?;
             text.push(b'\n');
         }
-        // What a failed attempt left behind goes first.
+        // Removes what a failed attempt left behind.
         let end = self.bytes;
         let mut write = || {
             self.file.set_len(end)?;

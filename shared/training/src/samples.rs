@@ -10,7 +10,7 @@ use crate::stories::{StoriesAt, cell};
 /// All stories of a run, the earliest first.
 pub struct Samples {
     folder: PathBuf,
-    /// Says what the data is, where that matters.
+    /// A note on the data, if it needs one.
     note: Option<&'static str>,
     pub stories: Vec<StoriesAt>,
     /// Both files are on disk.
@@ -18,7 +18,7 @@ pub struct Samples {
 }
 
 impl Samples {
-    /// Those of a run that goes on with `step`: later ones will be generated again.
+    /// Opens the stories of a run that resumes at `step`. Later ones are dropped and generated again.
     pub fn open(folder: &Path, note: Option<&'static str>, step: u64) -> Result<Self> {
         let path = folder.join("stories.jsonl");
         let text = match std::fs::read_to_string(&path) {

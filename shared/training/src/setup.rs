@@ -62,7 +62,7 @@ impl Setup {
             "tokenizer_sha256": tokenizer.sha256(),
         });
         let folder = stage.path("run");
-        // Before anything is written: what is refused later would have moved an old run by then.
+        // Before anything is written: a refusal must not move an old run.
         let engine = EngineOptions {
             section: "train",
             device: &t.device,
@@ -86,7 +86,7 @@ impl Setup {
         })
     }
 
-    /// The settings that decide the result: those of the weights, and when to end. A run goes on with another end.
+    /// The settings that decide the result: those of the weights, and when to end. A run may be resumed with another end.
     pub fn deciding_settings(&self) -> Value {
         let mut settings = self.settings.clone();
         settings["until_loss"] = json!(self.pipeline.train.until_loss);

@@ -292,7 +292,7 @@ impl<'a> Steps<'a> {
         }
     }
 
-    /// One attempt: a GPU whose memory is full goes without.
+    /// One attempt: a GPU without free memory has no peak.
     fn measure_peak(&mut self, step: u64) {
         if self.peak.is_none() && step >= self.first + PEAK_AFTER {
             self.peak = Some(peak::measure(&self.setup.engine).unwrap_or(f64::NAN));
@@ -327,7 +327,7 @@ impl<'a> Steps<'a> {
         call(&mut self.observers, &status);
     }
 
-    /// Passes on what the writer has to say.
+    /// Handles the events of the writer.
     fn hear(&mut self) -> Result<()> {
         for event in self.writer.events() {
             match event {

@@ -35,7 +35,7 @@ enum What {
 
 #[derive(Clone, PartialEq, Message)]
 struct SessionLog {
-    /// 1: START, which takes back all that earlier files say of this step and those after it.
+    /// 1: START, which discards this step and later ones of earlier files.
     #[prost(int32, tag = "1")]
     status: i32,
 }
@@ -106,7 +106,7 @@ impl TensorBoard {
     }
 }
 
-// What cannot be written is left out without a word: whoever looks here looks at loss.jsonl, too.
+// A failed write is ignored: loss.jsonl has the same figures and reports it.
 impl RunObserver for TensorBoard {
     fn line(&mut self, line: &LogLine, _: &Status) -> Result<()> {
         if let Some(file) = &mut self.file {
@@ -134,7 +134,7 @@ struct EventFile {
 }
 
 impl EventFile {
-    /// Begins a file for a run that goes on with `step`.
+    /// Begins a file for a run that resumes at `step`.
     fn create(folder: &Path, step: u64) -> Result<Self> {
         create_dir(folder)?;
         let seconds = now() as u64;

@@ -1,7 +1,7 @@
-//! `--tune`: which tiles serve the products of this model best on this GPU.
+//! `--tune`: finds the fastest tiles for the matmuls of this model on this GPU.
 //!
-//! Every tile that the device takes serves all products of some real training steps, timed kernel by kernel; each product keeps the one
-//! it was fastest with. One that fails the probe is never used.
+//! Each tile that the device supports runs all matmuls of a few real training steps, timed kernel by kernel; each matmul keeps its
+//! fastest tile. A tile that fails its probe is never used.
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,7 @@ use inference::{Engine, failed};
 use model::Config;
 use stage::{Failure, Log, Result, interrupt};
 
-/// What is not tried by then is left as it was.
+/// Tiles that are not tried by then are left out.
 const MOST: Duration = Duration::from_secs(120);
 /// Steps that compile and warm up, and steps that are timed.
 const WARM: usize = 2;
@@ -27,7 +27,7 @@ pub(crate) struct Tuned<'a> {
     pub windows: Vec<u32>,
 }
 
-/// Times the tiles, takes the best from now on, and keeps them for the next start.
+/// Times the tiles, switches to the best, and saves them for later runs.
 pub(crate) fn tune(engine: &Engine, tuned: &Tuned, log: &Log) -> Result<()> {
     let Engine::Gpu { device, precision: precision @ Precision::F16, head_width } = engine else {
         return Err(Failure::usage(
@@ -83,7 +83,7 @@ pub(crate) fn tune(engine: &Engine, tuned: &Tuned, log: &Log) -> Result<()> {
         progress.add(1);
     }
     progress.finish();
-    // Where the table's own tile was not reached in time, nothing is known to be better.
+    // A matmul whose default tile was not timed keeps it.
     let compared = best.into_iter().filter(|((kernel, shape), _)| {
         table::named(kernel).is_some_and(|kernel| tried.contains(&plan.tiles(kernel, *shape)))
     });
@@ -101,7 +101,7 @@ pub(crate) fn tune(engine: &Engine, tuned: &Tuned, log: &Log) -> Result<()> {
     Ok(())
 }
 
-/// Where the time of a few steps went.
+/// The kernel times of a few steps.
 fn times(
     kernels: Box<dyn compute::Kernels>,
     tuned: &Tuned,

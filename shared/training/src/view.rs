@@ -11,9 +11,9 @@ use crate::memory_use::memory;
 use crate::observer::{RunEvent, RunObserver, Status, StepMetrics};
 use crate::run_info::RunInfo;
 
-/// What a step's loss keeps of those before it, in the view.
+/// Weight of the past in the smoothed loss.
 const SMOOTHING: f64 = 0.98;
-/// Smoothed losses that the sparkline is drawn from: all of the run, ever more coarsely.
+/// Points of the sparkline at most: it covers the whole run, more and more coarsely.
 const KEPT: usize = 400;
 /// Pause between two drawings.
 const EVERY: Duration = Duration::from_millis(250);
@@ -28,7 +28,7 @@ pub struct TerminalView {
 }
 
 impl TerminalView {
-    /// For a run that goes on with `step`, after these lines.
+    /// For a run that resumes at `step`, after these lines.
     pub fn new(log: Log, info: RunInfo, step: u64, lines: &[LogLine]) -> Self {
         let progress = log.progress("train", Unit::Steps, Some(info.steps));
         progress.skip(step);
