@@ -65,7 +65,7 @@ fn rmsnorm(bench: &Bench) {
             let [x, gain, dx, dgain] = [&x, &gain, &dx0, &dgain0].map(|values| lab.put(values));
             let (dout, out, rstd) =
                 (lab.put_stored(&dout), lab.out_stored(rows * width), lab.out(rows));
-            let dx_half = lab.shadow(dx);
+            let dx_half = lab.half_copy(dx);
             lab.k.rmsnorm_forward(width, eps, x, gain, out, rstd);
             lab.k.rmsnorm_backward(width, x, gain, rstd, dout, dx, dx_half, dgain);
             vec![
@@ -352,9 +352,9 @@ fn residual_fill_round_sum(bench: &Bench) {
             lab.k.residual_forward(x, branch, out);
             lab.k.fill(filled, -3.5);
             lab.k.sum(x, total);
-            let shadow = lab.k.shadow("shadow", x);
-            lab.k.round(x, shadow);
-            let rounded = lab.k.download(shadow).unwrap();
+            let half = lab.k.half_copy("half", x);
+            lab.k.round(x, half);
+            let rounded = lab.k.download(half).unwrap();
             vec![
                 lab.get("residual", out),
                 lab.get("fill", filled),
@@ -425,13 +425,13 @@ pub fn norm_and_optimizers(bench: &Bench) {
         compare(bench, 2, &format!("{} of {len}", rule.name), |lab| {
             let w = lab.put(&normal(len, 1));
             let slots: Vec<_> = rule.slots.iter().map(|_| lab.put(&vec![0.0; len])).collect();
-            let (s, low) = (lab.put(&fresh_state(8.0)), lab.k.shadow("low", w));
+            let (s, half) = (lab.put(&fresh_state(8.0)), lab.k.half_copy("half", w));
             let mut outputs = Vec::new();
             for step in 1..=3 {
                 let g = lab.put(&normal(len, 10 + step));
                 lab.k.grad_norm(g, s.slice(state::GRAD_NORM, 1));
                 lab.k.loss_scale_update(&update, s);
-                lab.k.optimizer_update(&update, s, w, low, g, &slots);
+                lab.k.optimizer_update(&update, s, w, half, g, &slots);
                 let (_, state) = lab.get("state", s);
                 outputs.push((format!("norm {step}"), vec![state[state::GRAD_NORM]]));
                 outputs.push((format!("factor {step}"), vec![state[state::FACTOR]]));
@@ -440,8 +440,8 @@ pub fn norm_and_optimizers(bench: &Bench) {
                     state[state::BETA1_POWER..=state::BETA2_POWER].to_vec(),
                 ));
             }
-            let rounded = lab.k.download(low).unwrap();
-            outputs.extend([lab.get("weights", w), ("shadow".into(), rounded)]);
+            let rounded = lab.k.download(half).unwrap();
+            outputs.extend([lab.get("weights", w), ("half copy".into(), rounded)]);
             outputs.extend(rule.slots.iter().zip(slots).map(|(name, slot)| lab.get(*name, slot)));
             outputs
         });
@@ -454,7 +454,7 @@ fn loss_scale(bench: &Bench) {
     let mut k: Box<dyn Kernels> = Gpu::open(&bench.device, bench.precision, 2).unwrap();
     let dynamic = bench.precision == Precision::F16;
     let [w, m, v, g, s] = [100, 100, 100, 100, state::LEN].map(|len| k.allocate("test", len));
-    let low = k.shadow("low", w);
+    let half = k.half_copy("half", w);
     for (view, seed) in [(w, 1), (m, 2)] {
         k.upload(view, &normal(100, seed));
     }
@@ -469,8 +469,8 @@ fn loss_scale(bench: &Bench) {
         k.grad_norm(g, s.slice(state::GRAD_NORM, 1));
         let an_update = an_update(OptimizerKind::AdamW, 0, 1.0);
         k.loss_scale_update(&an_update, s);
-        k.optimizer_update(&an_update, s, w, low, g, &[m, v]);
-        (k.download(s).unwrap(), [w, m, v, low].map(|view| k.download(view).unwrap()))
+        k.optimizer_update(&an_update, s, w, half, g, &[m, v]);
+        (k.download(s).unwrap(), [w, m, v, half].map(|view| k.download(view).unwrap()))
     };
     let (_, first) = update(1.0);
     let (state_after, grown) = update(1.0);
@@ -482,7 +482,7 @@ fn loss_scale(bench: &Bench) {
     assert!(first != grown, "a good step updates");
     for (i, value) in [f32::INFINITY, f32::NAN, f32::NEG_INFINITY].into_iter().enumerate() {
         let (state_after, kept) = update(value);
-        assert!(kept == grown, "{value}: weights, moments and shadow stay");
+        assert!(kept == grown, "{value}: weights, slots and half copy stay");
         assert_eq!(state_after[state::SKIPPED], i as f32 + 1.0);
         assert_eq!(
             state_after[state::LOSS_SCALE],

@@ -54,7 +54,7 @@ impl Lab {
     }
 
     /// A place for the rounded copy of an f32 operand, which is the operand itself where nothing is rounded.
-    pub fn shadow(&mut self, x: View) -> View {
+    pub fn half_copy(&mut self, x: View) -> View {
         if self.k.precision() == Precision::F32 { x } else { self.out_stored(x.len) }
     }
 

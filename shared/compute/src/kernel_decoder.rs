@@ -14,7 +14,7 @@ pub(crate) struct KernelDecoder {
     table: TensorTable,
     /// f32, and the copy that matmuls read
     weights: View,
-    low: View,
+    weights_half: View,
     rope_table: View,
     /// [slots, context, 2 d] per layer
     caches: Vec<View>,
@@ -45,7 +45,7 @@ impl KernelDecoder {
                 })
                 .collect(),
             weights: flat,
-            low: k.shadow("low", flat),
+            weights_half: k.half_copy("weights_half", flat),
             rope_table: k.allocate("rope_table", context * config.head_width()),
             activations: Activations::allocate(&mut **k, &config, rows, None),
             logits: k.allocate_stored("logits", slots * vocab),
@@ -60,7 +60,7 @@ impl KernelDecoder {
         decoder.kernels.allocated()?;
         decoder.kernels.upload(decoder.rope_table, &rope_table(&config));
         decoder.kernels.upload(decoder.weights, weights);
-        decoder.kernels.round(decoder.weights, decoder.low);
+        decoder.kernels.round(decoder.weights, decoder.weights_half);
         Ok(decoder)
     }
 
@@ -95,7 +95,7 @@ impl KernelDecoder {
                 f,
                 eps,
                 weights: BlockWeights::of(self.weights, layer),
-                half: BlockWeights::of(self.low, layer),
+                half: BlockWeights::of(self.weights_half, layer),
                 activations,
             };
             block.forward(&mut **k, &pass, Attend::Cache { context, slots, cache }, activations.x);
@@ -121,7 +121,7 @@ impl Decode for KernelDecoder {
         let Activations { x, norm, rstd, .. } = self.activations.rows(&self.config, r);
         let k = &mut self.kernels;
         k.rmsnorm_forward(d, eps, x, gain, norm, rstd);
-        k.matvec_nt(r, vocab, d, norm, self.low.range(&self.table.head), logits);
+        k.matvec_nt(r, vocab, d, norm, self.weights_half.range(&self.table.head), logits);
         k.download(logits).map(Cow::Owned)
     }
 }

@@ -5,9 +5,9 @@
 //! later; [`Memory::download`] is what waits. Matrices are row-major. `=` and `+=` in the formulas mean what they say:
 //! outputs with `+=` are added to.
 //!
-//! An engine computes in f32 and keeps what the step saves for later, operands of products above all, in a storage
+//! An engine computes in f32 and keeps what the step saves for later, operands of matmuls above all, in a storage
 //! precision of its own ([`Memory::allocate_stored`]): f32, or two bytes. Weights, gradients, optimizer slots and
-//! the residual stream are f32 everywhere; products read a rounded copy of what they need of these ([`Memory::shadow`]).
+//! the residual stream are f32 everywhere; matmuls read a half copy of what they need of these ([`Memory::half_copy`]).
 use crate::EngineError;
 use crate::optimizer::Update;
 
@@ -151,12 +151,12 @@ pub struct Counts {
 #[derive(Clone, Debug, PartialEq, serde::Serialize)]
 pub struct KernelTime {
     pub kernel: String,
-    /// m, n and k of a product.
+    /// m, n and k of a matmul.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub shape: Option<[usize; 3]>,
     pub calls: u64,
     pub seconds: f64,
-    /// Multiplications and additions of the products in it.
+    /// Multiplications and additions of the matmuls in it.
     pub flop: f64,
     /// Bytes of its operands, each counted once.
     pub bytes: f64,
@@ -177,8 +177,8 @@ pub trait Memory {
     /// A buffer of `len` zeros in the storage precision.
     fn allocate_stored(&mut self, label: &'static str, len: usize) -> View;
     fn allocate_tokens(&mut self, label: &'static str, len: usize) -> Tokens;
-    /// A place for the rounded copy of an f32 view, in the storage precision; `x` itself where that is f32.
-    fn shadow(&mut self, label: &'static str, x: View) -> View {
+    /// A place for the half copy of an f32 view, in the storage precision; `x` itself where that is f32.
+    fn half_copy(&mut self, label: &'static str, x: View) -> View {
         if self.precision() == Precision::F32 { x } else { self.allocate_stored(label, x.len) }
     }
     /// Whether all buffers asked for could be had.
@@ -223,10 +223,10 @@ pub trait Kernels: Memory + Queue {
     fn logits_at_once(&self) -> usize;
     /// `out = value`
     fn fill(&mut self, out: View, value: f32);
-    /// `shadow = x`, rounded; nothing where both are the same.
-    fn round(&mut self, x: View, shadow: View);
+    /// `half = x`, rounded; nothing where both are the same.
+    fn round(&mut self, x: View, half: View);
 
-    // What follows a product, fused with it: an engine may go through its output once less. Views said to be space
+    // A matmul with its epilogue, fused: an engine may go through its output once less. Views said to be scratch
     // hold what then need not be stored.
 
     /// `qkv = a bᵀ` [rows, 3 d], queries and keys turned as by [`rope_forward`](Self::rope_forward); `k` columns of a
@@ -244,7 +244,7 @@ pub trait Kernels: Memory + Queue {
         self.matmul_nt(shape.rows(), 3 * shape.heads * shape.width, k, a, b, qkv);
         self.rope_forward(shape, positions, table, qkv);
     }
-    /// `out[m, n] = x + a bᵀ`; `branch` [m, n] is space
+    /// `out[m, n] = x + a bᵀ`; `branch` [m, n] is scratch
     #[allow(clippy::too_many_arguments)]
     fn matmul_nt_residual(
         &mut self,
@@ -275,7 +275,7 @@ pub trait Kernels: Memory + Queue {
         self.matmul_nt(m, 2 * width, k, a, b, gate_up);
         self.swiglu_forward(width, gate_up, out);
     }
-    /// `dgate_up =` the gradients of both halves, that of the SwiGLU being `a[m, k] b[k, width]`; `dout` [m, width] is space
+    /// `dgate_up =` the gradients of both halves, that of the SwiGLU being `a[m, k] b[k, width]`; `dout` [m, width] is scratch
     #[allow(clippy::too_many_arguments)]
     fn matmul_nn_swiglu(
         &mut self,
@@ -323,7 +323,7 @@ pub trait Kernels: Memory + Queue {
         out: View,
         rstd: View,
     );
-    /// `dx[r] += rstd (g - x * rstd² * mean(g * x))` with `g = dout[r] * gain`, and `dx_low`, its rounded copy ([`shadow`](Memory::shadow));
+    /// `dx[r] += rstd (g - x * rstd² * mean(g * x))` with `g = dout[r] * gain`, and `dx_half`, its half copy ([`half_copy`](Memory::half_copy));
     /// `dgain += sum_r dout[r] * x[r] * rstd[r]`
     #[allow(clippy::too_many_arguments)] // the operands of its formula
     fn rmsnorm_backward(
@@ -334,7 +334,7 @@ pub trait Kernels: Memory + Queue {
         rstd: View,
         dout: View,
         dx: View,
-        dx_low: View,
+        dx_half: View,
         dgain: View,
     );
 
@@ -390,8 +390,8 @@ pub trait Kernels: Memory + Queue {
         losses: View,
     );
 
-    /// `losses[r] = logsumexp(x[r] headᵀ) - x[r] head[targets[r]]`, x [rows, d], head [vocab, d]: what scoring needs of the output
-    /// product. `logits` is space for some rows of it; an engine may do without.
+    /// `losses[r] = logsumexp(x[r] headᵀ) - x[r] head[targets[r]]`, x [rows, d], head [vocab, d]: what scoring needs of the
+    /// head. `logits` is scratch for some rows of it; an engine may do without.
     fn head_loss_forward(
         &mut self,
         vocab: usize,
@@ -424,14 +424,14 @@ pub trait Kernels: Memory + Queue {
     /// loss_scale`, or 0 where the norm is not finite. In f16 the scale is halved then, and doubled after
     /// [`GROWTH_INTERVAL`] good steps (Micikevicius et al., arXiv 1710.03740).
     fn loss_scale_update(&mut self, update: &Update, state: View);
-    /// One update of all weights and of the optimizer's slots by gradients times the factor of `state`, and of the weights'
-    /// shadow. Nothing where the factor is 0.
+    /// One update of all weights and of the optimizer's slots by gradients times the factor of `state`, and of the
+    /// weights' half copy. Nothing where the factor is 0.
     fn optimizer_update(
         &mut self,
         update: &Update,
         state: View,
         weights: View,
-        shadow: View,
+        weights_half: View,
         gradients: View,
         slots: &[View],
     );

@@ -3,7 +3,7 @@
 //! Shapes: R rows (sequences x tokens) of a pass, d = d_model, f = d_mlp, V = vocabulary. A batch with more rows than
 //! the engine wants at once is split into passes whose gradients add up, so memory does not grow with the batch.
 //! The residual stream and its gradient are f32, as are weights, their gradients and the optimizer's slots; all else is kept in the
-//! engine's storage precision, and products read the rounded copies `low` of weights and `dx_low` of dx.
+//! engine's storage precision, and matmuls read the half copies `weights_half` and `dx_half`.
 use model::{Config, Group, Slots, TensorTable};
 
 use crate::block::{
@@ -18,9 +18,9 @@ pub struct Model {
     pub kernels: Box<dyn Kernels>,
     pub config: Config,
     pub table: TensorTable,
-    /// f32, and the copy that products read
+    /// f32, and the copy that matmuls read
     weights: View,
-    low: View,
+    weights_half: View,
     rope_table: View,
     /// Of each block when backward follows, else one for all.
     pub(crate) activations: Vec<Activations>,
@@ -77,7 +77,7 @@ impl Model {
         Model {
             activations,
             weights,
-            low: k.shadow("low", weights),
+            weights_half: k.half_copy("weights_half", weights),
             rope_table: k.allocate("rope_table", config.context * config.head_width()),
             out: k.allocate("out", rows * d),
             out_norm: k.allocate_stored("out_norm", rows * d),
@@ -108,7 +108,7 @@ impl Model {
 
     pub fn set_weights(&mut self, weights: &[f32]) {
         self.kernels.upload(self.weights, weights);
-        self.kernels.round(self.weights, self.low);
+        self.kernels.round(self.weights, self.weights_half);
     }
 
     pub fn weights(&mut self) -> Result<Vec<f32>> {
@@ -133,7 +133,7 @@ impl Model {
             let normed = self.forward(pass);
             let Config { d_model: d, vocab_size: vocab, .. } = self.config;
             let (head, losses_of) =
-                (self.low.range(&self.table.head), self.losses.slice(0, inputs.len()));
+                (self.weights_half.range(&self.table.head), self.losses.slice(0, inputs.len()));
             self.kernels.head_loss_forward(
                 vocab,
                 d,
@@ -194,7 +194,8 @@ impl Model {
 
     fn logits_of(&mut self, normed: View, start: usize, rows: usize) -> View {
         let Config { d_model: d, vocab_size: vocab, .. } = self.config;
-        let (logits, head) = (self.logits.slice(0, rows * vocab), self.low.range(&self.table.head));
+        let (logits, head) =
+            (self.logits.slice(0, rows * vocab), self.weights_half.range(&self.table.head));
         self.kernels.matmul_nt(rows, vocab, d, normed.slice(start * d, rows * d), head, logits);
         logits
     }
@@ -209,7 +210,7 @@ impl Model {
             f,
             eps,
             weights: BlockWeights::of(self.weights, layer),
-            half: BlockWeights::of(self.low, layer),
+            half: BlockWeights::of(self.weights_half, layer),
             activations: of(l).rows(&self.config, rows),
         };
         let next = if l + 1 < n_layer { of(l + 1).x } else { self.out };
@@ -243,7 +244,7 @@ pub struct Trainer {
     state: View,
     /// The gradient of the residual stream [R, d], f32 and as matmuls read it
     dx: View,
-    dx_low: View,
+    dx_half: View,
     scratch: ActivationGradients,
 }
 
@@ -303,7 +304,7 @@ impl Trainer {
             slots: SlotViews::allocate(&mut **k, optimizer.kind, len),
             state: k.allocate("state", state::LEN),
             dx,
-            dx_low: k.shadow("dx_low", dx),
+            dx_half: k.half_copy("dx_half", dx),
             scratch: ActivationGradients::allocate(&mut **k, &config, rows, None),
             model,
         };
@@ -397,7 +398,7 @@ impl Trainer {
             &update,
             self.state,
             self.model.weights,
-            self.model.low,
+            self.model.weights_half,
             self.gradients,
             self.slots.views(),
         );
@@ -421,16 +422,16 @@ impl Trainer {
         let (rows, d) = (pass.shape.rows(), self.model.config.d_model);
         self.head_backward(pass, scale);
         let m = &mut self.model;
-        let [dx, dx_low, out] = [self.dx, self.dx_low, m.out].map(|view| view.slice(0, rows * d));
+        let [dx, dx_half, out] = [self.dx, self.dx_half, m.out].map(|view| view.slice(0, rows * d));
         let scratch = self.scratch.rows(&m.config, rows);
         let (rstd, final_norm) = (m.out_rstd.slice(0, rows), &m.table.final_norm);
         let (gain, dgain) = (m.weights.range(final_norm), self.gradients.range(final_norm));
         m.kernels.fill(dx, 0.0);
-        m.kernels.rmsnorm_backward(d, out, gain, rstd, scratch.dbranch, dx, dx_low, dgain);
+        m.kernels.rmsnorm_backward(d, out, gain, rstd, scratch.dbranch, dx, dx_half, dgain);
         for l in (0..m.config.n_layer).rev() {
             let (block, _) = m.block(l, rows);
             let gradients = BlockWeights::of(self.gradients, &m.table.layers[l]);
-            block.backward(&mut *m.kernels, &pass, gradients, &scratch, dx, dx_low);
+            block.backward(&mut *m.kernels, &pass, gradients, &scratch, dx, dx_half);
         }
         let gradient = self.gradients.range(&m.table.embedding);
         m.kernels.embedding_backward(d, m.inputs.slice(0, rows), dx, gradient);
@@ -440,7 +441,8 @@ impl Trainer {
     fn head_backward(&mut self, pass: Pass, scale: f32) {
         let m = &mut self.model;
         let (rows, Config { d_model: d, vocab_size: vocab, .. }) = (pass.shape.rows(), m.config);
-        let (head, dhead) = (m.low.range(&m.table.head), self.gradients.range(&m.table.head));
+        let (head, dhead) =
+            (m.weights_half.range(&m.table.head), self.gradients.range(&m.table.head));
         for (start, rows) in m.chunks(pass) {
             let [normed, dnormed] =
                 [m.out_norm, self.scratch.dbranch].map(|view| view.slice(start * d, rows * d));

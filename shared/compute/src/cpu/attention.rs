@@ -9,7 +9,7 @@ use multiversion::multiversion;
 
 use super::elementwise::{angles, rotate};
 use super::math::{CHUNK, dot, exp, map_sum, max_of};
-use super::matmul::{Packed, Strided, multiply, room};
+use super::matmul::{Packed, Strided, multiply, scratch};
 use super::parallel::{each, each_part};
 use crate::AttentionShape;
 
@@ -19,12 +19,12 @@ const GROUP: usize = 12;
 
 thread_local! {
     /// Kept from task to task: allocating it anew would cost more than some kernels.
-    static WORKSPACE: RefCell<Workspace> = RefCell::default();
+    static SCRATCH: RefCell<Scratch> = RefCell::default();
 }
 
-/// Work space of one task: a few strips and one head's matrices, whatever the batch.
+/// Scratch of one task: a few strips and one head's matrices, whatever the batch.
 #[derive(Default)]
-pub struct Workspace {
+pub struct Scratch {
     keys_t: Packed,
     values: Packed,
     values_t: Packed,
@@ -44,26 +44,26 @@ pub fn forward(shape: AttentionShape, qkv: &[f32], out: &mut [f32], lse: &mut [f
     let out = HeadColumns::new(out, shape, d);
     let scale = 1.0 / (width as f32).sqrt();
     each_part([(lse, sequence)], |task, [lse]| {
-        WORKSPACE.with_borrow_mut(|work| {
+        SCRATCH.with_borrow_mut(|own| {
             let (b, h) = (task / heads, task % heads);
             let [queries, keys, values] = head(shape, qkv, b, h);
-            work.keys_t.pack(
+            own.keys_t.pack(
                 width,
                 sequence,
                 Strided { row_stride: 1, column_stride: 3 * d, data: keys },
             );
-            work.values.pack(sequence, width, Strided::rows(values, 3 * d));
+            own.values.pack(sequence, width, Strided::rows(values, 3 * d));
             for start in (0..sequence).step_by(STRIP) {
                 let rows = STRIP.min(sequence - start);
                 let stride = stride_of(start + rows);
-                let weights = room(&mut work.weights, rows * stride);
+                let weights = scratch(&mut own.weights, rows * stride);
                 for Group { first, count, seen } in groups(start, rows) {
                     let queries = Strided::rows(&queries[(start + first) * 3 * d..], 3 * d);
                     multiply(
                         count,
                         0..width,
                         queries,
-                        &work.keys_t,
+                        &own.keys_t,
                         0..seen,
                         &mut weights[first * stride..],
                         stride,
@@ -87,7 +87,7 @@ pub fn forward(shape: AttentionShape, qkv: &[f32], out: &mut [f32], lse: &mut [f
                         count,
                         0..seen,
                         weights,
-                        &work.values,
+                        &own.values,
                         0..width,
                         &mut out[first * d..],
                         d,
@@ -115,7 +115,7 @@ pub fn backward(
     let d = heads * width;
     let dqkv = HeadColumns::new(dqkv, shape, 3 * d);
     each(shape.batch * heads, |task| {
-        WORKSPACE.with_borrow_mut(|work| {
+        SCRATCH.with_borrow_mut(|own| {
             let (b, h) = (task / heads, task % heads);
             let at = b * sequence * d + h * width;
             let one = HeadBackward {
@@ -125,15 +125,15 @@ pub fn backward(
                 dout: &dout[at..],
                 lse: &lse[task * sequence..][..sequence],
             };
-            one.pack(work);
+            one.pack(own);
             for start in (0..sequence).step_by(STRIP) {
                 // SAFETY: this task is the only one that writes head h of sequence b.
-                one.strip(work, start, unsafe { dqkv.rows(b, h, start) });
+                one.strip(own, start, unsafe { dqkv.rows(b, h, start) });
             }
-            for (part, gradient) in [(1, &mut work.dkeys), (2, &mut work.dvalues)] {
+            for (part, gradient) in [(1, &mut own.dkeys), (2, &mut own.dvalues)] {
                 // SAFETY: as above; keys and values of head h.
                 let target = unsafe { dqkv.rows(b, part * heads + h, 0) };
-                let rows = room(gradient, sequence * width).chunks_exact(width);
+                let rows = scratch(gradient, sequence * width).chunks_exact(width);
                 for (i, row) in rows.enumerate() {
                     target[i * 3 * d..][..width].copy_from_slice(row);
                 }
@@ -162,53 +162,53 @@ struct HeadBackward<'a> {
 
 impl HeadBackward<'_> {
     /// Packs what all strips multiply with, and the dot products of out and dout.
-    fn pack(&self, work: &mut Workspace) {
+    fn pack(&self, own: &mut Scratch) {
         let AttentionShape { sequence, heads, width, .. } = self.shape;
         let d = heads * width;
         let [_, keys, values] = self.qkv;
         let transposed = |data| Strided { row_stride: 1, column_stride: 3 * d, data };
-        work.keys_t.pack(width, sequence, transposed(keys));
-        work.keys.pack(sequence, width, Strided::rows(keys, 3 * d));
-        work.values_t.pack(width, sequence, transposed(values));
-        work.delta.resize(sequence, 0.0);
-        for (i, delta) in work.delta.iter_mut().enumerate() {
+        own.keys_t.pack(width, sequence, transposed(keys));
+        own.keys.pack(sequence, width, Strided::rows(keys, 3 * d));
+        own.values_t.pack(width, sequence, transposed(values));
+        own.delta.resize(sequence, 0.0);
+        for (i, delta) in own.delta.iter_mut().enumerate() {
             *delta = row_dot(&self.out[i * d..][..width], &self.dout[i * d..][..width]);
         }
     }
 
     /// The queries from `start` on: their gradients, and what they add to those of keys and values.
-    fn strip(&self, work: &mut Workspace, start: usize, dqueries: &mut [f32]) {
+    fn strip(&self, own: &mut Scratch, start: usize, dqueries: &mut [f32]) {
         let AttentionShape { sequence, heads, width, .. } = self.shape;
         let d = heads * width;
         let scale = 1.0 / (width as f32).sqrt();
         let [dkeys, dvalues] =
-            [&mut work.dkeys, &mut work.dvalues].map(|space| room(space, sequence * width));
+            [&mut own.dkeys, &mut own.dvalues].map(|space| scratch(space, sequence * width));
         let rows = STRIP.min(sequence - start);
         let stride = stride_of(start + rows);
-        let weights = room(&mut work.weights, rows * stride);
-        let dweights = room(&mut work.dweights, rows * stride);
+        let weights = scratch(&mut own.weights, rows * stride);
+        let dweights = scratch(&mut own.dweights, rows * stride);
         let (queries, dout) = (&self.qkv[0][start * 3 * d..], &self.dout[start * d..]);
         for Group { first, count, seen } in groups(start, rows) {
             let at = first * stride;
-            let products = [
-                (Strided::rows(&queries[first * 3 * d..], 3 * d), &work.keys_t, &mut *weights),
-                (Strided::rows(&dout[first * d..], d), &work.values_t, &mut *dweights),
+            let pairs = [
+                (Strided::rows(&queries[first * 3 * d..], 3 * d), &own.keys_t, &mut *weights),
+                (Strided::rows(&dout[first * d..], d), &own.values_t, &mut *dweights),
             ];
-            for (a, b, out) in products {
+            for (a, b, out) in pairs {
                 multiply(count, 0..width, a, b, 0..seen, &mut out[at..], stride, false);
             }
         }
-        let (lse, delta) = (&self.lse[start..start + rows], &work.delta[start..start + rows]);
+        let (lse, delta) = (&self.lse[start..start + rows], &own.delta[start..start + rows]);
         softmax_backward_strip(start, stride, scale, lse, delta, weights, dweights);
         // dv += weightsᵀ dout, dk += dscoresᵀ q
-        work.strip.pack(rows, width, Strided::rows(dout, d));
-        add_transposed(start, rows, width, weights, &work.strip, dvalues);
-        work.strip.pack(rows, width, Strided::rows(queries, 3 * d));
-        add_transposed(start, rows, width, dweights, &work.strip, dkeys);
+        own.strip.pack(rows, width, Strided::rows(dout, d));
+        add_transposed(start, rows, width, weights, &own.strip, dvalues);
+        own.strip.pack(rows, width, Strided::rows(queries, 3 * d));
+        add_transposed(start, rows, width, dweights, &own.strip, dkeys);
         for Group { first, count, seen } in groups(start, rows) {
             let dscores = Strided::rows(&dweights[first * stride..], stride);
             let out = &mut dqueries[first * 3 * d..];
-            multiply(count, 0..seen, dscores, &work.keys, 0..width, out, 3 * d, false);
+            multiply(count, 0..seen, dscores, &own.keys, 0..width, out, 3 * d, false);
         }
     }
 }

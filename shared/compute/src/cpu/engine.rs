@@ -12,7 +12,7 @@ use crate::kernels::{Kernels, Memory, Precision, Queue, Result, Snapshot, Ticket
 pub struct Cpu {
     buffers: Vec<Buffer>,
     tokens: Vec<Vec<u32>>,
-    pub(super) workspace: matmul::Workspace,
+    pub(super) scratch: matmul::Scratch,
     pub(super) partial: Vec<f32>,
     /// Reports that were not collected yet, and how many ever were asked for.
     reports: std::collections::VecDeque<Vec<f32>>,
@@ -128,7 +128,7 @@ impl Cpu {
         if transposed { Strided::transposed(data, rows) } else { Strided::rows(data, columns) }
     }
 
-    pub(super) fn product(
+    pub(super) fn matmul(
         &mut self,
         m: usize,
         n: usize,
@@ -138,10 +138,10 @@ impl Cpu {
         c: View,
         accumulate: bool,
     ) {
-        let mut workspace = std::mem::take(&mut self.workspace);
+        let mut scratch = std::mem::take(&mut self.scratch);
         self.write([c], |cpu, [c]| {
             matmul::matmul(
-                &mut workspace,
+                &mut scratch,
                 m,
                 n,
                 k,
@@ -151,12 +151,12 @@ impl Cpu {
                 accumulate,
             );
         });
-        self.workspace = workspace;
+        self.scratch = scratch;
     }
 
-    /// `outputs[0] = a b`, then `then(engine, first row, rows of the product, the same rows of outputs[1])` for a few rows at a
+    /// `outputs[0] = a b`, then `then(engine, first row, rows of the matmul, the same rows of outputs[1])` for a few rows at a
     /// time, while they are in the cache.
-    pub(super) fn product_then(
+    pub(super) fn matmul_then(
         &mut self,
         [m, n, k]: [usize; 3],
         a: View,
@@ -165,18 +165,18 @@ impl Cpu {
         also: Option<View>,
         then: impl Fn(&Self, usize, &mut [f32], &mut [f32]) + Sync,
     ) {
-        let mut workspace = std::mem::take(&mut self.workspace);
-        let run = |cpu: &Self, workspace: &mut _, c: &mut [f32], also: &mut [f32]| {
+        let mut scratch = std::mem::take(&mut self.scratch);
+        let run = |cpu: &Self, scratch: &mut _, c: &mut [f32], also: &mut [f32]| {
             let (a, b) = (cpu.operand((a, false), m, k), cpu.operand(b, k, n));
-            matmul::matmul_then(workspace, m, n, k, a, b, c, also, |row, c, also| {
+            matmul::matmul_then(scratch, m, n, k, a, b, c, also, |row, c, also| {
                 then(cpu, row, c, also)
             });
         };
         match also {
-            Some(also) => self.write([c, also], |cpu, [c, also]| run(cpu, &mut workspace, c, also)),
-            None => self.write([c], |cpu, [c]| run(cpu, &mut workspace, c, &mut [])),
+            Some(also) => self.write([c, also], |cpu, [c, also]| run(cpu, &mut scratch, c, also)),
+            None => self.write([c], |cpu, [c]| run(cpu, &mut scratch, c, &mut [])),
         }
-        self.workspace = workspace;
+        self.scratch = scratch;
     }
 }
 

@@ -2,7 +2,7 @@
 use multiversion::multiversion;
 
 use super::math::{exp, map_sum, max_of, sum_of};
-use super::matmul::{STRIP, Strided, Workspace, strips};
+use super::matmul::{STRIP, Scratch, Strided, strips};
 use super::parallel::each_part;
 use crate::kernels::{NO_TARGET, state};
 use crate::optimizer::Update;
@@ -35,9 +35,9 @@ fn log_sum_exp(logits: &[f32]) -> f32 {
     max + sum_of([logits], |[logit]| exp(logit - max)).ln()
 }
 
-/// The output product and its cross entropy by tiles that stay in the second cache: no logit is ever written to memory.
+/// The head's matmul and its cross entropy by tiles that stay in the second cache: no logit is ever written to memory.
 pub fn head_loss_forward<'a>(
-    work: &mut Workspace,
+    scratch: &mut Scratch,
     vocab: usize,
     d: usize,
     x: &[f32],
@@ -58,7 +58,7 @@ pub fn head_loss_forward<'a>(
     let states: Vec<Option<Strip<'a>>> =
         losses.chunks_mut(STRIP).zip(targets.chunks(STRIP)).map(of_strip).collect();
     strips(
-        work,
+        scratch,
         targets.len(),
         vocab,
         d,

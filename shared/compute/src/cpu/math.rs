@@ -1,6 +1,6 @@
 //! Small functions that compilers turn into vector instructions when they are inlined into a loop.
 //!
-//! Loops over rows are compiled three times, plain, for AVX2 with FMA and for AVX-512 (`multiversion`), and chosen when they
+//! Loops over rows are compiled three times, portable, for AVX2 with FMA and for AVX-512 (`multiversion`), and chosen when they
 //! run: their bits are the same, since what is fused is written as `mul_add` and nothing is reordered. (Where a
 //! processor has no fused operations, it computes them in software: the same bits, slowly.)
 

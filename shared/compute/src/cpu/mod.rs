@@ -31,8 +31,8 @@ impl Kernels for Cpu {
         });
     }
 
-    fn round(&mut self, x: View, shadow: View) {
-        assert_eq!(x, shadow, "a shadow in f32 is the view itself");
+    fn round(&mut self, x: View, half: View) {
+        assert_eq!(x, half, "the half copy in f32 is the view itself");
     }
 
     fn rows_at_once(&self, _widest: usize) -> usize {
@@ -55,7 +55,7 @@ impl Kernels for Cpu {
         qkv: View,
     ) {
         let size = [shape.rows(), 3 * shape.heads * shape.width, k];
-        self.product_then(size, a, (b, true), qkv, None, |cpu, row, qkv, _| {
+        self.matmul_then(size, a, (b, true), qkv, None, |cpu, row, qkv, _| {
             elementwise::rope_rows(shape, &cpu.ids(positions)[row..], cpu.get(table), qkv, 1.0);
         });
     }
@@ -71,7 +71,7 @@ impl Kernels for Cpu {
         _branch: View,
         out: View,
     ) {
-        self.product_then([m, n, k], a, (b, true), out, None, |cpu, row, out, _| {
+        self.matmul_then([m, n, k], a, (b, true), out, None, |cpu, row, out, _| {
             elementwise::add(&cpu.get(x)[row * n..], out)
         });
     }
@@ -86,7 +86,7 @@ impl Kernels for Cpu {
         gate_up: View,
         out: View,
     ) {
-        self.product_then(
+        self.matmul_then(
             [m, 2 * width, k],
             a,
             (b, true),
@@ -109,7 +109,7 @@ impl Kernels for Cpu {
         dout: View,
         dgate_up: View,
     ) {
-        self.product_then(
+        self.matmul_then(
             [m, width, k],
             a,
             (b, false),
@@ -185,10 +185,10 @@ impl Kernels for Cpu {
         rstd: View,
         dout: View,
         dx: View,
-        dx_low: View,
+        dx_half: View,
         dgain: View,
     ) {
-        self.round(dx, dx_low);
+        self.round(dx, dx_half);
         let mut partial = std::mem::take(&mut self.partial);
         self.write([dx, dgain], |cpu, [dx, dgain]| {
             normalise::rmsnorm_backward(
@@ -206,15 +206,15 @@ impl Kernels for Cpu {
     }
 
     fn matmul_nt(&mut self, m: usize, n: usize, k: usize, a: View, b: View, c: View) {
-        self.product(m, n, k, (a, false), (b, true), c, false);
+        self.matmul(m, n, k, (a, false), (b, true), c, false);
     }
 
     fn matmul_nn(&mut self, m: usize, n: usize, k: usize, a: View, b: View, c: View) {
-        self.product(m, n, k, (a, false), (b, false), c, false);
+        self.matmul(m, n, k, (a, false), (b, false), c, false);
     }
 
     fn matmul_tn(&mut self, m: usize, n: usize, k: usize, a: View, b: View, c: View) {
-        self.product(m, n, k, (a, true), (b, false), c, true);
+        self.matmul(m, n, k, (a, true), (b, false), c, true);
     }
 
     fn matvec_nt(&mut self, m: usize, n: usize, k: usize, a: View, b: View, c: View) {
@@ -291,10 +291,10 @@ impl Kernels for Cpu {
         targets: Tokens,
         losses: View,
     ) {
-        let mut workspace = std::mem::take(&mut self.workspace);
+        let mut scratch = std::mem::take(&mut self.scratch);
         self.write([losses], |cpu, [losses]| {
             loss::head_loss_forward(
-                &mut workspace,
+                &mut scratch,
                 vocab,
                 d,
                 cpu.get(x),
@@ -303,7 +303,7 @@ impl Kernels for Cpu {
                 losses,
             );
         });
-        self.workspace = workspace;
+        self.scratch = scratch;
     }
 
     fn cross_entropy_backward(
@@ -340,7 +340,7 @@ impl Kernels for Cpu {
         update: &Update,
         state: View,
         weights: View,
-        shadow: View,
+        weights_half: View,
         gradients: View,
         slots: &[View],
     ) {
@@ -349,7 +349,7 @@ impl Kernels for Cpu {
             let slots = outputs.split_off(1);
             optimizer::optimizer_update(update, state, gradients, outputs[0], slots);
         });
-        self.round(weights, shadow);
+        self.round(weights, weights_half);
     }
 
     fn cache_append(

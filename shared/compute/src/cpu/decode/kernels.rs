@@ -8,7 +8,7 @@ use crate::cpu::math::{exp, map_sum, max_of};
 
 /// `out[i, j] = a[i] · b[j]` for all `rows` of a and `outputs` rows of b, both `depth` long. One sum of sixteen lanes per
 /// output whatever the tile, so the bits of a row do not depend on the rows beside it.
-pub struct Product {
+pub struct Matmul {
     pub rows: usize,
     pub outputs: usize,
     pub depth: usize,
@@ -23,11 +23,11 @@ pub struct Product {
 pub struct Attention {
     /// Elements of a head.
     pub width: usize,
-    /// Positions to look at, and for how many there is room in a row of `keys` and in `weights`: a multiple of [`BLOCK`].
+    /// Positions to look at, and for how many there is space in a row of `keys` and in `weights`: a multiple of [`BLOCK`].
     pub length: usize,
-    pub room: usize,
+    pub key_stride: usize,
     pub query: *const f32,
-    /// [width, room]: transposed, so that a vector holds sixteen positions.
+    /// [width, key_stride]: transposed, so that a vector holds sixteen positions.
     pub keys: *const f32,
     /// [positions, width], and sixteen values that may be read behind them.
     pub values: *const f32,
@@ -39,33 +39,32 @@ pub struct Attention {
 pub const BLOCK: usize = 4 * LANES;
 
 /// SAFETY: pointers reach what the fields say, outputs are nobody else's, and the processor has what the kernel needs.
-pub type ProductKernel = unsafe fn(&Product);
+pub type MatmulKernel = unsafe fn(&Matmul);
 pub type AttentionKernel = unsafe fn(&Attention);
 
 /// The kernels for one kind of processor.
 pub struct Set {
     #[cfg_attr(not(test), expect(dead_code, reason = "tests say which set fails"))]
     pub name: &'static str,
-    pub product: ProductKernel,
+    pub matmul: MatmulKernel,
     pub attention: AttentionKernel,
 }
 
 static PORTABLE: Set =
-    Set { name: "", product: product::<Portable>, attention: attention::<Portable> };
+    Set { name: "", matmul: matmul::<Portable>, attention: attention::<Portable> };
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
     use super::*;
 
     pub static AVX512: Set =
-        Set { name: "avx512", product: product_avx512, attention: attention_avx512 };
-    pub static AVX2: Set =
-        Set { name: "avx2 fma", product: product_avx2, attention: attention_avx2 };
+        Set { name: "avx512", matmul: matmul_avx512, attention: attention_avx512 };
+    pub static AVX2: Set = Set { name: "avx2 fma", matmul: matmul_avx2, attention: attention_avx2 };
 
     #[target_feature(enable = "avx512f,avx2,fma")]
-    unsafe fn product_avx512(p: &Product) {
+    unsafe fn matmul_avx512(p: &Matmul) {
         // SAFETY: passed on.
-        unsafe { product::<Avx512>(p) }
+        unsafe { matmul::<Avx512>(p) }
     }
 
     #[target_feature(enable = "avx512f,avx2,fma")]
@@ -75,9 +74,9 @@ mod x86 {
     }
 
     #[target_feature(enable = "avx2,fma")]
-    unsafe fn product_avx2(p: &Product) {
+    unsafe fn matmul_avx2(p: &Matmul) {
         // SAFETY: passed on.
-        unsafe { product::<Avx2>(p) }
+        unsafe { matmul::<Avx2>(p) }
     }
 
     #[target_feature(enable = "avx2,fma")]
@@ -108,7 +107,7 @@ pub fn best() -> &'static Set {
 }
 
 #[inline(always)]
-unsafe fn product<V: Lanes>(p: &Product) {
+unsafe fn matmul<V: Lanes>(p: &Matmul) {
     // SAFETY: passed on.
     unsafe {
         if !V::MANY_REGISTERS {
@@ -123,7 +122,7 @@ unsafe fn product<V: Lanes>(p: &Product) {
 
 /// R outputs at a time, so that a row of b is read once for all rows of a and stays in the first cache meanwhile.
 #[inline(always)]
-unsafe fn outputs<V: Lanes, const R: usize, const M: usize>(p: &Product) {
+unsafe fn outputs<V: Lanes, const R: usize, const M: usize>(p: &Matmul) {
     let mut j = 0;
     // SAFETY: passed on.
     unsafe {
@@ -139,7 +138,7 @@ unsafe fn outputs<V: Lanes, const R: usize, const M: usize>(p: &Product) {
 }
 
 #[inline(always)]
-unsafe fn rows<V: Lanes, const R: usize, const M: usize>(p: &Product, j: usize) {
+unsafe fn rows<V: Lanes, const R: usize, const M: usize>(p: &Matmul, j: usize) {
     let mut i = 0;
     // SAFETY: passed on.
     unsafe {
@@ -159,12 +158,12 @@ unsafe fn rows<V: Lanes, const R: usize, const M: usize>(p: &Product, j: usize) 
 }
 
 #[inline(always)]
-unsafe fn tile<V: Lanes, const R: usize, const M: usize>(p: &Product, i: usize, j: usize) {
+unsafe fn tile<V: Lanes, const R: usize, const M: usize>(p: &Matmul, i: usize, j: usize) {
     let depth = p.depth;
     // SAFETY: the rows i.. i + M of a and j.. j + R of b are there.
     unsafe {
         let (a, b) = (p.a.add(i * depth), p.b.add(j * depth));
-        let mut sums = [[V::splat(0.0); R]; M];
+        let mut accumulators = [[V::splat(0.0); R]; M];
         let mut l = 0;
         while l + LANES <= depth {
             let b: [V; R] = std::array::from_fn(|r| {
@@ -174,24 +173,24 @@ unsafe fn tile<V: Lanes, const R: usize, const M: usize>(p: &Product, i: usize, 
                 }
                 V::load(at)
             });
-            for (m, sums) in sums.iter_mut().enumerate() {
+            for (m, accumulators) in accumulators.iter_mut().enumerate() {
                 let a = V::load(a.add(m * depth + l));
-                for (sum, b) in sums.iter_mut().zip(b) {
+                for (sum, b) in accumulators.iter_mut().zip(b) {
                     *sum = sum.add_product(a, b);
                 }
             }
             l += LANES;
         }
         if l < depth {
-            for (m, sums) in sums.iter_mut().enumerate() {
+            for (m, accumulators) in accumulators.iter_mut().enumerate() {
                 let a = V::load_part(a.add(m * depth + l), depth - l);
-                for (r, sum) in sums.iter_mut().enumerate() {
+                for (r, sum) in accumulators.iter_mut().enumerate() {
                     *sum = sum.add_product(a, V::load_part(b.add(r * depth + l), depth - l));
                 }
             }
         }
-        for (m, sums) in sums.into_iter().enumerate() {
-            for (r, sum) in sums.into_iter().enumerate() {
+        for (m, accumulators) in accumulators.into_iter().enumerate() {
+            for (r, sum) in accumulators.into_iter().enumerate() {
                 *p.out.add((i + m) * p.stride + j + r) = sum.sum();
             }
         }
@@ -200,17 +199,17 @@ unsafe fn tile<V: Lanes, const R: usize, const M: usize>(p: &Product, i: usize, 
 
 #[inline(always)]
 unsafe fn attention<V: Lanes>(a: &Attention) {
-    let Attention { width, length, room, .. } = *a;
+    let Attention { width, length, key_stride, .. } = *a;
     let scale = 1.0 / (width as f32).sqrt();
-    // SAFETY: blocks end within `room`; what is computed beyond `length` is not used.
+    // SAFETY: blocks end within `key_stride`; what is computed beyond `length` is not used.
     unsafe {
         for j in (0..length).step_by(BLOCK) {
             let mut scores = [V::splat(0.0); 4];
             for i in 0..width {
                 let query = V::splat(*a.query.add(i) * scale);
                 for (c, score) in scores.iter_mut().enumerate() {
-                    *score =
-                        score.add_product(query, V::load(a.keys.add(i * room + j + c * LANES)));
+                    *score = score
+                        .add_product(query, V::load(a.keys.add(i * key_stride + j + c * LANES)));
                 }
             }
             for (c, score) in scores.into_iter().enumerate() {
@@ -237,15 +236,15 @@ unsafe fn attention<V: Lanes>(a: &Attention) {
 unsafe fn values<V: Lanes, const C: usize>(a: &Attention, first: usize, inverse: f32) {
     // SAFETY: sixteen values may be read behind the last of `values`; of `out` no more is written than there is.
     unsafe {
-        let mut sums = [V::splat(0.0); C];
+        let mut accumulators = [V::splat(0.0); C];
         for j in 0..a.length {
             let weight = V::splat(*a.weights.add(j) * inverse);
-            for (c, sum) in sums.iter_mut().enumerate() {
+            for (c, sum) in accumulators.iter_mut().enumerate() {
                 *sum =
                     sum.add_product(weight, V::load(a.values.add(j * a.width + first + c * LANES)));
             }
         }
-        for (c, sum) in sums.into_iter().enumerate() {
+        for (c, sum) in accumulators.into_iter().enumerate() {
             let mut lanes = [0.0; LANES];
             sum.store(lanes.as_mut_ptr());
             let start = first + c * LANES;
@@ -291,7 +290,7 @@ mod tests {
                     let mut out = vec![f32::NAN; rows * stride];
                     // SAFETY: as large as the sizes say.
                     unsafe {
-                        (set.product)(&Product {
+                        (set.matmul)(&Matmul {
                             rows,
                             outputs,
                             depth,
@@ -340,21 +339,21 @@ mod tests {
             for (width, length) in
                 [(40usize, 1usize), (40, 64), (40, 65), (10, 17), (16, 130), (64, 100), (112, 9)]
             {
-                let room = length.next_multiple_of(BLOCK);
+                let key_stride = length.next_multiple_of(BLOCK);
                 let (query, keys, seen) =
                     (values(width, 1), values(length * width, 2), values(length * width, 3));
-                let mut transposed = vec![f32::NAN; width * room];
+                let mut transposed = vec![f32::NAN; width * key_stride];
                 for j in 0..length {
-                    (0..width).for_each(|i| transposed[i * room + j] = keys[j * width + i]);
+                    (0..width).for_each(|i| transposed[i * key_stride + j] = keys[j * width + i]);
                 }
                 let behind = [seen.clone(), vec![f32::NAN; LANES]].concat();
-                let (mut weights, mut out) = (vec![0.0; room], vec![f32::NAN; width + 1]);
+                let (mut weights, mut out) = (vec![0.0; key_stride], vec![f32::NAN; width + 1]);
                 // SAFETY: as large as the sizes say.
                 unsafe {
                     (set.attention)(&Attention {
                         width,
                         length,
-                        room,
+                        key_stride,
                         query: query.as_ptr(),
                         keys: transposed.as_ptr(),
                         values: behind.as_ptr(),

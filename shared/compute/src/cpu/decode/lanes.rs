@@ -8,7 +8,7 @@ pub const LANES: usize = 16;
 
 /// SAFETY of all functions: the processor has what the implementation needs, and pointers reach as many values as are named.
 pub trait Lanes: Copy {
-    /// Sums that registers hold at once, in vectors: 20 or more of 32 registers, or few of 16.
+    /// Accumulators that registers hold at once, in vectors: 20 or more of 32 registers, or few of 16.
     const MANY_REGISTERS: bool;
 
     unsafe fn splat(value: f32) -> Self;
@@ -35,7 +35,7 @@ fn sum_by_halves(mut lanes: [f32; LANES]) -> f32 {
     lanes[0]
 }
 
-/// Plain Rust, which compilers turn into what vector instructions there are.
+/// Portable Rust, which compilers turn into what vector instructions there are.
 #[derive(Clone, Copy)]
 pub struct Portable([f32; LANES]);
 

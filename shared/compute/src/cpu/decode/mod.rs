@@ -20,7 +20,7 @@ use super::normalise::forward_row;
 use crate::block::rope_table;
 use crate::decode::{Decode, PROMPT_ROWS, Row};
 use crate::kernels::Result;
-use kernels::{Attention, Product};
+use kernels::{Attention, Matmul};
 use lanes::LANES;
 use team::{Member, Team};
 
@@ -101,7 +101,7 @@ struct Scratch {
     weights: Vec<f32>,
 }
 
-/// A model ready to tell up to `slots` stories side by side.
+/// A model ready to generate up to `slots` stories side by side.
 pub struct Session {
     config: Config,
     /// Norms, and in f32 all weights; what is in eight bits.
@@ -111,14 +111,14 @@ pub struct Session {
     layers: Vec<Layer>,
     final_norm: Range<usize>,
     embedding: Matrix,
-    /// The output product's, where it is not the embedding.
+    /// The head's, where it is not the embedding.
     head: Option<Matrix>,
     rope: Vec<f32>,
     team: Team,
     scratch: Vec<Scratch>,
     /// Positions in a row of `keys`: the context and some more, so that a head's rows do not share sets of the caches.
-    room: usize,
-    /// [layer, slot, head, width, room], and [layer, slot, head, context, width]
+    key_stride: usize,
+    /// [layer, slot, head, width, key_stride], and [layer, slot, head, context, width]
     keys: Buffer,
     values: Buffer,
     /// [rows, d], [rows, 3 d], [rows, d], [rows, f] twice, [slots, V]
@@ -143,8 +143,8 @@ impl Session {
             // A byte for each and 4 for the scale of 32, and the norms.
             Storage::Q8 => table.len as u128 * 36 / 32 + 4 * (2 * n_layer + 1) as u128 * d as u128,
         };
-        let room = context.next_multiple_of(kernels::BLOCK) + LANES;
-        let caches = (n_layer * d) as u128 * slots as u128 * (room + context) as u128;
+        let key_stride = context.next_multiple_of(kernels::BLOCK) + LANES;
+        let caches = (n_layer * d) as u128 * slots as u128 * (key_stride + context) as u128;
         let passes = rows as u128 * (5 * d + 2 * f) as u128 + slots as u128 * vocab as u128;
         let rope = (context * config.head_width()) as u128;
         u64::try_from(weights + 4 * (caches + passes + rope)).unwrap_or(u64::MAX)
@@ -202,14 +202,14 @@ impl Session {
             keep_norms(&weights, &mut layers, &mut final_norm, &mut flat);
         }
         drop(weights);
-        let room = context.next_multiple_of(kernels::BLOCK) + LANES;
+        let key_stride = context.next_multiple_of(kernels::BLOCK) + LANES;
         let team = Team::new(threads);
         Session {
             rope: rope_table(&config),
             scratch: (0..team.threads()).map(|_| Scratch::default()).collect(),
             team,
-            room,
-            keys: Buffer::new(n_layer * slots * d * room),
+            key_stride,
+            keys: Buffer::new(n_layer * slots * d * key_stride),
             values: Buffer::new(n_layer * slots * d * context + LANES),
             x: Buffer::new(rows * d),
             qkv: Buffer::new(rows * 3 * d),
@@ -381,13 +381,13 @@ impl Pass<'_> {
         let own = self.own_columns();
 
         self.normalise(&layer.attention_norm, scratch);
-        self.product(&layer.qkv, d, self.member.part(3 * d, UNIT), scratch, None, at.qkv, 3 * d);
+        self.matmul(&layer.qkv, d, self.member.part(3 * d, UNIT), scratch, None, at.qkv, 3 * d);
         self.member.barrier();
         self.attend(l, scratch);
         self.member.barrier();
         // What a branch adds goes where queries were.
         self.quantise(d, Some(at.attention), scratch);
-        self.product(
+        self.matmul(
             &layer.attention_out,
             d,
             own.clone(),
@@ -400,12 +400,12 @@ impl Pass<'_> {
         self.member.barrier();
         self.normalise(&layer.mlp_norm, scratch);
         let part = self.member.part(f, UNIT);
-        self.product(&layer.gate, d, part.clone(), scratch, None, at.gate, f);
-        self.product(&layer.up, d, part.clone(), scratch, None, at.up, f);
+        self.matmul(&layer.gate, d, part.clone(), scratch, None, at.gate, f);
+        self.matmul(&layer.up, d, part.clone(), scratch, None, at.up, f);
         self.swiglu(part);
         self.member.barrier();
         self.quantise(f, Some(at.gate), scratch);
-        self.product(&layer.down, f, own, scratch, Some(at.gate), at.qkv, 3 * d);
+        self.matmul(&layer.down, f, own, scratch, Some(at.gate), at.qkv, 3 * d);
         self.add(at.qkv, 3 * d);
         self.member.barrier();
     }
@@ -414,7 +414,7 @@ impl Pass<'_> {
         let Config { d_model: d, vocab_size: vocab, .. } = self.session.config;
         self.normalise(&self.session.final_norm, scratch);
         let head = self.session.head.as_ref().unwrap_or(&self.session.embedding);
-        self.product(
+        self.matmul(
             head,
             d,
             self.member.part(vocab, UNIT),
@@ -438,7 +438,7 @@ impl Pass<'_> {
         self.quantise(d, None, scratch);
     }
 
-    /// Quantises the rows of the next products, where weights are.
+    /// Quantises the rows of the next matmuls, where weights are.
     fn quantise(&self, depth: usize, from: Option<Place>, scratch: &mut Scratch) {
         if !self.session.quantised.is_empty() {
             let rows = self.rows.len();
@@ -452,7 +452,7 @@ impl Pass<'_> {
     }
 
     /// `out[i, j] = a[i] · matrix[j]` for all rows and the outputs of `part`; a [rows, depth] is the norm, or `from`.
-    fn product(
+    fn matmul(
         &self,
         matrix: &Matrix,
         depth: usize,
@@ -478,7 +478,7 @@ impl Pass<'_> {
                     &self.session.flat[range.start + part.start * depth..][..part.len() * depth];
                 // SAFETY: a and b are as long as the sizes say; the outputs of this part are this member's.
                 unsafe {
-                    (self.session.kernels.product)(&Product {
+                    (self.session.kernels.matmul)(&Matmul {
                         rows,
                         outputs: part.len(),
                         depth,
@@ -493,7 +493,7 @@ impl Pass<'_> {
                 let matrix = &self.session.quantised[*number];
                 // SAFETY: the outputs of this part are this member's, and inside `out` by the assertion above.
                 unsafe {
-                    matrix.product(
+                    matrix.matmul(
                         self.session.q8,
                         &self.session.eight,
                         &scratch.quantised,
@@ -536,18 +536,18 @@ impl Pass<'_> {
     /// Turns queries and keys, keeps keys and values, and attends: heads are shared out, each with all rows in order, so that
     /// the rows of one story find those before them.
     fn attend(&self, l: usize, scratch: &mut Scratch) {
-        let Session { config, room, kernels, rope, .. } = self.session;
+        let Session { config, key_stride, kernels, rope, .. } = self.session;
         let (Config { d_model: d, n_head: heads, context, .. }, width, at) =
             (*config, config.head_width(), self.places);
         let slots = self.session.logits.data.len() / config.vocab_size;
-        scratch.weights.resize(*room, 0.0);
+        scratch.weights.resize(*key_stride, 0.0);
         let mut turned = vec![0.0; width];
         for head in self.member.part(heads, 1) {
             for (i, row) in self.rows.iter().enumerate() {
                 let position = row.position as usize;
                 let (cos, sin) = rope[position * width..][..width].split_at(width / 2);
                 let from = i * 3 * d + head * width;
-                // SAFETY: the last product wrote qkv, and only this member touches the columns of this head.
+                // SAFETY: the last matmul wrote qkv, and only this member touches the columns of this head.
                 let (query, key, value) = unsafe {
                     (
                         at.qkv.get_mut(from..from + width),
@@ -562,22 +562,23 @@ impl Pass<'_> {
                 // SAFETY: as above, of this head's part of the cache.
                 let (keys, values) = unsafe {
                     (
-                        at.keys.get_mut(place * width * room..(place + 1) * width * room),
+                        at.keys
+                            .get_mut(place * width * key_stride..(place + 1) * width * key_stride),
                         at.values.get_mut(place * width * context..(place + 1) * width * context),
                     )
                 };
-                for (keys, &key) in keys.chunks_exact_mut(*room).zip(&turned) {
+                for (keys, &key) in keys.chunks_exact_mut(*key_stride).zip(&turned) {
                     keys[position] = key;
                 }
                 values[position * width..][..width].copy_from_slice(value);
                 let out = i * d + head * width;
-                // SAFETY: sizes as the fields say: `room` is beyond the context's last block, and sixteen values follow the
+                // SAFETY: sizes as the fields say: `key_stride` is beyond the context's last block, and sixteen values follow the
                 // last of `values`; the columns of this head of `attention` are this member's.
                 unsafe {
                     (kernels.attention)(&Attention {
                         width,
                         length: position + 1,
-                        room: *room,
+                        key_stride: *key_stride,
                         query: query.as_ptr(),
                         keys: keys.as_ptr(),
                         values: at.values.data.add(place * width * context),

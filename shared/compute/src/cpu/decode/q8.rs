@@ -1,4 +1,4 @@
-//! Products in eight bits: weights and activations as blocks of 32 small integers with a scale, as q8_0 of GGUF has them.
+//! Matmuls in eight bits: weights and activations as blocks of 32 small integers with a scale, as q8_0 of GGUF has them.
 //!
 //! `w = scale q` with q in -127..=127 and `scale = max |w| / 127`, kept in f16. The sum over a block is exact in integers,
 //! and blocks are added in order without fused operations, so all processors give the same bits.
@@ -122,7 +122,7 @@ impl Matrix {
     /// one or with the matrix.
     ///
     /// SAFETY: `out` reaches `rows * stride` values, of which those are nobody else's.
-    pub unsafe fn product(
+    pub unsafe fn matmul(
         &self,
         kernel: Kernel,
         all: &[PanelBlock],
@@ -145,11 +145,15 @@ impl Matrix {
                     scales: &a.scales[i * blocks..][..blocks],
                     starts: &a.starts[i * blocks..][..blocks],
                 };
-                let mut sums = [0.0; PANEL];
+                let mut accumulators = [0.0; PANEL];
                 // SAFETY: the processor has what the kernel needs: only `available` makes one.
                 unsafe {
-                    (kernel.0)(panel, row, &mut sums);
-                    std::ptr::copy_nonoverlapping(sums.as_ptr(), out.add(i * stride + j), wanted);
+                    (kernel.0)(panel, row, &mut accumulators);
+                    std::ptr::copy_nonoverlapping(
+                        accumulators.as_ptr(),
+                        out.add(i * stride + j),
+                        wanted,
+                    );
                 }
             }
         }
@@ -207,7 +211,7 @@ pub struct Row<'a> {
     starts: &'a [i32],
 }
 
-/// Adds to sixteen sums the products of a panel with a row.
+/// Adds to sixteen accumulators the products of a panel with a row.
 #[derive(Clone, Copy)]
 pub struct Kernel(unsafe fn(&[PanelBlock], Row, &mut [f32; PANEL]));
 
@@ -234,7 +238,7 @@ pub fn best() -> Kernel {
     *BEST
 }
 
-unsafe fn portable(panel: &[PanelBlock], row: Row, sums: &mut [f32; PANEL]) {
+unsafe fn portable(panel: &[PanelBlock], row: Row, accumulators: &mut [f32; PANEL]) {
     for (b, block) in panel.iter().enumerate() {
         let mut integers = [row.starts[b]; PANEL];
         for (quad, values) in
@@ -248,7 +252,7 @@ unsafe fn portable(panel: &[PanelBlock], row: Row, sums: &mut [f32; PANEL]) {
                     .sum::<i32>();
             }
         }
-        for ((sum, integer), scale) in sums.iter_mut().zip(integers).zip(block.scales) {
+        for ((sum, integer), scale) in accumulators.iter_mut().zip(integers).zip(block.scales) {
             *sum += integer as f32 * (f16::from_bits(scale).to_f32() * row.scales[b]);
         }
     }
@@ -256,11 +260,11 @@ unsafe fn portable(panel: &[PanelBlock], row: Row, sums: &mut [f32; PANEL]) {
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-unsafe fn vnni(panel: &[PanelBlock], row: Row, sums: &mut [f32; PANEL]) {
+unsafe fn vnni(panel: &[PanelBlock], row: Row, accumulators: &mut [f32; PANEL]) {
     use std::arch::x86_64::*;
-    // SAFETY: `Matrix::product` gives a row as long as the panel; the processor has the instructions.
+    // SAFETY: `Matrix::matmul` gives a row as long as the panel; the processor has the instructions.
     unsafe {
-        let mut total = _mm512_loadu_ps(sums.as_ptr());
+        let mut total = _mm512_loadu_ps(accumulators.as_ptr());
         for (b, block) in panel.iter().enumerate() {
             let values = row.values.as_ptr().add(b * BLOCK).cast::<i32>();
             let mut even = _mm512_set1_epi32(*row.starts.get_unchecked(b));
@@ -280,18 +284,19 @@ unsafe fn vnni(panel: &[PanelBlock], row: Row, sums: &mut [f32; PANEL]) {
                 _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_add_epi32(even, odd)), scale),
             );
         }
-        _mm512_storeu_ps(sums.as_mut_ptr(), total);
+        _mm512_storeu_ps(accumulators.as_mut_ptr(), total);
     }
 }
 
 /// Without VNNI: `maddubs` adds pairs in 16 bits, which |w| times a with the sign of w cannot overflow: 2 x 127 x 127.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,f16c")]
-unsafe fn avx2(panel: &[PanelBlock], row: Row, sums: &mut [f32; PANEL]) {
+unsafe fn avx2(panel: &[PanelBlock], row: Row, accumulators: &mut [f32; PANEL]) {
     use std::arch::x86_64::*;
-    // SAFETY: `Matrix::product` gives a row as long as the panel; the processor has the instructions.
+    // SAFETY: `Matrix::matmul` gives a row as long as the panel; the processor has the instructions.
     unsafe {
-        let mut totals = [_mm256_loadu_ps(sums.as_ptr()), _mm256_loadu_ps(sums.as_ptr().add(8))];
+        let mut totals =
+            [_mm256_loadu_ps(accumulators.as_ptr()), _mm256_loadu_ps(accumulators.as_ptr().add(8))];
         let (ones, flip) = (_mm256_set1_epi16(1), _mm256_set1_epi8(-128));
         for (b, block) in panel.iter().enumerate() {
             let values = row.values.as_ptr().add(b * BLOCK).cast::<i32>();
@@ -318,8 +323,8 @@ unsafe fn avx2(panel: &[PanelBlock], row: Row, sums: &mut [f32; PANEL]) {
                 *total = _mm256_add_ps(*total, _mm256_mul_ps(_mm256_cvtepi32_ps(integers), scale));
             }
         }
-        _mm256_storeu_ps(sums.as_mut_ptr(), totals[0]);
-        _mm256_storeu_ps(sums.as_mut_ptr().add(8), totals[1]);
+        _mm256_storeu_ps(accumulators.as_mut_ptr(), totals[0]);
+        _mm256_storeu_ps(accumulators.as_mut_ptr().add(8), totals[1]);
     }
 }
 
@@ -375,7 +380,7 @@ mod tests {
                 let mut out = vec![f32::NAN; activations.rows * outputs];
                 // SAFETY: as large as the sizes say.
                 unsafe {
-                    matrix.product(kernel, &all, activations, 0..outputs, out.as_mut_ptr(), outputs)
+                    matrix.matmul(kernel, &all, activations, 0..outputs, out.as_mut_ptr(), outputs)
                 };
                 out
             };
@@ -430,7 +435,7 @@ mod tests {
             let (matrix, all) = quantised(outputs, depth, &b);
             // SAFETY: as large as the sizes say.
             unsafe {
-                matrix.product(kernel, &all, &activations, 0..outputs, out.as_mut_ptr(), outputs)
+                matrix.matmul(kernel, &all, &activations, 0..outputs, out.as_mut_ptr(), outputs)
             };
             let (plus, minus) = out.split_at(outputs);
             assert!(

@@ -1,4 +1,4 @@
-//! The f32 product on the matrix units of Intel's processors (AMX), which multiply bf16 and add in f32 at 16 times the rate
+//! The f32 matmul on the matrix units of Intel's processors (AMX), which multiply bf16 and add in f32 at 16 times the rate
 //! of the vector units.
 //!
 //! Each value is split into three bf16 whose sum it is: its first eight significant bits, the next and the last. Of their
@@ -10,10 +10,10 @@ use std::arch::x86_64::*;
 use std::cell::RefCell;
 use std::sync::LazyLock;
 
-use super::operands::{Strided, room};
+use super::operands::{Strided, scratch};
 use super::set::{Block, Blocks, Set};
 
-/// Two by two tiles of sums of 16 x 16; 32 steps of k that one instruction takes, each value as three bf16.
+/// Two by two tiles of accumulators of 16 x 16; 32 steps of k that one instruction takes, each value as three bf16.
 pub static AMX: Set = Set {
     name: "amx",
     rows: ROWS,
@@ -117,11 +117,11 @@ unsafe fn multiply_block(block: &Block) {
     // SAFETY: the set is used where its units are.
     let _configured = unsafe { Configured::new() };
     PACKED.with_borrow_mut(|space| {
-        let space = room(space, AMX.panel(depth.len()));
+        let space = scratch(space, AMX.panel(depth.len()));
         for i in rows.clone().step_by(ROWS) {
             let a = block.a.from(i, 0);
             let rows = ROWS.min(rows.end - i);
-            // SAFETY: `check` has covered a; the space has the room.
+            // SAFETY: `check` has covered a; the space is as long.
             unsafe {
                 pack(
                     Side::A,
@@ -193,13 +193,13 @@ unsafe fn kernel(tile: &Tile) {
         let mut space = Space([[0.0; COLUMNS]; ROWS]);
         let row = |i: usize| tile.c.add(i * tile.stride);
         if tile.accumulate {
-            for (i, sums) in space.0.iter_mut().enumerate().take(tile.rows) {
-                sums.as_mut_ptr().copy_from_nonoverlapping(row(i), tile.columns);
+            for (i, accumulators) in space.0.iter_mut().enumerate().take(tile.rows) {
+                accumulators.as_mut_ptr().copy_from_nonoverlapping(row(i), tile.columns);
             }
         }
         multiply(tile, space.0.as_mut_ptr().cast(), COLUMNS, tile.accumulate);
-        for (i, sums) in space.0.iter().enumerate().take(tile.rows) {
-            row(i).copy_from_nonoverlapping(sums.as_ptr(), tile.columns);
+        for (i, accumulators) in space.0.iter().enumerate().take(tile.rows) {
+            row(i).copy_from_nonoverlapping(accumulators.as_ptr(), tile.columns);
         }
     }
 }
@@ -310,7 +310,7 @@ enum Side {
 /// A pair of bf16 in a dword are the steps l and l + 16 of a block of 32: as the order of a sum's terms is free, so is that
 /// of steps in a block, as long as a and b agree; and so no lane has to change its place.
 ///
-/// SAFETY: data has these values, `to` room for `depth.div_ceil(32)` blocks and lies at a cache line.
+/// SAFETY: data has these values, `to` space for `depth.div_ceil(32)` blocks and lies at a cache line.
 #[target_feature(enable = "avx512f")]
 unsafe fn pack(
     side: Side,

@@ -1,6 +1,6 @@
-//! The f32 matrix product: `c[m, n] (+)= a[m, k] b[k, n]` for any strides of a and b.
+//! The f32 matmul: `c[m, n] (+)= a[m, k] b[k, n]` for any strides of a and b.
 //!
-//! As in GotoBLAS (Goto and van de Geijn 2008): b is packed into panels as wide as the tile of sums that a processor's
+//! As in GotoBLAS (Goto and van de Geijn 2008): b is packed into panels as wide as the tile of accumulators that a processor's
 //! registers hold, which stay in the second cache while the rows of a pass by. Every sum runs over k in the same order
 //! whatever the threads do, so the result does not depend on their number.
 #[cfg(target_arch = "x86_64")]
@@ -15,20 +15,20 @@ use std::ops::Range;
 
 use super::parallel::{each, each_part};
 pub use machine::best;
-pub use operands::{LINE, Strided, room};
+pub use operands::{LINE, Strided, scratch};
 use operands::{Output, Panels, aligned};
 pub use packed::Packed;
 use set::{Block, Set};
 
-/// Work space of [`matmul`], kept from call to call.
+/// Scratch of [`matmul`], kept from call to call.
 #[derive(Default)]
-pub struct Workspace {
+pub struct Scratch {
     b: Vec<f32>,
 }
 
 /// `c[m, n] = a b`, or `+=` with `accumulate`; c is row-major and dense. Uses all threads.
 pub fn matmul(
-    work: &mut Workspace,
+    scratch: &mut Scratch,
     m: usize,
     n: usize,
     k: usize,
@@ -37,13 +37,13 @@ pub fn matmul(
     c: &mut [f32],
     accumulate: bool,
 ) {
-    matmul_with(best(), work, m, n, k, a, b, c, accumulate);
+    matmul_with(best(), scratch, m, n, k, a, b, c, accumulate);
 }
 
 /// `c[m, n] = a b`, and as soon as some rows of c are there, `then(first row, rows of c, the same rows of also)`, on the thread
 /// that computed them. `also` has m rows too, or no value.
 pub fn matmul_then(
-    work: &mut Workspace,
+    scratch: &mut Scratch,
     m: usize,
     n: usize,
     k: usize,
@@ -56,7 +56,7 @@ pub fn matmul_then(
     assert!(m > 0 && n > 0 && k > 0 && c.len() == m * n && also.len().is_multiple_of(m));
     let set = best();
     a.check(m, k);
-    let b = Pieces::pack(set, work, n, k, set.blocks.depth, b);
+    let b = Pieces::pack(set, scratch, n, k, set.blocks.depth, b);
     let task_rows =
         if b.fits_second_cache() { set.blocks.rows_of_all } else { set.blocks.rows_of_all_large };
     let also_width = also.len() / m;
@@ -81,11 +81,11 @@ pub fn matmul_then(
 /// Rows of a strip of [`strips`]: each strip reads all of b once.
 pub const STRIP: usize = 96;
 
-/// The product `a[m, k] b[k, n]` without ever being whole: strips of rows go through it tile by tile, from left to right, and
+/// The matmul `a[m, k] b[k, n]` without ever being whole: strips of rows go through it tile by tile, from left to right, and
 /// `then(state, columns, tile)` gets the strip's state and the tile [rows of the strip, columns]. Strips without a state are
 /// not computed. Uses all threads, one per strip at a time.
 pub fn strips<S: Send>(
-    work: &mut Workspace,
+    scratch: &mut Scratch,
     m: usize,
     n: usize,
     k: usize,
@@ -97,15 +97,15 @@ pub fn strips<S: Send>(
     assert!(states.len() == m.div_ceil(STRIP) && n > 0 && k > 0);
     let set = best();
     a.check(m, k);
-    let b = Pieces::pack(set, work, n, k, set.blocks.depth, b);
+    let b = Pieces::pack(set, scratch, n, k, set.blocks.depth, b);
     each_part([(&mut states[..], 1)], |strip, [state]| {
         let Some(state) = &mut state[0] else { return };
         let space = &mut Vec::new();
         let rows = strip * STRIP..((strip + 1) * STRIP).min(m);
         for columns in b.tiles() {
             let width = columns.len();
-            let tile = room(space, rows.len() * width);
-            // Row `rows.start` and column `columns.start` of the product are the tile's first element.
+            let tile = operands::scratch(space, rows.len() * width);
+            // Row `rows.start` and column `columns.start` of the matmul are the tile's first element.
             let out = Output {
                 data: tile.as_mut_ptr().wrapping_sub(rows.start * width + columns.start),
                 stride: width,
@@ -119,7 +119,7 @@ pub fn strips<S: Send>(
 
 fn matmul_with(
     set: &Set,
-    work: &mut Workspace,
+    scratch: &mut Scratch,
     m: usize,
     n: usize,
     k: usize,
@@ -141,7 +141,7 @@ fn matmul_with(
     a.check(m, k);
     let b = Pieces::pack(
         set,
-        work,
+        scratch,
         n,
         k,
         if a.column_stride == 1 { set.blocks.depth } else { set.blocks.depth_transposed },
@@ -191,7 +191,7 @@ impl<'a> Pieces<'a> {
     /// In pieces of at most `longest` steps.
     fn pack(
         set: &'a Set,
-        work: &'a mut Workspace,
+        scratch: &'a mut Scratch,
         n: usize,
         k: usize,
         longest: usize,
@@ -202,8 +202,8 @@ impl<'a> Pieces<'a> {
         let pieces: Vec<(usize, usize)> =
             (0..k).step_by(most).map(|start| (start, most.min(k - start))).collect();
         let panels = n.div_ceil(set.columns);
-        let mut rest = room(
-            &mut work.b,
+        let mut rest = operands::scratch(
+            &mut scratch.b,
             panels * pieces.iter().map(|&(_, depth)| set.panel(depth)).sum::<usize>(),
         );
         let mut parts = Vec::with_capacity(pieces.len() * panels);
@@ -222,7 +222,7 @@ impl<'a> Pieces<'a> {
                 (set.pack)(*depth, set.columns.min(n - *column), b.from(*start, *column), panel);
             }
         });
-        Pieces { set, data: aligned(&work.b), pieces, columns: n }
+        Pieces { set, data: aligned(&scratch.b), pieces, columns: n }
     }
 
     /// Whether a thread that goes through all of it, task after task, finds it there.
@@ -370,7 +370,7 @@ mod tests {
                 let mut c = before.clone();
                 let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
                 pool.install(|| {
-                    matmul_with(set, &mut Workspace::default(), m, n, k, a, b, &mut c, accumulate)
+                    matmul_with(set, &mut Scratch::default(), m, n, k, a, b, &mut c, accumulate)
                 });
                 c
             };
@@ -433,7 +433,7 @@ mod tests {
                 a[7 * 50 + 49] = bad;
                 let mut c = vec![0.0; 40 * 33];
                 let (a, b) = (Strided::rows(&a, 50), Strided::rows(&b, 33));
-                matmul_with(set, &mut Workspace::default(), 40, 33, 50, a, b, &mut c, false);
+                matmul_with(set, &mut Scratch::default(), 40, 33, 50, a, b, &mut c, false);
                 assert!(
                     c.iter().enumerate().all(|(at, c)| c.is_finite() == (at / 33 != 7)),
                     "{} {bad}",

@@ -42,7 +42,7 @@ pub struct Panels<'a> {
     pub depth: usize,
 }
 
-/// Row-major output of a product.
+/// Row-major output of a matmul.
 #[derive(Clone, Copy)]
 pub struct Output {
     pub data: *mut f32,
@@ -53,11 +53,11 @@ unsafe impl Send for Output {}
 // SAFETY: as above.
 unsafe impl Sync for Output {}
 
-/// Values of a cache line: work space starts at one, so that no vector of it lies across two.
+/// Values of a cache line: scratch starts at one, so that no vector of it lies across two.
 pub const LINE: usize = 16;
 
 /// The first `len` values of a space that only grows. What was there before stays: the caller writes all of it.
-pub fn room(space: &mut Vec<f32>, len: usize) -> &mut [f32] {
+pub fn scratch(space: &mut Vec<f32>, len: usize) -> &mut [f32] {
     if space.len() < len + LINE {
         space.resize(len + LINE, 0.0);
     }
@@ -65,7 +65,7 @@ pub fn room(space: &mut Vec<f32>, len: usize) -> &mut [f32] {
     &mut space[start..start + len]
 }
 
-/// What [`room`] gave of that space.
+/// What [`scratch`] gave of that space.
 pub fn aligned(space: &[f32]) -> &[f32] {
     &space[space.as_ptr().align_offset(4 * LINE).min(LINE).min(space.len())..]
 }

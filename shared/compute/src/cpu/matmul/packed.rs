@@ -1,6 +1,6 @@
 //! A packed operand that is used again and again.
 use super::machine::best_of_vectors;
-use super::operands::{Panels, Strided, aligned, room};
+use super::operands::{Panels, Strided, aligned, scratch};
 use super::set::Set;
 
 /// A packed b [depth, columns], for `multiply`.
@@ -24,7 +24,7 @@ impl Packed {
         (self.depth, self.columns) = (k, n);
         let set = self.set;
         let panel = set.panel(k);
-        for (p, panel) in room(&mut self.data, n.div_ceil(set.columns) * panel)
+        for (p, panel) in scratch(&mut self.data, n.div_ceil(set.columns) * panel)
             .chunks_exact_mut(panel)
             .enumerate()
         {

@@ -6,7 +6,7 @@ use super::operands::{Output, Panels, Strided};
 /// One kind of processor's way to multiply.
 pub struct Set {
     pub name: &'static str,
-    /// Rows and columns of the tile whose sums stay in registers. Panels of a packed b are as wide.
+    /// Rows and columns of the tile whose accumulators stay in registers. Panels of a packed b are as wide.
     pub rows: usize,
     pub columns: usize,
     /// A packed operand is filled up with zeros to a multiple of so many steps of k, and each takes so many f32 of a panel.
@@ -15,13 +15,13 @@ pub struct Set {
     pub blocks: Blocks,
     /// `pack(depth, columns, b, panel)`: the first columns of b, at most a tile's, as a panel.
     pub pack: fn(usize, usize, Strided, &mut [f32]),
-    /// A block of the product on the calling thread.
+    /// A block of the matmul on the calling thread.
     ///
     /// SAFETY: the processor has the set's units, and the block is what it says.
     pub multiply: unsafe fn(&Block),
 }
 
-/// How a product is cut, by what the caches hold.
+/// How a matmul is cut, by what the caches hold.
 pub struct Blocks {
     /// Most steps of k at once; where each of them is on another line of a.
     pub depth: usize,

@@ -1,4 +1,4 @@
-//! The product on vector units: a tile of sums held in registers, for each kind of them.
+//! The matmul on vector units: a tile of accumulators held in registers, for each kind of them.
 use super::operands::Strided;
 use super::set::{Block, Blocks, Set};
 
@@ -31,11 +31,11 @@ const BLOCKS: Blocks = Blocks {
     rows_of_all_large: 48,
 };
 
-/// 24 sums in 32 registers of 16 values: one fused operation per cycle, and its operands need half the ports.
+/// 24 accumulators in 32 registers of 16 values: one fused operation per cycle, and its operands need half the ports.
 #[cfg(target_arch = "x86_64")]
 pub static AVX512: Set = set("avx512", 12, 32, pack::<32>, multiply_avx512);
 
-/// 12 sums in 16 registers of 8 values.
+/// 12 accumulators in 16 registers of 8 values.
 #[cfg(target_arch = "x86_64")]
 pub static AVX2: Set = set("avx2 fma", 6, 16, pack::<16>, multiply_avx2);
 
@@ -148,7 +148,7 @@ unsafe fn avx512<const R: usize>(tile: &Tile) {
     }
 }
 
-/// R x 16 W sums, of which the last 16 columns may be cut by a mask.
+/// R x 16 W accumulators, of which the last 16 columns may be cut by a mask.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f")]
 #[inline]
@@ -165,16 +165,16 @@ unsafe fn avx512_columns<const R: usize, const W: usize>(tile: &Tile) {
                 _mm_prefetch::<_MM_HINT_T0>(c.add(16).cast());
             }
         }
-        let mut sums = [[_mm512_setzero_ps(); W]; R];
+        let mut accumulators = [[_mm512_setzero_ps(); W]; R];
         // Rows in groups of four, so that few registers hold their addresses.
         let mut groups: [*const f32; 3] =
             std::array::from_fn(|g| tile.a.wrapping_add(4 * g * tile.row_stride));
         let mut b = tile.b;
         for _ in 0..tile.depth {
             let b_row: [__m512; W] = std::array::from_fn(|w| _mm512_loadu_ps(b.add(16 * w)));
-            for (i, sums) in sums.iter_mut().enumerate() {
+            for (i, accumulators) in accumulators.iter_mut().enumerate() {
                 let value = _mm512_set1_ps(*groups[i / 4].add(i % 4 * tile.row_stride));
-                for (sum, b) in sums.iter_mut().zip(b_row) {
+                for (sum, b) in accumulators.iter_mut().zip(b_row) {
                     *sum = _mm512_fmadd_ps(value, b, *sum);
                 }
             }
@@ -183,8 +183,8 @@ unsafe fn avx512_columns<const R: usize, const W: usize>(tile: &Tile) {
             }
             b = b.add(32);
         }
-        for (i, sums) in sums.into_iter().enumerate() {
-            for (w, sum) in sums.into_iter().enumerate() {
+        for (i, accumulators) in accumulators.into_iter().enumerate() {
+            for (w, sum) in accumulators.into_iter().enumerate() {
                 let c = tile.c.add(i * tile.stride + 16 * w);
                 let sum = if tile.accumulate {
                     _mm512_add_ps(_mm512_maskz_loadu_ps(mask(w), c), sum)
@@ -197,18 +197,18 @@ unsafe fn avx512_columns<const R: usize, const W: usize>(tile: &Tile) {
     }
 }
 
-/// R x 16 sums in registers, two per row of b.
+/// R x 16 accumulators in registers, two per row of b.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,fma")]
 unsafe fn avx2<const R: usize>(tile: &Tile) {
     use std::arch::x86_64::*;
     // SAFETY: the promise of `Microkernel`.
     unsafe {
-        let mut sums = [[_mm256_setzero_ps(); 2]; R];
+        let mut accumulators = [[_mm256_setzero_ps(); 2]; R];
         let (mut a, mut b) = (tile.a, tile.b);
         for _ in 0..tile.depth {
             let (b0, b1) = (_mm256_loadu_ps(b), _mm256_loadu_ps(b.add(8)));
-            for (i, sum) in sums.iter_mut().enumerate() {
+            for (i, sum) in accumulators.iter_mut().enumerate() {
                 let value = _mm256_broadcast_ss(&*a.add(i * tile.row_stride));
                 sum[0] = _mm256_fmadd_ps(value, b0, sum[0]);
                 sum[1] = _mm256_fmadd_ps(value, b1, sum[1]);
@@ -216,45 +216,45 @@ unsafe fn avx2<const R: usize>(tile: &Tile) {
             a = a.wrapping_add(tile.column_stride);
             b = b.add(16);
         }
-        let sums: [[f32; 16]; R] = std::mem::transmute_copy(&sums);
-        store(&sums, tile);
+        let accumulators: [[f32; 16]; R] = std::mem::transmute_copy(&accumulators);
+        store(&accumulators, tile);
     }
 }
 
-/// The same in plain Rust.
+/// The same in portable Rust.
 unsafe fn portable<const R: usize>(tile: &Tile) {
     const COLUMNS: usize = 16;
     // SAFETY: the promise of `Microkernel`.
     unsafe {
-        let mut sums = [[0.0f32; COLUMNS]; R];
+        let mut accumulators = [[0.0f32; COLUMNS]; R];
         for l in 0..tile.depth {
             let b = std::slice::from_raw_parts(tile.b.add(l * COLUMNS), COLUMNS);
-            for (i, sum) in sums.iter_mut().enumerate() {
+            for (i, sum) in accumulators.iter_mut().enumerate() {
                 let value = *tile.a.add(i * tile.row_stride + l * tile.column_stride);
                 for (s, &b) in sum.iter_mut().zip(b) {
                     *s += value * b;
                 }
             }
         }
-        store(&sums, tile);
+        store(&accumulators, tile);
     }
 }
 
 /// SAFETY: the promise of `Microkernel`.
 #[inline(always)]
-unsafe fn store<const R: usize>(sums: &[[f32; 16]; R], tile: &Tile) {
-    for (i, sums) in sums.iter().enumerate() {
+unsafe fn store<const R: usize>(accumulators: &[[f32; 16]; R], tile: &Tile) {
+    for (i, accumulators) in accumulators.iter().enumerate() {
         // SAFETY: passed on.
         let c =
             unsafe { std::slice::from_raw_parts_mut(tile.c.add(i * tile.stride), tile.columns) };
         if tile.columns == 16 {
             // A length the compiler knows.
             let c = c.first_chunk_mut::<16>().expect("16 columns");
-            for (c, &s) in c.iter_mut().zip(sums) {
+            for (c, &s) in c.iter_mut().zip(accumulators) {
                 *c = if tile.accumulate { *c + s } else { s };
             }
         } else {
-            for (c, &s) in c.iter_mut().zip(sums) {
+            for (c, &s) in c.iter_mut().zip(accumulators) {
                 *c = if tile.accumulate { *c + s } else { s };
             }
         }

@@ -125,15 +125,9 @@ impl Kernels for Gpu {
         self.run(&FILL, Fill { len: word(out.len), value }, &[out], striding(out.len), 0.0);
     }
 
-    fn round(&mut self, x: View, shadow: View) {
-        if x != shadow {
-            self.run(
-                &ROUND_STORED,
-                Length { len: word(x.len) },
-                &[x, shadow],
-                striding(x.len),
-                0.0,
-            );
+    fn round(&mut self, x: View, half: View) {
+        if x != half {
+            self.run(&ROUND_STORED, Length { len: word(x.len) }, &[x, half], striding(x.len), 0.0);
         }
     }
 
@@ -408,7 +402,7 @@ impl Kernels for Gpu {
         update: &Update,
         state: View,
         weights: View,
-        shadow: View,
+        weights_half: View,
         gradients: View,
         slots: &[View],
     ) {
@@ -423,10 +417,10 @@ impl Kernels for Gpu {
             weight_decay,
         };
         let mut operands = [&[state, gradients, weights][..], slots].concat();
-        let kernel = if weights == shadow {
+        let kernel = if weights == weights_half {
             kind.rule().name
         } else {
-            operands.push(shadow);
+            operands.push(weights_half);
             kind.rule().half_kernel
         };
         let kernel = table::named(kernel).expect("an optimizer's kernels are in the table");
