@@ -66,7 +66,6 @@ fn telling_and_evaluating_draw_no_plots_and_write_no_protobuf() {
 const KNOWN: &[&[&str]] = &[
     &["shared/corpus/grammar/cast.rs", "shared/corpus/grammar/engine.rs"],
     &["shared/corpus/remote.rs", "shared/corpus/remote/http.rs"],
-    &["shared/stage/failure.rs", "shared/stage/interrupt.rs"],
 ];
 
 #[test]

@@ -2,7 +2,6 @@
 use std::fmt::Display;
 use std::io;
 use std::path::Path;
-use std::process::ExitCode;
 
 use crate::io_advice::{self, Advice, Mend};
 
@@ -81,32 +80,6 @@ impl Failure {
             Failure::BadInput(_) => 3,
             Failure::TryAgain(_) => 4,
             Failure::Interrupted(_) => 130,
-        }
-    }
-}
-
-/// On a machine without a desktop Vulkan's drivers ask libwayland, which then writes an error to stderr that is none.
-fn quiet_wayland() {
-    if cfg!(target_os = "linux") && std::env::var_os("XDG_RUNTIME_DIR").is_none() {
-        // SAFETY: the first thing that a program does: there is no other thread yet that could read the environment.
-        unsafe { std::env::set_var("XDG_RUNTIME_DIR", std::env::temp_dir()) };
-    }
-}
-
-/// Runs a stage and turns its end into words on stderr and an exit code.
-/// An error that is no [`Failure`] is a fault of the program: exit code 1.
-pub fn main(name: &str, run: impl FnOnce() -> anyhow::Result<()>) -> ExitCode {
-    quiet_wayland();
-    crate::interrupt::install();
-    match run() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            let code = error
-                .chain()
-                .find_map(|cause| cause.downcast_ref::<Failure>())
-                .map_or(1, Failure::exit_code);
-            crate::log::report_error(name, code, &format!("{error:#}"));
-            ExitCode::from(code)
         }
     }
 }

@@ -4,6 +4,7 @@
 //! is left to do, writes its files through [`AtomicFile`], and ends through [`main`] with an exit code.
 pub mod cli;
 pub mod config;
+mod entry;
 mod failure;
 mod files;
 mod guard;
@@ -21,7 +22,8 @@ mod temporary;
 
 pub use cli::{Common, Stage};
 pub use config::Pipeline;
-pub use failure::{Failure, Result, main};
+pub use entry::main;
+pub use failure::{Failure, Result};
 pub use files::{
     AtomicFile, FileRecord, WriteBehind, create_dir, hash_content, hash_file, hex, publish_file,
     read_at, read_to_string, remove_if_present, sha256,

@@ -1,0 +1,30 @@
+//! Where a program starts, and how it ends: words on stderr and an exit code.
+use std::process::ExitCode;
+
+use crate::failure::Failure;
+
+/// On a machine without a desktop Vulkan's drivers ask libwayland, which then writes an error to stderr that is none.
+fn quiet_wayland() {
+    if cfg!(target_os = "linux") && std::env::var_os("XDG_RUNTIME_DIR").is_none() {
+        // SAFETY: the first thing that a program does: there is no other thread yet that could read the environment.
+        unsafe { std::env::set_var("XDG_RUNTIME_DIR", std::env::temp_dir()) };
+    }
+}
+
+/// Runs a stage and turns its end into words on stderr and an exit code.
+/// An error that is no [`Failure`] is a fault of the program: exit code 1.
+pub fn main(name: &str, run: impl FnOnce() -> anyhow::Result<()>) -> ExitCode {
+    quiet_wayland();
+    crate::interrupt::install();
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let code = error
+                .chain()
+                .find_map(|cause| cause.downcast_ref::<Failure>())
+                .map_or(1, Failure::exit_code);
+            crate::log::report_error(name, code, &format!("{error:#}"));
+            ExitCode::from(code)
+        }
+    }
+}
