@@ -2,7 +2,7 @@
 use inference::{Prompts, SamplingParams, cache_folder, generate_each};
 use stage::{Result, Stage, interrupt};
 
-use crate::lines::{Line, Lines};
+use crate::lines::{Answer, Lines};
 use crate::printer::Printer;
 use crate::ready_model::ReadyModel;
 
@@ -12,9 +12,9 @@ pub fn run(model: &mut ReadyModel, stage: &Stage, n: u32, params: SamplingParams
     let mut told = 0;
     loop {
         let prompt = match lines.ask("> ")? {
-            Line::Text(prompt) => prompt,
-            Line::Interrupted => continue,
-            Line::End => return Ok(()),
+            Answer::Text(prompt) => prompt,
+            Answer::Interrupted => continue,
+            Answer::End => return Ok(()),
         };
         let prompts = Prompts::new(vec![prompt], n as usize);
         model.warn_of_long(stage, prompts.texts())?;

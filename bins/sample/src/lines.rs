@@ -7,7 +7,7 @@ use rustyline::history::FileHistory;
 use rustyline::{Config, Editor};
 use stage::{Failure, Result};
 
-pub enum Line {
+pub enum Answer {
     Text(String),
     /// Ctrl-C at the prompt.
     Interrupted,
@@ -35,17 +35,17 @@ impl Lines {
     }
 
     /// Asks for a line; the prompt is seen on a terminal only.
-    pub fn ask(&mut self, prompt: &str) -> Result<Line> {
+    pub fn ask(&mut self, prompt: &str) -> Result<Answer> {
         let Some(editor) = &mut self.editor else {
             let mut line = Vec::new();
             let read = std::io::stdin().lock().read_until(b'\n', &mut line);
             if read.map_err(|error| Failure::try_again(format!("stdin: {error}")))? == 0 {
-                return Ok(Line::End);
+                return Ok(Answer::End);
             }
             let text = String::from_utf8(line).map_err(|_| {
                 Failure::BadInput("stdin: a line that is no UTF-8\n  expected: text\n  remedy: iconv -f LATIN1 -t UTF-8".into())
             })?;
-            return Ok(Line::Text(text.trim_end_matches(['\n', '\r']).to_owned()));
+            return Ok(Answer::Text(text.trim_end_matches(['\n', '\r']).to_owned()));
         };
         match editor.readline(prompt) {
             Ok(text) => {
@@ -54,10 +54,10 @@ impl Lines {
                     let _ = history.parent().map(std::fs::create_dir_all);
                     let _ = editor.save_history(history);
                 }
-                Ok(Line::Text(text))
+                Ok(Answer::Text(text))
             }
-            Err(ReadlineError::Interrupted) => Ok(Line::Interrupted),
-            Err(ReadlineError::Eof) => Ok(Line::End),
+            Err(ReadlineError::Interrupted) => Ok(Answer::Interrupted),
+            Err(ReadlineError::Eof) => Ok(Answer::End),
             Err(error) => Err(failed(error)),
         }
     }

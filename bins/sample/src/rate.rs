@@ -4,7 +4,7 @@ use std::path::Path;
 use inference::{Average, Prompts, Rating, Ratings, SamplingParams, Story, averages, generate};
 use stage::{Failure, Random, Result, Stage, interrupt, print};
 
-use crate::lines::{Line, Lines};
+use crate::lines::{Answer, Lines};
 use crate::ready_model::ReadyModel;
 
 struct Shown {
@@ -97,9 +97,9 @@ pub fn run(
 fn scores(lines: &mut Lines) -> Result<Option<[u8; 3]>> {
     loop {
         match lines.ask("grammar coherence fun> ")? {
-            Line::End | Line::Interrupted => return Ok(None),
-            Line::Text(text) if text.trim() == "q" => return Ok(None),
-            Line::Text(text) => match Rating::scores(&text) {
+            Answer::End | Answer::Interrupted => return Ok(None),
+            Answer::Text(text) if text.trim() == "q" => return Ok(None),
+            Answer::Text(text) => match Rating::scores(&text) {
                 Some(scores) => return Ok(Some(scores)),
                 None => eprintln!("expected three numbers from 0 to 5, for example: 4 3 5"),
             },
