@@ -15,6 +15,8 @@ use stage::{AtomicFile, Failure, FileRecord, Result};
 use crate::stories::{COLUMN, SOURCE_COLUMN};
 
 pub const STORIES_PER_ROW_GROUP: usize = 1000;
+/// Offsets of a column are 32 bits wide: a row group ends before they would not do, and before memory is short.
+const BYTES_PER_ROW_GROUP: usize = 256 << 20;
 
 /// Writes one file story by story, holding one row group. Dropped before [`finish`](Self::finish), it leaves nothing.
 pub struct StoryWriter {
@@ -22,6 +24,7 @@ pub struct StoryWriter {
     schema: SchemaRef,
     texts: StringBuilder,
     in_group: usize,
+    most_bytes: usize,
     stories: u64,
     text_bytes: u64,
 }
@@ -50,6 +53,7 @@ impl StoryWriter {
             schema,
             texts: StringBuilder::new(),
             in_group: 0,
+            most_bytes: BYTES_PER_ROW_GROUP,
             stories: 0,
             text_bytes: 0,
         })
@@ -59,6 +63,10 @@ impl StoryWriter {
     pub fn push(&mut self, text: &str) -> Result<()> {
         if text.is_empty() {
             return Ok(());
+        }
+        if self.in_group > 0 && self.texts.values_slice().len() + text.len() > self.most_bytes {
+            self.flush()?;
+            self.writer.flush().map_err(|error| writing(self.writer.inner().path(), error))?;
         }
         self.texts.append_value(text);
         self.in_group += 1;
@@ -112,6 +120,28 @@ fn writing(path: &Path, error: ParquetError) -> Failure {
 mod tests {
     use super::*;
     use crate::stories::ParquetStories;
+
+    #[test]
+    fn long_stories_end_a_row_group_before_its_offsets_do_not_do() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.parquet");
+        let mut writer = StoryWriter::create(&path, "text").unwrap();
+        writer.most_bytes = 1000;
+        (0..10).for_each(|i| writer.push(&"x".repeat(200 + i)).unwrap());
+        writer.push(&"y".repeat(5000)).unwrap();
+        writer.push("z").unwrap();
+        writer.finish().unwrap();
+        let stories = ParquetStories::open(&path, "text").unwrap();
+        let groups: Vec<u64> = (0..stories.row_groups()).map(|i| stories.stories_in(i)).collect();
+        assert_eq!(groups, [4, 4, 2, 1, 1]);
+        if std::env::var_os("BEDTIME_LONG").is_some() {
+            let mut writer = StoryWriter::create(&path, "text").unwrap();
+            let story = "a".repeat(60 << 20);
+            (0..40).for_each(|_| writer.push(&story).unwrap());
+            writer.finish().unwrap();
+            assert_eq!(ParquetStories::open(&path, "text").unwrap().stories(), 40);
+        }
+    }
 
     #[test]
     fn what_is_written_is_read_and_writing_it_again_gives_the_same_bytes() {
