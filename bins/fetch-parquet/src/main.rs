@@ -35,7 +35,12 @@ Examples:
 Run again, it says \"up to date\", or goes on where it was interrupted; --force fetches a remote source anew.
 
 Environment: http_proxy, https_proxy, no_proxy; BEDTIME_RETRIES (5: tries in a row before giving up);
-BEDTIME_RETRY_BASE_MS (500: first pause between tries, doubled each time; a server's Retry-After counts instead).
+BEDTIME_RETRY_BASE_MS (500: first pause between tries, doubled each time; a server's Retry-After counts instead);
+BEDTIME_STALL_S (60: seconds in which less than 1 KiB a second arrives end a try);
+BEDTIME_UNANNOUNCED_GIB (64: the most of a file whose length no server announces).
+
+Limits: a file has the length announced; a listing at most 8 MiB a page, 1,000 pages and 100,000 files; an answer at most
+10 redirects. Passwords and signatures in addresses are shown as *** and never written down.
 
 Exit codes: 0 done; 2 wrong usage or settings; 3 bad input (no such file, HTTP 404, damaged, wrong hash, no column, nulls);
 4 may work if tried again (network, HTTP 429 or 5xx, disk full); 130 interrupted, what is whole is kept.";
@@ -96,7 +101,7 @@ fn run() -> anyhow::Result<()> {
         )
         .into());
     }
-    let source = Source::parse(&settings.source)?;
+    let source = Source::parse(settings.source.reveal())?;
     let raw = RawFolder::new(stage.path("raw"), args.shard);
     if source.lies_in(&stage.path("raw")) {
         let message = format!(
@@ -144,7 +149,7 @@ fn make(
     }
 
     stage.use_threads()?;
-    let label = source.label(&settings.source).to_owned();
+    let label = source.label(&settings.source);
     let local = matches!(source, Source::Local(_));
     let cancel = Cancel::default();
     let plan = Plan::new(source, settings, raw, stage.log, &cancel)?;
@@ -161,7 +166,7 @@ fn make(
         cancel,
     };
     let made = fetcher.run(&plan)?;
-    require_stories(&made, &plan, raw, &settings.source)?;
+    require_stories(&made, &plan, raw, &settings.source.to_string())?;
     if made.validation.stories == 0 && shard.is_none() {
         stage.log.warn(
             "no validation story: set another fetch.validation_fraction or fetch.validation_split",

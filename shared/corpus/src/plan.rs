@@ -201,7 +201,7 @@ fn inputs(
     match source {
         Source::Synthetic => synthetic(settings),
         Source::Local(local) => {
-            let splits = local.splits(&settings.source, settings)?;
+            let splits = local.splits(settings.source.reveal(), settings)?;
             Ok(map(splits, |file| Input::Local(Arc::new(file))))
         }
         Source::Hub { dataset, revision } => {
@@ -210,10 +210,10 @@ fn inputs(
             }))
         }
         Source::Bucket(place) => {
-            Ok(map(buckets::list(network()?, &place, settings)?, Input::Remote))
+            Ok(map(buckets::list(network()?, place.reveal(), settings)?, Input::Remote))
         }
         Source::Url(url) => {
-            let path = url.split(['?', '#']).next().unwrap_or_default();
+            let path = url.reveal().split(['?', '#']).next().unwrap_or_default();
             if !path.ends_with(".parquet") {
                 return Err(Failure::usage(format!(
                     "fetch.source {url:?}: not a .parquet file\n  expected: https://HOST/FILE.parquet\n  remedy: download other files first and name the local copy"
@@ -221,7 +221,7 @@ fn inputs(
             }
             let name = path.rsplit('/').next().unwrap_or_default().to_owned();
             let file: Arc<dyn RemoteFile> =
-                Arc::new(HttpFile::new(network()?, &url, Published::default())?);
+                Arc::new(HttpFile::new(network()?, url.reveal(), Published::default())?);
             let splits = tell_apart(path, vec![file], settings, Names::Single, |_| name.clone())?;
             Ok(map(splits, Input::Remote))
         }

@@ -19,8 +19,11 @@ pub mod download;
 pub mod http;
 pub mod hub;
 
-/// Nothing arriving for this long counts as a broken connection.
-const SILENCE: Duration = Duration::from_secs(60);
+/// Less than this arriving over `BEDTIME_STALL_S` counts as a broken connection.
+const LEAST_BYTES_PER_SECOND: u64 = 1024;
+/// Of one listing.
+pub(crate) const MOST_PAGES: usize = 1000;
+pub(crate) const MOST_FILES: usize = 100_000;
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// A server may ask for more patience than our own, within reason.
 const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(600);
@@ -30,6 +33,8 @@ const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(600);
 pub enum Trouble {
     /// May work again, at the earliest after this time where the server said so.
     Again(String, Option<Duration>),
+    /// Too little arrived for too long: tried again, but no sign that it gets further.
+    Slow(String),
     /// The file is not what it was when its first part was read.
     Changed(String),
     /// Will not work again.
@@ -99,10 +104,21 @@ pub struct Network {
     http: http::Http,
     tries: u32,
     first_pause: Duration,
+    /// How long nothing, or next to nothing, may arrive.
+    silence: Duration,
+    /// The most of a file whose length nobody announces.
+    unannounced: u64,
+}
+
+/// What one answer brought, and how long was waited for it, since the last look.
+#[derive(Default)]
+pub(crate) struct Pace {
+    waited: Duration,
+    bytes: u64,
 }
 
 impl Network {
-    /// `BEDTIME_RETRIES` (5) and `BEDTIME_RETRY_BASE_MS` (500, doubled each time) set the patience.
+    /// `BEDTIME_RETRIES` (5), `BEDTIME_RETRY_BASE_MS` (500, doubled each time) and `BEDTIME_STALL_S` (60) set the patience.
     pub fn new(log: Log, cancel: Cancel) -> Result<Arc<Self>> {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
@@ -110,14 +126,19 @@ impl Network {
             .map_err(|error| Failure::try_again(format!("no threads for the network: {error}")))?;
         let tries = number_from_env("BEDTIME_RETRIES", 5)?.clamp(1, 100) as u32;
         let first_pause = Duration::from_millis(number_from_env("BEDTIME_RETRY_BASE_MS", 500)?);
-        Ok(Arc::new(Network { log, cancel, runtime, http: http::Http::new()?, tries, first_pause }))
+        let silence = Duration::from_secs(number_from_env("BEDTIME_STALL_S", 60)?.clamp(1, 86_400));
+        let unannounced = number_from_env("BEDTIME_UNANNOUNCED_GIB", 64)?.saturating_mul(1 << 30);
+        let http = http::Http::new()?;
+        let network =
+            Network { log, cancel, runtime, http, tries, first_pause, silence, unannounced };
+        Ok(Arc::new(network))
     }
 
     /// Waits for a step of the network; silence, Ctrl-C and the failure of another file end it.
     pub(crate) fn wait<T>(&self, what: &str, step: impl Future<Output = T>) -> Result<T, Trouble> {
         let stop = async {
             let start = Instant::now();
-            while start.elapsed() < SILENCE && !self.cancel.requested() {
+            while start.elapsed() < self.silence && !self.cancel.requested() {
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
         };
@@ -128,10 +149,32 @@ impl Network {
             None => match self.cancel.check() {
                 Err(failure) => Err(Trouble::Stop(failure)),
                 Ok(()) => Err(Trouble::Again(
-                    format!("{what}: nothing arrived for {} s", SILENCE.as_secs()),
+                    format!("{what}: nothing arrived for {} s", self.silence.as_secs()),
                     None,
                 )),
             },
+        }
+    }
+
+    /// Waits for the next piece of a body; a server that gives next to nothing for long ends it, too.
+    pub(crate) fn receive<T>(
+        &self,
+        what: &str,
+        pace: &mut Pace,
+        step: impl Future<Output = T>,
+        length: impl Fn(&T) -> usize,
+    ) -> Result<T, Trouble> {
+        let start = Instant::now();
+        let piece = self.wait(what, step)?;
+        pace.waited += start.elapsed(); // not the time that our own disk takes
+        pace.bytes += length(&piece) as u64;
+        if pace.waited < self.silence {
+            return Ok(piece);
+        }
+        let Pace { waited, bytes } = std::mem::take(pace);
+        match bytes < LEAST_BYTES_PER_SECOND * self.silence.as_secs() {
+            true => Err(Trouble::Slow(format!("{bytes} bytes in {} s", waited.as_secs()))),
+            false => Ok(piece),
         }
     }
 
@@ -173,7 +216,7 @@ fn number_from_env(name: &str, default: u64) -> Result<u64> {
     match std::env::var(name) {
         Ok(text) => text
             .parse()
-            .map_err(|_| Failure::usage(format!("{name}={text}: expected a whole number"))),
+            .map_err(|_| Failure::usage(format!("{name}={text:?}: expected a whole number"))),
         Err(_) => Ok(default),
     }
 }
@@ -197,7 +240,7 @@ impl Patience<'_> {
         let (found, asked) = match trouble {
             Trouble::Stop(failure) => return Err(failure),
             Trouble::Again(found, asked) => (found, asked),
-            Trouble::Changed(found) => (found, None),
+            Trouble::Changed(found) | Trouble::Slow(found) => (found, None),
         };
         self.failed += 1;
         if self.failed >= network.tries {
@@ -279,7 +322,8 @@ impl RangeRead for Ranged {
     fn read_range(&self, start: u64, bytes: u64) -> Result<Bytes> {
         let what = self.file.address();
         self.network.persist(what, || {
-            let mut body = self.file.get(start, Some(start + bytes), self.etag.as_deref())?;
+            let mut body =
+                self.file.get(start, Some(start.saturating_add(bytes)), self.etag.as_deref())?;
             if body.from != start
                 || body.total != Some(self.length)
                 || (self.etag.is_some() && body.etag != self.etag)
@@ -288,9 +332,13 @@ impl RangeRead for Ranged {
                     "{what}: it changed while it was read\n  remedy: run the same command again"
                 ))));
             }
-            let mut read = Vec::with_capacity(bytes as usize);
+            // The length is what a stranger said: memory is taken as bytes arrive.
+            let mut read = Vec::with_capacity(bytes.min(1 << 20) as usize);
             while let Some(piece) = (body.next)()? {
                 read.extend_from_slice(&piece);
+                if read.len() as u64 > bytes {
+                    break;
+                }
             }
             match read.len() as u64 == bytes {
                 true => Ok(Bytes::from(read)),

@@ -1,7 +1,7 @@
 //! What `fetch.source` names: the forms it can have.
 use std::path::{Path, PathBuf};
 
-use stage::{Failure, Result};
+use stage::{Address, Failure, Result};
 
 use crate::local_files::LocalFiles;
 
@@ -20,9 +20,9 @@ pub enum Source {
         revision: Option<String>,
     },
     /// One parquet file at an https (or http) address.
-    Url(String),
+    Url(Address),
     /// One object or everything under a prefix, on S3 or Google Cloud Storage.
-    Bucket(String),
+    Bucket(Address),
 }
 
 impl Source {
@@ -35,11 +35,11 @@ impl Source {
         };
         match text.split_once(':') {
             Some(("stories", "")) => Ok(Source::Synthetic),
-            Some(("https" | "http", _)) => Ok(Source::Url(text.to_owned())),
+            Some(("https" | "http", _)) => Ok(Source::Url(text.into())),
             Some(("s3" | "gs", rest)) if rest.trim_start_matches('/').is_empty() => {
                 Err(usage("no bucket"))
             }
-            Some(("s3" | "gs", _)) => Ok(Source::Bucket(text.to_owned())),
+            Some(("s3" | "gs", _)) => Ok(Source::Bucket(text.into())),
             Some(("hf", rest)) => {
                 let path = rest
                     .strip_prefix("//datasets/")
@@ -69,9 +69,9 @@ impl Source {
         }
     }
 
-    /// The source as a manifest may name it: without the place where local files lie.
-    pub fn label<'a>(&self, text: &'a str) -> &'a str {
-        if matches!(self, Source::Local(_)) { "local" } else { text }
+    /// The source as a manifest may name it: without secrets, and without the place where local files lie.
+    pub fn label(&self, address: &Address) -> String {
+        if matches!(self, Source::Local(_)) { "local".into() } else { address.to_string() }
     }
 
     /// Whether one of its files is in this folder or below it.

@@ -7,7 +7,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
-use crate::{Failure, Result};
+use crate::{Address, Failure, Result};
 
 macro_rules! section {
     ($(#[$doc:meta])* $name:ident { $($(#[$key_doc:meta])* $key:ident: $type:ty = $default:expr,)* }) => {
@@ -61,7 +61,7 @@ sections! {
     fetch Fetch {
         /// `stories:` (synthetic, embedded), `hf://datasets/OWNER/NAME[@REVISION]`, `https://...parquet`, `s3://...`,
         /// `gs://...`, or a local file, folder or glob of .parquet, .jsonl, .txt
-        source: String = "stories:".into(),
+        source: Address = "stories:".into(),
         train_split: String = "train".into(),
         /// Split (or file name prefix) that validation comes from; not with validation_fraction. "" is as good as none.
         validation_split: Option<String> = None,
@@ -421,7 +421,7 @@ mod tests {
             (pipeline.train.steps, pipeline.train.lr, pipeline.train.batch),
             (500, 1e-3, 32)
         );
-        assert_eq!(pipeline.fetch.source, "/a dir/x.parquet");
+        assert_eq!(pipeline.fetch.source.reveal(), "/a dir/x.parquet");
         assert_eq!(pipeline.pack.order, Order::AsPublished);
         assert_eq!(load("[sample]\nprompts = [\"A\"]", &[]).unwrap().sample.prompts, ["A"]);
     }

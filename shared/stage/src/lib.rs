@@ -2,6 +2,7 @@
 //!
 //! Every executable of the pipeline opens a [`Stage`] from the command line, asks [`Work`] whether anything
 //! is left to do, writes its files through [`AtomicFile`], and ends through [`main`] with an exit code.
+mod address;
 pub mod cli;
 pub mod config;
 mod entry;
@@ -20,6 +21,7 @@ mod random;
 mod shard;
 mod temporary;
 
+pub use address::{Address, redact};
 pub use cli::{Common, Stage};
 pub use config::Pipeline;
 pub use entry::main;

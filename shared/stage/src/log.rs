@@ -11,6 +11,8 @@ use indicatif::{
 };
 use serde_json::{Map, Value, json};
 
+use crate::address::{printable, redact};
+
 static JSON: AtomicBool = AtomicBool::new(false);
 const PLAIN_LINE_EVERY: Duration = Duration::from_secs(5);
 
@@ -63,11 +65,23 @@ fn emit(stage: &str, event: &str, fields: Value, text: &str) {
             ("stage".to_owned(), stage.into()),
         ]);
         if let Value::Object(fields) = fields {
-            line.extend(fields);
+            line.extend(fields.into_iter().map(|(name, value)| (name, clean(value))));
         }
         say(&Value::Object(line).to_string());
     } else {
-        say(&format!("{stage}: {text}"));
+        say(&format!("{stage}: {}", printable(&redact(text))));
+    }
+}
+
+/// Whatever a server or a user wrote, no secret of an address is told on.
+fn clean(value: Value) -> Value {
+    match value {
+        Value::String(text) => redact(&text).into(),
+        Value::Array(values) => values.into_iter().map(clean).collect(),
+        Value::Object(fields) => {
+            fields.into_iter().map(|(name, value)| (name, clean(value))).collect()
+        }
+        other => other,
     }
 }
 

@@ -10,10 +10,10 @@ use object_store::{
     ClientConfigKey, Error, GetOptions, GetRange, ObjectMeta, ObjectStore, RetryConfig,
 };
 use stage::config::Fetch;
-use stage::{Failure, Result};
+use stage::{Failure, Result, redact};
 
 use super::http::causes;
-use super::{Body, Network, Published, RemoteFile, Trouble};
+use super::{Body, MOST_FILES, Network, Published, RemoteFile, Trouble};
 use crate::splits::{Names, Splits, tell_apart};
 
 /// The parquet file or files at `s3://BUCKET/PATH` or `gs://BUCKET/PATH`, told apart by their names.
@@ -28,6 +28,7 @@ pub fn list(
             causes(&error)
         ))
     };
+    check_endpoints()?;
     // The network's own patience does the trying again, and bodies may take as long as they need.
     let retry = RetryConfig { max_retries: 0, ..RetryConfig::default() };
     let timeout = (ClientConfigKey::Timeout, "7 days");
@@ -64,12 +65,16 @@ pub fn list(
         vec![object(key, None)]
     } else {
         let mut found: Vec<ObjectMeta> = network.persist(place, || {
-            let listing = store.list(Some(&key)).collect::<Vec<_>>();
-            network
-                .wait(place, listing)?
-                .into_iter()
-                .collect::<Result<_, Error>>()
-                .map_err(|error| trouble(place, error))
+            let (mut listing, mut found) = (store.list(Some(&key)), Vec::new());
+            while let Some(object) = network.wait(place, listing.next())? {
+                found.push(object.map_err(|error| trouble(place, error))?);
+                if found.len() > MOST_FILES {
+                    return Err(Trouble::Stop(Failure::BadInput(format!(
+                        "{place}: more than {MOST_FILES} objects\n  expected: at most so many below one prefix\n  remedy: name a longer prefix in fetch.source"
+                    ))));
+                }
+            }
+            Ok(found)
         })?;
         found.retain(|object| object.location.as_ref().ends_with(".parquet"));
         found.sort_by(|a, b| a.location.cmp(&b.location));
@@ -86,6 +91,22 @@ pub fn list(
         let address = file.address();
         address.strip_prefix(&folder).unwrap_or(address).to_owned()
     })
+}
+
+/// Crate `object_store` takes an endpoint for granted.
+fn check_endpoints() -> Result<()> {
+    for name in ["AWS_ENDPOINT", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"] {
+        let Ok(text) = std::env::var(name) else { continue };
+        let fits = reqwest::Url::parse(&text)
+            .is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+        if !fits {
+            return Err(Failure::usage(format!(
+                "{name}={}: not an address\n  expected: https://HOST[:PORT], or http:// with AWS_ALLOW_HTTP=true\n  remedy: set it so, or unset it",
+                redact(&text)
+            )));
+        }
+    }
+    Ok(())
 }
 
 struct Object {

@@ -225,10 +225,13 @@ fn transfer(
             None => hash_content(partial)?,
         };
         let arrived;
-        (arrived, hashed) = append(network, partial, &mut body, meter, start);
+        (arrived, hashed) = append(network, partial, &mut body, meter, start, note.bytes);
+        if let (Err(Trouble::Stop(Failure::BadInput(_))), None) = (&arrived, note.bytes) {
+            remove_if_present(partial)?; // without an end
+        }
         // Patience starts anew only where the download got further: a server that always breaks at the same byte ends it.
         let length = fs::metadata(partial).map_or(0, |metadata| metadata.len());
-        if length > furthest {
+        if length > furthest && !matches!(arrived, Err(Trouble::Slow(_))) {
             furthest = length;
             patience.renew();
         }
@@ -259,6 +262,7 @@ fn append(
     body: &mut Body,
     meter: &Meter,
     (hasher, mut bytes): Hashed,
+    announced: Option<u64>,
 ) -> (Result<(), Trouble>, Option<Hashed>) {
     let stop = |error: std::io::Error| Trouble::Stop(Failure::writing(partial)(error));
     let mut file = match OpenOptions::new().create(true).append(true).open(partial) {
@@ -276,6 +280,14 @@ fn append(
             bytes += piece.len() as u64;
             meter.progress.add(piece.len() as u64);
             network.cancel.check().map_err(Trouble::Stop)?;
+            if announced.is_some_and(|announced| bytes > announced) {
+                break; // the lengths are compared by whoever asked
+            }
+            if announced.is_none() && bytes > network.unannounced {
+                return Err(Trouble::Stop(Failure::BadInput(format!(
+                    "a file without an end: {bytes} bytes so far, and no length announced\n  expected: at most BEDTIME_UNANNOUNCED_GIB\n  remedy: check fetch.source"
+                ))));
+            }
         }
         Ok(())
     };

@@ -8,11 +8,13 @@ use reqwest::header::{
     ACCEPT_ENCODING, CONTENT_RANGE, ETAG, HeaderMap, IF_RANGE, LINK, LOCATION, RANGE, RETRY_AFTER,
 };
 use reqwest::{Client, Response, StatusCode, Url};
-use stage::{Failure, Result};
+use stage::{Failure, Result, redact};
 
-use super::{Body, Network, Published, RemoteFile, Trouble};
+use super::{Body, Network, Pace, Published, RemoteFile, Trouble};
 
 const REDIRECTS: usize = 10;
+/// Of a listing's page: as JSON in memory it takes some fifty times this at the worst.
+const LONGEST_DOCUMENT: usize = 8 << 20;
 
 /// Client, the Hub's address and the token that goes there and nowhere else.
 pub(crate) struct Http {
@@ -26,8 +28,15 @@ impl Http {
     pub fn new() -> Result<Self> {
         let set = |name: &str| std::env::var(name).ok().filter(|value| !value.trim().is_empty());
         let endpoint = set("HF_ENDPOINT").unwrap_or_else(|| "https://huggingface.co".into());
-        let hub = Url::parse(endpoint.trim().trim_end_matches('/'))
-            .map_err(|error| Failure::usage(format!("HF_ENDPOINT={endpoint}: {error}")))?;
+        let hub = Url::parse(endpoint.trim().trim_end_matches('/')).map_err(|error| {
+            Failure::usage(format!("HF_ENDPOINT={}: {error}", redact(&endpoint)))
+        })?;
+        if !matches!(hub.scheme(), "http" | "https") {
+            return Err(Failure::usage(format!(
+                "HF_ENDPOINT={}: no http:// or https:// address",
+                redact(&endpoint)
+            )));
+        }
         let client = Client::builder()
             .user_agent(concat!("bedtime/", env!("CARGO_PKG_VERSION")))
             .redirect(reqwest::redirect::Policy::none())
@@ -74,6 +83,7 @@ fn sha256_of(etag: &str) -> Option<String> {
 
 /// What may not work again, in words; None for what may.
 fn refusal(status: StatusCode, url: &Url, hub: bool) -> Option<Failure> {
+    let url = redact(url.as_str());
     let remedy = match status {
         StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS => return None,
         status if status.is_server_error() => return None,
@@ -121,7 +131,11 @@ impl Network {
             }
             let response =
                 self.wait("HTTP", request.send())?.map_err(|error| match error.is_builder() {
-                    true => Trouble::Stop(Failure::usage(format!("{url}: {}", causes(&error)))),
+                    true => Trouble::Stop(Failure::usage(format!(
+                        "{}: {}",
+                        redact(url.as_str()),
+                        causes(&error.without_url())
+                    ))),
                     false => Trouble::Again(
                         format!("no connection: {}", causes(&error.without_url())),
                         None,
@@ -156,7 +170,8 @@ impl Network {
             }
         }
         Err(Trouble::Stop(Failure::BadInput(format!(
-            "{url}: more than {REDIRECTS} redirects\n  remedy: check fetch.source"
+            "{}: more than {REDIRECTS} redirects\n  remedy: check fetch.source",
+            redact(url.as_str())
         ))))
     }
 
@@ -167,10 +182,20 @@ impl Network {
             let link = links.split(',').find(|link| link.contains("rel=\"next\""))?;
             url.join(link.split_once('<')?.1.split_once('>')?.0).ok()
         });
-        let bytes = self
-            .wait("HTTP", answer.response.bytes())?
-            .map_err(|error| Trouble::Again(causes(&error.without_url()), None))?;
-        Ok((bytes, next))
+        let (mut response, mut bytes, mut pace) = (answer.response, Vec::new(), Pace::default());
+        while let Some(piece) = self
+            .receive("HTTP", &mut pace, response.chunk(), piece_length)?
+            .map_err(|error| Trouble::Again(causes(&error.without_url()), None))?
+        {
+            bytes.extend_from_slice(&piece);
+            if bytes.len() > LONGEST_DOCUMENT {
+                return Err(Trouble::Stop(Failure::BadInput(format!(
+                    "{}: a listing without an end\n  expected: at most {LONGEST_DOCUMENT} bytes\n  remedy: check HF_ENDPOINT, or name one file in fetch.source",
+                    redact(url.as_str())
+                ))));
+            }
+        }
+        Ok((bytes.into(), next))
     }
 
     pub(crate) fn hub_url(&self) -> &Url {
@@ -178,25 +203,37 @@ impl Network {
     }
 }
 
+type Piece = reqwest::Result<Option<Bytes>>;
+
+fn piece_length(piece: &Piece) -> usize {
+    piece.as_ref().ok().and_then(Option::as_ref).map_or(0, Bytes::len)
+}
+
 /// One file at an address.
 pub struct HttpFile {
     network: Arc<Network>,
     url: Url,
+    /// Without its secrets.
+    shown: String,
     published: Published,
 }
 
 impl HttpFile {
     pub fn new(network: &Arc<Network>, url: &str, published: Published) -> Result<Self> {
         let url = Url::parse(url).map_err(|error| {
-            Failure::usage(format!("{url}: {error}\n  expected: https://HOST/FILE.parquet"))
+            Failure::usage(format!(
+                "{}: {error}\n  expected: https://HOST/FILE.parquet",
+                redact(url)
+            ))
         })?;
-        Ok(HttpFile { network: network.clone(), url, published })
+        let shown = redact(url.as_str());
+        Ok(HttpFile { network: network.clone(), url, shown, published })
     }
 }
 
 impl RemoteFile for HttpFile {
     fn address(&self) -> &str {
-        self.url.as_str()
+        &self.shown
     }
 
     fn published(&self) -> Published {
@@ -205,7 +242,7 @@ impl RemoteFile for HttpFile {
 
     fn get(&self, from: u64, to: Option<u64>, etag: Option<&str>) -> Result<Body, Trouble> {
         let range = match to {
-            Some(to) => Some(format!("bytes={from}-{}", to - 1)),
+            Some(to) => Some(format!("bytes={from}-{}", to.saturating_sub(1))),
             None => (from > 0).then(|| format!("bytes={from}-")),
         };
         let answer = self.network.request(&self.url, range.as_deref(), etag)?;
@@ -224,9 +261,9 @@ impl RemoteFile for HttpFile {
         };
         // A weak tag names an equivalent file, not the same bytes.
         let etag = header(headers, ETAG).filter(|etag| !etag.starts_with("W/")).map(str::to_owned);
-        let network = self.network.clone();
+        let (network, mut pace) = (self.network.clone(), Pace::default());
         let next = move || {
-            let piece = network.wait("HTTP", response.chunk())?;
+            let piece = network.receive("HTTP", &mut pace, response.chunk(), piece_length)?;
             piece.map_err(|error| {
                 Trouble::Again(
                     format!("the connection broke: {}", causes(&error.without_url())),

@@ -1,13 +1,15 @@
 //! Datasets of the Hugging Face Hub: which parquet files a split has, where they are, how long, with which SHA-256.
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use stage::config::Fetch;
-use stage::{Failure, Result};
+use stage::{Failure, Result, redact};
 
 use super::http::HttpFile;
 use super::{Network, Published, RemoteFile, Trouble};
+use crate::remote::{MOST_FILES, MOST_PAGES};
 use crate::splits::{Names, Splits, tell_apart};
 
 /// A parquet file of a dataset with the split it belongs to, where the listing says so.
@@ -64,6 +66,12 @@ fn converted(network: &Arc<Network>, dataset: &str) -> Result<Vec<HubFile>> {
     let splits: Map<String, Value> = listing[config].as_object().cloned().unwrap_or_default();
     let mut files = Vec::new();
     for (split, addresses) in splits {
+        let count = addresses.as_array().map_or(0, Vec::len);
+        if files.len() + count > MOST_FILES {
+            return Err(Failure::BadInput(format!(
+                "hf://datasets/{dataset}: more than {MOST_FILES} files\n  expected: at most so many\n  remedy: check HF_ENDPOINT, or name one file in fetch.source"
+            )));
+        }
         for text in addresses.as_array().into_iter().flatten().filter_map(Value::as_str) {
             let mirrored = text
                 .strip_prefix("https://huggingface.co/")
@@ -102,7 +110,15 @@ fn in_repository(network: &Arc<Network>, dataset: &str, revision: &str) -> Resul
     let mut page =
         Some(address(network, &format!("api/datasets/{dataset}/tree/{revision}?recursive=true"))?);
     let (mut files, mut others) = (Vec::new(), Vec::new());
+    let mut pages = BTreeSet::new();
     while let Some(url) = page {
+        if !pages.insert(url.to_string()) || pages.len() > MOST_PAGES || files.len() > MOST_FILES {
+            return Err(Failure::BadInput(format!(
+                "hf://datasets/{dataset}: a listing without an end: page {} names {}\n  expected: at most {MOST_PAGES} different pages and {MOST_FILES} files\n  remedy: check HF_ENDPOINT, or name one file in fetch.source",
+                pages.len(),
+                redact(url.as_str())
+            )));
+        }
         let (bytes, next) = network.persist(url.as_str(), || network.document(&url))?;
         for entry in parse::<Vec<Entry>>(url.as_str(), &bytes)? {
             if !entry.path.ends_with(".parquet") {
@@ -152,13 +168,15 @@ fn document_if_any(network: &Network, url: &reqwest::Url) -> Result<Option<bytes
 
 fn address(network: &Network, path: &str) -> Result<reqwest::Url> {
     let text = format!("{}/{path}", network.hub_url().as_str().trim_end_matches('/'));
-    reqwest::Url::parse(&text).map_err(|error| Failure::usage(format!("{text}: {error}")))
+    reqwest::Url::parse(&text)
+        .map_err(|error| Failure::usage(format!("{}: {error}", redact(&text))))
 }
 
 fn parse<T: for<'a> Deserialize<'a>>(url: &str, bytes: &[u8]) -> Result<T> {
     serde_json::from_slice(bytes).map_err(|error| {
         Failure::BadInput(format!(
-            "{url}: not the listing of a dataset: {error}\n  expected: the Hub's JSON\n  remedy: check HF_ENDPOINT and the proxy settings"
+            "{}: not the listing of a dataset: {error}\n  expected: the Hub's JSON\n  remedy: check HF_ENDPOINT and the proxy settings",
+            redact(url)
         ))
     })
 }
