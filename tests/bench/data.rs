@@ -170,7 +170,7 @@ fn write_stories(parquet: &Path, text: Option<&Path>, bytes: u64) -> u64 {
     let mut index = 0;
     while writer.text_bytes() < bytes {
         let story = match real.is_empty() {
-            true => corpus::grammar::story(1, index),
+            true => grammar::story(1, index),
             false => real[index as usize % real.len()].clone(),
         };
         writer.push(&story).expect("a story");

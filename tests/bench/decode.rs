@@ -24,7 +24,7 @@ pub fn rows(table: &mut Table) {
         .into_iter()
         .map(|w| if w == 1.0 { w } else { 3.0 * w })
         .collect();
-    let stories: Vec<String> = (0..4000).map(|index| corpus::grammar::story(1, index)).collect();
+    let stories: Vec<String> = (0..4000).map(|index| grammar::story(1, index)).collect();
     let json =
         corpus::tokenizer::train(8000, |each| stories.iter().try_for_each(|text| each(text)))
             .expect("a tokenizer of stories");

@@ -1,6 +1,5 @@
 //! Windows of stories for tests that train: tokens of the grammar's stories, any step's batch at once.
-use corpus::tokenizer::Tokenizer;
-use corpus::{grammar, tokenizer};
+use corpus::tokenizer::{self, Tokenizer};
 use stage::Random;
 
 /// Packed tokens of stories, and of others that no step sees.

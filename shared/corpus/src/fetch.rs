@@ -17,8 +17,8 @@ use crate::raw::{Count, Made, RawFolder, VALIDATION};
 use crate::remote::Cancel;
 use crate::remote::download::{Meter, begin, discard, download};
 use crate::rewrite::StoryWriter;
+use crate::source;
 use crate::stories::ParquetStories;
-use crate::{grammar, source};
 
 /// Downloads at once, however few the processors.
 const DOWNLOADS: usize = 4;

@@ -6,8 +6,6 @@ pub mod copies;
 pub mod encode_shards;
 #[cfg(feature = "remote")]
 pub mod fetch;
-#[cfg(feature = "stories")]
-pub mod grammar;
 #[cfg(feature = "remote")]
 pub mod local_files;
 pub mod pack;

@@ -9,7 +9,6 @@ use serde_json::{Value, json};
 use stage::config::Fetch;
 use stage::{Failure, Log, Result, Temporary, Unit};
 
-use crate::grammar;
 use crate::local_files::{Kind, LocalFile};
 use crate::raw::{RawFolder, TRAIN, VALIDATION, file_name};
 use crate::remote::download::{Meter, begin, download};

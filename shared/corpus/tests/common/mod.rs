@@ -44,7 +44,7 @@ pub fn real_stories() -> Option<Vec<String>> {
 
 /// Synthetic stories, which are always there.
 pub fn made_up(n: u64) -> Vec<String> {
-    (0..n).map(|index| corpus::grammar::story(1, index)).collect()
+    (0..n).map(|index| grammar::story(1, index)).collect()
 }
 
 /// Every text file of the project itself.

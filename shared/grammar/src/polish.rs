@@ -1,47 +1,7 @@
-//! A grammar of children's stories, so that the whole pipeline runs with no network at all.
-//!
-//! The tongue of the rules (in `words.rs`, `scenes.rs` and the `plots_*.rs`) is small. A rule is `name = first | second`, or
-//! `name =` with one alternative to each indented line; an alternative may be a record, `ball / kicked / rolled away`.
-//!
-//! | notation | what it writes |
-//! |---|---|
-//! | `<rule>`, `<rule:f,h>` | one alternative of a rule; with the friend as `s`, the hero as `t` in it |
-//! | `<rule*>`, `<+rule>` | the rule for the hero's kind (`rule.child`, ...), for this story's plot (`lost.rule`, ...) |
-//! | `(one\|two\|)` | one of these |
-//! | `{=o toy}` | nothing: binds `o` to an alternative of `toy` for the rest of the story |
-//! | `{o}`, `{o.1}` | the bound alternative, or its second field |
-//! | `{h}`, `{h.he}`, `{he}` | a person (`h` hero, `f` friend (in full at the first mention), `g` grown-up, `x` a stray animal, `s`, `t`), a word for them, for `s` |
-//! | `%3 ...`, `@rule` | this alternative three times as often; here all the alternatives of another rule |
-//! | `{?f} ...` | this alternative only if the friend has been met (the others: `engine::Guard`) |
-//! | `~`, `^` | a new paragraph; the next letter is a capital |
-//!
-//! A sentence is bound to come with many slots: with names masked, none is to be in more than 1 % of the stories.
-//! Capitals at the start of sentences and quotes, `a` or `an`, and spaces are put right at the end, in [`polish`].
-mod cast;
-mod engine;
-mod plots_friends;
-mod plots_home;
-mod plots_outdoors;
-mod scenes;
-mod words;
-
-use engine::Teller;
-
-/// Story number `index` of the stream of `seed`: a pure function of both.
-pub fn story(seed: u64, index: u64) -> String {
-    let mut teller = Teller::new(stage::Random::new(seed, "story", index));
-    teller.tell();
-    let paragraphs = teller.pick(10) < 7;
-    polish(&teller.out, paragraphs)
-}
-
-/// Every proper name that a character may have.
-pub fn names() -> impl Iterator<Item = &'static str> {
-    cast::LISTS.iter().flatten().copied()
-}
+//! Raw text of the rules to text that is read: spaces, capitals, articles, paragraphs.
 
 /// The text as it is read: spaces, capitals and articles in order, and `~` as a new paragraph or as a space.
-fn polish(raw: &str, paragraphs: bool) -> String {
+pub(crate) fn polish(raw: &str, paragraphs: bool) -> String {
     let mut out: Vec<u8> = Vec::with_capacity(raw.len() + 16);
     let bytes = raw.as_bytes();
     let (mut capital, mut quoted) = (true, false);
@@ -133,6 +93,3 @@ fn vowel_sound(word: &str) -> bool {
         _ => false,
     }
 }
-
-#[cfg(test)]
-mod tests;
