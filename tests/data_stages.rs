@@ -698,3 +698,23 @@ fn help_says_what_is_read_written_and_returned() {
         }
     }
 }
+
+/// macOS allows 256 descriptors, and some systems less; files and shards are more.
+#[cfg(unix)]
+#[test]
+fn few_descriptors_are_enough_for_many_files() {
+    let run = Run::new().set("tokenize.shards=300").set("fetch.validation_fraction=0.2");
+    let folder = run.input("many");
+    fs::create_dir(&folder).unwrap();
+    for i in 0..300 {
+        fs::write(folder.join(format!("part-{i:03}.txt")), format!("{}\n", story(i))).unwrap();
+    }
+    let run = run.set(format!("fetch.source={}", folder.display()));
+    for stage in DATA_STAGES {
+        let command = run.command(stage);
+        let mut limited = std::process::Command::new("sh");
+        limited.current_dir(run.input("")).args(["-c", "ulimit -n 48; exec \"$0\" \"$@\""]);
+        limited.arg(command.get_program()).args(command.get_args());
+        Ended::of(limited.output().unwrap(), stage).ok();
+    }
+}

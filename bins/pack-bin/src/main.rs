@@ -155,18 +155,19 @@ fn pack(
         stage.log.progress(&format!("packing {split}"), Unit::Stories, Some(count("stories")));
     let names = tokens.shards.iter().filter(|shard| shard.name.starts_with(split));
     let mut sum = Totals::default();
-    let shards: Vec<(u64, ShardReader)> = names
+    // One open file at a time for each thread, however many shards there are.
+    let shards: Vec<(u64, PathBuf)> = names
         .map(|shard| {
-            let reader = open(&tokens.folder.join(&shard.name), tokenizer)?;
+            let path = tokens.folder.join(&shard.name);
             let first = sum.stories;
-            sum += reader.totals();
-            Ok((first, reader))
+            sum += open(&path, tokenizer)?.totals();
+            Ok((first, path))
         })
         .collect::<stage::Result<_>>()?;
     let length = sum.tokens + sum.stories;
     if seed.is_none() {
-        for (_, reader) in shards {
-            read(reader, tokenizer, &progress, |_, ids| packer.append(ids))?;
+        for (_, path) in shards {
+            read(open(&path, tokenizer)?, tokenizer, &progress, |_, ids| packer.append(ids))?;
         }
     } else {
         let next = Mutex::new(shards.into_iter());
@@ -176,8 +177,10 @@ fn pack(
             };
             loop {
                 let shard = next.lock().unwrap_or_else(|e| e.into_inner()).next();
-                let Some((first, reader)) = shard else { return dealer.end() };
-                read(reader, tokenizer, &progress, |row, ids| dealer.push(first + row, ids))?;
+                let Some((first, path)) = shard else { return dealer.end() };
+                read(open(&path, tokenizer)?, tokenizer, &progress, |row, ids| {
+                    dealer.push(first + row, ids)
+                })?;
             }
         };
         rayon::broadcast(|thread| deal(thread.index()))
