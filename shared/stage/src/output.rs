@@ -19,7 +19,20 @@ pub fn print_bytes(bytes: &[u8]) -> Result<bool> {
     let mut out = std::io::stdout().lock();
     match out.write_all(bytes).and_then(|()| out.flush()) {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(false),
-        Err(error) => Err(Failure::try_again(format!("stdout cannot be written: {error}"))),
+        Err(error) => Err(unwritable(&error)),
         Ok(()) => Ok(true),
     }
+}
+
+/// What the stage made is whole by then: only its words are lost.
+fn unwritable(error: &std::io::Error) -> Failure {
+    let found = match error.kind() {
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
+            "no space where its output goes".to_owned()
+        }
+        _ => error.to_string(),
+    };
+    Failure::try_again(format!(
+        "stdout: {found}\n  expected: a terminal, a pipe or a file with room\n  kept: every file already under its final name\n  remedy: free space or send the output elsewhere, then run the same command again"
+    ))
 }
