@@ -52,25 +52,15 @@ fn attention_backward_queries_coop(@builtin(workgroup_id) group: vec3<u32>, @bui
 
     stage_own(first, p.qkv_at + query, lane);
     workgroupBarrier();
-    let a0 = own_fragment(subgroup, 0u);
-    let a1 = own_fragment(subgroup, 1u);
-    let a2 = own_fragment(subgroup, 2u);
-    let a3 = own_fragment(subgroup, 3u);
-    let a4 = own_fragment(subgroup, 4u);
-    let a5 = own_fragment(subgroup, 5u);
-    let a6 = own_fragment(subgroup, 6u);
-    let a7 = own_fragment(subgroup, 7u);
+#repeat i HEAD_FRAGMENTS
+    let a$i = own_fragment(subgroup, $iu);
+#end
     workgroupBarrier();
     stage_own_dout(first, p.dout_at + output, lane);
     workgroupBarrier();
-    let b0 = own_fragment(subgroup, 0u);
-    let b1 = own_fragment(subgroup, 1u);
-    let b2 = own_fragment(subgroup, 2u);
-    let b3 = own_fragment(subgroup, 3u);
-    let b4 = own_fragment(subgroup, 4u);
-    let b5 = own_fragment(subgroup, 5u);
-    let b6 = own_fragment(subgroup, 6u);
-    let b7 = own_fragment(subgroup, 7u);
+#repeat i HEAD_FRAGMENTS
+    let b$i = own_fragment(subgroup, $iu);
+#end
     workgroupBarrier();
 
     var row_lse = 0.0;
@@ -86,14 +76,9 @@ fn attention_backward_queries_coop(@builtin(workgroup_id) group: vec3<u32>, @bui
         }
     }
 
-    var c0 = CoopC();
-    var c1 = CoopC();
-    var c2 = CoopC();
-    var c3 = CoopC();
-    var c4 = CoopC();
-    var c5 = CoopC();
-    var c6 = CoopC();
-    var c7 = CoopC();
+#repeat i HEAD_FRAGMENTS
+    var c$i = CoopC();
+#end
     var keys: Brought;
     var values: Brought;
     fetch_qkv(&keys, 0u, key, lane);
@@ -106,8 +91,18 @@ fn attention_backward_queries_coop(@builtin(workgroup_id) group: vec3<u32>, @bui
             fetch_qkv(&keys, start + TILE, key, lane);
             fetch_qkv(&values, start + TILE, value, lane);
         }
-        put_scores(a0, a1, a2, a3, a4, a5, a6, a7, FIRST_TILE, 0u, subgroup);
-        put_scores(b0, b1, b2, b3, b4, b5, b6, b7, SECOND_TILE, SCORES_STAGING, subgroup);
+        put_scores(
+#repeat i HEAD_FRAGMENTS
+            a$i,
+#end
+            FIRST_TILE, 0u, subgroup,
+        );
+        put_scores(
+#repeat i HEAD_FRAGMENTS
+            b$i,
+#end
+            SECOND_TILE, SCORES_STAGING, subgroup,
+        );
         workgroupBarrier();
         for (var v = part; v < TILE / 4u; v += ROW_LANES) {
             let at = row * SCORES_PITCH + 4u * v;
@@ -119,20 +114,20 @@ fn attention_backward_queries_coop(@builtin(workgroup_id) group: vec3<u32>, @bui
         workgroupBarrier();
         for (var l = 0u; l < TILE; l += FRAGMENT) {
             let w = weights_fragment(WEIGHTS, subgroup, l);
-            c0 = coopMultiplyAdd(w, along_rows(FIRST_TILE, l, 0u), c0);
-            if HEAD_FRAGMENTS > 1u { c1 = coopMultiplyAdd(w, along_rows(FIRST_TILE, l, 1u), c1); }
-            if HEAD_FRAGMENTS > 2u { c2 = coopMultiplyAdd(w, along_rows(FIRST_TILE, l, 2u), c2); }
-            if HEAD_FRAGMENTS > 3u { c3 = coopMultiplyAdd(w, along_rows(FIRST_TILE, l, 3u), c3); }
-            if HEAD_FRAGMENTS > 4u { c4 = coopMultiplyAdd(w, along_rows(FIRST_TILE, l, 4u), c4); }
-            if HEAD_FRAGMENTS > 5u { c5 = coopMultiplyAdd(w, along_rows(FIRST_TILE, l, 5u), c5); }
-            if HEAD_FRAGMENTS > 6u { c6 = coopMultiplyAdd(w, along_rows(FIRST_TILE, l, 6u), c6); }
-            if HEAD_FRAGMENTS > 7u { c7 = coopMultiplyAdd(w, along_rows(FIRST_TILE, l, 7u), c7); }
+#repeat i HEAD_FRAGMENTS
+            c$i = coopMultiplyAdd(w, along_rows(FIRST_TILE, l, $iu), c$i);
+#end
         }
         workgroupBarrier();
     }
 
     for (var turn = 0u; turn < SUBGROUPS_M; turn++) {
-        stage_accumulators(c0, c1, c2, c3, c4, c5, c6, c7, subgroup, turn);
+        stage_accumulators(
+#repeat i HEAD_FRAGMENTS
+            c$i,
+#end
+            subgroup, turn,
+        );
         workgroupBarrier();
         write_turned_accumulators(first + turn * FRAGMENT, p.dqkv_at + query, group.y, lane);
         workgroupBarrier();

@@ -42,14 +42,9 @@ fn attention_forward_coop(@builtin(workgroup_id) group: vec3<u32>, @builtin(loca
 
     stage_own(first, query, lane);
     workgroupBarrier();
-    let a0 = own_fragment(subgroup, 0u);
-    let a1 = own_fragment(subgroup, 1u);
-    let a2 = own_fragment(subgroup, 2u);
-    let a3 = own_fragment(subgroup, 3u);
-    let a4 = own_fragment(subgroup, 4u);
-    let a5 = own_fragment(subgroup, 5u);
-    let a6 = own_fragment(subgroup, 6u);
-    let a7 = own_fragment(subgroup, 7u);
+#repeat i HEAD_FRAGMENTS
+    let a$i = own_fragment(subgroup, $iu);
+#end
     workgroupBarrier();
 
     var largest = LOWEST;
@@ -62,7 +57,12 @@ fn attention_forward_coop(@builtin(workgroup_id) group: vec3<u32>, @builtin(loca
         if start + TILE < end {
             fetch_qkv(&keys, start + TILE, key, lane);
         }
-        put_scores(a0, a1, a2, a3, a4, a5, a6, a7, FIRST_TILE, 0u, subgroup);
+        put_scores(
+#repeat i HEAD_FRAGMENTS
+            a$i,
+#end
+            FIRST_TILE, 0u, subgroup,
+        );
         workgroupBarrier();
         for (var v = part; v < TILE / 4u; v += ROW_LANES) {
             let seen = vec4(start + 4u * v) + vec4(0u, 1u, 2u, 3u) <= vec4(i);
@@ -87,14 +87,9 @@ fn attention_forward_coop(@builtin(workgroup_id) group: vec3<u32>, @builtin(loca
         lse[p.lse_at + group.y * p.sequence + i] = row_lse;
     }
 
-    var c0 = CoopC();
-    var c1 = CoopC();
-    var c2 = CoopC();
-    var c3 = CoopC();
-    var c4 = CoopC();
-    var c5 = CoopC();
-    var c6 = CoopC();
-    var c7 = CoopC();
+#repeat i HEAD_FRAGMENTS
+    var c$i = CoopC();
+#end
     var values: Brought;
     fetch_qkv(&keys, 0u, key, lane);
     fetch_qkv(&values, 0u, value, lane);
@@ -106,7 +101,12 @@ fn attention_forward_coop(@builtin(workgroup_id) group: vec3<u32>, @builtin(loca
             fetch_qkv(&keys, start + TILE, key, lane);
             fetch_qkv(&values, start + TILE, value, lane);
         }
-        put_scores(a0, a1, a2, a3, a4, a5, a6, a7, FIRST_TILE, 0u, subgroup);
+        put_scores(
+#repeat i HEAD_FRAGMENTS
+            a$i,
+#end
+            FIRST_TILE, 0u, subgroup,
+        );
         workgroupBarrier();
         for (var v = part; v < TILE / 4u; v += ROW_LANES) {
             let seen = vec4(start + 4u * v) + vec4(0u, 1u, 2u, 3u) <= vec4(i);
@@ -116,20 +116,20 @@ fn attention_forward_coop(@builtin(workgroup_id) group: vec3<u32>, @builtin(loca
         workgroupBarrier();
         for (var l = 0u; l < TILE; l += FRAGMENT) {
             let w = weights_fragment(WEIGHTS, subgroup, l);
-            c0 = coopMultiplyAdd(w, along_rows(SECOND_TILE, l, 0u), c0);
-            if HEAD_FRAGMENTS > 1u { c1 = coopMultiplyAdd(w, along_rows(SECOND_TILE, l, 1u), c1); }
-            if HEAD_FRAGMENTS > 2u { c2 = coopMultiplyAdd(w, along_rows(SECOND_TILE, l, 2u), c2); }
-            if HEAD_FRAGMENTS > 3u { c3 = coopMultiplyAdd(w, along_rows(SECOND_TILE, l, 3u), c3); }
-            if HEAD_FRAGMENTS > 4u { c4 = coopMultiplyAdd(w, along_rows(SECOND_TILE, l, 4u), c4); }
-            if HEAD_FRAGMENTS > 5u { c5 = coopMultiplyAdd(w, along_rows(SECOND_TILE, l, 5u), c5); }
-            if HEAD_FRAGMENTS > 6u { c6 = coopMultiplyAdd(w, along_rows(SECOND_TILE, l, 6u), c6); }
-            if HEAD_FRAGMENTS > 7u { c7 = coopMultiplyAdd(w, along_rows(SECOND_TILE, l, 7u), c7); }
+#repeat i HEAD_FRAGMENTS
+            c$i = coopMultiplyAdd(w, along_rows(SECOND_TILE, l, $iu), c$i);
+#end
         }
         workgroupBarrier();
     }
 
     for (var turn = 0u; turn < SUBGROUPS_M; turn++) {
-        stage_accumulators(c0, c1, c2, c3, c4, c5, c6, c7, subgroup, turn);
+        stage_accumulators(
+#repeat i HEAD_FRAGMENTS
+            c$i,
+#end
+            subgroup, turn,
+        );
         workgroupBarrier();
         for (var j = lane; j < FRAGMENT * HEAD_WIDTH / 4u; j += LANES) {
             let y = j / (HEAD_WIDTH / 4u);

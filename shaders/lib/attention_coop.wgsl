@@ -1,12 +1,13 @@
 // What the kernels of attention on cooperative matrices share. A workgroup owns rows (queries, or keys): a fragment of them for each
-// subgroup, whose scores and sums are its own. It goes over tiles of rows of the other kind in workgroup memory.
+// subgroup, whose scores and accumulators are its own. It goes over tiles of rows of the other kind in workgroup memory.
 //
-// From the prelude: as for lib/coop.wgsl, with SUBGROUPS_M subgroups and FRAGMENTS_N fragments of rows in a tile.
-// From the importing file: p with sequence, heads and scale, qkv as vectors of four, SCORE_STAGINGS (spaces for scores, f32) and WEIGHT_STAGINGS
-// (spaces for what of them is multiplied next, f16).
+// Needs: of the prelude as lib/coop, with SUBGROUPS_M subgroups and FRAGMENTS_N fragments of rows in a tile, and HEAD_WIDTH;
+//        lib/staged; of the importing file p with sequence, heads and scale, qkv as vectors of four, SCORE_STAGINGS (places for
+//        scores, f32) and WEIGHT_STAGINGS (places for what of them is multiplied next, f16).
+// Gives: the constants below, staged, staging, head_at, stage_own, fetch_qkv, stage, own_fragment, along_rows, weights_fragment,
+//        put_scores, staging_at, stage_accumulators.
 //
-// Matrices cannot be had in arrays: what there is one of for each fragment of a head's width is written out eight times, and
-// what is beyond HEAD_FRAGMENTS falls away when the driver compiles.
+// What there is one of for each fragment of a head's width is written out by #repeat, as in lib/accumulators.
 const OWN: u32 = SUBGROUPS_M * FRAGMENT;
 const TILE: u32 = FRAGMENTS_N * FRAGMENT;
 const HEAD_FRAGMENTS: u32 = (HEAD_WIDTH + FRAGMENT - 1u) / FRAGMENT;
@@ -27,7 +28,7 @@ const ROW_LANES: u32 = SUBGROUP / FRAGMENT;
 const LOWEST: f32 = -3.4028234e38;
 
 var<workgroup> staged: array<StagedSlot, (WEIGHTS + WEIGHT_STAGINGS * WEIGHTS_STAGING) * STAGED_SLOTS>;
-// Scores, and in the end the sums of one subgroup after the other.
+// Scores, and in the end the accumulators of one subgroup after the other.
 var<workgroup> staging: array<f32, max(SCORE_STAGINGS * SCORES_STAGING, FRAGMENT * ACCUMULATORS_PITCH)>;
 
 fn staging_at(at: u32) -> vec4<f32> {
@@ -74,9 +75,9 @@ fn stage(brought: ptr<function, Brought>, tile: u32, lane: u32) {
     }
 }
 
-// Fragment l of the width of the subgroup's own rows, which were staged from the first tile on. Beyond the last, which nobody uses, the last.
+// Fragment l of the width of the subgroup's own rows, which were staged from the first tile on.
 fn own_fragment(subgroup: u32, l: u32) -> CoopA {
-    let column = min(l, HEAD_FRAGMENTS - 1u) * FRAGMENT / 4u;
+    let column = l * FRAGMENT / 4u;
     return coopLoadT<CoopA>(&staged[(subgroup * FRAGMENT * PITCH + column) * STAGED_SLOTS], PITCH * STAGED_SLOTS);
 }
 
@@ -95,72 +96,39 @@ fn weights_fragment(weights: u32, subgroup: u32, row: u32) -> CoopA {
     return coopLoadT<CoopA>(&staged[(weights + subgroup * FRAGMENT * WEIGHTS_PITCH + row / 4u) * STAGED_SLOTS], WEIGHTS_PITCH * STAGED_SLOTS);
 }
 
-// Products of the subgroup's own rows and all rows of a tile, to a space for scores.
+// The products of the subgroup's own rows with all rows of a tile, to a place for scores.
 fn put_scores(
-    a0: CoopA, a1: CoopA, a2: CoopA, a3: CoopA, a4: CoopA, a5: CoopA, a6: CoopA, a7: CoopA,
+#repeat i HEAD_FRAGMENTS
+    a$i: CoopA,
+#end
     tile: u32, scores: u32, subgroup: u32,
 ) {
     for (var row = 0u; row < TILE; row += FRAGMENT) {
-        var c = coopMultiplyAdd(a0, along_width(tile, row, 0u), CoopC());
-        if HEAD_FRAGMENTS > 1u { c = coopMultiplyAdd(a1, along_width(tile, row, 1u), c); }
-        if HEAD_FRAGMENTS > 2u { c = coopMultiplyAdd(a2, along_width(tile, row, 2u), c); }
-        if HEAD_FRAGMENTS > 3u { c = coopMultiplyAdd(a3, along_width(tile, row, 3u), c); }
-        if HEAD_FRAGMENTS > 4u { c = coopMultiplyAdd(a4, along_width(tile, row, 4u), c); }
-        if HEAD_FRAGMENTS > 5u { c = coopMultiplyAdd(a5, along_width(tile, row, 5u), c); }
-        if HEAD_FRAGMENTS > 6u { c = coopMultiplyAdd(a6, along_width(tile, row, 6u), c); }
-        if HEAD_FRAGMENTS > 7u { c = coopMultiplyAdd(a7, along_width(tile, row, 7u), c); }
-        let sums = c;
+        var c = CoopC();
+#repeat i HEAD_FRAGMENTS
+        c = coopMultiplyAdd(a$i, along_width(tile, row, $iu), c);
+#end
+        let accumulator = c;
         let at = scores + subgroup * FRAGMENT * SCORES_PITCH + row;
         let pitch = SCORES_PITCH;
-        coopStoreT(sums, &staging[at], pitch);
+        coopStoreT(accumulator, &staging[at], pitch);
     }
 }
 
-// The sums of a subgroup, FRAGMENT rows of the width, to the beginning of the space, if it is its turn. (A loop that ends at once, since naga
-// takes no `if` around matrices whose condition is not the same for all subgroups.)
+// The accumulators of a subgroup, FRAGMENT rows of the width, to the beginning of the staging, if it is its turn. (A loop that ends at
+// once, since naga takes no `if` around matrices whose condition is not the same for all subgroups.)
 fn stage_accumulators(
-    c0: CoopC, c1: CoopC, c2: CoopC, c3: CoopC, c4: CoopC, c5: CoopC, c6: CoopC, c7: CoopC,
+#repeat i HEAD_FRAGMENTS
+    c$i: CoopC,
+#end
     subgroup: u32, turn: u32,
 ) {
     let pitch = ACCUMULATORS_PITCH;
     for (var own = subgroup == turn; own; own = false) {
-        let at0 = 0u;
-        let s0 = c0;
-        coopStoreT(s0, &staging[at0], pitch);
-        if HEAD_FRAGMENTS > 1u {
-            let at1 = FRAGMENT;
-            let s1 = c1;
-            coopStoreT(s1, &staging[at1], pitch);
-        }
-        if HEAD_FRAGMENTS > 2u {
-            let at2 = 2u * FRAGMENT;
-            let s2 = c2;
-            coopStoreT(s2, &staging[at2], pitch);
-        }
-        if HEAD_FRAGMENTS > 3u {
-            let at3 = 3u * FRAGMENT;
-            let s3 = c3;
-            coopStoreT(s3, &staging[at3], pitch);
-        }
-        if HEAD_FRAGMENTS > 4u {
-            let at4 = 4u * FRAGMENT;
-            let s4 = c4;
-            coopStoreT(s4, &staging[at4], pitch);
-        }
-        if HEAD_FRAGMENTS > 5u {
-            let at5 = 5u * FRAGMENT;
-            let s5 = c5;
-            coopStoreT(s5, &staging[at5], pitch);
-        }
-        if HEAD_FRAGMENTS > 6u {
-            let at6 = 6u * FRAGMENT;
-            let s6 = c6;
-            coopStoreT(s6, &staging[at6], pitch);
-        }
-        if HEAD_FRAGMENTS > 7u {
-            let at7 = 7u * FRAGMENT;
-            let s7 = c7;
-            coopStoreT(s7, &staging[at7], pitch);
-        }
+#repeat i HEAD_FRAGMENTS
+        let at$i = $iu * FRAGMENT;
+        let accumulator$i = c$i;
+        coopStoreT(accumulator$i, &staging[at$i], pitch);
+#end
     }
 }

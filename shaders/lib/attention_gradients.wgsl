@@ -1,7 +1,8 @@
 // What both kernels of attention's backward on cooperative matrices share beyond lib/attention_coop: the gradient of the output as a
-// tile, and gradients written from the space, turned back by their positions as in rope.wgsl if p.turned.
+// tile, and gradients written from the staging, turned back by their positions as in rope.wgsl if p.turned.
 //
-// From the importing file: p, dout, table and dqkv as vectors of four, positions.
+// Needs: lib/attention_coop; of the importing file p, dout, table and dqkv as vectors of four, positions.
+// Gives: stage_own_dout, fetch_dout, write_accumulators, write_turned_accumulators.
 
 // As qkv_vector, fetch_qkv and stage_own of lib/attention_coop.
 fn dout_vector(row: u32, v: u32, at: u32) -> vec4<f16> {
@@ -24,7 +25,7 @@ fn fetch_dout(brought: ptr<function, Brought>, first: u32, at: u32, lane: u32) {
     }
 }
 
-// Rows of the space to rows of dqkv from `first` of the workgroup's sequence on, whose elements of the sequence's first row begin at `at`.
+// Rows of the staging to rows of dqkv from `first` of the workgroup's sequence on, whose elements of the sequence's first row begin at `at`.
 fn write_accumulators(first: u32, at: u32, lane: u32) {
     for (var i = lane; i < FRAGMENT * HEAD_WIDTH / 4u; i += LANES) {
         let row = i / (HEAD_WIDTH / 4u);

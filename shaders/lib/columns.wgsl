@@ -1,5 +1,8 @@
-// What a product on cooperative matrices does with its sums, where a column of the tile is a column of c: four in a row go to
-// `epilogue(row, column, values)` of the importing file, by way of workgroup memory.
+// From accumulators to the epilogue, where a column of the tile is a column of c: four values in a row at a time, by way of
+// workgroup memory.
+//
+// Needs: the constants of lib/coop; of the importing file p with m and n, and epilogue(row, column, values).
+// Gives: STAGING, STAGING_PITCH, staging, column_at, epilogue_fragments.
 const STAGING_PITCH: u32 = FRAGMENTS_N * FRAGMENT + 4u;
 const STAGING: u32 = FRAGMENT * STAGING_PITCH;
 var<workgroup> staging: array<f32, SUBGROUPS_M * SUBGROUPS_N * STAGING>;

@@ -1,10 +1,12 @@
-// Operands of a tile of a matrix product on cooperative matrices: slices of TILE_K from global memory to
-// workgroup memory to fragments of FRAGMENT x FRAGMENT.
+// Operands of a matmul on cooperative matrices: k-slices of TILE_K from global memory to workgroup memory to fragments of
+// FRAGMENT x FRAGMENT.
 //
-// From the prelude: FRAGMENT, the side of a fragment; SUBGROUP, its lanes; SUBGROUPS_M x SUBGROUPS_N subgroups, LANES in all;
-// TILE_K; FRAGMENTS_M x FRAGMENTS_N sums of a subgroup (lib/accumulators_MxN); CoopA, CoopB and CoopC, f16, f16 and f32.
-// From the importing file: p with m, n, k and where a and b begin, a and b as vectors of four, A_ALONG_K and B_ALONG_K, which say what is
-// contiguous in memory (a [m, k] or [k, m]; b [n, k] or [k, n]), and `column_at`, which column of b a column of the tile is.
+// Needs: of the prelude FRAGMENT, the side of a fragment; SUBGROUP, its lanes; SUBGROUPS_M x SUBGROUPS_N subgroups, LANES in all;
+//        FRAGMENTS_M x FRAGMENTS_N accumulators of a subgroup; TILE_K; CoopA, CoopB and CoopC, of f16, f16 and f32; lib/staged.
+//        Of the importing file p with m, n, k and where a and b begin; a and b as vectors of four; A_ALONG_K and B_ALONG_K, which say
+//        what is contiguous in memory (a [m, k] or [k, m]; b [n, k] or [k, n]).
+//        Of lib/columns or lib/pairs column_at, which column of b a column of the tile is.
+// Gives: TILE_M, TILE_N, staged, A_OWN, B_OWN, fetch_a, fetch_b, stage_a, stage_b, fragment_a, fragment_b.
 //
 // There are two slices in workgroup memory: while one is multiplied, the next is on its way in registers. Two vectors of
 // padding per row keep the rows of a fragment in different banks.

@@ -1,6 +1,8 @@
-// Heads of HEAD_WIDTH elements as vectors of four, what lies beyond the width being 0, and tiles of them in workgroup memory.
+// Heads of HEAD_WIDTH elements as vectors of four, zeros beyond the width, and tiles of them in workgroup memory.
 //
-// HEAD_WIDTH and TILE_ROWS come from the prelude: two tiles fill at most 16 KiB, the least a device has.
+// Needs: HEAD_WIDTH and TILE_ROWS of the prelude, two tiles filling at most 16 KiB, the least a device has; lib/store; qkv
+//        of the importing file.
+// Gives: VECTORS, LOWEST, first_tile, second_tile, qkv_vector.
 const VECTORS: u32 = (HEAD_WIDTH + 3u) / 4u;
 const LOWEST: f32 = -3.4028234e38;
 

@@ -1,6 +1,9 @@
-// What a product on cooperative matrices does with its sums, where columns belong together in pairs: `pair(j)` of the importing file
-// tells the two columns of b. Even fragments of the tile hold the first of FRAGMENT pairs, the odd ones beside them the second;
-// four in a row go to `epilogue(row, j, first, second)`, by way of workgroup memory.
+// From accumulators to the epilogue, where columns of c belong together in pairs: four pairs in a row at a time, by way of
+// workgroup memory. Even fragments of the tile hold the first of FRAGMENT pairs, the odd ones beside them the second.
+//
+// Needs: the constants of lib/coop; of the importing file p with m and n, pair(j), which tells the two columns of b, and
+//        epilogue(row, j, first, second).
+// Gives: STAGING, STAGING_PITCH, staging, column_at, epilogue_fragments.
 const STAGING_PITCH: u32 = FRAGMENTS_N * FRAGMENT + 4u;
 const STAGING: u32 = FRAGMENT * STAGING_PITCH;
 var<workgroup> staging: array<f32, SUBGROUPS_M * SUBGROUPS_N * STAGING>;

@@ -1,5 +1,8 @@
 // Sums and maxima over a workgroup of LANES, as a tree: the order of the sums, and so the bits, are always the same.
 // Every lane calls them, in uniform control flow, and gets the result.
+//
+// Needs: LANES of the prelude, a power of two.
+// Gives: reduce_sum, reduce_max, reduce_sum4.
 var<workgroup> reduce_staging: array<f32, LANES>;
 var<workgroup> reduce_staging4: array<vec4<f32>, LANES>;
 

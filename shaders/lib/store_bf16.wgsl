@@ -1,4 +1,7 @@
-// Storage precision bf16: the upper half of an f32, rounded to nearest, ties to even; a NaN stays one.
+// Activation precision bf16: the upper half of an f32, rounded to nearest, ties to even; a NaN stays one.
+//
+// Needs: nothing.
+// Gives: Stored, widen, narrow.
 alias Stored = u16;
 fn widen(x: Stored) -> f32 { return bitcast<f32>(u32(x) << 16u); }
 fn narrow(x: f32) -> Stored {

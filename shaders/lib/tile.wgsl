@@ -1,4 +1,8 @@
-// A tile of a matrix product: 64 x 64 sums by 256 invocations, 4 x 4 each, over slices of TILE_K from workgroup memory.
+// A block tile of a scalar matmul: 64 x 64 accumulators by 256 invocations, 4 x 4 each, over k-slices of TILE_K from workgroup
+// memory.
+//
+// Needs: workgroups of 256.
+// Gives: TILE, TILE_K, TILE_PITCH, a_tile, b_tile, slice_place, multiply_slice.
 //
 // A slice of a is kept as a_tile[l][row / 4] with four rows in a vector, one of b as b_tile[l][column / 4]. One vector
 // of padding per l keeps the lanes that write a column of l's in different banks.

@@ -1,7 +1,8 @@
 //! Shaders as text: a prelude of constants, then the file with its `#import lib/name` lines replaced by those files.
 //!
-//! That is all there is to it: what varies is a constant, an alias or the choice between two library files with the same
-//! functions (`lib/store`). Every line remembers the file it came from, so that errors point there.
+//! What varies is a constant, an alias, the choice between library files with the same functions (`lib/store`), or how often
+//! lines are repeated: `#repeat i COUNT` to `#end`, with `$i` counting from 0. Every line remembers the file it came from, so
+//! that errors point there.
 use std::borrow::Cow;
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -155,6 +156,16 @@ impl Variant {
         }
         text
     }
+
+    /// What `#repeat` counts to.
+    fn counts(&self) -> Vec<(&'static str, u32)> {
+        let Some((shape, tiles)) = self.coop else { return Vec::new() };
+        vec![
+            ("FRAGMENTS_M", tiles.fragments[0]),
+            ("FRAGMENTS_N", tiles.fragments[1]),
+            ("HEAD_FRAGMENTS", self.head_width.div_ceil(shape.side)),
+        ]
+    }
 }
 
 /// The constants and types of lib/coop.wgsl.
@@ -211,56 +222,112 @@ pub fn expand(library: &Library, name: &str, variant: &Variant) -> Result<Expand
     for (i, line) in variant.prelude().lines().enumerate() {
         expanded.push("prelude", i + 1, line);
     }
-    let mut imported = HashSet::new();
-    include(library, name, variant, &mut imported, &mut expanded, None)?;
-    Ok(expanded)
+    let mut expansion = Expansion { library, variant, imported: HashSet::new(), to: expanded };
+    expansion.include(name, None)?;
+    Ok(expansion.to)
 }
 
-fn include(
-    library: &Library,
-    name: &str,
-    variant: &Variant,
-    imported: &mut HashSet<String>,
-    to: &mut Expanded,
-    from: Option<String>,
-) -> Result<()> {
-    if !imported.insert(name.to_owned()) {
-        return Ok(());
+/// Files that are being put together.
+struct Expansion<'a> {
+    library: &'a Library,
+    variant: &'a Variant,
+    imported: HashSet<String>,
+    to: Expanded,
+}
+
+/// A line of a file: its number, from 1, and its text.
+type Line<'a> = (usize, &'a str);
+/// The variables of the repeats around a line.
+type Variables = Vec<(String, u32)>;
+
+impl Expansion<'_> {
+    /// `from`: where the import stands.
+    fn include(&mut self, name: &str, from: Option<String>) -> Result<()> {
+        if !self.imported.insert(name.to_owned()) {
+            return Ok(());
+        }
+        let file = match (name, self.variant.coop) {
+            ("lib/store", _) => format!("lib/store_{}", self.variant.precision),
+            ("lib/staged", Some((coop, _))) => {
+                if coop.scalars { "lib/staged_scalars" } else { "lib/staged_vectors" }.to_owned()
+            }
+            _ => name.to_owned(),
+        };
+        let text = self.library.read(&file).map_err(|error| {
+            let place = from.map_or(String::new(), |place| format!("{place}: "));
+            let lib = |name: &&str| name.starts_with("lib/");
+            let known: Vec<&str> = FILES.iter().map(|(name, _)| *name).filter(lib).collect();
+            EngineError::Shader(format!(
+                "{place}#import {name}: {error}\n  expected: lib/store or one of {}",
+                known.join(", ")
+            ))
+        })?;
+        let lines: Vec<Line> = text.lines().enumerate().map(|(i, line)| (i + 1, line)).collect();
+        self.lines(&self.library.path(&file), &lines, &mut Vec::new())
     }
-    let file = match (name, variant.coop) {
-        ("lib/store", _) => format!("lib/store_{}", variant.precision),
-        ("lib/staged", Some((coop, _))) => {
-            if coop.scalars { "lib/staged_scalars" } else { "lib/staged_vectors" }.to_owned()
+
+    fn lines(&mut self, path: &str, lines: &[Line], variables: &mut Variables) -> Result<()> {
+        let mut at = 0;
+        while let Some(&(number, line)) = lines.get(at) {
+            let place = || format!("{path}:{number}");
+            if let Some(import) = line.strip_prefix("#import ") {
+                self.include(import.trim(), Some(place()))?;
+            } else if let Some(head) = line.strip_prefix("#repeat ") {
+                let body = &lines[at + 1..];
+                let len = block_len(body).ok_or_else(|| {
+                    EngineError::Shader(format!("{}: {line}: expected #end behind it", place()))
+                })?;
+                let (variable, count) = self.count(head).map_err(|expected| {
+                    EngineError::Shader(format!("{}: {line}: expected {expected}", place()))
+                })?;
+                for i in 0..count {
+                    variables.push((format!("${variable}"), i));
+                    self.lines(path, &body[..len], variables)?;
+                    variables.pop();
+                }
+                at += len + 1;
+            } else if line.trim_end() == "#end" {
+                return Err(EngineError::Shader(format!("{}: #end without #repeat", place())));
+            } else {
+                let mut line = line.to_owned();
+                for (variable, value) in variables.iter() {
+                    line = line.replace(variable.as_str(), &value.to_string());
+                }
+                self.to.push(path, number, &line);
+            }
+            at += 1;
         }
-        ("lib/accumulators", Some((_, tiles))) => {
-            format!("lib/accumulators_{}x{}", tiles.fragments[0], tiles.fragments[1])
-        }
-        _ => name.to_owned(),
-    };
-    let text = library.read(&file).map_err(|error| {
-        let place = from.map_or(String::new(), |place| format!("{place}: "));
-        let known: Vec<&str> =
-            FILES.iter().map(|(name, _)| *name).filter(|name| name.starts_with("lib/")).collect();
-        EngineError::Shader(format!(
-            "{place}#import {name}: {error}\n  expected: lib/store or one of {}",
-            known.join(", ")
-        ))
-    })?;
-    let path = library.path(&file);
-    for (i, line) in text.lines().enumerate() {
-        match line.strip_prefix("#import ") {
-            Some(import) => include(
-                library,
-                import.trim(),
-                variant,
-                imported,
-                to,
-                Some(format!("{path}:{}", i + 1)),
-            )?,
-            None => to.push(&path, i + 1, line),
-        }
+        Ok(())
     }
-    Ok(())
+
+    /// The variable of a repeat and its count, or what was expected.
+    fn count<'b>(&self, head: &'b str) -> std::result::Result<(&'b str, u32), String> {
+        let known = self.variant.counts();
+        let found = match head.split_whitespace().collect::<Vec<&str>>()[..] {
+            [variable, count] => {
+                known.iter().find(|(name, _)| *name == count).map(|(_, n)| (variable, *n))
+            }
+            _ => None,
+        };
+        found.ok_or_else(|| {
+            let names: Vec<&str> = known.iter().map(|(name, _)| *name).collect();
+            format!("a variable and a count, of {}", names.join(", "))
+        })
+    }
+}
+
+/// Lines before the `#end` that ends a repeat.
+fn block_len(lines: &[Line]) -> Option<usize> {
+    let mut depth = 0;
+    lines.iter().position(|(_, line)| {
+        if line.starts_with("#repeat ") {
+            depth += 1;
+        }
+        let ends = line.trim_end() == "#end";
+        let own = ends && depth == 0;
+        depth -= i32::from(ends);
+        own
+    })
 }
 
 /// The folder of `--shaders`, checked to be one.
@@ -307,5 +374,43 @@ mod tests {
                 && error.contains("lib/store"),
             "{error}"
         );
+    }
+
+    /// A folder with a file `fill.wgsl` of this text, expanded for 2 x 4 accumulators.
+    fn filled(text: &str) -> Result<Expanded> {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("fill.wgsl"), text).unwrap();
+        let shape = CoopShape { side: 8, subgroup: 8, scalars: false };
+        let tiles = Tiles { fragments: [2, 4], subgroups: [1, 1], depth: 8 };
+        let variant = Variant { coop: Some((shape, tiles)), ..VARIANT };
+        expand(&Library::Folder(folder.path().to_owned()), "fill", &variant)
+    }
+
+    #[test]
+    fn repeats_count_from_zero_nest_and_know_their_lines() {
+        let expanded = filled(
+            "#repeat m FRAGMENTS_M\na$m;\n#repeat n FRAGMENTS_N\nc$m$n + $nu;\n#end\n#end\nlast;\n",
+        )
+        .unwrap();
+        let own: Vec<&str> = expanded.text.lines().filter(|line| line.ends_with(';')).collect();
+        let own = &own[own.len() - 11..];
+        assert_eq!(own[..3], ["a0;", "c00 + 0u;", "c01 + 1u;"]);
+        assert_eq!(own[5..7], ["a1;", "c10 + 0u;"]);
+        assert_eq!((own[9], own[10]), ("c13 + 3u;", "last;"));
+        let line = expanded.text.lines().position(|line| line.starts_with("c12")).unwrap();
+        assert!(expanded.place(line + 1, 1).ends_with("fill.wgsl:4:1"));
+    }
+
+    #[test]
+    fn a_broken_repeat_is_an_error_with_its_place() {
+        for (text, place, expected) in [
+            ("a;\n#repeat m FRAGMENTS_M\nb;\n", "fill.wgsl:2", "#end"),
+            ("#repeat m FRAGMENTS\nb;\n#end\n", "fill.wgsl:1", "FRAGMENTS_M, FRAGMENTS_N"),
+            ("#repeat FRAGMENTS_M\nb;\n#end\n", "fill.wgsl:1", "a variable and a count"),
+            ("b;\n#end\n", "fill.wgsl:2", "without #repeat"),
+        ] {
+            let error = filled(text).unwrap_err().to_string();
+            assert!(error.contains(place) && error.contains(expected), "{text}: {error}");
+        }
     }
 }
