@@ -585,6 +585,8 @@ fn missing_foreign_and_damaged_shards_are_refused_and_made_again() {
     fs::write(run.path("tokens/train-00003-of-00004.arrow"), &good).unwrap();
     refused(&["train-00003-of-00004.arrow", "foreign", "move it away"]);
 
+    fs::remove_file(run.path("tokens/train-00003-of-00004.arrow")).unwrap();
+    fs::remove_file(&shard).unwrap();
     let other = modified(&run.path("tokens/train-00000-of-00003.arrow"));
     let ended = run.run("tokenize", &[]).ok();
     assert!(ended.stdout.contains("5 shards kept"), "{}", ended.stdout);

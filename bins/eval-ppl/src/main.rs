@@ -15,7 +15,7 @@ use inference::{
 };
 use serde::Serialize;
 use serde_json::{Value, json};
-use stage::{AtomicFile, Failure, Progress, Stage, Unit, Work, interrupt, print};
+use stage::{Failure, Ownership, Progress, Stage, Unit, Work, interrupt, print, write_recorded};
 
 use report::Evaluated;
 use sources::Text;
@@ -119,9 +119,12 @@ fn run() -> anyhow::Result<()> {
             .try_for_each(|(loaded, tokenizer)| check_vocabulary(bin, loaded, tokenizer))?;
     }
     let done = stage.perform(&work, None, |_| {
+        let owned = Ownership::of(&stage.out, stage.force, stage.log);
+        owned.claim("eval.json")?;
+        owned.claim_manifest("eval.manifest.json")?;
         bin.as_ref().map_or(Ok(()), Bin::verify)?;
         let json = evaluate_all(&stage, &loaded, &tokenizers, bin.as_ref(), &texts)?;
-        let record = AtomicFile::write(&stage.path("eval.json"), format!("{json:#}\n").as_bytes())?;
+        let record = write_recorded(&stage.path("eval.json"), format!("{json:#}\n").as_bytes())?;
         Ok(work.manifest(vec![record])?)
     })?;
     let text = stage::read_to_string(&stage.path("eval.json"))?;

@@ -102,7 +102,7 @@ fn run() -> anyhow::Result<()> {
         .into());
     }
     let source = Source::parse(settings.source.reveal())?;
-    let raw = RawFolder::new(stage.path("raw"), args.shard);
+    let raw = RawFolder::new(stage.path("raw"), args.shard, stage.force, stage.log);
     if source.lies_in(&stage.path("raw")) {
         let message = format!(
             "fetch.source {:?} is the folder that this stage writes to\n  remedy: set another --out DIR",
@@ -148,6 +148,7 @@ fn make(
         stage.log.say("synthetic stories: a grammar makes them up, they are no text by people");
     }
 
+    raw.claim_manifest()?;
     stage.use_threads()?;
     let label = source.label(&settings.source);
     let local = matches!(source, Source::Local(_));

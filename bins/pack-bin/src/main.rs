@@ -9,7 +9,7 @@ use corpus::shards::{self, ShardReader, TRAIN, Totals, VALIDATION};
 use corpus::tokenizer::Tokenizer;
 use serde_json::{Value, json};
 use stage::config::Order;
-use stage::{Failure, FileRecord, Manifest, Progress, Shard, Stage, Unit, Work};
+use stage::{Failure, FileRecord, Manifest, Ownership, Progress, Shard, Stage, Unit, Work};
 
 const AFTER_HELP: &str = "\
 The bins are little-endian ids, uint16 (uint32 above 65,536 vocabulary), with <|endoftext|> after every story and nothing
@@ -26,7 +26,7 @@ Examples:
 
 Exit codes: 0 done; 2 wrong usage or settings; 3 bad input (a missing, foreign or damaged shard, another tokenizer, an id
 outside the vocabulary); 4 may work if tried again (disk full); 130 interrupted, bins from before are kept.";
-const REMAKE: &str = "run `make tokenize`, then `make pack`";
+const REMAKE: &str = "run `make tokenize FORCE=1`, then `make pack`";
 /// Threads that read shards: each takes memory, and more would only wait for the disk.
 const DEALERS: usize = 4;
 const BINS: [(&str, &str); 2] = [(TRAIN, "train.bin"), (VALIDATION, "val.bin")];
@@ -94,6 +94,12 @@ fn make(
     seed: Option<u64>,
     why: &str,
 ) -> anyhow::Result<Manifest> {
+    let owned = Ownership::of(&stage.out, stage.force, stage.log);
+    for (_, bin) in BINS {
+        owned.claim(bin)?;
+        owned.claim_manifest(&format!("{bin}.json"))?;
+    }
+    owned.claim_manifest("pack.manifest.json")?;
     stage.use_threads()?;
     let (tokenizer, records) =
         rayon::join(|| Tokenizer::load(&stage.path("tokenizer.json")), || work.input_records());
@@ -118,9 +124,9 @@ fn make(
             inputs: work.inputs[..1].to_vec(),
             config: work.config.clone(),
         };
-        let manifest = pack(stage, tokens, &tokenizer, split, &path, seed, &work)?;
-        outputs.push(manifest.outputs[0].clone());
-        outputs.push(stage::hash_file(&sidecar(&path))?);
+        let (manifest, sidecar) = pack(stage, tokens, &tokenizer, split, &path, seed, &work)?;
+        outputs.extend(manifest.outputs);
+        outputs.push(sidecar);
         counts.extend(
             manifest.counts.into_iter().map(|(name, count)| (format!("{split}_{name}"), count)),
         );
@@ -140,7 +146,7 @@ fn pack(
     path: &Path,
     seed: Option<u64>,
     work: &Work,
-) -> stage::Result<Manifest> {
+) -> stage::Result<(Manifest, FileRecord)> {
     let count = |name: &str| {
         tokens
             .manifests
@@ -188,8 +194,13 @@ fn pack(
             .collect::<stage::Result<()>>()?;
     }
     progress.finish();
-    stage::remove_if_present(&sidecar(path))?;
-    let mut manifest = work.manifest(vec![packer.finish()?])?;
+    let sidecar = sidecar(path);
+    let bin = packer.finish(|bin| {
+        // Another attempt's of the same bin may stay.
+        let fits = Manifest::read(&sidecar).is_ok_and(|old| old.outputs.contains(bin));
+        if fits { Ok(()) } else { stage::remove_if_present(&sidecar) }
+    })?;
+    let mut manifest = work.manifest(vec![bin])?;
     let counts = [("stories", sum.stories), ("tokens", length), ("bytes", sum.bytes)];
     manifest.counts = counts.into_iter().map(|(name, count)| (name.to_owned(), count)).collect();
     manifest.tokenizer = Some(tokenizer.record().clone());
@@ -199,8 +210,8 @@ fn pack(
     if tokens.manifests.iter().any(|(_, manifest)| manifest.is_synthetic()) {
         manifest.label_synthetic();
     }
-    work.publish(&manifest)?;
-    Ok(manifest)
+    let sidecar = work.publish_part(&manifest)?;
+    Ok((manifest, sidecar))
 }
 
 /// A shard of this tokenizer's ids.
@@ -322,7 +333,7 @@ impl Tokens {
                 && !name.starts_with('.')
                 && !shards.iter().any(|shard| shard.name == name)
             {
-                let remedy = format!("move it away, or {REMAKE}");
+                let remedy = "move it away, then run `make pack` again";
                 return Err(Failure::input(
                     &entry.path(),
                     "a foreign shard: no manifest here names it",

@@ -4,11 +4,11 @@ use std::path::{Path, PathBuf};
 use corpus::tokenizer::{PAD, Tokenizer};
 use inference::open_model;
 use model::{
-    GgufType, Llama, TensorTable, TokenKind, Vocabulary, Weights, flatten, read_llama2c,
-    save_folder, write_gguf,
+    FOLDER_FILES, GgufType, Llama, TensorTable, TokenKind, Vocabulary, Weights, flatten,
+    read_llama2c, save_folder, write_gguf,
 };
 use serde_json::Value;
-use stage::{Failure, Result, Stage};
+use stage::{Failure, Result, Stage, make_way};
 
 /// Write the model as a GGUF file (llama.cpp, Ollama, LM Studio) or as a Hugging Face folder
 #[derive(clap::Args)]
@@ -70,6 +70,7 @@ struct Source {
 impl Export {
     pub fn run(self) -> anyhow::Result<()> {
         let stage = self.common.open("sample", "sample", &serde_json::json!({}))?;
+        self.make_way(&stage)?;
         stage.use_threads()?;
         let Source { llama, read, tokenizer } = self.source(&stage)?;
         let size = llama.config.vocab_size;

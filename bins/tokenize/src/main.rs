@@ -1,5 +1,5 @@
 //! Stories to token shards: `raw/*.parquet` and `tokenizer.json` to `tokens/<split>-*.arrow`.
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Parser;
 use corpus::bin::Dtype;
@@ -9,7 +9,7 @@ use corpus::stories::{ParquetStories, check_raw, raw_files, raw_manifests};
 use corpus::tokenizer::Tokenizer;
 use rayon::prelude::*;
 use serde_json::json;
-use stage::{FileRecord, Manifest, Shard, Stage, Unit, Work};
+use stage::{FileRecord, Manifest, Ownership, Shard, Stage, Unit, Work};
 
 const AFTER_HELP: &str = "\
 Every shard is an Arrow IPC file (zstd) with one row of ids per story, made of a contiguous range of the split's row
@@ -75,13 +75,14 @@ fn run() -> anyhow::Result<()> {
     let manifest = tokens.join(args.shard.map_or("manifest.json".to_owned(), Shard::manifest_name));
     let config = json!({ "tokenize": { "shards": shards }, "fetch": { "column": column } });
     let work = Work { stage: "tokenize", manifest, inputs, config };
+    let owned = Ownership::of(&tokens, stage.force, stage.log);
     let mut rates = String::new();
     let done = stage.perform(&work, args.shard, |why| {
-        let (manifest, words) = make(&stage, &work, &splits, args.shard, why)?;
+        let (manifest, words) = make(&stage, &work, &owned, &splits, args.shard, why)?;
         rates = words;
         Ok(manifest)
     })?;
-    match shards::tidy(&tokens, &done.manifest, shards, args.shard) {
+    match shards::tidy(&tokens, &owned, &done.manifest, shards, args.shard) {
         // What a kill between publishing and tidying left; a folder that cannot be written keeps it.
         Err(_) if !done.made => {}
         tidied => tidied?,
@@ -93,6 +94,7 @@ fn run() -> anyhow::Result<()> {
 fn make(
     stage: &Stage,
     work: &Work,
+    owned: &Ownership,
     splits: &[(&str, Vec<PathBuf>)],
     shard: Option<Shard>,
     why: &str,
@@ -161,6 +163,9 @@ fn make(
         .filter(|(_, kept)| kept.is_none())
         .map(|(task, _)| task)
         .collect();
+    let name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    missing.iter().try_for_each(|task| owned.claim(&name(&task.path)))?;
+    owned.claim_manifest(&name(&work.manifest))?;
     let mut new =
         encode_shards::make(&missing, &tokenizer, rayon::current_num_threads(), &progress)?
             .into_iter();
@@ -195,6 +200,7 @@ fn make(
     if raw_manifests(&raw)?.iter().any(Manifest::is_synthetic) {
         manifest.label_synthetic();
     }
+    shards::remember_old(owned, shards)?;
     let kept = made.iter().filter(|made| made.kept).count();
     let kept = if kept > 0 { format!(", {kept} shards kept") } else { String::new() };
     let rates = format!(

@@ -6,7 +6,9 @@ use corpus::reading::{Batch, Reading};
 use corpus::stories::{ParquetStories, check_raw, raw_files};
 use corpus::tokenizer::{self, EOS, PAD, Tokenizer, WordCounts};
 use serde_json::json;
-use stage::{AtomicFile, Failure, FileRecord, Manifest, Progress, Stage, Unit, Work};
+use stage::{
+    Failure, FileRecord, Manifest, Ownership, Progress, Stage, Unit, Work, write_recorded,
+};
 
 const AFTER_HELP: &str = "\
 The tokenizer is a byte-level BPE with <|endoftext|> (id 0), <|pad|> (id 1) and all 256 bytes, in the tokenizer.json that
@@ -103,6 +105,9 @@ fn make(
     why: &str,
 ) -> anyhow::Result<Manifest> {
     let (settings, path) = (&stage.pipeline.tokenizer, stage.path("tokenizer.json"));
+    let owned = Ownership::of(&stage.out, stage.force, stage.log);
+    owned.claim("tokenizer.json")?;
+    owned.claim_manifest("tokenizer.manifest.json")?;
     stage.use_threads()?;
     let records = work.input_records()?;
     let raw = records.iter().filter_map(|record| {
@@ -142,7 +147,7 @@ fn make(
     let (sample_bytes, sample_tokens) = check_sample(stage, stories, &tokenizer, own.is_some())?;
 
     stage::interrupt::check("the tokenizer from before is kept")?;
-    let output = AtomicFile::write(&path, &json)?;
+    let output = write_recorded(&path, &json)?;
     let mut manifest = work.manifest_of(records, vec![output]);
     if own.is_none() {
         manifest.counts.extend([("stories".to_owned(), count), ("bytes".to_owned(), bytes)]);

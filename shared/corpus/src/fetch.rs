@@ -9,7 +9,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use rayon::prelude::*;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-use stage::{AtomicFile, Failure, FileRecord, Log, Result, Temporary, publish_file};
+use stage::{
+    AtomicFile, Failure, FileRecord, Log, Result, Temporary, commit_recorded, publish_file,
+    remember,
+};
 
 use crate::local_files::{Kind, LocalFile};
 use crate::plan::{Input, Part, Plan, texts};
@@ -112,6 +115,10 @@ impl Fetcher<'_> {
             }
             return Ok(made);
         }
+        self.raw.claim(&part.output)?;
+        if let Some((_, name)) = &part.aside {
+            self.raw.claim(name)?;
+        }
         let network =
             || plan.network.as_ref().ok_or_else(|| Failure::usage("this source needs the network"));
         let made = match &part.input {
@@ -126,6 +133,8 @@ impl Fetcher<'_> {
                     Err(error) => return Err(drop_if_bad(partial, error)),
                 };
                 self.raw.unpublish()?;
+                let named = FileRecord { name: part.output.clone(), ..record.clone() };
+                remember(&path, &named)?;
                 publish_file(partial, &path, record.bytes)?;
                 self.made_whole(part, record, count)
             }
@@ -155,7 +164,7 @@ impl Fetcher<'_> {
                 });
                 let (count, copied) = (count?, copied?);
                 self.raw.unpublish()?;
-                self.made_whole(part, copied.commit()?, count)
+                self.made_whole(part, commit_recorded(copied)?, count)
             }
             Input::Local(file) if file.kind == Kind::Parquet => {
                 let stories = ParquetStories::open(&file.path, self.column)?;

@@ -13,7 +13,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard};
 
-use stage::{AtomicFile, Failure, FileRecord, Random, Result, Temporary};
+use stage::{AtomicFile, Failure, FileRecord, Random, Result, Temporary, remember};
 
 use crate::bin::Dtype;
 
@@ -91,13 +91,18 @@ impl Packer {
         Some(Dealer { seed: self.seed, lanes: Lanes::of(self.buckets.as_ref()?) })
     }
 
-    /// The bin is on disk when this returns.
-    pub fn finish(mut self) -> Result<FileRecord> {
+    /// The bin is on disk when this returns; `before` hears what it will be just before it gets its name.
+    pub fn finish(mut self, before: impl FnOnce(&FileRecord) -> Result<()>) -> Result<FileRecord> {
         if let Some(buckets) = self.buckets.take() {
             self.empty(buckets)?;
         }
         stage::interrupt::check(KEPT)?;
-        self.output.into_inner().unwrap_or_else(|e| e.into_inner()).commit()
+        let output = self.output.into_inner().unwrap_or_else(|e| e.into_inner());
+        let path = output.path().to_owned();
+        output.commit_with(|record| {
+            remember(&path, record)?;
+            before(record)
+        })
     }
 
     /// Writes the stories of all buckets in the order of their keys. A bucket that is itself too large is dealt out again.
@@ -391,7 +396,7 @@ mod tests {
                 }
             });
         }
-        let record = packer.finish().unwrap();
+        let record = packer.finish(|_| Ok(())).unwrap();
         assert_eq!(record.bytes, bytes);
         assert_eq!(record, stage::hash_file(&path).unwrap());
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "buckets are left");

@@ -6,8 +6,8 @@ use std::sync::Once;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use stage::{
-    AtomicFile, Failure, FileRecord, Manifest, Result, Shard, hash_file, remove_if_present,
-    sweep_left_behind,
+    AtomicFile, Failure, FileRecord, Log, Manifest, Ownership, Result, Shard, hash_file,
+    remove_if_present, retire_manifest, sweep_left_behind,
 };
 
 use crate::stories::shard_of_manifest;
@@ -52,15 +52,42 @@ struct Record {
     made: Made,
 }
 
+impl Record {
+    fn read(path: &Path) -> Option<Self> {
+        serde_json::from_value(stage::unseal(&fs::read(path).ok()?).ok()?).ok()
+    }
+}
+
 pub struct RawFolder {
     path: PathBuf,
     shard: Option<Shard>,
+    /// As the folder was before anything in it was changed.
+    owned: Ownership,
     unpublished: Once,
 }
 
 impl RawFolder {
-    pub fn new(path: PathBuf, shard: Option<Shard>) -> Self {
-        RawFolder { path, shard, unpublished: Once::new() }
+    /// With `force` what is in the way is set aside.
+    pub fn new(path: PathBuf, shard: Option<Shard>, force: bool, log: Log) -> Self {
+        let parts = fs::read_dir(path.join(PARTS)).into_iter().flatten().flatten();
+        let parts = parts.filter_map(|entry| Record::read(&entry.path()));
+        let outputs = parts.flat_map(|record| record.made.outputs);
+        let owned = Ownership::of(&path, force, log).with(outputs);
+        RawFolder { path, shard, owned, unpublished: Once::new() }
+    }
+
+    /// Before a file of this run gets the name.
+    ///
+    /// # Errors
+    /// Exit code 3: something that is not ours has it.
+    pub fn claim(&self, output: &str) -> Result<()> {
+        self.owned.claim(output)
+    }
+
+    /// The same for the manifest.
+    pub fn claim_manifest(&self) -> Result<()> {
+        let manifest = self.manifest();
+        self.owned.claim_manifest(&manifest.file_name().unwrap_or_default().to_string_lossy())
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
@@ -95,8 +122,7 @@ impl RawFolder {
 
     /// What an earlier, unfinished run made of the same part, if it is still there with the same bytes.
     pub fn kept(&self, output: &str, of: &Value) -> Option<Made> {
-        let record = stage::unseal(&fs::read(self.record_path(output)).ok()?).ok()?;
-        let record: Record = serde_json::from_value(record).ok()?;
+        let record = Record::read(&self.record_path(output))?;
         let whole =
             |file: &FileRecord| hash_file(&self.path(&file.name)).is_ok_and(|found| found == *file);
         (record.of == *of && record.made.outputs.iter().all(whole)).then_some(record.made)
@@ -122,8 +148,7 @@ impl RawFolder {
             let sibling =
                 |own: Shard| shard.is_some_and(|(index, of)| of == own.of && index != own.index);
             if (name == "manifest.json" || shard.is_some()) && !self.shard.is_some_and(sibling) {
-                remove_if_present(&self.path(&name))?;
-                remove_if_present(&self.path(&format!(".{name}.stamp")))?;
+                retire_manifest(&self.path(&name), &[])?;
             }
         }
         Ok(())
@@ -165,14 +190,17 @@ impl RawFolder {
             let Some((split, index, of)) = parse_file_name(&name) else { continue };
             let ours = self.takes(index) && manifest.outputs.iter().any(|file| file.name == name);
             let others = self.shard.is_some() && !self.takes(index) && files.contains(&(split, of));
-            if !ours && !others {
-                remove_if_present(&self.path(&name))?;
+            if ours {
+                stage::forget(&self.path(&name))?;
+            } else if !others {
+                self.owned.remove(&name)?;
             }
         }
         let parts = self.path.join(PARTS);
         for entry in fs::read_dir(&parts).into_iter().flatten().flatten() {
             let name = entry.file_name().to_string_lossy().into_owned();
             let output = name.strip_suffix(".json").and_then(parse_file_name);
+            let output = output.filter(|_| Record::read(&entry.path()).is_some());
             if output.is_some_and(|(split, index, of)| {
                 self.shard.is_none() || self.takes(index) || !files.contains(&(split, of))
             }) {
@@ -200,6 +228,8 @@ fn parse_file_name(name: &str) -> Option<(&'static str, usize, usize)> {
 
 #[cfg(test)]
 mod tests {
+    use stage::LogFormat;
+
     use super::*;
 
     #[test]
@@ -215,16 +245,26 @@ mod tests {
     #[test]
     fn a_new_fetch_leaves_what_it_did_not_make_itself_alone() {
         let folder = tempfile::tempdir().unwrap();
-        for name in [
-            "manifest.json",
-            "manifest-2-of-2.json",
-            "train-00001-of-00002.parquet",
-            "train-00000-of-00009.parquet",
-            "mine.parquet",
-        ] {
-            fs::write(folder.path().join(name), "x").unwrap();
+        let log = Log::new("fetch-parquet", LogFormat::Text);
+        let at = |name: &str| folder.path().join(name);
+        for name in ["train-00001-of-00002.parquet", "train-00000-of-00008.parquet", "mine.parquet"]
+        {
+            fs::write(at(name), "x").unwrap();
         }
-        let raw = RawFolder::new(folder.path().to_owned(), Some(Shard { index: 1, of: 2 }));
+        let made = |name: &str, output: &str| {
+            let output = stage::write_recorded(&at(output), b"x").unwrap();
+            let work = stage::Work {
+                stage: "fetch-parquet",
+                manifest: at(name),
+                inputs: vec![],
+                config: Value::Null,
+            };
+            work.manifest(vec![output]).unwrap().write(&at(name)).unwrap();
+        };
+        made("manifest.json", "train-00000-of-00009.parquet");
+        made("manifest-2-of-2.json", "validation-00001-of-00002.parquet");
+        let raw =
+            RawFolder::new(folder.path().to_owned(), Some(Shard { index: 1, of: 2 }), false, log);
         raw.unpublish().unwrap();
         let work = stage::Work {
             stage: "fetch-parquet",
@@ -232,9 +272,17 @@ mod tests {
             inputs: vec![],
             config: Value::Null,
         };
-        raw.tidy(&work.manifest(vec![]).unwrap(), &[(TRAIN, 2)]).unwrap();
+        raw.tidy(&work.manifest(vec![]).unwrap(), &[(TRAIN, 2), (VALIDATION, 2)]).unwrap();
         let mut names = raw.names();
+        names.retain(|name| !name.starts_with('.'));
         names.sort();
-        assert_eq!(names, ["manifest-2-of-2.json", "mine.parquet", "train-00001-of-00002.parquet"]);
+        let kept = [
+            "manifest-2-of-2.json",
+            "mine.parquet",
+            "train-00000-of-00008.parquet",
+            "train-00001-of-00002.parquet",
+            "validation-00001-of-00002.parquet",
+        ];
+        assert_eq!(names, kept);
     }
 }

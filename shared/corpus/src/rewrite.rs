@@ -10,7 +10,7 @@ use parquet::basic::{Compression, ZstdLevel};
 use parquet::errors::ParquetError;
 use parquet::file::metadata::KeyValue;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
-use stage::{AtomicFile, Failure, FileRecord, Result};
+use stage::{AtomicFile, Failure, FileRecord, Result, commit_recorded};
 
 use crate::stories::{COLUMN, SOURCE_COLUMN};
 
@@ -99,7 +99,7 @@ impl StoryWriter {
             self.flush()?;
         }
         let path = self.writer.inner().path().to_owned();
-        self.writer.into_inner().map_err(|error| writing(&path, error))?.commit()
+        commit_recorded(self.writer.into_inner().map_err(|error| writing(&path, error))?)
     }
 }
 

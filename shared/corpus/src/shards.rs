@@ -25,7 +25,10 @@ use arrow::ipc::{Block, CompressionType, FooterBuilder, MetadataVersion};
 use flatbuffers::FlatBufferBuilder;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use stage::{AtomicFile, Failure, FileRecord, Manifest, Result, Shard, TokenizerRecord};
+use stage::{
+    AtomicFile, Failure, FileRecord, Manifest, Ownership, Result, Shard, TokenizerRecord,
+    commit_recorded,
+};
 
 use crate::bin::Dtype;
 use crate::shard_form::{self, Wrong};
@@ -290,14 +293,8 @@ impl ShardWriter {
         ]
         .concat();
         self.file.put(&end)?;
-        // The record is there before the shard has its name, so that no finished one is made again. What it says is hashed
-        // again before it is believed: it may be lost, and is not worth waiting for a disk.
-        let beside = record_path(&self.path);
-        let record = self.file.commit_with(|record| {
-            let text =
-                serde_json::to_vec(record).map_err(|error| Failure::usage(error.to_string()))?;
-            AtomicFile::write(&beside, &text).map(drop)
-        })?;
+        // The record is there before the shard has its name, so that no finished one is made again.
+        let record = commit_recorded(self.file)?;
         Ok((record, self.totals))
     }
 
@@ -492,12 +489,6 @@ impl Stories<'_> {
     }
 }
 
-/// Where the length and hash of a finished shard lie until a manifest has them: what a kill leaves is known by it.
-fn record_path(shard: &Path) -> PathBuf {
-    let name = shard.file_name().unwrap_or_default().to_string_lossy();
-    shard.with_file_name(format!(".{name}.record"))
-}
-
 /// What is recorded of the shards in a folder: in its manifests, whole or of jobs, and beside the shards.
 pub fn recorded(folder: &Path) -> Vec<FileRecord> {
     let manifests = Shard::in_folder(folder)
@@ -507,13 +498,7 @@ pub fn recorded(folder: &Path) -> Vec<FileRecord> {
     let outputs = manifests
         .filter_map(|name| Manifest::read(&folder.join(name)).ok())
         .flat_map(|manifest| manifest.outputs);
-    let hidden = |entry: std::io::Result<std::fs::DirEntry>| {
-        Some(entry.ok()?.path()).filter(|path| path.extension() == Some("record".as_ref()))
-    };
-    let beside = std::fs::read_dir(folder).into_iter().flatten().filter_map(hidden);
-    outputs
-        .chain(beside.filter_map(|path| serde_json::from_slice(&std::fs::read(path).ok()?).ok()))
-        .collect()
+    outputs.chain(stage::records_in(folder)).collect()
 }
 
 /// A shard that was finished before: its file is as one of the records says, and was made from the same.
@@ -532,17 +517,32 @@ pub fn finished(
     (*reader.origin() == *origin).then_some((record, reader.totals))
 }
 
-/// Once `manifest` is published: removes the records it replaces, what is of another number of shards `of`, and the
+/// Before a manifest is published: our shards that it does not name, and that [`tidy`] will remove, stay known as ours.
+pub fn remember_old(owned: &Ownership, of: u32) -> Result<()> {
+    owned.remember(|name| parse_file_name(name).is_some_and(|(_, _, other)| other != of))
+}
+
+/// Once `manifest` is published: removes those of our shards that are of another number of shards than `of`, and the
 /// manifests of other runs: those of jobs; and after a `job` a whole manifest that says something else of its shards.
-pub fn tidy(folder: &Path, manifest: &Manifest, of: u32, job: Option<Shard>) -> Result<()> {
+pub fn tidy(
+    folder: &Path,
+    owned: &Ownership,
+    manifest: &Manifest,
+    of: u32,
+    job: Option<Shard>,
+) -> Result<()> {
     for output in &manifest.outputs {
-        stage::remove_if_present(&record_path(&folder.join(&output.name)))?;
+        stage::forget(&folder.join(&output.name))?;
     }
     for entry in std::fs::read_dir(folder).map_err(Failure::reading(folder))?.flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
-        let shard =
-            name.strip_prefix('.').and_then(|name| name.strip_suffix(".record")).unwrap_or(&name);
-        if parse_file_name(shard).is_some_and(|(_, _, other)| other != of) {
+        if parse_file_name(&name).is_some_and(|(_, _, other)| other != of) {
+            owned.remove(&name)?;
+        }
+        let recorded = name.strip_prefix('.').and_then(|name| name.strip_suffix(".record"));
+        if recorded
+            .is_some_and(|shard| parse_file_name(shard).is_some() && !folder.join(shard).exists())
+        {
             stage::remove_if_present(&entry.path())?;
         }
     }
@@ -557,8 +557,7 @@ pub fn tidy(folder: &Path, manifest: &Manifest, of: u32, job: Option<Shard>) -> 
     for name in
         jobs.chain((job.is_some() && stale("manifest.json")).then(|| "manifest.json".to_owned()))
     {
-        stage::remove_if_present(&folder.join(&name))?;
-        stage::remove_if_present(&folder.join(format!(".{name}.stamp")))?;
+        stage::retire_manifest(&folder.join(&name), &manifest.outputs)?;
     }
     Ok(())
 }

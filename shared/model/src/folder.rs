@@ -8,6 +8,15 @@ use stage::{AtomicFile, Result};
 use crate::checkpoint::{tensor_views, write_safetensors};
 use crate::{Config, Llama, TensorTable, Weights};
 
+/// What [`save_folder`] writes.
+pub const FOLDER_FILES: [&str; 5] = [
+    "config.json",
+    "generation_config.json",
+    "model.safetensors",
+    "tokenizer.json",
+    "tokenizer_config.json",
+];
+
 /// Writes `config.json`, the tokenizer's files and, last, `model.safetensors`, which makes the folder whole.
 /// `tokenizer` is the content of a tokenizer.json; `eos` are the ids that end a text, the usual one first.
 pub fn save_folder(

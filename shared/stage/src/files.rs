@@ -9,6 +9,7 @@ use std::thread::JoinHandle;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::known::{self, Touch};
 use crate::{Failure, Result, Temporary};
 
 /// What a manifest knows of a file: its name relative to the manifest's folder, its length and its SHA-256.
@@ -225,8 +226,14 @@ impl AtomicFile {
         let hasher = writer.end().map_err(failed())?;
         let name = self.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let record = FileRecord { name, bytes: self.bytes, sha256: hex(&hasher.finalize()) };
+        if hash_again(writer.file()).map_err(failed())? != record.sha256 {
+            let found = "another process has written to it while it was made";
+            return Err(failed()(io::Error::other(found)));
+        }
         before(&record)?;
         temporary.publish(writer.file(), record.bytes).map_err(failed())?;
+        let touch = writer.file().metadata().ok().as_ref().and_then(Touch::from);
+        known::note(&self.path, touch, &record.sha256);
         Ok(record)
     }
 }
@@ -288,9 +295,30 @@ pub fn hex(bytes: &[u8]) -> String {
 
 /// SHA-256 and length of a file.
 pub fn hash_file(path: &Path) -> Result<FileRecord> {
+    let before = Touch::of(path);
     let (hasher, bytes) = hash_content(path)?;
     let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    Ok(FileRecord { name, bytes, sha256: hex(&hasher.finalize()) })
+    let record = FileRecord { name, bytes, sha256: hex(&hasher.finalize()) };
+    known::note(
+        path,
+        before.filter(|touch| Touch::of(path).as_ref() == Some(touch)),
+        &record.sha256,
+    );
+    Ok(record)
+}
+
+/// What a file that was just written holds, read from the file itself: what is published is what was made.
+fn hash_again(file: &File) -> io::Result<String> {
+    use std::io::Seek;
+    let mut file = file;
+    file.rewind()?;
+    let (mut hasher, mut buffer) = (Sha256::new(), vec![0u8; PIECE_BYTES]);
+    loop {
+        match file.read(&mut buffer)? {
+            0 => return Ok(hex(&hasher.finalize())),
+            n => hasher.update(buffer.get(..n).unwrap_or_default()),
+        }
+    }
 }
 
 /// A hasher that has seen a file, read in 1 MiB pieces, and its length: what is appended may be hashed on.

@@ -11,13 +11,16 @@ mod files;
 mod guard;
 pub mod interrupt;
 mod io_advice;
+mod known;
 mod lock;
 mod log;
 mod manifest;
 pub mod memory;
 mod output;
+mod ownership;
 mod perform;
 mod random;
+mod record;
 mod shard;
 mod temporary;
 
@@ -37,10 +40,12 @@ pub use manifest::{
     Manifest, State, TokenizerRecord, Work, changed_keys, same_settings, seal, unseal,
 };
 pub use output::{print, print_bytes};
+pub use ownership::{Ownership, is_our_manifest, make_way, retire_manifest};
 pub use perform::Done;
 pub use random::Random;
+pub use record::{commit_recorded, forget, records_in, records_of, remember, write_recorded};
 pub use shard::{Shard, manifests};
-pub use temporary::{Temporary, sweep_left_behind};
+pub use temporary::{Temporary, all_left_behind, sweep_left_behind};
 
 /// Name and version that manifests carry.
 pub const PROGRAM: &str = concat!("bedtime ", env!("CARGO_PKG_VERSION"));

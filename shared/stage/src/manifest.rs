@@ -4,7 +4,7 @@
 //! modification times live in `.NAME.stamp` beside it, which lets the usual check skip the hashing.
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::time::UNIX_EPOCH;
+use std::time::Duration;
 
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -12,6 +12,8 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use crate::files::hex;
+use crate::known::{self, Touch};
+use crate::record::forget;
 use crate::{AtomicFile, Failure, FileRecord, PROGRAM, Result, hash_file};
 
 /// Raised when the meaning of a manifest or of the files it describes changes. Format 1 had no seal, that of format 2 was
@@ -74,10 +76,10 @@ impl Manifest {
     }
 
     /// Writes it under its seal.
-    pub fn write(&self, path: &Path) -> Result<()> {
+    pub fn write(&self, path: &Path) -> Result<FileRecord> {
         let value = serde_json::to_value(self)
             .map_err(|error| Failure::usage(format!("manifest: {error}")))?;
-        AtomicFile::write(path, seal(value).as_bytes()).map(drop)
+        AtomicFile::write(path, seal(value).as_bytes())
     }
 
     /// Whether the stories behind it were made up by a grammar. The label goes from stage to stage.
@@ -166,24 +168,42 @@ pub enum State {
     Stale(String),
 }
 
-/// Length and modification time of a file: enough to see that nobody touched it.
+/// A file as it was when its content was known to be what its manifest says.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Touch {
+pub(crate) struct Stamped {
     name: String,
     bytes: u64,
-    /// Since 1970; before it where a clock was wrong.
     modified_ns: i128,
+    sha256: String,
 }
 
-impl Touch {
-    fn of(name: &str, path: &Path) -> Option<Self> {
-        let metadata = std::fs::metadata(path).ok()?;
-        let modified_ns = match metadata.modified().ok()?.duration_since(UNIX_EPOCH) {
-            Ok(since) => since.as_nanos() as i128,
-            Err(before) => -(before.duration().as_nanos() as i128),
-        };
-        Some(Touch { name: name.to_owned(), bytes: metadata.len(), modified_ns })
+impl Stamped {
+    fn new(kind: &str, record: &FileRecord, touch: Touch) -> Self {
+        let Touch { bytes, modified_ns, .. } = touch;
+        let name = format!("{kind} {}", record.name);
+        Stamped { name, bytes, modified_ns, sha256: record.sha256.clone() }
     }
+
+    pub fn is_output(&self, record: &FileRecord) -> bool {
+        self.name.strip_prefix("output ") == Some(&record.name) && self.sha256 == record.sha256
+    }
+
+    /// Whether nobody has touched it since.
+    pub fn fits(&self, path: &Path) -> bool {
+        Touch::of(path)
+            .is_some_and(|touch| (touch.bytes, touch.modified_ns) == (self.bytes, self.modified_ns))
+    }
+}
+
+pub(crate) fn stamp_path(manifest: &Path) -> PathBuf {
+    let name = manifest.file_name().unwrap_or_default().to_string_lossy();
+    manifest.with_file_name(format!(".{name}.stamp"))
+}
+
+/// What the stamp beside a manifest says.
+pub(crate) fn stamp_of(manifest: &Path) -> Vec<Stamped> {
+    let stamp = std::fs::read(stamp_path(manifest)).ok();
+    stamp.and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default()
 }
 
 impl Work {
@@ -213,19 +233,16 @@ impl Work {
         if !manifest.inputs.iter().map(|r| &r.name).eq(self.inputs.iter().map(|(name, _)| name)) {
             return Ok(State::Stale("its inputs are other files".into()));
         }
-        let stamp: Vec<Touch> = std::fs::read(self.stamp_path())
-            .ok()
-            .and_then(|b| serde_json::from_slice(&b).ok())
-            .unwrap_or_default();
+        let stamp = stamp_of(&self.manifest);
         let mut rehashed = false;
         for (record, path, kind) in self.files(&manifest) {
-            let Some(touch) = Touch::of(&format!("{kind} {}", record.name), &path) else {
+            let Some(touch) = Touch::of(&path) else {
                 return Ok(State::Stale(format!("{kind} {} is missing", record.name)));
             };
             if touch.bytes != record.bytes {
                 return Ok(State::Stale(format!("{kind} {} has another length", record.name)));
             }
-            if !stamp.contains(&touch) {
+            if !stamp.contains(&Stamped::new(kind, record, touch)) {
                 rehashed = true;
                 if hash_file(&path)?.sha256 != record.sha256 {
                     return Ok(State::Stale(format!("{kind} {} has another content", record.name)));
@@ -235,6 +252,7 @@ impl Work {
         if rehashed {
             let _ = self.write_stamp(&manifest); // it only saves hashing: a full or read-only disk may go without
         }
+        self.forget_outputs(&manifest);
         Ok(State::UpToDate(Box::new(manifest)))
     }
 
@@ -268,9 +286,31 @@ impl Work {
     }
 
     /// Writes the manifest, which makes the result whole, and its stamp.
+    ///
+    /// # Errors
+    /// Exit code 4: another attempt, which no lock kept away, has put another file in the place of an output.
     pub fn publish(&self, manifest: &Manifest) -> Result<()> {
+        let folder = self.manifest.parent().unwrap_or(Path::new(""));
+        manifest
+            .outputs
+            .par_iter()
+            .try_for_each(|output| check(&folder.join(&output.name), output))?;
         manifest.write(&self.manifest)?;
+        self.forget_outputs(manifest);
         self.write_stamp(manifest)
+    }
+
+    /// The manifest names them: their records may go, and do no harm where a kill or a read-only disk leaves them.
+    fn forget_outputs(&self, manifest: &Manifest) {
+        let folder = self.manifest.parent().unwrap_or(Path::new(""));
+        manifest.outputs.iter().for_each(|output| drop(forget(&folder.join(&output.name))));
+    }
+
+    /// The same for a manifest that is itself an output of the work: the records stay until that is published.
+    pub fn publish_part(&self, manifest: &Manifest) -> Result<FileRecord> {
+        let record = manifest.write(&self.manifest)?;
+        self.write_stamp(manifest)?;
+        Ok(record)
     }
 
     fn files<'a>(
@@ -286,20 +326,36 @@ impl Work {
         inputs.chain(manifest.outputs.iter().map(move |r| (r, folder.join(&r.name), "output")))
     }
 
-    fn stamp_path(&self) -> PathBuf {
-        let name = self.manifest.file_name().unwrap_or_default().to_string_lossy();
-        self.manifest.with_file_name(format!(".{name}.stamp"))
-    }
-
+    /// Of those files whose content is known: of what another attempt has put there meanwhile it is not.
     fn write_stamp(&self, manifest: &Manifest) -> Result<()> {
-        let touches: Vec<Touch> = self
+        let stamps: Vec<Stamped> = self
             .files(manifest)
-            .filter_map(|(r, path, kind)| Touch::of(&format!("{kind} {}", r.name), &path))
+            .filter_map(|(record, path, kind)| {
+                Some(Stamped::new(kind, record, known::still(&path, &record.sha256)?))
+            })
             .collect();
         let text =
-            serde_json::to_vec(&touches).map_err(|e| Failure::usage(format!("stamp: {e}")))?;
-        AtomicFile::write(&self.stamp_path(), &text).map(drop)
+            serde_json::to_vec(&stamps).map_err(|e| Failure::usage(format!("stamp: {e}")))?;
+        AtomicFile::write(&stamp_path(&self.manifest), &text).map(drop)
     }
+}
+
+/// Whether an output is still what was made. Another attempt may be just about to put the same bytes there.
+fn check(path: &Path, output: &FileRecord) -> Result<()> {
+    let is_right = || {
+        known::still(path, &output.sha256).is_some()
+            || hash_file(path).is_ok_and(|found| found.sha256 == output.sha256)
+    };
+    for _ in 0..20 {
+        if is_right() {
+            return Ok(());
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    Err(Failure::try_again(format!(
+        "{}: another attempt has changed it while this one was at work\n  remedy: run the same command again",
+        path.display()
+    )))
 }
 
 /// `a, b.c`: the keys in which two settings differ.

@@ -303,6 +303,15 @@ pub fn sweep_left_behind(folder: &Path) {
     Kind::ALL.iter().for_each(|(kind, _)| sweep(folder, *kind));
 }
 
+/// What [`sweep_left_behind`] would remove.
+pub fn all_left_behind(folder: &Path) -> Vec<PathBuf> {
+    Kind::ALL
+        .iter()
+        .flat_map(|(kind, _)| left_behind(folder, *kind))
+        .map(|(path, _)| path)
+        .collect()
+}
+
 /// Without following links.
 fn remove(path: &Path) -> io::Result<()> {
     let removed = match fs::symlink_metadata(path) {

@@ -92,9 +92,9 @@ pub fn set_aside_if_other(setup: &Setup, force: bool) -> Result<()> {
         std::fs::read(&path).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
     let old = old.map(up_to_date);
     let why = match old {
-        _ if !setup.folder.exists() => return Ok(()),
+        _ if !setup.folder.exists() || is_only_begun(&setup.folder) => return Ok(()),
         _ if force => "--force".to_owned(),
-        None => return Ok(()),
+        None => return Err(in_the_way(&setup.folder)),
         Some(old) if old == setup.settings => return Ok(()),
         Some(old) => format!("settings changed: {}", stage::changed_keys(&old, &setup.settings)),
     };

@@ -1,0 +1,52 @@
+//! Which content a path is known to have: this process has hashed or written it, and nobody has touched it since.
+use std::collections::BTreeMap;
+use std::fs::Metadata;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::time::UNIX_EPOCH;
+
+/// Enough to see that nobody touched a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Touch {
+    pub bytes: u64,
+    /// Since 1970; before it where a clock was wrong.
+    pub modified_ns: i128,
+    /// Another attempt's file of the same name is another one.
+    inode: u64,
+}
+
+impl Touch {
+    pub fn of(path: &Path) -> Option<Self> {
+        Self::from(&std::fs::metadata(path).ok()?)
+    }
+
+    pub fn from(metadata: &Metadata) -> Option<Self> {
+        let modified_ns = match metadata.modified().ok()?.duration_since(UNIX_EPOCH) {
+            Ok(since) => since.as_nanos() as i128,
+            Err(before) => -(before.duration().as_nanos() as i128),
+        };
+        #[cfg(unix)]
+        let inode = std::os::unix::fs::MetadataExt::ino(metadata);
+        #[cfg(not(unix))]
+        let inode = 0;
+        Some(Touch { bytes: metadata.len(), modified_ns, inode })
+    }
+}
+
+static KNOWN: Mutex<BTreeMap<PathBuf, (Touch, String)>> = Mutex::new(BTreeMap::new());
+
+/// When it was as `touch` says, its content had this SHA-256.
+pub(crate) fn note(path: &Path, touch: Option<Touch>, sha256: &str) {
+    let mut known = KNOWN.lock().unwrap_or_else(|e| e.into_inner());
+    match touch {
+        Some(touch) => known.insert(path.to_owned(), (touch, sha256.to_owned())),
+        None => known.remove(path),
+    };
+}
+
+/// The file as it is now, if its content is known to have this SHA-256.
+pub(crate) fn still(path: &Path, sha256: &str) -> Option<Touch> {
+    let known = KNOWN.lock().unwrap_or_else(|e| e.into_inner());
+    let (touch, _) = known.get(path).filter(|(_, known)| known == sha256)?;
+    (Touch::of(path).as_ref() == Some(touch)).then_some(*touch)
+}
