@@ -7,8 +7,13 @@ FORCE    ?=
 CARGO    ?= cargo
 BIN      := target/release
 
-OUT_DIR  := $(or $(OUT),out/$(basename $(notdir $(PIPELINE))))
-OPTIONS   = --config $(PIPELINE) $(if $(OUT),--out $(OUT)) $(foreach s,$(SET),--set '$(s)')
+# Names may have spaces and quotes in them.
+quoted    = '$(subst ','\'',$(1))'
+empty    :=
+space    := $(empty) $(empty)
+stem      = $(subst |,$(space),$(basename $(notdir $(subst $(space),|,$(1)))))
+OUT_DIR   = $(call quoted,$(or $(OUT),out/$(call stem,$(PIPELINE))))
+OPTIONS   = --config $(call quoted,$(PIPELINE)) $(if $(OUT),--out $(call quoted,$(OUT))) $(foreach s,$(SET),--set $(call quoted,$(s)))
 FORCED    = $(OPTIONS) $(if $(FORCE),--force)
 DATA     := fetch-parquet train-tokenizer tokenize pack-bin
 MODEL    := train eval-ppl sample
@@ -19,10 +24,10 @@ MODEL    := train eval-ppl sample
 
 all: data train eval sample ## From stories to a model that tells them
 	@echo
-	@echo "Made  $(OUT_DIR)/run/final  the model, as a Hugging Face folder"
-	@echo "      $(OUT_DIR)/eval.json  its perplexity"
-	@echo "      $(OUT_DIR)/run/samples.md  ten stories before and after training, side by side"
-	@echo "Next  $(BIN)/sample $(OPTIONS) --prompt 'The little dog wanted'"
+	@echo Made " "$(OUT_DIR)/run/final "  the model, as a Hugging Face folder"
+	@echo "     " $(OUT_DIR)/eval.json "  its perplexity"
+	@echo "     " $(OUT_DIR)/run/samples.md "  ten stories before and after training, side by side"
+	@echo Next " "$(BIN)/sample $(call quoted,$(OPTIONS)) "--prompt 'The little dog wanted'"
 
 build: build-data build-model ## Build every stage
 
@@ -93,8 +98,9 @@ lint: ## Format and lints, warnings as errors
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --release --workspace --all-targets -- -D warnings
 
-clean: ## Remove what this pipeline made and what cargo built
-	rm -rf $(OUT_DIR)
+clean: ## Remove what this pipeline made (nothing else in OUT) and what cargo built
+	$(CARGO) build --release -p bedtime
+	$(BIN)/bedtime clean $(OPTIONS)
 	$(CARGO) clean
 
 help: ## This list
