@@ -1,5 +1,5 @@
 //! Cross entropy.
-use compute::{NO_TARGET, state};
+use compute::NO_TARGET;
 
 use crate::lab::{Lab, assert_close, assert_gradient, normal, tokens, wide};
 use crate::plain;

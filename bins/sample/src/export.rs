@@ -211,3 +211,15 @@ fn vocabulary(tokenizer: &Tokenizer, size: usize) -> Result<Vocabulary> {
         pad,
     })
 }
+
+impl Export {
+    /// What is written over would be lost: nothing here says that it is ours.
+    fn make_way(&self, stage: &Stage) -> Result<()> {
+        match self.to {
+            To::Gguf => make_way(&self.output, stage.force, &stage.log),
+            To::Folder => FOLDER_FILES
+                .iter()
+                .try_for_each(|name| make_way(&self.output.join(name), stage.force, &stage.log)),
+        }
+    }
+}

@@ -1,6 +1,6 @@
 //! The folder `raw/`: names of its files, what an interrupted fetch left that can be kept, and what may go in the end.
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Once;
 
 use serde::{Deserialize, Serialize};

@@ -131,3 +131,18 @@ pub fn without_stories(
         .filter_map(|(step, path)| Some((step, Checkpoint::load(&path).ok()?.weights)))
         .collect())
 }
+
+/// Nothing but what a training that was killed as it began may have left: hidden files on their way.
+fn is_only_begun(run: &Path) -> bool {
+    let hidden = |entry: std::fs::DirEntry| entry.file_name().as_encoded_bytes().starts_with(b".");
+    std::fs::read_dir(run).is_ok_and(|mut entries| entries.all(|entry| entry.is_ok_and(hidden)))
+}
+
+fn in_the_way(run: &Path) -> Failure {
+    Failure::input(
+        run,
+        "in the way: it has no readable settings.json, so no training of this program is known to have made it",
+        "no folder of that name, or one that training made",
+        "move it away, or set it aside as run.N with --force",
+    )
+}
