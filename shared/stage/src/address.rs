@@ -79,22 +79,6 @@ fn field(text: &str) -> String {
     }
 }
 
-/// A text as a terminal may have it: no control character but the end of a line and the tab, no mark that turns the
-/// direction of writing. Names come from servers.
-pub(crate) fn printable(text: &str) -> String {
-    let raw = |c: char| {
-        (c.is_control() && !matches!(c, '\n' | '\t'))
-            || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200e}' | '\u{200f}')
-    };
-    match text.contains(raw) {
-        false => text.to_owned(),
-        true => text
-            .chars()
-            .map(|c| if raw(c) { c.escape_unicode().to_string() } else { c.to_string() })
-            .collect(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

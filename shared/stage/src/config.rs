@@ -60,20 +60,24 @@ sections! {
     /// Where stories come from.
     fetch Fetch {
         /// `stories:` (synthetic, embedded), `hf://datasets/OWNER/NAME[@REVISION]`, `https://...parquet`, `s3://...`,
-        /// `gs://...`, or a local file, folder or glob of .parquet, .jsonl, .txt
+        /// `gs://...`, or a local file, folder or glob of .parquet, .jsonl, .json, .txt (the last three also as .gz or .zst)
         source: Address = "stories:".into(),
         train_split: String = "train".into(),
         /// Split (or file name prefix) that validation comes from; not with validation_fraction. "" is as good as none.
         validation_split: Option<String> = None,
         /// Share of the training stories set aside for validation, chosen by a hash of their text.
         validation_fraction: Option<f64> = None,
-        /// Column (parquet) or field (jsonl) that holds the text.
+        /// Column (parquet) or field (jsonl, json) that holds the text.
         column: String = "text".into(),
+        /// What stands between the stories of a .txt file: `blank-line`, or any text, in which `\n` is a line end
+        /// (`<|endoftext|>` when not given).
+        separator: Option<String> = None,
         /// Take at most this many training stories (`stories:` makes this many; 20,000 when not given).
         max_stories: Option<u64> = None,
         /// Take no more files or row groups than about this many training tokens need (4 bytes a token).
         max_tokens_hint: Option<u64> = None,
         /// Seed of `stories:`.
+        #[serde(with = "whole_u64")]
         seed: u64 = 1,
     }
     /// The byte-level BPE tokenizer.
@@ -92,6 +96,7 @@ sections! {
     /// Token shards to train.bin and val.bin.
     pack Pack {
         /// Seed of the order of whole stories.
+        #[serde(with = "whole_u64")]
         seed: u64 = 1,
         /// `shuffled` or `as-published`.
         order: Order = Order::Shuffled,
@@ -123,6 +128,7 @@ sections! {
         /// Largest norm of the gradient.
         clip: f64 = 1.0,
         /// Seed of initial weights and batches.
+        #[serde(with = "whole_u64")]
         seed: u64 = 1,
         log_every: u64 = 50,
         val_every: u64 = 500,
@@ -174,6 +180,7 @@ sections! {
         min_p: f32 = 0.0,
         /// Divides the logits of tokens that the story has already (1: no penalty).
         repetition_penalty: f32 = 1.0,
+        #[serde(with = "whole_u64")]
         seed: u64 = 1,
     }
     [train.optimizer]
@@ -187,6 +194,48 @@ sections! {
         eps: Option<f64> = None,
         /// On matrices only, not on the embedding and the norms.
         weight_decay: f64 = 0.1,
+    }
+}
+
+/// Seeds have all of 64 bits. Integers of TOML end at 2^63 - 1: larger ones are written as strings.
+mod whole_u64 {
+    use std::fmt;
+
+    use serde::de::{Deserializer, Error, Visitor};
+    use serde::ser::Serializer;
+
+    pub(super) fn serialize<S: Serializer>(seed: &u64, to: S) -> Result<S::Ok, S::Error> {
+        match i64::try_from(*seed) {
+            Ok(_) => to.serialize_u64(*seed),
+            Err(_) => to.serialize_str(&seed.to_string()),
+        }
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<u64, D::Error> {
+        struct Seed;
+        impl Visitor<'_> for Seed {
+            type Value = u64;
+
+            fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+                f.write_str("an integer from 0 to 18446744073709551615 (2^64 - 1)")
+            }
+
+            fn visit_u64<E: Error>(self, seed: u64) -> Result<u64, E> {
+                Ok(seed)
+            }
+
+            fn visit_i64<E: Error>(self, seed: i64) -> Result<u64, E> {
+                let wrong = |_| E::invalid_value(serde::de::Unexpected::Signed(seed), &self);
+                u64::try_from(seed).map_err(wrong)
+            }
+
+            fn visit_str<E: Error>(self, seed: &str) -> Result<u64, E> {
+                let digits = seed.trim().replace('_', "");
+                let wrong = |_| E::invalid_value(serde::de::Unexpected::Str(seed), &self);
+                digits.parse().map_err(wrong)
+            }
+        }
+        from.deserialize_any(Seed)
     }
 }
 
@@ -207,10 +256,11 @@ pub enum OnNan {
 impl Pipeline {
     /// Reads a pipeline file, then applies `key=value` settings in order.
     pub fn load(path: &Path, settings: &[String]) -> Result<Self> {
-        let text = std::fs::read_to_string(path).map_err(|error| {
+        let text = crate::read_text(path).map_err(|error| {
+            let error = error.to_string();
             Failure::usage(format!(
-                "{}: {error}\n  expected: a pipeline file\n  remedy: name one with --config pipelines/NAME.toml",
-                path.display()
+                "{}\n  expected: a pipeline file\n  remedy: name one with --config pipelines/NAME.toml",
+                error.lines().next().unwrap_or_default()
             ))
         })?;
         let mut table: Table = text.parse().map_err(|e| bad_toml(path, &e))?;
@@ -262,6 +312,10 @@ impl Pipeline {
         require(
             self.fetch.validation_fraction.is_none_or(|f| f > 0.0 && f < 1.0),
             "fetch.validation_fraction must be between 0 and 1",
+        )?;
+        require(
+            self.fetch.separator.as_deref() != Some(""),
+            "fetch.separator must not be empty: blank-line, or the text between two stories",
         )?;
         require(
             self.tokenizer.vocab_size >= 258,
@@ -346,7 +400,14 @@ impl Pipeline {
 }
 
 fn bad_toml(path: &Path, error: &toml::de::Error) -> Failure {
-    Failure::usage(format!("{}: {}", path.display(), error.to_string().trim_end()))
+    let text = error.to_string();
+    let text = text.trim_end();
+    // Integers of TOML have 64 bits with a sign.
+    let hint = match error.message().contains("too large") || error.message().contains("overflow") {
+        true => "\n  remedy: write a number above 9223372036854775807 as a string",
+        false => "",
+    };
+    Failure::usage(format!("{}: {text}{hint}", path.display()))
 }
 
 fn reject_unknown(table: &Table, place: &str) -> Result<()> {
@@ -424,6 +485,31 @@ mod tests {
         assert_eq!(pipeline.fetch.source.reveal(), "/a dir/x.parquet");
         assert_eq!(pipeline.pack.order, Order::AsPublished);
         assert_eq!(load("[sample]\nprompts = [\"A\"]", &[]).unwrap().sample.prompts, ["A"]);
+    }
+
+    #[test]
+    fn a_seed_is_any_number_of_64_bits() {
+        let most = u64::MAX.to_string();
+        for (text, setting) in [
+            ("", Some(format!("train.seed={most}"))),
+            ("", Some(format!("train.seed=\"{most}\""))),
+            (&*format!("[train]\nseed = \"{most}\"\n"), None),
+        ] {
+            let settings: Vec<&str> = setting.iter().map(String::as_str).collect();
+            let pipeline = load(text, &settings).unwrap();
+            assert_eq!(pipeline.train.seed, u64::MAX);
+            let again: Pipeline = toml::from_str(&toml::to_string(&pipeline).unwrap()).unwrap();
+            assert_eq!(again, pipeline, "a run's own file can be read again");
+            let json = serde_json::to_value(&pipeline).unwrap();
+            assert_eq!(serde_json::from_value::<Pipeline>(json).unwrap(), pipeline);
+        }
+        assert_eq!(load("[sample]\nseed = 0", &["pack.seed=9"]).unwrap().pack.seed, 9);
+        for wrong in ["-1", "18446744073709551616", "1.5", "one", ""] {
+            let error = load("", &[&format!("train.seed={wrong}")]).unwrap_err().to_string();
+            assert!(error.contains("2^64 - 1"), "{error}");
+        }
+        let error = load("[train]\nseed = 18446744073709551615\n", &[]).unwrap_err().to_string();
+        assert!(error.contains("as a string"), "{error}");
     }
 
     #[test]

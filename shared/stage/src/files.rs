@@ -323,7 +323,7 @@ fn hash_again(file: &File) -> io::Result<String> {
 
 /// A hasher that has seen a file, read in 1 MiB pieces, and its length: what is appended may be hashed on.
 pub fn hash_content(path: &Path) -> Result<(Sha256, u64)> {
-    let mut file = File::open(path).map_err(Failure::reading(path))?;
+    let mut file = crate::open(path)?;
     let (mut hasher, mut buffer, mut bytes) = (Sha256::new(), vec![0u8; 1 << 20], 0);
     loop {
         let n = file.read(&mut buffer).map_err(Failure::reading(path))?;
@@ -342,10 +342,6 @@ pub fn sha256(bytes: &[u8]) -> String {
 
 pub fn create_dir(path: &Path) -> Result<()> {
     fs::create_dir_all(path).map_err(Failure::writing(path))
-}
-
-pub fn read_to_string(path: &Path) -> Result<String> {
-    fs::read_to_string(path).map_err(Failure::reading(path))
 }
 
 pub fn remove_if_present(path: &Path) -> Result<()> {

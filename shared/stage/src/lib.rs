@@ -9,6 +9,7 @@ mod entry;
 mod failure;
 mod files;
 mod guard;
+mod input;
 pub mod interrupt;
 mod io_advice;
 mod known;
@@ -23,6 +24,7 @@ mod random;
 mod record;
 mod shard;
 mod temporary;
+mod shown;
 
 pub use address::{Address, redact};
 pub use cli::{Common, Stage};
@@ -31,9 +33,13 @@ pub use entry::main;
 pub use failure::{Failure, Result};
 pub use files::{
     AtomicFile, FileRecord, WriteBehind, create_dir, hash_content, hash_file, hex, publish_file,
-    read_at, read_to_string, remove_if_present, sha256,
+    read_at, remove_if_present, sha256,
 };
 pub use guard::guarded;
+pub use input::{
+    bom_of_utf8, open, other_encoding, read, read_if_present, read_text, read_to_string,
+    wrong_encoding,
+};
 pub use lock::Lock;
 pub use log::{Log, LogFormat, Progress, Unit, count};
 pub use manifest::{
@@ -45,6 +51,7 @@ pub use perform::Done;
 pub use random::Random;
 pub use record::{commit_recorded, forget, records_in, records_of, remember, write_recorded};
 pub use shard::{Shard, manifests};
+pub use shown::shown;
 pub use temporary::{Temporary, all_left_behind, sweep_left_behind};
 
 /// Name and version that manifests carry.

@@ -11,7 +11,8 @@ use indicatif::{
 };
 use serde_json::{Map, Value, json};
 
-use crate::address::{printable, redact};
+use crate::address::redact;
+use crate::shown;
 
 static JSON: AtomicBool = AtomicBool::new(false);
 const PLAIN_LINE_EVERY: Duration = Duration::from_secs(5);
@@ -69,7 +70,7 @@ fn emit(stage: &str, event: &str, fields: Value, text: &str) {
         }
         say(&Value::Object(line).to_string());
     } else {
-        say(&format!("{stage}: {}", printable(&redact(text))));
+        say(&format!("{stage}: {}", shown(&redact(text))));
     }
 }
 

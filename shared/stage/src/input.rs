@@ -1,0 +1,192 @@
+//! Files of the user's, opened and read. Only what is a file is: a pipe without a writer would make the program wait, a
+//! device may never end.
+use std::fs::{File, FileType, OpenOptions};
+use std::io::{self, Read};
+use std::path::Path;
+
+use crate::{Failure, Result};
+
+/// A text that is read whole, such as a file of prompts, has at most so many bytes.
+const LONGEST_TEXT: u64 = 64 << 20;
+const BOM: &[u8] = b"\xef\xbb\xbf";
+
+/// Opens a file for reading, whatever its name leads to. It never waits.
+///
+/// # Errors
+/// Exit code 3 for a folder, a pipe, a socket or a device; else as [`Failure::reading`] says.
+pub fn open(path: &Path) -> Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true);
+    // Opening a pipe would wait for a writer. Of a regular file the flag means nothing.
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::custom_flags(
+        &mut options,
+        libc::O_NONBLOCK | libc::O_NOCTTY,
+    );
+    let file = match options.open(path) {
+        Ok(file) => file,
+        // Sockets cannot be opened, folders of Windows neither: what it is says more than the error.
+        Err(error) => {
+            return Err(match std::fs::metadata(path) {
+                Ok(metadata) if !metadata.is_file() => no_file(path, metadata.file_type()),
+                _ => Failure::reading(path)(error),
+            });
+        }
+    };
+    let kind = file.metadata().map_err(Failure::reading(path))?.file_type();
+    if kind.is_file() { Ok(file) } else { Err(no_file(path, kind)) }
+}
+
+fn no_file(path: &Path, kind: FileType) -> Failure {
+    let (found, remedy) = match name_of(kind) {
+        "a folder" => ("a folder", "name a file in it"),
+        "a pipe" => ("a pipe", "write its content to a file first"),
+        other => (other, "name another file"),
+    };
+    Failure::input(path, found, "a file", remedy)
+}
+
+#[cfg(unix)]
+fn name_of(kind: FileType) -> &'static str {
+    use std::os::unix::fs::FileTypeExt;
+    match kind {
+        kind if kind.is_dir() => "a folder",
+        kind if kind.is_fifo() => "a pipe",
+        kind if kind.is_socket() => "a socket",
+        _ => "a device",
+    }
+}
+
+#[cfg(not(unix))]
+fn name_of(kind: FileType) -> &'static str {
+    if kind.is_dir() { "a folder" } else { "a device" }
+}
+
+/// The whole content of a file.
+pub fn read(path: &Path) -> Result<Vec<u8>> {
+    let mut file = open(path)?;
+    let length = file.metadata().map_or(0, |metadata| metadata.len());
+    let mut content = Vec::new();
+    let room = usize::try_from(length).map_err(|_| io::Error::from(io::ErrorKind::OutOfMemory));
+    let reserved = room.and_then(|bytes| {
+        content.try_reserve_exact(bytes).map_err(|_| io::ErrorKind::OutOfMemory.into())
+    });
+    reserved.and_then(|()| file.read_to_end(&mut content)).map_err(Failure::reading(path))?;
+    Ok(content)
+}
+
+/// The whole content of a file in UTF-8, None where there is none of that name.
+pub fn read_if_present(path: &Path) -> Result<Option<String>> {
+    match path.try_exists() {
+        Ok(false) => Ok(None),
+        _ => read_to_string(path).map(Some),
+    }
+}
+
+/// The whole content of a file in UTF-8.
+pub fn read_to_string(path: &Path) -> Result<String> {
+    String::from_utf8(read(path)?).map_err(|error| not_utf8(path, &error))
+}
+
+/// A text as people and their editors write them: without a byte order mark, a line end being `\n`.
+///
+/// # Errors
+/// Exit code 3 for what is not UTF-8, or longer than 64 MiB.
+pub fn read_text(path: &Path) -> Result<String> {
+    let mut content = Vec::new();
+    let mut file = open(path)?.take(LONGEST_TEXT + 1);
+    file.read_to_end(&mut content).map_err(Failure::reading(path))?;
+    if content.len() as u64 > LONGEST_TEXT {
+        let found = format!("more than {LONGEST_TEXT} bytes");
+        return Err(Failure::input(path, found, "a text", "name another file"));
+    }
+    if let Some(found) = other_encoding(&content) {
+        return Err(wrong_encoding(path, found));
+    }
+    let text = String::from_utf8(content).map_err(|error| not_utf8(path, &error))?;
+    let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
+    Ok(text.replace("\r\n", "\n"))
+}
+
+/// Length of the byte order mark of UTF-8, where the bytes begin with one.
+pub fn bom_of_utf8(start: &[u8]) -> usize {
+    if start.starts_with(BOM) { BOM.len() } else { 0 }
+}
+
+/// What a text whose first bytes these are is, where that is not UTF-8.
+pub fn other_encoding(start: &[u8]) -> Option<&'static str> {
+    match start {
+        [0xff, 0xfe, 0, 0, ..] | [0, 0, 0xfe, 0xff, ..] => Some("UTF-32"),
+        [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => Some("UTF-16"),
+        [a, b, c, d, ..] => match [a, b, c, d].map(|byte| *byte == 0) {
+            [true, false, true, false] | [false, true, false, true] => {
+                Some("UTF-16 without a byte order mark")
+            }
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// The error for a text in another encoding than UTF-8.
+pub fn wrong_encoding(path: &Path, found: &str) -> Failure {
+    let from = found.split(' ').next().unwrap_or(found);
+    let remedy = format!("convert it: iconv -f {from} -t UTF-8 FILE > NEW");
+    Failure::input(path, format_args!("text in {found}"), "text in UTF-8", remedy)
+}
+
+fn not_utf8(path: &Path, error: &std::string::FromUtf8Error) -> Failure {
+    let found = format!("byte {} is not UTF-8", error.utf8_error().valid_up_to());
+    Failure::input(path, found, "text in UTF-8", "convert the file to UTF-8")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[cfg(unix)]
+    #[test]
+    fn what_is_no_file_is_named_at_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let pipe = folder.path().join("pipe");
+        let made = std::process::Command::new("mkfifo").arg(&pipe).status().unwrap();
+        assert!(made.success());
+        let socket = folder.path().join("socket");
+        let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+        for (path, kind) in [
+            (pipe.as_path(), "a pipe"),
+            (&socket, "a socket"),
+            (folder.path(), "a folder"),
+            (Path::new("/dev/zero"), "a device"),
+            (Path::new("/dev/null"), "a device"),
+        ] {
+            for error in [open(path).unwrap_err(), read(path).unwrap_err()] {
+                let words = format!("{}: {kind}\n  expected: a file", path.display());
+                assert!(error.to_string().starts_with(&words), "{error}");
+                assert_eq!(error.exit_code(), 3);
+            }
+        }
+        assert!(open(&folder.path().join("x")).unwrap_err().to_string().contains("not found"));
+    }
+
+    #[test]
+    fn texts_are_read_as_editors_write_them() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.txt");
+        let read_back = |content: &[u8]| {
+            std::fs::write(&path, content).unwrap();
+            read_text(&path)
+        };
+        assert_eq!(read_back(b"\xef\xbb\xbfOne\r\nTwo\n").unwrap(), "One\nTwo\n");
+        assert_eq!(read_back(b"").unwrap(), "");
+        for (content, words) in [
+            (&b"\xff\xfeO\0n\0"[..], "UTF-16"),
+            (b"\0O\0n", "UTF-16 without"),
+            (b"\xff\xfe\0\0", "UTF-32"),
+            (b"One \xff", "byte 4 is not UTF-8"),
+        ] {
+            let error = read_back(content).unwrap_err().to_string();
+            assert!(error.contains(words), "{error}");
+        }
+    }
+}
