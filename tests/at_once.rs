@@ -106,9 +106,10 @@ fn parts_beside_one_another_and_beside_the_whole() {
 fn sixteen_evaluations() {
     let run = Run::new().set("train.device=cpu").set("eval.device=cpu");
     run.through(&DATA_STAGES).through(&["train"]);
-    for _ in 0..rounds() {
-        let _ = std::fs::remove_file(run.path("eval.manifest.json"));
-        for ended in together(of(&run, "eval-ppl", &["--threads", "1"], 16), "eval-ppl") {
+    for round in 0..rounds() {
+        let args: &[&str] =
+            if round == 0 { &["--threads", "1"] } else { &["--threads", "1", "--force"] };
+        for ended in together(of(&run, "eval-ppl", args, 16), "eval-ppl") {
             assert!(ended.stdout.contains("perplexity"), "{}", ended.stderr);
             ended.ok();
         }

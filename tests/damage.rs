@@ -477,18 +477,18 @@ fn parquet_lists_of_nothing() {
     // Fields that parquet does not have: lists and maps of truths, and of lists of them.
     let footer = &good[footer_of(&good)..good.len() - 9];
     let extra = |field: &[u8]| with_footer(&good, &[footer, field, b"\0"].concat());
-    assert_eq!(read_parquet(&extra(b"\x19\x25\x00\x00")).unwrap().len(), 12);
-    refused(&extra(&[b"\x19\xf1", &varint(MOST)[..]].concat()), "truth values");
-    refused(&extra(&[b"\x1b", &varint(MOST)[..], b"\x22"].concat()), "truth values");
+    assert_eq!(read_parquet(&extra(b"\x29\x25\x00\x00")).unwrap().len(), 12);
+    refused(&extra(&[b"\x29\xf1", &varint(MOST)[..]].concat()), "truth values");
+    refused(&extra(&[b"\x2b", &varint(MOST)[..], b"\x22"].concat()), "truth values");
     let lists = 1000;
     let nested = [
-        b"\x19\xf9",
+        b"\x29\xf9",
         &varint(lists)[..],
         &[b"\xf2", &varint(MOST)[..]].concat().repeat(lists as usize),
     ];
     refused(&extra(&nested.concat()), "truth values");
-    refused(&extra(&[b"\x19\xf7", &varint(MOST)[..]].concat()), "does not end");
-    refused(&extra(&b"\x1c".repeat(100_000)), "within each other");
+    refused(&extra(&[b"\x29\xf7", &varint(MOST)[..]].concat()), "does not end");
+    refused(&extra(&b"\x2c".repeat(100_000)), "within each other");
     // A number of rows that is written as a list: the crate would read a number, and a field of another type behind it.
     let rows = b"\x16\x18\x19\x1c\x19\x1c\x26";
     refused(

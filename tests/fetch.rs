@@ -102,29 +102,198 @@ fn files_are_the_same_for_any_number_of_threads() {
     assert_eq!(make("1"), make("2"));
 }
 
-#[test]
-fn json_lines_and_separated_text_become_parquet() {
-    let run = plain().set("fetch.column=story");
+/// A file `in/NAME` and one of another story for validation beside it.
+fn with_texts(name: &str, content: &[u8]) -> Run {
+    let run = plain().set("fetch.source=in");
+    fs::create_dir_all(run.input("in")).unwrap();
+    fs::write(run.input("in").join(name), content).unwrap();
+    let (_, kind) = name.split_once('.').unwrap();
+    let other: &[u8] = if kind.contains("txt") { b"Other." } else { b"{\"text\": \"Other.\"}" };
     fs::write(
-        run.input("a.jsonl"),
-        "{\"story\": \"One\\nline\"}\n\n{\"id\": 2, \"story\": \"\"}\n{\"story\": \"Two\"}\n",
+        run.input(&format!("in/valid.{}", &kind[..kind.find('.').unwrap_or(kind.len())])),
+        other,
     )
     .unwrap();
-    run.run("fetch-parquet", &["--source", "a.jsonl", "--validation-fraction", "1e-9"]).ok();
-    assert_eq!(stories(&run, "train"), ["One\nline", "Two"], "an empty text is no story");
-    fs::write(run.input("a.txt"), "One.\n\nStill one.\n<|endoftext|>\n<|endoftext|>Two.").unwrap();
-    run.run("fetch-parquet", &["--source", "a.txt", "--validation-fraction", "1e-9"]).ok();
-    assert_eq!(stories(&run, "train"), ["One.\n\nStill one.", "Two."]);
+    run
 }
 
 #[test]
-fn globs_and_every_kind_of_string_are_taken() {
-    let run = plain().set("fetch.source=in/*.parquet").set("fetch.validation_fraction=1e-9");
-    for kind in ["dictionary", "large", "view"] {
-        write_column(&run.input(&format!("in/{kind}.parquet")), "text", strings(kind));
+fn json_and_separated_text_become_parquet() {
+    let lines = b"{\"text\": \"One\\nline\"}\n\n{\"id\": 2, \"text\": \"\"}\n{\"text\": \"Two\"}\n";
+    let array =
+        b"[{\"text\": \"One\\nline\"},\n {\"id\": [2], \"text\": \"\"}, {\"text\": \"Two\"}]";
+    let text = b"One\nline\n<|endoftext|>\n<|endoftext|>Two";
+    for (name, content) in [
+        ("train.jsonl", &lines[..]),
+        ("train.ndjson", lines),
+        ("train.json", array),
+        ("train.json", lines),
+        ("train.txt", text),
+        ("train.TXT", text),
+        ("train.txt", b"\xef\xbb\xbfOne\r\nline\r\n<|endoftext|>Two\r\n"),
+    ] {
+        let run = with_texts(name, content);
+        if name.ends_with("ndjson") || name.ends_with("TXT") {
+            fs::remove_file(run.input("in").join(name.replace("train", "valid"))).unwrap();
+            run.run("fetch-parquet", &[]).ok();
+            assert_eq!(all_stories(&run), ["One\nline", "Two"], "{name}");
+            continue;
+        }
+        run.through(&["fetch-parquet"]);
+        assert_eq!(stories(&run, "train"), ["One\nline", "Two"], "an empty text is no story");
     }
-    run.through(&["fetch-parquet"]);
-    assert_eq!(stories(&run, "train"), ["A", "B", "A", "A", "B", "A", "A", "B", "A"]);
+    let run = with_texts(
+        "train.jsonl",
+        &String::from_utf8_lossy(lines).replace("text", "story").into_bytes(),
+    );
+    run.run("fetch-parquet", &["--column", "story", "--source", "in/train.jsonl"]).ok();
+    assert_eq!(all_stories(&run), ["One\nline", "Two"]);
+}
+
+#[test]
+fn packed_texts_are_read_as_they_are_and_damaged_ones_named() {
+    let content: String = (0..500).map(|i| story(i) + "<|endoftext|>").collect();
+    let plain_run = with_texts("train.txt", content.as_bytes());
+    plain_run.through(&["fetch-parquet"]);
+    for (name, program) in [("train.txt.gz", "gzip"), ("train.txt.zst", "zstd")] {
+        let run = with_texts("train.txt", content.as_bytes());
+        let packed =
+            std::process::Command::new(program).arg("-c").arg(run.input("in/train.txt")).output();
+        let Ok(packed) = packed else {
+            assert_eq!(program, "zstd", "gzip is everywhere"); // crate corpus packs zstd in its own tests
+            continue;
+        };
+        fs::remove_file(run.input("in/train.txt")).unwrap();
+        let path = run.input("in").join(name);
+        fs::write(&path, &packed.stdout).unwrap();
+        run.through(&["fetch-parquet"]);
+        assert_eq!(final_files(&run), final_files(&plain_run), "{name}");
+        fs::write(&path, &packed.stdout[..packed.stdout.len() / 2]).unwrap();
+        run.run("fetch-parquet", &[]).code(3).says(&[name, "cannot be unpacked", program]);
+    }
+}
+
+#[test]
+fn what_stands_between_stories_can_be_said() {
+    for (separator, text) in [
+        ("blank-line", "One\nline.\n\n  \nTwo.\n"),
+        ("\\n---\\n", "One\nline.\n---\nTwo."),
+        ("###", "One\nline.###Two.###"),
+    ] {
+        let run = with_texts("train.txt", text.as_bytes());
+        run.run("fetch-parquet", &[]).ok().says(&[
+            "train.txt: one story",
+            "<|endoftext|>",
+            "fetch.separator=blank-line",
+        ]);
+        assert_eq!(stories(&run, "train").len(), 1);
+        let said = run.run("fetch-parquet", &["--separator", separator]).ok();
+        assert_eq!(stories(&run, "train"), ["One\nline.", "Two."], "{separator}\n{}", said.stderr);
+        run.run("fetch-parquet", &["--separator", separator]).ok().says(&["up to date"]);
+    }
+    plain().run("fetch-parquet", &["--separator", ""]).code(2).says(&["must not be empty"]);
+}
+
+#[test]
+fn an_end_of_text_in_a_text_of_parquet_or_json_ends_a_story() {
+    let texts =
+        ["One.<|endoftext|>", "<|endoftext|>Two.\n<|endoftext|>\n", "Three.<|endoftext|>Four."];
+    let expected = ["One.", "Two.", "Three.", "Four."];
+    let write = |run: &Run, name: &str| {
+        let column: arrow::array::ArrayRef =
+            std::sync::Arc::new(arrow::array::StringArray::from(texts.to_vec()));
+        write_column(&run.input(name), "text", column);
+    };
+    let run = plain().set("fetch.source=in");
+    write(&run, "in/train.parquet");
+    write(&run, "in/valid.parquet");
+    let said = ["4 texts had <|endoftext|> at an end", "2 texts had <|endoftext|> inside"];
+    run.run("fetch-parquet", &[]).ok().says(&said);
+    assert_eq!(
+        (stories(&run, "train"), stories(&run, "validation")),
+        (expected.map(String::from).to_vec(), expected.map(String::from).to_vec())
+    );
+    assert_eq!(run.json("raw/manifest.json")["counts"]["train_stories"], 4);
+    run.run("fetch-parquet", &[]).ok().says(&["up to date"]);
+    run.run("fetch-parquet", &["--max-stories", "3"]).ok();
+    assert_eq!(stories(&run, "train"), expected[..3]);
+    let lines: String =
+        texts.iter().map(|text| serde_json::json!({ "text": text }).to_string() + "\n").collect();
+    let run = with_texts("train.jsonl", lines.as_bytes());
+    run.run("fetch-parquet", &[])
+        .ok()
+        .says(&["2 texts had <|endoftext|> at an end", "1 texts had"]);
+    assert_eq!(stories(&run, "train"), expected);
+}
+
+#[test]
+fn of_few_stories_each_side_has_at_least_one() {
+    for n in 2..=10u64 {
+        for fraction in ["0.01", "0.99"] {
+            let text: Vec<String> = (0..n).map(story).collect();
+            let run =
+                plain().set("fetch.source=in").set(format!("fetch.validation_fraction={fraction}"));
+            fs::create_dir_all(run.input("in")).unwrap();
+            let (first, second) = text.split_at(n as usize / 2);
+            fs::write(run.input("in/a.txt"), first.join("<|endoftext|>")).unwrap();
+            fs::write(run.input("in/b.txt"), second.join("<|endoftext|>") + "<|endoftext|>")
+                .unwrap();
+            run.through(&["fetch-parquet"]);
+            let sides = [stories(&run, "train").len(), stories(&run, "validation").len()];
+            assert!(
+                sides[0] > 0 && sides[1] > 0 && sides[0] + sides[1] == n as usize,
+                "{sides:?} of {n}"
+            );
+            assert_eq!(run.json("raw/manifest.json")["counts"]["validation_stories"], sides[1]);
+            run.run("fetch-parquet", &[]).ok().says(&["up to date"]);
+        }
+    }
+    let run = plain().set("fetch.source=a.txt");
+    fs::write(run.input("a.txt"), "One.<|endoftext|>").unwrap();
+    run.run("fetch-parquet", &[]).ok().says(&["one story in all", "none is left for validation"]);
+    fs::write(run.input("a.txt"), "One.<|endoftext|>One.").unwrap();
+    run.run("fetch-parquet", &[]).ok().says(&["no validation story"]);
+}
+
+#[test]
+fn a_file_s_address_is_decoded() {
+    let run = plain();
+    fs::create_dir_all(run.input("a b")).unwrap();
+    fs::write(run.input("a b/\u{e4}#1.txt"), "One.<|endoftext|>Two.").unwrap();
+    let folder = run.input("a b").canonicalize().unwrap();
+    let address = format!("file://{}/%C3%A4%231.txt", folder.to_str().unwrap().replace(' ', "%20"));
+    run.run("fetch-parquet", &["--source", &address]).ok();
+    assert_eq!(all_stories(&run), ["One.", "Two."]);
+    run.run("fetch-parquet", &["--source", "file://a/b.txt"]).code(2).says(&["file:///PATH"]);
+}
+
+#[test]
+fn what_is_no_file_is_refused_at_once() {
+    let run = plain();
+    let made = std::process::Command::new("mkfifo").arg(run.input("pipe.txt")).status().unwrap();
+    assert!(made.success());
+    std::os::unix::fs::symlink("/dev/zero", run.input("zero.txt")).unwrap();
+    let start = Instant::now();
+    for (name, kind) in [("pipe.txt", "a pipe"), ("zero.txt", "a device")] {
+        run.run("fetch-parquet", &["--source", name]).code(3).says(&[name, kind, "remedy"]);
+        let mut command = std::process::Command::new(tests::binary("fetch-parquet"));
+        command.current_dir(run.input("")).args(["--config", name]);
+        Ended::of(command.output().unwrap(), "fetch-parquet").code(2).says(&[name, kind]);
+    }
+    assert!(start.elapsed().as_secs() < 20);
+}
+
+#[test]
+fn names_do_not_steer_the_terminal() {
+    let run = plain().set("fetch.source=in");
+    fs::create_dir_all(run.input("in")).unwrap();
+    for name in ["a\u{1b}[31m\u{9b}2J.txt", "b.txt"] {
+        fs::write(run.input("in").join(name), "One.<|endoftext|>Two.").unwrap();
+    }
+    let said = run.run("fetch-parquet", &[]).ok().says(&["a\\u{1b}[31m\\u{9b}2J.txt"]);
+    assert!(!said.stderr.contains(['\u{1b}', '\u{9b}']));
+    let said = run.run("fetch-parquet", &["--source", "\u{1b}]0;x\u{7}.txt"]).code(3);
+    assert!(!said.stderr.contains(['\u{1b}', '\u{7}']), "{}", said.stderr);
 }
 
 #[test]
@@ -178,9 +347,10 @@ fn a_file_called_for_validation_or_testing_is_trained_on_only_when_asked_for() {
 fn a_column_of_another_name_is_found_by_that_name_after_rewriting_too() {
     let run = plain().set("fetch.column=body").set("fetch.source=in");
     write_column(&run.input("in/train.parquet"), "body", strings("large"));
+    // One of the two is for validation.
     run.run("fetch-parquet", &["--max-stories", "2"]).ok();
     let files = raw_files(&run.path("raw"), "train").unwrap();
-    assert_eq!(corpus::stories::ParquetStories::open(&files[0], "body").unwrap().stories(), 2);
+    assert_eq!(corpus::stories::ParquetStories::open(&files[0], "body").unwrap().stories(), 1);
 }
 
 #[test]
@@ -203,9 +373,21 @@ fn bad_files_are_named_with_what_is_wrong_and_what_to_do() {
     for kind in ["nulls", "numbers"] {
         write_column(&run.input(&format!("{kind}.parquet")), "text", strings(kind));
     }
+    let binary = |i| if i == 101 { b"Once \xff".to_vec() } else { story(i).into_bytes() };
+    let binary = arrow::array::BinaryArray::from_iter_values((0..200).map(binary));
+    write_column(&run.input("bytes.parquet"), "text", std::sync::Arc::new(binary));
+    two_columns(&run.input("twice.parquet"));
+    // An encrypted footer, and a footer that says how columns are encrypted: field 8, a union of an empty struct.
+    let (body, footer) = good.split_at(good.len() - 8);
+    let body = body.strip_suffix(b"\0").unwrap();
+    let length = u32::from_le_bytes(footer[..4].try_into().unwrap()) + 4;
+    let said = [body, b"\x1c\x1c\0\0\0", &length.to_le_bytes(), b"PAR1"].concat();
+    fs::write(run.input("hidden.parquet"), said).unwrap();
+    fs::write(run.input("sealed.parquet"), [b"PARE", &[7; 64][..], b"PARE"].concat()).unwrap();
+    fs::write(run.input("utf16.txt"), b"\xff\xfeO\0n\0e\0").unwrap();
     write_column(&run.input("column.parquet"), "story", strings("large"));
     write_column(&run.input("rowless.parquet"), "text", strings("large").slice(0, 0));
-    let cases: [(&str, &[&str]); 12] = [
+    let cases: [(&str, &[&str]); 17] = [
         ("cut.parquet", &["truncated"]),
         ("empty.parquet", &["an empty file"]),
         ("other.parquet", &["not parquet"]),
@@ -215,7 +397,12 @@ fn bad_files_are_named_with_what_is_wrong_and_what_to_do() {
         ("column.parquet", &["no column \"text\"; its columns are story"]),
         ("rowless.parquet", &["no training story"]),
         ("none.txt", &["no training story"]),
-        ("bad.jsonl", &["line 2", "\"text\" is 7"]),
+        ("bad.jsonl", &["line 2", "integer `7`, expected a string in \"text\""]),
+        ("bytes.parquet", &["row 101 (from 0) holds bytes that are not UTF-8"]),
+        ("twice.parquet", &["2 columns \"text\""]),
+        ("sealed.parquet", &["encrypted parquet", "decrypt it"]),
+        ("hidden.parquet", &["encrypted parquet"]),
+        ("utf16.txt", &["text in UTF-16", "iconv -f UTF-16 -t UTF-8"]),
         ("worse.jsonl", &["line 3", "not JSON"]),
         ("missing.parquet", &["not found"]),
     ];
@@ -399,7 +586,7 @@ fn limits_take_the_first_stories_and_no_file_more_than_needed() {
         &["--source", "a.txt", "--max-stories", "7", "--validation-fraction", "1e-9"],
     )
     .ok();
-    assert_eq!(stories(&run, "train"), (0..7).map(story).collect::<Vec<_>>());
+    assert_eq!(all_stories(&run), (0..7).map(story).collect::<Vec<_>>());
     run.run("fetch-parquet", &["--source", "stories:", "--max-tokens-hint", "20000"]).ok();
     let bytes = run.json("raw/manifest.json")["counts"]["train_bytes"].as_u64().unwrap();
     assert!((60_000..100_000).contains(&bytes), "{bytes}");

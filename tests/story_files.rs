@@ -8,7 +8,7 @@ use arrow::array::{
     ArrayRef, BinaryArray, DictionaryArray, Int64Array, LargeStringArray, RecordBatch, StringArray,
     StringViewArray,
 };
-use arrow::datatypes::Int32Type;
+use arrow::datatypes::{DataType, Field, Int32Type, Schema};
 use corpus::rewrite::StoryWriter;
 use corpus::stories::{ParquetStories, raw_files};
 use parquet::arrow::ArrowWriter;
@@ -54,6 +54,17 @@ pub fn write_column(path: &Path, name: &str, column: ArrayRef) -> Vec<u8> {
     fs::read(path).unwrap()
 }
 
+/// A parquet file with two columns `text`.
+pub fn two_columns(path: &Path) {
+    let texts = || -> ArrayRef { Arc::new(StringArray::from(vec!["A", "B"])) };
+    let fields = ["text", "text"].map(|name| Field::new(name, DataType::Utf8, false));
+    let schema = Arc::new(Schema::new(fields.to_vec()));
+    let batch = RecordBatch::try_new(schema.clone(), vec![texts(), texts()]).unwrap();
+    let mut writer = ArrowWriter::try_new(fs::File::create(path).unwrap(), schema, None).unwrap();
+    writer.write(&batch).unwrap();
+    writer.close().unwrap();
+}
+
 /// A parquet file of these texts in a single row group.
 pub fn write_row_group(path: &Path, texts: &[String]) {
     let column: ArrayRef = Arc::new(StringArray::from_iter_values(texts));
@@ -85,6 +96,7 @@ pub fn strings(kind: &str) -> ArrayRef {
         "view" => Arc::new(StringViewArray::from(texts.to_vec())),
         "dictionary" => Arc::new(DictionaryArray::<Int32Type>::from_iter(texts)),
         "nulls" => Arc::new(StringArray::from(vec![Some("A"), Some("B"), None])),
+        "bytes" => Arc::new(BinaryArray::from_iter_values(texts)),
         "numbers" => Arc::new(Int64Array::from(vec![1, 2, 3])),
         other => panic!("no strings of kind {other}"),
     }
@@ -93,6 +105,13 @@ pub fn strings(kind: &str) -> ArrayRef {
 /// What the next stage would read.
 pub fn stories(run: &Run, split: &str) -> Vec<String> {
     stories_in(&raw_files(&run.path("raw"), split).unwrap())
+}
+
+/// The stories of both splits, sorted.
+pub fn all_stories(run: &Run) -> Vec<String> {
+    let mut all = [stories(run, "train"), stories(run, "validation")].concat();
+    all.sort();
+    all
 }
 
 pub fn stories_in(files: &[PathBuf]) -> Vec<String> {

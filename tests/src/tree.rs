@@ -9,7 +9,7 @@ use serde_json::Value;
 /// Content by path below OUT, with `/` between folders.
 pub type Tree = BTreeMap<String, Vec<u8>>;
 
-/// Every file but those that may differ between two equal runs: stamps, plots, event files, the report. Of `loss.jsonl`
+/// Every file but those that may differ between two equal runs: stamps, locks, plots, event files, the report. Of `loss.jsonl`
 /// what the clock decides is left out.
 pub fn tree(out: &Path) -> Tree {
     let mut tree = all(out);
@@ -35,6 +35,7 @@ fn all(out: &Path) -> Tree {
 
 fn may_differ(name: &str) -> bool {
     name.ends_with(".stamp")
+        || name.ends_with(".lock") // names the process that had it
         || name.starts_with("run/tb/")
         || ["run/loss.png", "run/report.html"].contains(&name)
 }

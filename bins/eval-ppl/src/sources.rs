@@ -2,7 +2,7 @@
 use std::path::{Path, PathBuf};
 
 use corpus::bin::Bin;
-use corpus::text_files::separated_text;
+use corpus::text_files::{Mended, Separator, separated_text};
 use corpus::tokenizer::{Scratch, Tokenizer};
 use inference::Ids;
 use stage::{Failure, Result};
@@ -53,7 +53,8 @@ impl Text {
     /// Exit code 3: not there, not UTF-8, or nothing in it.
     pub fn of_file(path: &Path, tokenizer: &Tokenizer) -> Result<Self> {
         let (mut text, mut scratch) = (Text::new(path, tokenizer), Scratch::default());
-        separated_text(path, |story| text.push(story, tokenizer, &mut scratch))?;
+        let push = |story: &str| text.push(story, tokenizer, &mut scratch);
+        separated_text(path, &Separator::of(None), &mut Mended::default(), push)?;
         match text.bytes.is_empty() {
             true => {
                 Err(Failure::input(path, "no text in it", "text in UTF-8", "name another file"))

@@ -15,11 +15,14 @@ Sources:
   hf://datasets/OWNER/NAME[@REVISION]    a dataset of the Hugging Face Hub (HF_ENDPOINT, HF_TOKEN)
   https://HOST/FILE.parquet              one file
   s3://BUCKET/PATH  gs://BUCKET/PATH     an object or all below a prefix (AWS_*, GOOGLE_* in the environment)
-  FILE, FOLDER or 'GLOB'                 .parquet, .jsonl (a field of each line), .txt (<|endoftext|> between stories);
+  FILE, FOLDER or 'GLOB'                 .parquet; .jsonl (a field of each line), .json (of each element of an array);
+                                         .txt (<|endoftext|> between stories, or --separator); these also as .gz or .zst;
                                          of a folder all that is below it
 
 Parquet files that are wanted whole are kept byte for byte. Everything else (jsonl, txt, stories:, a limit, a validation
-fraction) is written as parquet with one column `text`, without empty stories.
+fraction, texts with <|endoftext|> in them) is written as parquet with one column `text`, without empty stories.
+<|endoftext|> at an end of a text is removed, inside it divides the text; byte order marks go; line ends of .txt are \n.
+Where a share is set aside of two stories or more, each side has at least one.
 Validation stories: --validation-split, else --validation-fraction, else the source's own split called validation, valid,
 val, dev or eval, else 0.01 of the stories, chosen by a hash of their text. Files and folders are known by these words
 anywhere in their names (TinyStoriesV2-GPT4-valid.txt, validation/0.parquet). What is called validation or test is never
@@ -73,9 +76,12 @@ struct Flags {
     /// Share of the training stories set aside for validation, by a hash of their text
     #[arg(long, value_name = "SHARE")]
     validation_fraction: Option<f64>,
-    /// Column (parquet) or field (jsonl) of the text
+    /// Column (parquet) or field (jsonl, json) of the text
     #[arg(long, value_name = "NAME")]
     column: Option<String>,
+    /// What stands between the stories of a .txt file: blank-line, or any text (\\n is a line end) [default: <|endoftext|>]
+    #[arg(long, value_name = "TEXT")]
+    separator: Option<String>,
     /// Take the first N training stories; only the files and row groups that hold them are fetched
     #[arg(long, value_name = "N")]
     max_stories: Option<u64>,
@@ -119,7 +125,7 @@ fn run() -> anyhow::Result<()> {
     let mut planned = Vec::new();
     let done = stage.perform(&work, args.shard, |why| {
         stage.log.say(format!("fetching {} ({why})", settings.source));
-        let (manifest, files) = make(&stage, &work, source, &raw, args.shard)?;
+        let (manifest, files) = make(&stage, &work, source, &raw)?;
         planned = files;
         raw.unpublish()?;
         Ok(manifest)
@@ -140,7 +146,6 @@ fn make(
     work: &Work,
     source: Source,
     raw: &RawFolder,
-    shard: Option<Shard>,
 ) -> anyhow::Result<(Manifest, Vec<(&'static str, usize)>)> {
     let settings = &stage.pipeline.fetch;
     let synthetic = source == Source::Synthetic;
@@ -159,7 +164,7 @@ fn make(
         .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
     let fetcher = Fetcher {
         raw,
-        column: &settings.column,
+        settings,
         config: &work.config,
         force: stage.force,
         threads,
@@ -168,15 +173,8 @@ fn make(
     };
     let made = fetcher.run(&plan)?;
     require_stories(&made, &plan, raw, &settings.source.to_string())?;
-    if made.validation.stories == 0 && shard.is_none() {
-        stage.log.warn(
-            "no validation story: set another fetch.validation_fraction or fetch.validation_split",
-        );
-    }
-
     let mut manifest = work.manifest(made.outputs)?;
-    let whole = |name: &str| plan.parts.iter().any(|part| part.whole && part.output == name);
-    let copied = |output: &&stage::FileRecord| local && whole(&output.name);
+    let copied = |output: &&stage::FileRecord| local && made.copies.contains(&output.name);
     if let Some(output) = manifest
         .outputs
         .iter()
@@ -214,6 +212,9 @@ fn config(source: &Source, settings: &Fetch) -> Value {
         "max_stories": settings.max_stories,
         "max_tokens_hint": settings.max_tokens_hint,
     });
+    if let Some(separator) = &settings.separator {
+        config["separator"] = separator.as_str().into();
+    }
     if *source == Source::Synthetic {
         config["seed"] = settings.seed.into();
     }

@@ -1,6 +1,5 @@
 //! A plan carried out: parts made by several threads, each file whole before it has its name, each part remembered
 //! until the manifest has them all.
-use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 use std::sync::Mutex;
@@ -9,6 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use rayon::prelude::*;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
+use stage::config::Fetch;
 use stage::{
     AtomicFile, Failure, FileRecord, Log, Result, Temporary, commit_recorded, publish_file,
     remember,
@@ -22,6 +22,7 @@ use crate::remote::download::{Meter, begin, discard, download};
 use crate::rewrite::StoryWriter;
 use crate::source;
 use crate::stories::ParquetStories;
+use crate::text_files::{END, Mended, Separator, stories_of};
 
 /// Downloads at once, however few the processors.
 const DOWNLOADS: usize = 4;
@@ -29,7 +30,7 @@ const DOWNLOADS: usize = 4;
 /// Carries plans out.
 pub struct Fetcher<'a> {
     pub raw: &'a RawFolder,
-    pub column: &'a str,
+    pub settings: &'a Fetch,
     /// The settings in the manifest: parts made under others are not kept.
     pub config: &'a Value,
     pub force: bool,
@@ -41,27 +42,52 @@ pub struct Fetcher<'a> {
 impl Fetcher<'_> {
     /// Makes every part and adds up. The first failure stops the others, which keep what they have downloaded.
     pub fn run(&self, plan: &Plan) -> Result<Made> {
-        let stories =
-            if plan.unit() == stage::Unit::Stories { plan.stories(self.column)? } else { None };
+        let stories = match plan.unit() {
+            stage::Unit::Stories => plan.stories(&self.settings.column)?,
+            _ => None,
+        };
         let meter = Meter::new(
             self.log.progress("fetching", plan.unit(), stories),
             plan.parts.len() as u64,
         );
+        let all: Vec<usize> = (0..plan.parts.len()).collect();
+        let mut made = vec![Made::default(); all.len()];
+        self.make(plan, &all, None, &meter, &mut made)?;
+        if let Some((parts, threshold)) = self.one_sided(plan, &made) {
+            self.make(plan, &parts, Some(threshold), &meter, &mut made)?;
+        }
+        meter.progress.finish();
+        let mut total = Made::default();
+        made.into_iter().for_each(|made| total.add(made));
+        total.outputs.sort_by(|a, b| a.name.cmp(&b.name));
+        self.tell(plan, &total);
+        Ok(total)
+    }
+
+    /// Makes some parts, on several threads.
+    fn make(
+        &self,
+        plan: &Plan,
+        parts: &[usize],
+        threshold: Option<u64>,
+        meter: &Meter,
+        made: &mut [Made],
+    ) -> Result<()> {
         let remote = plan.network.is_some();
         let workers =
-            if remote { self.threads.max(DOWNLOADS) } else { self.threads }.min(plan.parts.len());
-        let (next, done) = (AtomicUsize::new(0), AtomicUsize::new(0));
+            if remote { self.threads.max(DOWNLOADS) } else { self.threads }.min(parts.len());
+        let next = AtomicUsize::new(0);
         let results: Mutex<Vec<(usize, Made)>> = Mutex::default();
         let failure: Mutex<Option<Failure>> = Mutex::default();
         std::thread::scope(|scope| {
             for _ in 0..workers {
                 scope.spawn(|| {
                     while !self.cancel.requested() {
-                        let index = next.fetch_add(1, Ordering::Relaxed);
-                        let Some(part) = plan.parts.get(index) else { break };
-                        match self.part(plan, part, &meter) {
+                        let Some(&index) = parts.get(next.fetch_add(1, Ordering::Relaxed)) else {
+                            break;
+                        };
+                        match self.part(plan, &plan.parts[index], threshold, meter) {
                             Ok(made) => {
-                                done.fetch_add(1, Ordering::Relaxed);
                                 results
                                     .lock()
                                     .unwrap_or_else(|e| e.into_inner())
@@ -79,34 +105,79 @@ impl Fetcher<'_> {
                 });
             }
         });
-        meter.progress.finish();
         let failure = failure.into_inner().unwrap_or_else(|e| e.into_inner());
         if let Some(failure) = failure.filter(|failure| !matches!(failure, Failure::Interrupted(_)))
         {
+            meter.progress.clear();
             return Err(failure);
         }
-        let (done, all) = (done.into_inner(), plan.parts.len());
+        let results = results.into_inner().unwrap_or_else(|e| e.into_inner());
+        let (done, all) = (results.len(), parts.len());
         if done < all {
+            meter.progress.clear();
             let kept = format!(
                 "{done} of {all} parts are whole and kept, and a broken download goes on where it broke; run the same command again"
             );
             return Err(Failure::Interrupted(kept));
         }
-        let mut total = Made::default();
-        let mut results = results.into_inner().unwrap_or_else(|e| e.into_inner());
-        results.sort_by_key(|(index, _)| *index);
-        for (_, made) in results {
-            total.outputs.extend(made.outputs);
-            total.train.add(made.train);
-            total.validation.add(made.validation);
+        for (index, part) in results {
+            made[index] = part;
         }
-        total.outputs.sort_by(|a, b| a.name.cmp(&b.name));
-        Ok(total)
+        Ok(())
     }
 
-    fn part(&self, plan: &Plan, part: &Part, meter: &Meter) -> Result<Made> {
-        let identity =
-            json!({ "config": self.config, "input": part.input.identity(), "limit": part.limit });
+    /// Where a share leaves one side without a story and there are two: the parts to be made again, and the hash below which
+    /// a story is for validation then. A shard does not know what the others have.
+    fn one_sided(&self, plan: &Plan, made: &[Made]) -> Option<(Vec<usize>, u64)> {
+        let shares = |part: &Part| part.split != VALIDATION && part.aside.is_none();
+        if self.raw.is_shard() || plan.parts.iter().any(shares) {
+            return None;
+        }
+        let mut total = Made::default();
+        made.iter().cloned().for_each(|made| total.add(made));
+        let (smallest, largest) = total.hashes.filter(|(smallest, largest)| smallest < largest)?;
+        let holds = |hash: u64| -> Vec<usize> {
+            let has = |made: &Made| made.hashes.is_some_and(|(a, b)| a == hash || b == hash);
+            (0..made.len()).filter(|&i| has(&made[i])).collect()
+        };
+        match (total.train.stories, total.validation.stories) {
+            (_, 0) => Some((holds(smallest), smallest.saturating_add(1))),
+            (0, _) => Some((holds(largest), largest)),
+            _ => None,
+        }
+    }
+
+    /// What was mended, and what is too little.
+    fn tell(&self, plan: &Plan, total: &Made) {
+        total.mended.sentences().iter().for_each(|sentence| self.log.say(sentence));
+        if let Some(name) = &total.mended.undivided {
+            let separator = Separator::of(self.settings.separator.as_deref());
+            self.log.warn(format!(
+                "{name}: one story, for there is no {separator} in it\n  remedy: say what stands between its stories with --set fetch.separator=blank-line or any other text"
+            ));
+        }
+        let stories = total.train.stories + total.validation.stories;
+        if self.raw.is_shard() || total.validation.stories > 0 {
+            return;
+        }
+        if stories == 1 && plan.parts.iter().any(|part| part.aside.is_some()) {
+            self.log.warn(
+                "one story in all, which is for training: none is left for validation, and `train` needs both",
+            );
+        } else {
+            self.log.warn("no validation story: set another fetch.validation_fraction or fetch.validation_split");
+        }
+    }
+
+    fn part(
+        &self,
+        plan: &Plan,
+        part: &Part,
+        threshold: Option<u64>,
+        meter: &Meter,
+    ) -> Result<Made> {
+        let identity = json!({ "config": self.config, "input": part.input.identity(), "limit": part.limit,
+            "threshold": threshold });
         if !self.force
             && let Some(made) = self.raw.kept(&part.output, &identity)
         {
@@ -126,61 +197,77 @@ impl Fetcher<'_> {
                 let path = self.raw.path(&part.output);
                 let partial = begin(&path)?;
                 let record = download(network()?, file.as_ref(), &partial, meter)?;
-                let address = Path::new(file.address());
-                let stories = ParquetStories::open_mapped(partial.path(), address, self.column);
-                let count = match stories.and_then(|stories| self.verify(&stories, None)) {
-                    Ok(count) => count,
+                let (address, column) = (Path::new(file.address()), &self.settings.column);
+                let stories = ParquetStories::open_mapped(partial.path(), address, column);
+                let verified =
+                    stories.and_then(|stories| Ok((self.verify(&stories, None)?, stories)));
+                match verified {
+                    Ok((Some(count), _)) => {
+                        self.raw.unpublish()?;
+                        let named = FileRecord { name: part.output.clone(), ..record.clone() };
+                        remember(&path, &named)?;
+                        publish_file(partial, &path, record.bytes)?;
+                        self.made_whole(part, record, count)
+                    }
+                    Ok((None, stories)) => {
+                        let read = |each: &mut dyn FnMut(&str) -> Result<()>| {
+                            read_all(&stories, None, each)
+                        };
+                        let made = self.rewrite(part, threshold, None, read)?;
+                        drop(stories);
+                        discard(partial).map(|()| made)?
+                    }
                     Err(error) => return Err(drop_if_bad(partial, error)),
-                };
-                self.raw.unpublish()?;
-                let named = FileRecord { name: part.output.clone(), ..record.clone() };
-                remember(&path, &named)?;
-                publish_file(partial, &path, record.bytes)?;
-                self.made_whole(part, record, count)
+                }
             }
             Input::Remote(file) => {
                 let partial = begin(&self.raw.scratch(&part.output))?;
                 download(network()?, file.as_ref(), &partial, meter)?;
-                let address = Path::new(file.address());
-                let stories = ParquetStories::open_named(partial.path(), address, self.column);
+                let (address, column) = (Path::new(file.address()), &self.settings.column);
+                let stories = ParquetStories::open_named(partial.path(), address, column);
                 let made = stories.and_then(|stories| {
-                    self.rewrite(part, None, |each| read_all(&stories, part.limit, each))
+                    self.rewrite(part, threshold, None, |each| read_all(&stories, part.limit, each))
                 });
                 match made {
+                    Ok(made) if may_be_made_again(part, threshold, &made) => made,
                     Ok(made) => discard(partial).map(|()| made)?,
                     Err(error) => return Err(drop_if_bad(partial, error)),
                 }
             }
-            Input::Local(file) if part.whole => {
-                // The disk takes the copy in while its stories are read.
-                let bad = Cancel::default();
-                let (count, copied) = std::thread::scope(|scope| {
-                    let copy = scope.spawn(|| self.copy(file, &part.output, &bad));
-                    let stories = ParquetStories::open(&file.path, self.column);
-                    let count = stories
-                        .and_then(|stories| self.verify(&stories, Some(meter)))
-                        .inspect_err(|_| bad.cancel());
-                    (count, copy.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
-                });
-                let (count, copied) = (count?, copied?);
-                self.raw.unpublish()?;
-                self.made_whole(part, commit_recorded(copied)?, count)
-            }
+            Input::Local(file) if part.whole => match self.copied(file, part, meter)? {
+                Some(made) => made,
+                None => {
+                    let stories = ParquetStories::open(&file.path, &self.settings.column)?;
+                    self.rewrite(part, threshold, None, |each| read_all(&stories, None, each))?
+                }
+            },
             Input::Local(file) if file.kind == Kind::Parquet => {
-                let stories = ParquetStories::open(&file.path, self.column)?;
-                self.rewrite(part, Some(meter), |each| read_all(&stories, part.limit, each))?
+                let stories = ParquetStories::open(&file.path, &self.settings.column)?;
+                self.rewrite(part, threshold, Some(meter), |each| {
+                    read_all(&stories, part.limit, each)
+                })?
             }
-            Input::Local(file) => self.rewrite(part, Some(meter), |each| {
-                first(part.limit, each, |each| texts(file, self.column, each))
-            })?,
-            Input::Synthetic { seed, stories } => self.rewrite(part, Some(meter), |each| {
-                stories.clone().try_for_each(|index| each(&grammar::story(*seed, index)))
-            })?,
+            Input::Local(file) => {
+                let mut mended = Mended::default();
+                let mut made = self.rewrite(part, threshold, Some(meter), |each| {
+                    first(part.limit, each, |each| texts(file, self.settings, &mut mended, each))
+                })?;
+                made.mended.add(mended);
+                made
+            }
+            Input::Synthetic { seed, stories } => {
+                self.rewrite(part, threshold, Some(meter), |each| {
+                    stories.clone().try_for_each(|index| each(&grammar::story(*seed, index)))
+                })?
+            }
             Input::Open { stories, scratch, .. } => {
-                let made =
-                    self.rewrite(part, Some(meter), |each| read_all(stories, part.limit, each))?;
-                let scratch = scratch.lock().unwrap_or_else(|e| e.into_inner()).take();
-                scratch.map_or(Ok(()), discard)?;
+                let made = self.rewrite(part, threshold, Some(meter), |each| {
+                    read_all(stories, part.limit, each)
+                })?;
+                if !may_be_made_again(part, threshold, &made) {
+                    let scratch = scratch.lock().unwrap_or_else(|e| e.into_inner()).take();
+                    scratch.map_or(Ok(()), discard)?;
+                }
                 made
             }
         };
@@ -188,38 +275,71 @@ impl Fetcher<'_> {
         Ok(made)
     }
 
+    /// A parquet file of this machine, taken as it is; None where its texts have to be mended.
+    fn copied(&self, file: &LocalFile, part: &Part, meter: &Meter) -> Result<Option<Made>> {
+        // The disk takes the copy in while its stories are read.
+        let bad = Cancel::default();
+        let (count, copy) = std::thread::scope(|scope| {
+            let copy = scope.spawn(|| self.copy(file, &part.output, &bad));
+            let stories = ParquetStories::open(&file.path, &self.settings.column);
+            let count = stories
+                .and_then(|stories| self.verify(&stories, Some(meter)))
+                .inspect(|count| {
+                    if count.is_none() {
+                        bad.cancel()
+                    }
+                })
+                .inspect_err(|_| bad.cancel());
+            (count, copy.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+        });
+        let Some(count) = count? else { return Ok(None) };
+        let copy = copy?;
+        self.raw.unpublish()?;
+        Ok(Some(self.made_whole(part, commit_recorded(copy)?, count)))
+    }
+
     /// Reads every story of a parquet file that is kept as it is: what cannot be read is found here, not two stages later.
-    fn verify(&self, stories: &ParquetStories, meter: Option<&Meter>) -> Result<Count> {
+    /// None where some text has [`END`]: the file cannot be kept.
+    fn verify(&self, stories: &ParquetStories, meter: Option<&Meter>) -> Result<Option<Count>> {
         let read = |row_group: usize| {
             self.cancel.check()?;
             let mut count = Count { stories: stories.stories_in(row_group), bytes: 0 };
+            let mut clean = true;
             stories.read(row_group, |text| {
                 count.bytes += text.len() as u64;
+                clean &= !text.contains(END);
                 Ok(())
             })?;
             if let Some(meter) = meter {
                 meter.progress.add(count.stories);
             }
-            Ok(count)
+            Ok(clean.then_some(count))
         };
-        let counts: Vec<Result<Count>> =
+        let counts: Vec<Result<Option<Count>>> =
             (0..stories.row_groups()).into_par_iter().map(read).collect();
-        let mut sum = Count::default();
-        counts.into_iter().try_for_each(|count| Ok(sum.add(count?)))?; // of several failures the first in the file
+        let mut sum = Some(Count::default());
+        for count in counts {
+            // Of several failures the first in the file.
+            sum = sum.zip(count?).map(|(mut sum, count)| {
+                sum.add(count);
+                sum
+            });
+        }
         Ok(sum)
     }
 
     fn made_whole(&self, part: &Part, record: FileRecord, count: Count) -> Made {
         let outputs = vec![FileRecord { name: part.output.clone(), ..record }];
+        let copies = vec![part.output.clone()];
         match part.split == VALIDATION {
-            true => Made { outputs, train: Count::default(), validation: count },
-            false => Made { outputs, train: count, validation: Count::default() },
+            true => Made { outputs, copies, validation: count, ..Made::default() },
+            false => Made { outputs, copies, train: count, ..Made::default() },
         }
     }
 
     /// Everything but the final name; `bad` ends it, too.
     fn copy(&self, file: &LocalFile, output: &str, bad: &Cancel) -> Result<AtomicFile> {
-        let mut from = File::open(&file.path).map_err(Failure::reading(&file.path))?;
+        let mut from = stage::open(&file.path)?;
         let mut to = AtomicFile::create(&self.raw.path(output))?;
         let mut piece = vec![0u8; 1 << 20];
         loop {
@@ -231,34 +351,51 @@ impl Fetcher<'_> {
         }
     }
 
-    /// Writes the stories that `read` gives to the part's file, and those chosen by their hash to its validation file.
+    /// Writes the stories that `read` gives to the part's file, and those chosen by their hash to its validation file: those
+    /// below `threshold` where it is given, else the share that was asked for.
     fn rewrite(
         &self,
         part: &Part,
+        threshold: Option<u64>,
         meter: Option<&Meter>,
         read: impl FnOnce(&mut dyn FnMut(&str) -> Result<()>) -> Result<()>,
     ) -> Result<Made> {
-        let mut main = StoryWriter::create(&self.raw.path(&part.output), self.column)?;
+        let column = &self.settings.column;
+        let mut main = StoryWriter::create(&self.raw.path(&part.output), column)?;
         let mut aside = match &part.aside {
             Some((fraction, name)) => {
-                Some((*fraction, StoryWriter::create(&self.raw.path(name), self.column)?))
+                Some((*fraction, StoryWriter::create(&self.raw.path(name), column)?))
             }
             None => None,
+        };
+        let (mut made, mut mended) = (Made::default(), Mended::default());
+        let mut left = part.limit.unwrap_or(u64::MAX);
+        let mut story = |text: &str| {
+            if text.is_empty() || left == 0 {
+                return Ok(());
+            }
+            left -= 1;
+            let Some((fraction, writer)) = &mut aside else { return main.push(text) };
+            let hash = hash_of(text);
+            made.hashes =
+                made.hashes.map(|(a, b)| (a.min(hash), b.max(hash))).or(Some((hash, hash)));
+            match threshold {
+                Some(threshold) if hash < threshold => writer.push(text),
+                None if is_below(hash, *fraction) => writer.push(text),
+                _ => main.push(text),
+            }
         };
         read(&mut |text| {
             self.cancel.check()?;
             if let Some(meter) = meter {
                 meter.progress.add(1);
             }
-            match &mut aside {
-                Some((fraction, writer)) if is_for_validation(text, *fraction) => writer.push(text),
-                _ => main.push(text),
-            }
+            stories_of(text, &mut mended, &mut story)
         })?;
         self.raw.unpublish()?;
         let count =
             |writer: &StoryWriter| Count { stories: writer.stories(), bytes: writer.text_bytes() };
-        let mut made = Made::default();
+        made.mended = mended;
         *(if part.split == VALIDATION { &mut made.validation } else { &mut made.train }) =
             count(&main);
         made.outputs.push(main.finish()?);
@@ -270,6 +407,12 @@ impl Fetcher<'_> {
     }
 }
 
+/// Whether a share left one side of the part empty: then what was downloaded for it stays.
+fn may_be_made_again(part: &Part, threshold: Option<u64>, made: &Made) -> bool {
+    let sides = [made.train.stories, made.validation.stories];
+    part.aside.is_some() && threshold.is_none() && sides.contains(&0)
+}
+
 /// A download that is whole but no good parquet would be no better the next time it was resumed.
 fn drop_if_bad(partial: Temporary, error: Failure) -> Failure {
     if matches!(error, Failure::BadInput(_)) {
@@ -278,11 +421,15 @@ fn drop_if_bad(partial: Temporary, error: Failure) -> Failure {
     error
 }
 
-/// SHA-256 of the text, its first 8 bytes as a number in [0, 1): the same text is on the same side wherever it stands.
-pub fn is_for_validation(text: &str, fraction: f64) -> bool {
+/// The first 8 bytes of the text's SHA-256, as a number.
+fn hash_of(text: &str) -> u64 {
     let digest = Sha256::digest(text.as_bytes());
-    let first = digest.iter().take(8).fold(0u64, |number, &byte| number << 8 | u64::from(byte));
-    (first as f64) < fraction * 2f64.powi(64)
+    digest.iter().take(8).fold(0u64, |number, &byte| number << 8 | u64::from(byte))
+}
+
+/// Whether a hash is in the first `fraction` of all: the same text is on the same side wherever it stands.
+fn is_below(hash: u64, fraction: f64) -> bool {
+    (hash as f64) < fraction * 2f64.powi(64)
 }
 
 fn read_all(
@@ -342,8 +489,9 @@ mod tests {
 
     #[test]
     fn the_share_for_validation_is_what_was_asked_for() {
-        let chosen = (0..10_000).filter(|i| is_for_validation(&format!("story {i}"), 0.1)).count();
+        let chosen = |i: &u64| is_below(hash_of(&format!("story {i}")), 0.1);
+        let chosen = (0..10_000).filter(chosen).count();
         assert!((900..1100).contains(&chosen), "{chosen}");
-        assert!(!is_for_validation("a", 0.0) && is_for_validation("a", 1.0));
+        assert!(!is_below(hash_of("a"), 0.0) && is_below(hash_of("a"), 1.0));
     }
 }

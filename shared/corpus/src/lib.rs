@@ -17,6 +17,8 @@ pub mod plan;
 pub mod raw;
 #[cfg(feature = "stories")]
 pub mod reading;
+#[cfg(feature = "texts")]
+mod record;
 #[cfg(feature = "remote")]
 pub mod remote;
 #[cfg(feature = "stories")]
@@ -31,5 +33,8 @@ pub mod source;
 pub mod splits;
 #[cfg(feature = "stories")]
 pub mod stories;
+#[cfg(feature = "texts")]
 pub mod text_files;
+#[cfg(feature = "texts")]
+mod text_input;
 pub mod tokenizer;

@@ -16,18 +16,25 @@ const REMEDY: &str = "check the path, or set another one with --set fetch.source
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     Parquet,
+    /// An object a line.
     JsonLines,
+    /// An array of objects, or an object a line.
+    Json,
     Text,
 }
 
-/// In this order one is taken: a folder of parquet may well hold a README.txt.
-const KINDS: [Kind; 3] = [Kind::Parquet, Kind::JsonLines, Kind::Text];
+const KINDS: [Kind; 4] = [Kind::Parquet, Kind::JsonLines, Kind::Json, Kind::Text];
 
 impl Kind {
     fn of(path: &Path) -> Option<Self> {
-        match path.extension()?.to_str()?.to_ascii_lowercase().as_str() {
-            "parquet" => Some(Kind::Parquet),
-            "jsonl" => Some(Kind::JsonLines),
+        let name = path.file_name()?.to_string_lossy().to_ascii_lowercase();
+        if name.ends_with(".parquet") {
+            return Some(Kind::Parquet);
+        }
+        let packed = [".gz", ".zst"].iter().find_map(|packing| name.strip_suffix(packing));
+        match packed.unwrap_or(&name).rsplit_once('.')?.1 {
+            "jsonl" | "ndjson" => Some(Kind::JsonLines),
+            "json" => Some(Kind::Json),
             "txt" => Some(Kind::Text),
             _ => None,
         }
@@ -37,8 +44,26 @@ impl Kind {
         match self {
             Kind::Parquet => ".parquet",
             Kind::JsonLines => ".jsonl",
+            Kind::Json => ".json",
             Kind::Text => ".txt",
         }
+    }
+
+    /// The kind of a folder's stories. Beside parquet there may well be a README.txt; beside texts a settings.json, and
+    /// beside JSON a README.txt: of these the kind with more bytes is taken.
+    fn of_all(files: &[LocalFile]) -> Option<Self> {
+        let has = |kind: &Kind| files.iter().any(|file| file.kind == *kind);
+        let bytes = |kind: Kind| -> u64 {
+            let of_kind = files.iter().filter(|file| file.kind == kind);
+            of_kind.filter_map(|file| std::fs::metadata(&file.path).ok()).map(|m| m.len()).sum()
+        };
+        let certain = [Kind::Parquet, Kind::JsonLines].into_iter().find(has);
+        certain.or_else(|| match (has(&Kind::Json), has(&Kind::Text)) {
+            (true, true) if bytes(Kind::Text) > bytes(Kind::Json) => Some(Kind::Text),
+            (true, _) => Some(Kind::Json),
+            (false, true) => Some(Kind::Text),
+            (false, false) => None,
+        })
     }
 }
 
@@ -61,15 +86,16 @@ pub struct LocalFiles {
 }
 
 impl LocalFiles {
-    /// Lists what `text` names: a file, a folder with all that is below it, or a glob of these.
+    /// Lists what `path` names: a file, a folder with all that is below it, or a glob of these.
     ///
     /// # Errors
     /// Exit code 3 where there is nothing, or what there is cannot be listed; 2 for what is no glob.
-    pub fn list(text: &str, forms: &str) -> Result<Self> {
-        let path = Path::new(text);
+    pub fn list(path: &Path, forms: &str) -> Result<Self> {
+        let text = path.to_string_lossy();
         let mut files = Vec::new();
         let single = path.exists() && !path.is_dir();
         if single {
+            stage::open(path)?; // a pipe or a device is told at once
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
             files.extend(Kind::of(path).map(|kind| LocalFile {
                 path: path.to_owned(),
@@ -79,7 +105,7 @@ impl LocalFiles {
         } else if path.is_dir() {
             add_below(path, path, &mut files)?;
         } else if text.contains(['*', '?', '[']) {
-            let found = glob::glob(text)
+            let found = glob::glob(&text)
                 .map_err(|error| Failure::usage(format!("fetch.source {text:?}: {error}")))?;
             let root = fixed_part(path);
             for entry in found {
@@ -92,9 +118,9 @@ impl LocalFiles {
         } else {
             return Err(Failure::input(path, "not found", forms, REMEDY));
         }
-        let Some(&kind) = KINDS.iter().find(|&&kind| files.iter().any(|file| file.kind == kind))
-        else {
-            let found = "no .parquet, .jsonl or .txt file";
+        let Some(kind) = Kind::of_all(&files) else {
+            let found =
+                "no .parquet, .jsonl, .json or .txt file (the last three also as .gz or .zst)";
             return Err(Failure::input(path, found, "at least one", REMEDY));
         };
         let passed_over = passed_over(&files, kind);
@@ -186,7 +212,7 @@ mod tests {
     }
 
     fn list(text: &str) -> Result<LocalFiles> {
-        LocalFiles::list(text, "a source")
+        LocalFiles::list(Path::new(text), "a source")
     }
 
     #[test]

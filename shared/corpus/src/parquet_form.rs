@@ -37,6 +37,8 @@ enum Kind {
     /// A struct that is one element of the schema, and in it the number of its children.
     Element(Fields),
     Children,
+    /// A union that says how the file is encrypted.
+    Encryption,
 }
 
 type Fields = &'static [(i16, Kind)];
@@ -52,6 +54,7 @@ mod fields {
         (5, List(&KEY_VALUE)),
         (6, Binary),
         (7, List(&Union(&[]))),
+        (8, Encryption),
     ]);
     const ELEMENT: Fields = &[
         (1, Int),
@@ -149,7 +152,9 @@ impl Kind {
             Kind::Double => written == wire::DOUBLE,
             Kind::Binary => written == wire::BINARY,
             Kind::List(_) => matches!(written, wire::LIST | wire::SET),
-            Kind::Struct(_) | Kind::Union(_) | Kind::Element(_) => written == wire::STRUCT,
+            Kind::Struct(_) | Kind::Union(_) | Kind::Element(_) | Kind::Encryption => {
+                written == wire::STRUCT
+            }
         }
     }
 
@@ -177,11 +182,12 @@ struct Walk<'a> {
     rest: &'a [u8],
     /// Of every schema element, as the crate understands it.
     children: Vec<i32>,
+    encrypted: bool,
 }
 
 impl<'a> Walk<'a> {
     fn new(bytes: &'a [u8]) -> Self {
-        Walk { rest: bytes, children: Vec::new() }
+        Walk { rest: bytes, children: Vec::new(), encrypted: false }
     }
 
     fn skip(&mut self, bytes: u64) -> Walked<()> {
@@ -284,8 +290,10 @@ impl<'a> Walk<'a> {
     }
 
     fn fields(&mut self, kind: &Kind, depth: u32) -> Walked<()> {
-        if let Kind::Element(_) = kind {
-            self.children.push(0);
+        match kind {
+            Kind::Element(_) => self.children.push(0),
+            Kind::Encryption => self.encrypted = true,
+            _ => {}
         }
         let mut id = 0i16;
         loop {
@@ -305,14 +313,15 @@ impl<'a> Walk<'a> {
     }
 }
 
-/// Looks at a whole footer. An error says what is wrong with it.
-pub fn check_footer(footer: &[u8]) -> std::result::Result<(), String> {
+/// Looks at a whole footer: whether the file is encrypted. An error says what is wrong with it.
+pub fn check_footer(footer: &[u8]) -> std::result::Result<bool, String> {
     let mut walk = Walk::new(footer);
     walk.value(wire::STRUCT, &fields::FILE, MOST_DEPTH).map_err(|wrong| match wrong {
         Wrong::End => format!("it does not end within its {} bytes", footer.len()),
         Wrong::Form(found) => found,
     })?;
-    check_schema(&walk.children)
+    check_schema(&walk.children)?;
+    Ok(walk.encrypted)
 }
 
 /// `children` of every element of the schema, a tree written with each group before what it holds.

@@ -19,7 +19,7 @@ use crate::splits::{
     DEFAULT_VALIDATION_FRACTION, Names, Splits, Validation, fraction_note, tell_apart,
 };
 use crate::stories::ParquetStories;
-use crate::text_files;
+use crate::text_files::{self, Mended, Separator};
 
 /// One file of `stories:`; what one thread makes in some seconds.
 const SYNTHETIC_STORIES_PER_FILE: u64 = 100_000;
@@ -318,7 +318,7 @@ fn limit(
                 (Input::Local(file), limit)
             }
             Input::Local(file) => {
-                let limit = first_texts(&file, &settings.column, &mut budget, cancel)?;
+                let limit = first_texts(&file, settings, &mut budget, cancel)?;
                 (Input::Local(file), limit)
             }
             Input::Remote(file) => {
@@ -382,12 +382,12 @@ fn first_stories(stories: &ParquetStories, budget: &mut Budget) -> u64 {
 
 fn first_texts(
     file: &LocalFile,
-    column: &str,
+    settings: &Fetch,
     budget: &mut Budget,
     cancel: &Cancel,
 ) -> Result<u64> {
     let (mut limit, mut enough) = (0, false);
-    let result = texts(file, column, |text| {
+    let result = texts(file, settings, &mut Mended::default(), |text| {
         cancel.check()?;
         if budget.spent() {
             enough = true;
@@ -401,9 +401,19 @@ fn first_texts(
 }
 
 /// The stories of a local file that is not parquet.
-pub fn texts(file: &LocalFile, column: &str, each: impl FnMut(&str) -> Result<()>) -> Result<()> {
+pub fn texts(
+    file: &LocalFile,
+    settings: &Fetch,
+    mended: &mut Mended,
+    each: impl FnMut(&str) -> Result<()>,
+) -> Result<()> {
     match file.kind {
-        Kind::JsonLines => text_files::json_lines(&file.path, column, each),
-        _ => text_files::separated_text(&file.path, each),
+        Kind::JsonLines | Kind::Json => {
+            text_files::json_texts(&file.path, &settings.column, mended, each)
+        }
+        Kind::Parquet | Kind::Text => {
+            let separator = Separator::of(settings.separator.as_deref());
+            text_files::separated_text(&file.path, &separator, mended, each)
+        }
     }
 }

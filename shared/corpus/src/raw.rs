@@ -11,6 +11,7 @@ use stage::{
 };
 
 use crate::stories::shard_of_manifest;
+use crate::text_files::Mended;
 
 pub const TRAIN: &str = "train";
 pub const VALIDATION: &str = "validation";
@@ -28,6 +29,26 @@ pub struct Made {
     pub outputs: Vec<FileRecord>,
     pub train: Count,
     pub validation: Count,
+    /// Names of outputs that hold the source's bytes.
+    #[serde(default)]
+    pub copies: Vec<String>,
+    #[serde(default)]
+    pub mended: Mended,
+    /// The smallest and the largest hash of a story, where a share of the stories goes to validation.
+    #[serde(default)]
+    pub hashes: Option<(u64, u64)>,
+}
+
+impl Made {
+    pub fn add(&mut self, other: Made) {
+        self.outputs.extend(other.outputs);
+        self.train.add(other.train);
+        self.validation.add(other.validation);
+        self.copies.extend(other.copies);
+        self.mended.add(other.mended);
+        let both = self.hashes.into_iter().chain(other.hashes);
+        self.hashes = both.reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)));
+    }
 }
 
 /// Stories, and bytes of their text.
@@ -54,7 +75,9 @@ struct Record {
 
 impl Record {
     fn read(path: &Path) -> Option<Self> {
-        serde_json::from_value(stage::unseal(&fs::read(path).ok()?).ok()?).ok()
+        // Once more: whose it is must not hang on a single read that fails.
+        let text = fs::read(path).or_else(|_| fs::read(path)).ok()?;
+        serde_json::from_value(stage::unseal(&text).ok()?).ok()
     }
 }
 
@@ -88,6 +111,11 @@ impl RawFolder {
     pub fn claim_manifest(&self) -> Result<()> {
         let manifest = self.manifest();
         self.owned.claim_manifest(&manifest.file_name().unwrap_or_default().to_string_lossy())
+    }
+
+    /// Whether only a share of the source is made here.
+    pub fn is_shard(&self) -> bool {
+        self.shard.is_some()
     }
 
     pub fn path(&self, name: &str) -> PathBuf {

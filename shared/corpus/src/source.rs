@@ -7,7 +7,7 @@ use crate::local_files::LocalFiles;
 
 /// Stories of `stories:` where the settings say nothing.
 pub const DEFAULT_SYNTHETIC_STORIES: u64 = 20_000;
-const FORMS: &str = "stories:, hf://datasets/OWNER/NAME[@REVISION], https://HOST/FILE.parquet, s3://BUCKET/PATH, gs://BUCKET/PATH, or a local file, folder or glob of .parquet, .jsonl, .txt";
+const FORMS: &str = "stories:, hf://datasets/OWNER/NAME[@REVISION], https://HOST/FILE.parquet, s3://BUCKET/PATH, gs://BUCKET/PATH, or a local file, folder or glob of .parquet, .jsonl, .json, .txt";
 
 /// The source as the user wrote it, understood.
 #[derive(Clone, Debug, PartialEq)]
@@ -64,8 +64,13 @@ impl Source {
                 Err(usage(&format!("{scheme}: is no kind of source")))
             }
             _ if text.is_empty() => Err(usage("empty")),
-            _ => LocalFiles::list(text.strip_prefix("file://").unwrap_or(text), FORMS)
-                .map(Source::Local),
+            Some(("file", rest)) if rest.starts_with("//") => {
+                let path = file_path(text).ok_or_else(|| {
+                    usage("not file:///PATH, with ? and # in the path written as %3F and %23")
+                })?;
+                LocalFiles::list(&path, FORMS).map(Source::Local)
+            }
+            _ => LocalFiles::list(Path::new(text), FORMS).map(Source::Local),
         }
     }
 
@@ -93,6 +98,13 @@ impl Source {
             _ => Vec::new(),
         }
     }
+}
+
+/// The path of a `file://` address, whose `%20` is a space.
+fn file_path(text: &str) -> Option<PathBuf> {
+    let url = reqwest::Url::parse(text).ok()?;
+    let plain = url.query().is_none() && url.fragment().is_none();
+    plain.then(|| url.to_file_path().ok()).flatten()
 }
 
 #[cfg(test)]
@@ -124,10 +136,23 @@ mod tests {
             ("hf://models/a/b", 2),
             ("hf://datasets/a/b/c", 2),
             ("s3://", 2),
+            ("file://host/x.txt", 2),
+            ("file:///x.txt?y", 2),
             ("", 2),
             ("/no/such/file.txt", 3),
         ] {
             assert_eq!(Source::parse(text).unwrap_err().exit_code(), code, "{text}");
+        }
+    }
+    #[cfg(unix)]
+    #[test]
+    fn addresses_of_files_are_decoded() {
+        for (text, path) in [
+            ("file:///a%20b/%C3%A4.txt", "/a b/\u{e4}.txt"),
+            ("file://localhost/a+b", "/a+b"),
+            ("file:///50%25", "/50%"),
+        ] {
+            assert_eq!(file_path(text).unwrap(), Path::new(path));
         }
     }
 }

@@ -1,10 +1,9 @@
 //! Stories as parquet: the files that fetch-parquet leaves in `raw/`, read row group by row group.
-use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use arrow::array::{Array, StringViewArray};
+use arrow::array::{Array, BinaryViewArray, StringViewArray};
 use arrow::datatypes::{DataType, Field, Schema};
 use bytes::Bytes;
 use memmap2::Mmap;
@@ -178,14 +177,15 @@ pub struct ParquetStories {
 }
 
 impl ParquetStories {
-    /// Reads the footer. `column` must hold strings (plain, large, view or dictionary: parquet stores them alike).
+    /// Reads the footer. `column` must hold strings (plain, large, view or dictionary: parquet stores them alike), or bytes
+    /// that are UTF-8.
     pub fn open(path: &Path, column: &str) -> Result<Self> {
         Self::open_named(path, path, column)
     }
 
     /// Like [`open`](Self::open), for a file that messages call `name`: a download knows where it came from.
     pub fn open_named(path: &Path, name: &Path, column: &str) -> Result<Self> {
-        let mut file = File::open(path).map_err(Failure::reading(path))?;
+        let mut file = stage::open(path)?;
         let length = file.metadata().map_err(Failure::reading(path))?.len();
         let mut read = |start: u64, into: &mut [u8]| {
             file.seek(SeekFrom::Start(start))
@@ -213,7 +213,7 @@ impl ParquetStories {
     /// are not copied once more.
     pub fn open_mapped(path: &Path, name: &Path, column: &str) -> Result<Self> {
         let mut stories = Self::open_named(path, name, column)?;
-        let file = File::open(path).map_err(Failure::reading(path))?;
+        let file = stage::open(path)?;
         // SAFETY: the file is this process's own, in a folder of its own, and changed by nobody while it is read.
         let mapped = unsafe { Mmap::map(&file) }.map_err(Failure::reading(path))?;
         stories.place = Place::Mapped(Bytes::from_owner(mapped));
@@ -259,6 +259,15 @@ impl ParquetStories {
             .into_iter()
             .any(|pair| pair.key == SOURCE_COLUMN && pair.value.as_deref() == Some(column));
         let wanted = if renamed { COLUMN } else { column };
+        let same = fields.iter().filter(|field| field.name() == wanted).count();
+        if same > 1 {
+            return Err(Failure::input(
+                name,
+                format_args!("{same} columns {wanted:?}"),
+                "column names that differ",
+                "write the file with other names",
+            ));
+        }
         let Some((index, field)) = inferred.schema().column_with_name(wanted) else {
             let names: Vec<&str> = fields.iter().map(|field| field.name().as_str()).collect();
             let remedy = "name the column that holds the text with --set fetch.column=NAME";
@@ -269,7 +278,9 @@ impl ParquetStories {
                 remedy,
             ));
         };
-        if *field.data_type() != DataType::Utf8 {
+        // Some writers leave out that the bytes are text.
+        let binary = *field.data_type() == DataType::Binary;
+        if *field.data_type() != DataType::Utf8 && !binary {
             let remedy = "name the column that holds the text with --set fetch.column=NAME";
             return Err(Failure::input(
                 name,
@@ -278,8 +289,9 @@ impl ParquetStories {
                 remedy,
             ));
         }
+        let views = if binary { DataType::BinaryView } else { DataType::Utf8View };
         let as_views = |(i, field): (usize, &Arc<Field>)| match i == index {
-            true => Arc::new(field.as_ref().clone().with_data_type(DataType::Utf8View)),
+            true => Arc::new(field.as_ref().clone().with_data_type(views.clone())),
             false => field.clone(),
         };
         let schema =
@@ -331,8 +343,7 @@ impl ParquetStories {
     /// The texts of a row group, batch by batch.
     pub fn batches(&self, row_group: usize) -> Result<TextBatches<'_>> {
         match &self.place {
-            Place::Local(path) => self
-                .batches_from(File::open(path).map_err(Failure::reading(&self.name))?, row_group),
+            Place::Local(path) => self.batches_from(stage::open(path)?, row_group),
             Place::Mapped(bytes) => self.batches_from(bytes.clone(), row_group),
             Place::Remote(remote) => {
                 let (start, bytes) =
@@ -406,8 +417,11 @@ impl TextBatches<'_> {
             Some(Err(error)) => return bad(self.row, &error),
             Some(Ok(batch)) => batch,
         };
-        let Some(texts) = batch.column(0).as_any().downcast_ref::<StringViewArray>() else {
-            return bad(self.row, &format_args!("a batch of {}", batch.column(0).data_type()));
+        let column = batch.column(0).as_any();
+        let texts = match (column.downcast_ref::<StringViewArray>(), column.downcast_ref()) {
+            (Some(texts), _) => texts.clone(),
+            (None, Some(bytes)) => self.as_text(bytes)?,
+            _ => return bad(self.row, &format_args!("a batch of {}", batch.column(0).data_type())),
         };
         if let Some(null) = (0..texts.len()).find(|&i| texts.is_null(i)) {
             let found = format!("row {} (from 0) is null", self.row + null as u64);
@@ -417,8 +431,24 @@ impl TextBatches<'_> {
         self.row += texts.len() as u64;
         match self.row > self.end {
             true => bad(self.end, &"more stories than the footer says"),
-            false => Ok(Some(Texts(texts.clone()))),
+            false => Ok(Some(Texts(texts))),
         }
+    }
+
+    /// Bytes that have to be UTF-8.
+    fn as_text(&self, bytes: &BinaryViewArray) -> Result<StringViewArray> {
+        bytes.clone().to_string_view().map_err(|_| {
+            let bad = bytes
+                .iter()
+                .position(|value| value.is_some_and(|value| std::str::from_utf8(value).is_err()));
+            let row = self.row + bad.unwrap_or(0) as u64;
+            Failure::input(
+                &self.stories.name,
+                format_args!("row {row} (from 0) holds bytes that are not UTF-8"),
+                "text in every row",
+                "mend or remove the row, or name another column with --set fetch.column=NAME",
+            )
+        })
     }
 
     /// Whether all of it has been read.
@@ -454,9 +484,20 @@ fn damaged(path: &Path, part: &str, error: impl std::fmt::Display) -> Failure {
     )
 }
 
+fn encrypted(path: &Path) -> Failure {
+    Failure::input(
+        path,
+        "encrypted parquet",
+        "parquet without encryption",
+        "decrypt it first, or take another source",
+    )
+}
+
 /// The footer's own bytes, without the [`TAIL`].
 fn decode_footer(name: &Path, footer: &[u8]) -> Result<ParquetMetaData> {
-    check_footer(footer).map_err(|found| damaged(name, "footer", found))?;
+    if check_footer(footer).map_err(|found| damaged(name, "footer", found))? {
+        return Err(encrypted(name));
+    }
     ParquetMetaDataReader::decode_metadata(footer).map_err(|error| damaged(name, "footer", error))
 }
 
@@ -505,6 +546,7 @@ fn check_ends(path: &Path, length: u64, magic: [u8; 4], tail: [u8; TAIL]) -> Res
                 format_args!("it says that it has {footer} bytes, where there are {before}");
             return fits.ok_or_else(|| damaged(path, "footer", found));
         }
+        (b"PARE", b"PARE") => return Err(encrypted(path)),
         _ if length == 0 => "an empty file".to_owned(),
         (b"PAR1", _) => {
             format!("truncated: its {length} bytes start like parquet but do not end like it")

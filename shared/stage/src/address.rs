@@ -111,10 +111,4 @@ mod tests {
             );
         }
     }
-
-    #[test]
-    fn nothing_reaches_a_terminal_that_it_would_obey() {
-        assert_eq!(printable("a\n\tb\u{e9}"), "a\n\tb\u{e9}");
-        assert_eq!(printable("\x1b[2J\u{202e}\u{9b}\r"), "\\u{1b}[2J\\u{202e}\\u{9b}\\u{d}");
-    }
 }

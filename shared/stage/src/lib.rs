@@ -23,8 +23,8 @@ mod perform;
 mod random;
 mod record;
 mod shard;
-mod temporary;
 mod shown;
+mod temporary;
 
 pub use address::{Address, redact};
 pub use cli::{Common, Stage};

@@ -94,6 +94,7 @@ pub fn set_aside_if_other(setup: &Setup, force: bool) -> Result<()> {
     let why = match old {
         _ if !setup.folder.exists() || is_only_begun(&setup.folder) => return Ok(()),
         _ if force => "--force".to_owned(),
+        None if is_a_run(&setup.folder) => return Ok(()),
         None => return Err(in_the_way(&setup.folder)),
         Some(old) if old == setup.settings => return Ok(()),
         Some(old) => format!("settings changed: {}", stage::changed_keys(&old, &setup.settings)),
@@ -130,6 +131,11 @@ pub fn without_stories(
     Ok(without
         .filter_map(|(step, path)| Some((step, Checkpoint::load(&path).ok()?.weights)))
         .collect())
+}
+
+/// What training makes lies there, if without its settings: checkpoints, or a manifest of ours.
+fn is_a_run(run: &Path) -> bool {
+    run.join("checkpoints").is_dir() || stage::is_our_manifest(&run.join("manifest.json"))
 }
 
 /// Nothing but what a training that was killed as it began may have left: hidden files on their way.
