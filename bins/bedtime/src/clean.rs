@@ -4,7 +4,7 @@ use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use stage::{Failure, Log, Manifest, Ownership, Result, all_left_behind};
+use stage::{Failure, Log, Manifest, Ownership, Result, Shard, all_left_behind};
 
 const AFTER_HELP: &str = "\
 Removes from OUT what a manifest or record there names with the content it has, the manifests, and the files of a
@@ -16,7 +16,7 @@ Examples:
   bedtime clean --out 'my stories/run1'
 
 Exit codes: 0 done; 2 wrong usage or settings; 3 OUT is no folder that only a pipeline writes to, or nothing in it is of
-a pipeline; 4 a training is at work in it.";
+a pipeline; 4 a stage is at work in it.";
 
 /// Remove what the stages made in OUT, and nothing else.
 #[derive(clap::Args)]
@@ -70,7 +70,7 @@ impl Clean {
             return Ok(());
         }
         refuse_other_folders(out)?;
-        let _lock = training_lock(out)?;
+        let _locks = stage_locks(out)?;
         let plan = Plan::of(out, stage.log)?;
         let verb = if self.dry_run { "would remove" } else { "removed" };
         for path in &plan.remove {
@@ -131,18 +131,43 @@ fn refuse_other_folders(out: &Path) -> Result<()> {
     ))
 }
 
-/// Held until the end; a training that holds it is at work.
-fn training_lock(out: &Path) -> Result<Option<fs::File>> {
-    let path = out.join(".train.lock");
-    let is_file = fs::symlink_metadata(&path).is_ok_and(|metadata| metadata.is_file());
-    let Some(file) = is_file.then(|| fs::File::open(&path).ok()).flatten() else { return Ok(None) };
-    match file.try_lock() {
-        Err(fs::TryLockError::WouldBlock) => Err(Failure::try_again(format!(
-            "{}: a training is at work in it\n  remedy: wait until it ends",
-            out.display()
-        ))),
-        _ => Ok(Some(file)),
+/// The stages that take a lock in OUT.
+const LOCKING: [&str; 6] =
+    ["fetch-parquet", "train-tokenizer", "tokenize", "pack-bin", "train", "eval-ppl"];
+
+/// The lock files of stages and of their parts that lie in OUT, with the stage of each.
+fn lock_files(out: &Path) -> Vec<(PathBuf, &'static str)> {
+    let of = |name: &str| {
+        let name = name.strip_prefix('.')?.strip_suffix(".lock")?;
+        let part = |rest: &str| {
+            let (index, of) = rest.strip_prefix('-')?.split_once("-of-")?;
+            format!("{index}/{of}").parse::<Shard>().ok()
+        };
+        let is = |stage: &&&str| {
+            name.strip_prefix(**stage).is_some_and(|rest| rest.is_empty() || part(rest).is_some())
+        };
+        LOCKING.iter().find(is).copied()
+    };
+    let entries = fs::read_dir(out).into_iter().flatten().flatten();
+    let named =
+        entries.filter_map(|entry| Some((entry.path(), of(&entry.file_name().to_string_lossy())?)));
+    named.filter(|(path, _)| is_plain_file(path)).collect()
+}
+
+/// Held until the end; a stage that holds one is at work.
+fn stage_locks(out: &Path) -> Result<Vec<fs::File>> {
+    let mut held = Vec::new();
+    for (path, stage) in lock_files(out) {
+        let Ok(file) = fs::File::open(&path) else { continue };
+        if let Err(fs::TryLockError::WouldBlock) = file.try_lock() {
+            return Err(Failure::try_again(format!(
+                "{}: {stage} is at work in it\n  remedy: wait until it ends",
+                out.display()
+            )));
+        }
+        held.push(file);
     }
+    Ok(held)
 }
 
 impl Plan {
@@ -161,9 +186,7 @@ impl Plan {
                 "name another one with --out DIR; what is in this one stays",
             ));
         }
-        let _ = Some(out.join(".train.lock"))
-            .filter(|lock| is_plain_file(lock))
-            .map(|lock| plan.remove.insert(lock));
+        plan.remove.extend(lock_files(out).into_iter().map(|(lock, _)| lock));
         plan.add_what_stays(out, true);
         Ok(plan)
     }
