@@ -1,5 +1,6 @@
 //! Files, models and settings that mean harm or are merely wrong, given to the real programs: each ends with an exit code
 //! of the house and words, soon, and within the memory that is there.
+mod http;
 mod memory;
 mod models;
 mod probe;
@@ -14,6 +15,7 @@ fn main() -> std::process::ExitCode {
     trials.extend(memory::trials());
     trials.extend(models::trials());
     trials.extend(settings::trials());
+    trials.extend(http::trials());
     trials.extend(tokenizers::trials());
     libtest_mimic::run(&arguments, trials).exit_code()
 }
