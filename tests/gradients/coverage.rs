@@ -31,6 +31,7 @@ struct Sources {
     kernels_trait: String,
     gpu_tests: String,
     gradients: String,
+    fused: String,
 }
 
 impl Sources {
@@ -39,8 +40,8 @@ impl Sources {
             cpu: sources("shared/compute/src/cpu").concat(),
             kernels_trait: sources("shared/compute/src/kernels.rs").concat(),
             gpu_tests: sources("tests/gpu").concat(),
-            // Fused kernels are held to the bits of their parts, whose gradients are checked.
-            gradients: [sources("tests/gradients"), sources("tests/fused.rs")].concat().concat(),
+            gradients: sources("tests/gradients").concat(),
+            fused: sources("tests/fused.rs").concat(),
         }
     }
 
@@ -55,8 +56,11 @@ impl Sources {
     /// What a kernel lacks.
     fn missing(&self, kernel: &Kernel) -> Vec<String> {
         let Kernel { name, file, method, .. } = kernel;
-        let twin = self.cpu.contains(&format!("fn {method}(")) || self.has_default_body(method);
+        let composed = self.has_default_body(method);
+        let twin = self.cpu.contains(&format!("fn {method}(")) || composed;
         let called = |tests: &str| tests.contains(&format!(".k.{method}("));
+        // A fused kernel is held to the bits of its parts, whose gradients are checked.
+        let gradient = called(&self.gradients) || composed && called(&self.fused);
         let checks = [
             (FILES.iter().any(|(known, _)| known == file), format!("its shader, {file}.wgsl")),
             (twin, format!("a CPU twin: fn {method} in shared/compute/src/cpu")),
@@ -65,7 +69,7 @@ impl Sources {
                 format!("a test at awkward shapes: k.{method} in tests/gpu/kernels.rs"),
             ),
             (
-                !kernel.differentiable || called(&self.gradients),
+                !kernel.differentiable || gradient,
                 format!("a gradient check: k.{method} in tests/gradients"),
             ),
         ];
@@ -83,10 +87,10 @@ fn every_kernel_has_its_twin_and_its_tests() {
 
 #[test]
 fn a_kernel_without_anything_is_told_by_name() {
-    let stray = Kernel::lanes("gelu_forward", "gelu", 256).differentiable();
+    let stray = Kernel::lanes("no_such_kernel", "no_such_file", 256).differentiable();
     let missing = Sources::read().missing(&stray);
     assert_eq!(missing.len(), 4, "{missing:?}");
-    assert!(missing.iter().all(|line| line.starts_with("gelu_forward lacks ")), "{missing:?}");
+    assert!(missing.iter().all(|line| line.starts_with("no_such_kernel lacks ")), "{missing:?}");
 }
 
 /// Entry points of a shader, by their text.
