@@ -18,6 +18,7 @@ pub struct Lock {
     _files: Vec<File>,
 }
 
+#[derive(Clone, Copy)]
 enum Kind {
     Alone,
     Shared,
@@ -29,8 +30,8 @@ impl Lock {
     /// # Errors
     /// Those of making the lock file.
     pub fn try_take(out: &Path, stage: &str) -> Result<Option<Self>> {
-        let file = open(&path(out, stage, None))?;
-        Ok(try_lock(&file, Kind::Alone)?.then_some(Lock { _files: vec![file] }))
+        let file = try_lock(&path(out, stage, None), Kind::Alone)?;
+        Ok(file.map(|file| Lock { _files: vec![file] }))
     }
 
     /// The lock of `stage`, or of one part of it, once nobody else holds it. True as well when somebody else held it before.
@@ -46,14 +47,10 @@ impl Lock {
         }
         let (mut files, mut waited) = (Vec::new(), false);
         for (path, kind) in wanted {
-            let file = open(&path)?;
-            while !try_lock(
-                &file,
-                match kind {
-                    Kind::Alone => Kind::Alone,
-                    Kind::Shared => Kind::Shared,
-                },
-            )? {
+            let file = loop {
+                if let Some(file) = try_lock(&path, kind)? {
+                    break file;
+                }
                 if !waited {
                     log.say(format!(
                         "waiting for another {stage} in {}{}",
@@ -64,7 +61,7 @@ impl Lock {
                 waited = true;
                 interrupt::check("it was still waiting for the other one")?;
                 std::thread::sleep(POLL);
-            }
+            };
             if matches!(kind, Kind::Alone) {
                 sign(&file);
             }
@@ -87,16 +84,38 @@ fn open(path: &Path) -> Result<File> {
     }
     let mut options = File::options();
     options.create(true).truncate(false).read(true).write(true);
+    // What lies behind a link is somebody's, and a pipe in this place is not waited for.
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::custom_flags(
+        &mut options,
+        libc::O_NOFOLLOW | libc::O_NONBLOCK,
+    );
     options.open(path).map_err(Failure::writing(path))
 }
 
-/// False while somebody else holds it; true as well where there are no locks.
-fn try_lock(file: &File, kind: Kind) -> Result<bool> {
+/// The locked file, or None while somebody else holds it. Where there are no locks it is nobody's.
+fn try_lock(path: &Path, kind: Kind) -> Result<Option<File>> {
+    let file = open(path)?;
     let locked = match kind {
         Kind::Alone => file.try_lock(),
         Kind::Shared => file.try_lock_shared(),
     };
-    Ok(!matches!(locked, Err(TryLockError::WouldBlock)))
+    // `bedtime clean` may have removed it in between: a lock on a file without a name keeps nobody out.
+    let held = !matches!(locked, Err(TryLockError::WouldBlock)) && is_the_file_of(&file, path);
+    Ok(held.then_some(file))
+}
+
+#[cfg(unix)]
+fn is_the_file_of(file: &File, path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let of = |metadata: &std::fs::Metadata| (metadata.dev(), metadata.ino());
+    matches!((file.metadata(), path.symlink_metadata()), (Ok(a), Ok(b)) if of(&a) == of(&b))
+}
+
+/// Here a file that is open keeps its name.
+#[cfg(not(unix))]
+fn is_the_file_of(_file: &File, _path: &Path) -> bool {
+    true
 }
 
 /// For whoever waits: which process it is.
@@ -148,5 +167,26 @@ mod tests {
         assert!(!waiting.is_finished());
         drop(whole);
         assert!(waiting.join().unwrap());
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_lock_whose_file_was_removed_is_none_and_a_link_is_not_followed() {
+        let folder = tempfile::tempdir().unwrap();
+        let out = folder.path();
+        let held = Lock::try_take(out, "fetch").unwrap().unwrap();
+        let old = open(&path(out, "fetch", None)).unwrap();
+        std::fs::remove_file(path(out, "fetch", None)).unwrap();
+        // Whoever comes next locks another file; the one that waits for the old one sees it.
+        assert!(!is_the_file_of(&old, &path(out, "fetch", None)));
+        let next = Lock::try_take(out, "fetch").unwrap();
+        assert!(next.is_some() && Lock::try_take(out, "fetch").unwrap().is_none());
+        drop((held, next));
+
+        let mine = out.join("mine");
+        std::fs::write(&mine, "mine").unwrap();
+        std::os::unix::fs::symlink(&mine, path(out, "tokenize", None)).unwrap();
+        assert!(Lock::try_take(out, "tokenize").is_err());
+        assert_eq!(std::fs::read_to_string(&mine).unwrap(), "mine");
     }
 }

@@ -133,9 +133,15 @@ pub fn without_stories(
         .collect())
 }
 
-/// What training makes lies there, if without its settings: checkpoints, or a manifest of ours.
+/// What training makes lies there, if without its settings: a file under the name of a checkpoint, or a manifest of ours.
 fn is_a_run(run: &Path) -> bool {
-    run.join("checkpoints").is_dir() || stage::is_our_manifest(&run.join("manifest.json"))
+    let entries = std::fs::read_dir(run.join("checkpoints")).into_iter().flatten().flatten();
+    let is_checkpoint = |name: &str| {
+        ["step_", "best.", "last."].iter().any(|start| name.starts_with(start))
+            && name.contains(".safetensors")
+    };
+    stage::is_our_manifest(&run.join("manifest.json"))
+        || entries.map(|entry| entry.file_name()).any(|name| is_checkpoint(&name.to_string_lossy()))
 }
 
 /// Nothing but what a training that was killed as it began may have left: hidden files on their way.
