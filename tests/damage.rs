@@ -72,7 +72,7 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// A file of at most so many bytes has every bit flipped and every end cut off; a larger one so many at random.
+/// A file of at most this number of bytes has every bit flipped and every end cut off; a larger one this number at random.
 const SMALL: usize = 3000;
 const AT_RANDOM: usize = 1000;
 

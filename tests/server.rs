@@ -80,7 +80,7 @@ impl Reply {
         self
     }
 
-    /// Announces the whole body and ends the connection after so many bytes.
+    /// Announces the whole body and ends the connection after this number of bytes.
     pub fn cut(mut self, after: usize) -> Self {
         self.cut = Some(after);
         self

@@ -23,7 +23,7 @@ const SECOND_TILE: u32 = TILE * PITCH;
 const WEIGHTS: u32 = 2u * TILE * PITCH;
 const WEIGHTS_STAGING: u32 = OWN * WEIGHTS_PITCH;
 const SCORES_STAGING: u32 = OWN * SCORES_PITCH;
-// Lanes that go over the scores of a row together, every so many vectors each.
+// Lanes that go over the scores of a row together, each taking every LANES-th vector.
 const ROW_LANES: u32 = SUBGROUP / FRAGMENT;
 const LOWEST: f32 = -3.4028234e38;
 

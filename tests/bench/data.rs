@@ -159,7 +159,7 @@ pub fn download_files(hub: &str, folder: &Path) {
     meter.progress.finish();
 }
 
-/// Real stories where there are, else made up, again and again up to so many bytes of text; also with separators.
+/// Real stories where there are, else made up, repeated up to this number of bytes of text; also with separators.
 fn write_stories(parquet: &Path, text: Option<&Path>, bytes: u64) -> u64 {
     let real = std::env::var_os("BEDTIME_STORIES")
         .map(|folder| read_folder(Path::new(&folder)))
@@ -304,7 +304,7 @@ fn tokenize(table: &mut Table, run: &Run, raw: &Path, tokenizer: &Path, bytes: u
     );
 }
 
-/// A run whose stories of so many bytes of text are fetched, and used for training the tokenizer all of them.
+/// A run whose stories, this number of bytes of text, are fetched; the tokenizer is trained on all of them.
 fn sized(bytes: u64) -> Run {
     let run = plain()
         .set("fetch.source=in")
@@ -397,7 +397,7 @@ fn write_as_converted(stories: &Path, path: &Path) {
     writer.close().expect("a parquet file");
 }
 
-/// A dataset of five files on a hub that is this process, and two files on the same disk: by turns, medians.
+/// A dataset of five files on a hub that is this process, and two files on the same disk: alternating, medians.
 fn fetch(table: &mut Table, raw: &Path) {
     let own = plain();
     let converted = own.input("converted.parquet");

@@ -12,7 +12,7 @@ use tests::tree;
 use crate::world::{Place, Undisturbed, World, result};
 use crate::{LONG_SECONDS, is_long};
 
-/// Of the long form, as the table shows them: at least so many kills of a stage at random times.
+/// Of the long form, as the table shows them: the least number of kills of a stage at random times.
 const AT_RANDOM: u64 = 30;
 
 #[derive(Default)]
@@ -145,7 +145,7 @@ fn seed() -> u64 {
     std::env::var("BEDTIME_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(1)
 }
 
-/// One OUT, killed so many times, then run to the end. Returns what is wrong.
+/// One OUT, killed this number of times, then run to the end. Returns what is wrong.
 fn trial(world: &World, stage: &str, kills: &[Kill], row: &mut Row) -> Vec<String> {
     let (undisturbed, place) = (world.stage(stage), world.before(stage));
     let mut told = Vec::new();

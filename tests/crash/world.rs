@@ -56,7 +56,7 @@ pub fn usual() -> &'static World {
     })
 }
 
-/// So many tokens that pack-bin sorts them on disk: bytes are tokens, and there is more of them than it sorts in memory.
+/// Enough tokens that pack-bin sorts them on disk: bytes are tokens, and there is more of them than it sorts in memory.
 pub fn many_tokens() -> &'static World {
     static WORLD: OnceLock<World> = OnceLock::new();
     WORLD.get_or_init(|| {

@@ -448,7 +448,7 @@ pub fn norm_and_optimizers(bench: &Bench) {
     }
 }
 
-/// An overflow skips the update and halves the scale in f16; the scale doubles after so many good steps.
+/// An overflow skips the update and halves the scale in f16; the scale doubles after a number of good steps.
 fn loss_scale(bench: &Bench) {
     use compute::{GROWTH_INTERVAL, Gpu, Kernels};
     let mut k: Box<dyn Kernels> = Gpu::open(&bench.device, bench.precision, 2).unwrap();

@@ -5,7 +5,7 @@ use model::Config;
 use crate::lab::{assert_close, tokens, wide};
 use crate::model::{config, weights};
 
-/// A decoder of so many slots, whichever way it goes.
+/// A decoder with this number of slots, of either implementation.
 type Maker<'a> = &'a dyn Fn(Config, &[f32], usize) -> Decoder;
 
 /// Logits of the last five positions of three stories, told alone and beside each other; they have to be equal.

@@ -9,7 +9,7 @@ pub struct Windows {
 }
 
 impl Windows {
-    /// Stories in a vocabulary of so many tokens.
+    /// Stories in a vocabulary of this number of tokens.
     pub fn new(vocab_size: usize) -> Self {
         let json = tokenizer::train(vocab_size as u32, |each| {
             (0..400).try_for_each(|i| each(&grammar::story(1, i)))

@@ -57,7 +57,7 @@ macro_rules! buffers {
                 kept: buffers!(@$kept),
             },)*];
 
-            /// For so many rows; what need not be kept is that of `other`, where there is one.
+            /// For this number of rows; what need not be kept is that of `other`, where there is one.
             pub fn allocate(
                 k: &mut dyn Kernels,
                 config: &Config,

@@ -42,7 +42,7 @@ impl Trainer {
             .map(|tensor| format!("the gradient of {}", tensor.name)))
     }
 
-    /// The first of what a pass of so many rows left behind.
+    /// The first value that is not finite, of what a pass over this number of rows left behind.
     fn broken_activation(&mut self, rows: usize) -> Result<Option<String>> {
         let (config, m) = (self.model.config, &mut self.model);
         for l in 0..config.n_layer {

@@ -200,7 +200,7 @@ impl Model {
         logits
     }
 
-    /// Block `l` for so many rows, and where its output goes.
+    /// Block `l` for this number of rows, and where its output goes.
     fn block(&self, l: usize, rows: usize) -> (Block, View) {
         let Config { d_model: d, d_mlp: f, rms_eps: eps, n_layer, .. } = self.config;
         let of = |l: usize| &self.activations[l % self.activations.len()];

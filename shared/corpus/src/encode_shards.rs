@@ -35,7 +35,7 @@ impl Task<'_> {
     }
 }
 
-/// Makes the shards with so many threads; the results are in the order of the tasks.
+/// Makes the shards with this number of threads; the results are in the order of the tasks.
 ///
 /// # Errors
 /// The first that a thread met. Shards finished by then are kept, and of the others nothing is left.

@@ -449,7 +449,7 @@ fn read_all(
     Ok(())
 }
 
-/// The first so many stories of a reader that knows no limit.
+/// The first stories, up to a limit, of a reader that knows none.
 fn first(
     limit: Option<u64>,
     each: &mut dyn FnMut(&str) -> Result<()>,

@@ -48,7 +48,7 @@ pub enum Input {
 /// One piece of work.
 pub struct Part {
     pub input: Input,
-    /// Take the first so many stories only.
+    /// Take only this number of stories, the first ones.
     pub limit: Option<u64>,
     pub split: &'static str,
     pub output: String,

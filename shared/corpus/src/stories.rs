@@ -23,7 +23,7 @@ use crate::parquet_form::{Pages, check_footer};
 pub const COLUMN: &str = "text";
 /// Key in the footer of a file written by this project: the name that its column had in the source.
 pub const SOURCE_COLUMN: &str = "bedtime.source_column";
-/// What is decoded at once: up to so many stories, and about so many bytes by the average of the row group. Both decide
+/// What is decoded at once: up to this number of stories, and about this number of bytes by the average of the row group. Both decide
 /// which stories share a record batch of a token shard, so another value makes other shards.
 pub const BATCH_ROWS: u64 = 1024;
 pub const BATCH_BYTES: u64 = 1 << 20;

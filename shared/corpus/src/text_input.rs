@@ -86,7 +86,7 @@ impl TextInput {
         read.map_err(|error| reading(&self.path, self.packed, error))
     }
 
-    /// All of it, for a reader that takes one value after the other and allows each so many bytes.
+    /// All of it, for a reader that takes one value after the other and limits the bytes of each.
     pub fn into_values(self, most: usize) -> Values {
         Values { input: self, room: Room { left: Rc::new(Cell::new(most)), most } }
     }

@@ -63,7 +63,7 @@ sections! {
         /// `gs://...`, or a local file, folder or glob of .parquet, .jsonl, .json, .txt (the last three also as .gz or .zst)
         source: Address = "stories:".into(),
         train_split: String = "train".into(),
-        /// Split (or file name prefix) that validation comes from; not with validation_fraction. "" is as good as none.
+        /// Split (or file name prefix) that validation comes from; not with validation_fraction. "" means none.
         validation_split: Option<String> = None,
         /// Share of the training stories set aside for validation, chosen by a hash of their text.
         validation_fraction: Option<f64> = None,
@@ -137,7 +137,7 @@ sections! {
         checkpoint_every: u64 = 1000,
         /// Numbered checkpoints kept beside `last` and `best`.
         keep_last: u32 = 3,
-        /// Ends the run after so many minutes, earlier parts of it included; the learning rate reaches its end by then.
+        /// Ends the run after this number of minutes, earlier parts of it included; the learning rate reaches its end by then.
         max_minutes: Option<f64> = None,
         /// Ends the run at the first validation along the way with at most this loss.
         until_loss: Option<f64> = None,

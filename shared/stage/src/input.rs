@@ -6,7 +6,7 @@ use std::path::Path;
 
 use crate::{Failure, Result};
 
-/// A text that is read whole, such as a file of prompts, has at most so many bytes.
+/// A text that is read whole, such as a file of prompts, has at most this number of bytes.
 const LONGEST_TEXT: u64 = 64 << 20;
 const BOM: &[u8] = b"\xef\xbb\xbf";
 

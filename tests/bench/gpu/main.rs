@@ -45,7 +45,7 @@ struct Args {
     /// gpu or gpu:N (train --list-devices)
     #[arg(long, default_value = "gpu")]
     device: String,
-    /// What does not fit into so many minutes is skipped
+    /// What does not fit into this number of minutes is skipped
     #[arg(long, default_value_t = 8.0)]
     minutes: f64,
     /// Small shapes and few steps: sees whether it works, its figures mean nothing

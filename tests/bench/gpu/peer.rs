@@ -77,7 +77,7 @@ impl Peer {
         Ok(Peer { child, requests, answers, log })
     }
 
-    /// Trains on for so many steps in one mode; an error says why that did not work.
+    /// Trains on for a number of steps in one mode; an error says why that did not work.
     pub fn steps(
         &mut self,
         mode: &str,

@@ -23,7 +23,7 @@ pub struct Options {
     pub profile: bool,
     /// Asks for WebGPU's default limits only, whatever the adapter has.
     pub default_limits: bool,
-    /// Takes it that there is no more memory than so many bytes, to see what happens then.
+    /// Pretends that the GPU has at most this number of bytes: for tests, and for a GPU that is shared.
     pub memory_limit: Option<u64>,
     /// Leaves cooperative matrices alone, if there are any.
     pub scalar: bool,

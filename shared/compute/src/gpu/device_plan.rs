@@ -54,7 +54,7 @@ impl Device {
     pub(super) fn kept_plan(&self) -> Option<Plan> {
         let shipped = self.shipped_plan()?;
         let kept = self.tuned_file().and_then(|path| std::fs::read_to_string(path).ok());
-        // A file that says something else is as good as none.
+        // A file that says something else is ignored.
         Some(kept.and_then(|text| shipped.with(text.trim_end())).unwrap_or(shipped))
     }
 

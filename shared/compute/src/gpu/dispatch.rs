@@ -32,12 +32,12 @@ pub fn word(value: usize) -> u32 {
     u32::try_from(value).expect("sizes of a kernel fit 32 bits")
 }
 
-/// Workgroups of 256 that stride over so many values.
+/// Workgroups of 256 that stride over this number of values.
 pub fn striding(len: usize) -> [u32; 3] {
     [word(len.div_ceil(256)).clamp(1, 65_535), 1, 1]
 }
 
-/// So many workgroups over two dimensions: lib/groups.wgsl counts them.
+/// This number of workgroups over two dimensions: lib/groups.wgsl counts them.
 pub fn counted(groups: usize) -> [u32; 3] {
     let rows = groups.div_ceil(65_535).max(1);
     [word(groups.div_ceil(rows)), word(rows), 1]

@@ -49,7 +49,7 @@ pub struct Gpu {
     /// Bytes of all buffers, and the first that could not be had.
     pub bytes: u64,
     pub refused: Option<(String, u64)>,
-    /// Whether that was asked for: what is refused later is an error of its own.
+    /// Whether `allocated` has reported it: a later refusal is an error of its own.
     pub asked: bool,
     /// What went wrong where nothing could be returned.
     pub trouble: Option<EngineError>,

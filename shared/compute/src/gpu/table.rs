@@ -30,7 +30,7 @@ pub struct Kernel {
 /// What a workgroup is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Workgroup {
-    /// So many invocations: `LANES` in the shader.
+    /// Number of invocations: `LANES` in the shader.
     Lanes(u32),
     /// The subgroups of a matmul's block tile; a `Plan` says how many.
     CoopMatmul,

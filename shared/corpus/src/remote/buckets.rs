@@ -70,7 +70,7 @@ pub fn list(
                 found.push(object.map_err(|error| trouble(place, error))?);
                 if found.len() > MOST_FILES {
                     return Err(Trouble::Stop(Failure::BadInput(format!(
-                        "{place}: more than {MOST_FILES} objects\n  expected: at most so many below one prefix\n  remedy: name a longer prefix in fetch.source"
+                        "{place}: more than {MOST_FILES} objects\n  expected: at most that number below one prefix\n  remedy: name a longer prefix in fetch.source"
                     ))));
                 }
             }

@@ -119,7 +119,7 @@ pub fn download(
     }
 }
 
-/// A hasher that has seen the first so many bytes of a partial file.
+/// A hasher that has seen the first bytes of a partial file, up to a length.
 type Hashed = (Sha256, u64);
 
 /// Bytes until the end, over as many connections as it takes. True when they came in more than one answer.

@@ -69,7 +69,7 @@ fn converted(network: &Arc<Network>, dataset: &str) -> Result<Vec<HubFile>> {
         let count = addresses.as_array().map_or(0, Vec::len);
         if files.len() + count > MOST_FILES {
             return Err(Failure::BadInput(format!(
-                "hf://datasets/{dataset}: more than {MOST_FILES} files\n  expected: at most so many\n  remedy: check HF_ENDPOINT, or name one file in fetch.source"
+                "hf://datasets/{dataset}: more than {MOST_FILES} files\n  expected: at most that number\n  remedy: check HF_ENDPOINT, or name one file in fetch.source"
             )));
         }
         for text in addresses.as_array().into_iter().flatten().filter_map(Value::as_str) {

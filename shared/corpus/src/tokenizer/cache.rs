@@ -77,7 +77,7 @@ pub const fn room(narrow: bool) -> usize {
     if narrow { 7 } else { 3 }
 }
 
-/// None where an entry has no room for so many.
+/// None where an entry has no room for them.
 pub fn pack(ids: &[u32], narrow: bool) -> Option<Packed> {
     let bits = if narrow { 16 } else { 32 };
     let all = ids.iter().rev().fold(0u128, |all, &id| all << bits | u128::from(id));

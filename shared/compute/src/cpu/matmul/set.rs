@@ -9,7 +9,7 @@ pub struct Set {
     /// Rows and columns of the tile whose accumulators stay in registers. Panels of a packed b are as wide.
     pub rows: usize,
     pub columns: usize,
-    /// A packed operand is filled up with zeros to a multiple of so many steps of k, and each takes so many f32 of a panel.
+    /// A packed operand is padded with zeros to a multiple of this number of steps of k; each step takes this number of f32 of a panel.
     pub depth: usize,
     pub width: usize,
     pub blocks: Blocks,

@@ -336,7 +336,7 @@ fn transpose(width: usize, columns: usize, b: Strided, panel: &mut [f32]) {
     }
 }
 
-/// `target[l][j] = source[j][l]` for 8 x 8 values, rows so many values apart.
+/// `target[l][j] = source[j][l]` for 8 x 8 values, with the given row strides in values.
 ///
 /// SAFETY: both have them, and the processor has AVX.
 #[cfg(target_arch = "x86_64")]
