@@ -126,11 +126,16 @@ fn an_interrupted_run_ends_with_the_same_bytes() {
         losses(&undisturbed).iter().map(|line| line["step"].as_u64().unwrap()).collect();
     assert_eq!(steps, (0..150).step_by(5).chain([149, 150]).collect::<Vec<u64>>());
     for (name, code) in [("INT", 130), ("TERM", 130), ("HUP", 130), ("USR1", 130), ("KILL", -1)] {
-        let run = longer();
-        let child = run.start("train", &[]);
-        until("step 50 is done", || lines(&run).len() > 10);
-        signal(&child, name);
-        let ended = ended(child, "train").code(code);
+        // On a busy machine the signal may come too late, at the end of the run: then it is tried again.
+        let attempt = || {
+            let run = longer();
+            let child = run.start("train", &[]);
+            until("step 50 is done", || lines(&run).len() > 10);
+            signal(&child, name);
+            (run, ended(child, "train"))
+        };
+        let (run, ended) = (0..5).map(|_| attempt()).find(|(_, ended)| ended.code != 0).unwrap();
+        let ended = ended.code(code);
         assert!(!run.path("run/final").exists(), "{name} came too late");
         if code == 130 {
             ended.says(&["interrupted", "is saved", "go on"]);

@@ -214,13 +214,14 @@ impl All {
         let cases = cases(self.quick);
         let warm = bench.folder().join("warm");
         self.peaks(bench, adapter);
+        // Early: why there is no race must not depend on the time that is left.
+        let peer = self.find_peer(bench);
         self.first_steps(bench, &cases[0], &warm);
         self.tune(bench, &cases[0], &warm);
         for precision in PRECISIONS {
             self.training(bench, &cases[0], precision, &warm);
         }
         self.profile(bench, &cases[0], &warm);
-        let peer = self.find_peer(bench);
         self.race(bench, &cases[0], peer.clone(), ROUNDS, &warm);
         for case in &cases[1..] {
             for precision in PRECISIONS {
