@@ -49,22 +49,26 @@ impl Counting {
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         Self::grow(layout.size());
+        // SAFETY: the caller's promise about the layout is handed on.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
         Self::grow(layout.size());
+        // SAFETY: the caller's promise about the layout is handed on.
         unsafe { System.alloc_zeroed(layout) }
     }
 
     unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
         LIVE.fetch_sub(layout.size(), Ordering::Relaxed);
+        // SAFETY: `alloc` took the memory from the system's allocator, with this layout.
         unsafe { System.dealloc(memory, layout) }
     }
 
     unsafe fn realloc(&self, memory: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         Self::grow(size);
         LIVE.fetch_sub(layout.size(), Ordering::Relaxed);
+        // SAFETY: as in `dealloc`; the caller promises that the size is not 0.
         unsafe { System.realloc(memory, layout, size) }
     }
 }

@@ -9,7 +9,7 @@ use std::thread;
 use std::time::Duration;
 
 #[derive(Clone, Debug)]
-pub struct Request {
+pub(crate) struct Request {
     /// Path and query, or the whole address where this server is asked as a proxy.
     pub target: String,
     headers: HashMap<String, String>,
@@ -18,14 +18,14 @@ pub struct Request {
 }
 
 impl Request {
-    pub fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).map(String::as_str)
     }
 }
 
 /// An answer, with what goes wrong in it.
 #[derive(Clone, Debug)]
-pub struct Reply {
+pub(crate) struct Reply {
     status: u16,
     headers: Vec<(String, String)>,
     body: Arc<[u8]>,
@@ -36,7 +36,7 @@ pub struct Reply {
 }
 
 impl Reply {
-    pub fn new(status: u16, body: impl Into<Vec<u8>>) -> Self {
+    pub(crate) fn new(status: u16, body: impl Into<Vec<u8>>) -> Self {
         Reply::whole(status, body.into().into())
     }
 
@@ -44,17 +44,17 @@ impl Reply {
         Reply { status, headers: Vec::new(), range: 0..body.len(), body, cut: None, pause: None }
     }
 
-    pub fn redirect(to: String) -> Self {
+    pub(crate) fn redirect(to: String) -> Self {
         Reply::new(302, "").header("Location", to)
     }
 
     /// The file, or the range of it that is asked for; `If-Range` decides as RFC 9110 says.
-    pub fn file(request: &Request, bytes: &[u8], etag: &str) -> Self {
+    pub(crate) fn file(request: &Request, bytes: &[u8], etag: &str) -> Self {
         Reply::shared(request, &bytes.into(), etag)
     }
 
     /// Like [`file`](Self::file), without a copy of the file.
-    pub fn shared(request: &Request, bytes: &Arc<[u8]>, etag: &str) -> Self {
+    pub(crate) fn shared(request: &Request, bytes: &Arc<[u8]>, etag: &str) -> Self {
         let same = request.header("if-range").is_none_or(|condition| condition == etag);
         let range = request
             .header("range")
@@ -75,32 +75,32 @@ impl Reply {
         reply.header("ETag", etag)
     }
 
-    pub fn header(mut self, name: &str, value: impl Into<String>) -> Self {
+    pub(crate) fn header(mut self, name: &str, value: impl Into<String>) -> Self {
         self.headers.push((name.into(), value.into()));
         self
     }
 
     /// Announces the whole body and ends the connection after this number of bytes.
-    pub fn cut(mut self, after: usize) -> Self {
+    pub(crate) fn cut(mut self, after: usize) -> Self {
         self.cut = Some(after);
         self
     }
 
     /// Pauses after every 4 KiB.
-    pub fn slowly(mut self, pause: Duration) -> Self {
+    pub(crate) fn slowly(mut self, pause: Duration) -> Self {
         self.pause = Some(pause);
         self
     }
 }
 
-pub struct Server {
+pub(crate) struct Server {
     pub address: String,
     seen: Arc<Mutex<Vec<Request>>>,
     served: Arc<AtomicU64>,
 }
 
 impl Server {
-    pub fn start(answer: impl Fn(&Request) -> Reply + Send + Sync + 'static) -> Self {
+    pub(crate) fn start(answer: impl Fn(&Request) -> Reply + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
         let address =
             format!("http://{}", listener.local_addr().expect("a bound listener has an address"));
@@ -125,12 +125,12 @@ impl Server {
         Server { address, seen, served }
     }
 
-    pub fn url(&self, path: &str) -> String {
+    pub(crate) fn url(&self, path: &str) -> String {
         format!("{}{path}", self.address)
     }
 
     /// What was asked for so far whose target contains the text.
-    pub fn seen(&self, target: &str) -> Vec<Request> {
+    pub(crate) fn seen(&self, target: &str) -> Vec<Request> {
         self.seen
             .lock()
             .unwrap()
@@ -141,7 +141,7 @@ impl Server {
     }
 
     /// Bytes of bodies sent so far.
-    pub fn served(&self) -> u64 {
+    pub(crate) fn served(&self) -> u64 {
         self.served.load(Ordering::Relaxed)
     }
 }

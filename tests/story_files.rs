@@ -16,14 +16,14 @@ use parquet::file::properties::WriterProperties;
 use tests::Run;
 
 /// A run whose pipeline file says nothing: no limit, no fraction.
-pub fn plain() -> Run {
+pub(crate) fn plain() -> Run {
     let run = Run::new();
     fs::write(run.input("tiny.toml"), "").unwrap();
     run
 }
 
 /// Text that does not compress to nothing and differs from story to story.
-pub fn story(i: u64) -> String {
+pub(crate) fn story(i: u64) -> String {
     let words = (0..20).map(|k| {
         format!(
             "{:x}",
@@ -34,12 +34,12 @@ pub fn story(i: u64) -> String {
 }
 
 /// A parquet file of stories `from..to` in row groups of 100, and its bytes.
-pub fn parquet(path: &Path, from: u64, to: u64) -> Vec<u8> {
+pub(crate) fn parquet(path: &Path, from: u64, to: u64) -> Vec<u8> {
     let texts: Vec<String> = (from..to).map(story).collect();
     write_column(path, "text", Arc::new(StringArray::from(texts)))
 }
 
-pub fn write_column(path: &Path, name: &str, column: ArrayRef) -> Vec<u8> {
+pub(crate) fn write_column(path: &Path, name: &str, column: ArrayRef) -> Vec<u8> {
     let batch = RecordBatch::try_from_iter_with_nullable([(name, column, true)]).unwrap();
     let properties = WriterProperties::builder()
         .set_max_row_group_row_count(Some(100))
@@ -55,7 +55,7 @@ pub fn write_column(path: &Path, name: &str, column: ArrayRef) -> Vec<u8> {
 }
 
 /// A parquet file with two columns `text`.
-pub fn two_columns(path: &Path) {
+pub(crate) fn two_columns(path: &Path) {
     let texts = || -> ArrayRef { Arc::new(StringArray::from(vec!["A", "B"])) };
     let fields = ["text", "text"].map(|name| Field::new(name, DataType::Utf8, false));
     let schema = Arc::new(Schema::new(fields.to_vec()));
@@ -66,7 +66,7 @@ pub fn two_columns(path: &Path) {
 }
 
 /// A parquet file of these texts in a single row group.
-pub fn write_row_group(path: &Path, texts: &[String]) {
+pub(crate) fn write_row_group(path: &Path, texts: &[String]) {
     let column: ArrayRef = Arc::new(StringArray::from_iter_values(texts));
     let batch = RecordBatch::try_from_iter([("text", column)]).unwrap();
     fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -79,7 +79,7 @@ pub fn write_row_group(path: &Path, texts: &[String]) {
 }
 
 /// A parquet file of strings in row groups of 100, one of which is no UTF-8.
-pub fn not_utf8(path: &Path, n: u64, bad: u64) {
+pub(crate) fn not_utf8(path: &Path, n: u64, bad: u64) {
     let bytes = |i| if i == bad { b"Once \xff\xfe upon".to_vec() } else { story(i).into_bytes() };
     let texts: Vec<Vec<u8>> = (0..n).map(bytes).collect();
     let binary = BinaryArray::from_iter_values(&texts);
@@ -89,7 +89,7 @@ pub fn not_utf8(path: &Path, n: u64, bad: u64) {
     write_column(path, "text", Arc::new(column));
 }
 
-pub fn strings(kind: &str) -> ArrayRef {
+pub(crate) fn strings(kind: &str) -> ArrayRef {
     let texts = ["A", "B", "A"];
     match kind {
         "large" => Arc::new(LargeStringArray::from(texts.to_vec())),
@@ -103,18 +103,18 @@ pub fn strings(kind: &str) -> ArrayRef {
 }
 
 /// What the next stage would read.
-pub fn stories(run: &Run, split: &str) -> Vec<String> {
+pub(crate) fn stories(run: &Run, split: &str) -> Vec<String> {
     stories_in(&raw_files(&run.path("raw"), split).unwrap())
 }
 
 /// The stories of both splits, sorted.
-pub fn all_stories(run: &Run) -> Vec<String> {
+pub(crate) fn all_stories(run: &Run) -> Vec<String> {
     let mut all = [stories(run, "train"), stories(run, "validation")].concat();
     all.sort();
     all
 }
 
-pub fn stories_in(files: &[PathBuf]) -> Vec<String> {
+pub(crate) fn stories_in(files: &[PathBuf]) -> Vec<String> {
     let mut texts = Vec::new();
     for file in files {
         let stories = ParquetStories::open(file, "text").unwrap();
@@ -130,7 +130,7 @@ pub fn stories_in(files: &[PathBuf]) -> Vec<String> {
 }
 
 /// The files under their final names in `raw`, with their bytes.
-pub fn final_files(run: &Run) -> Vec<(String, Vec<u8>)> {
+pub(crate) fn final_files(run: &Run) -> Vec<(String, Vec<u8>)> {
     let files = tests::files_below(&run.path("raw"))
         .into_iter()
         .filter(|path| path.extension().is_some_and(|e| e == "parquet"));
@@ -142,7 +142,7 @@ pub fn final_files(run: &Run) -> Vec<(String, Vec<u8>)> {
 }
 
 /// Writes through the project's own writer; for files that only have to be large.
-pub fn many(path: &Path, n: u64) {
+pub(crate) fn many(path: &Path, n: u64) {
     fs::create_dir_all(path.parent().unwrap()).unwrap();
     let mut writer = StoryWriter::create(path, "text").unwrap();
     (0..n).for_each(|i| writer.push(&story(i)).unwrap());
@@ -150,7 +150,7 @@ pub fn many(path: &Path, n: u64) {
 }
 
 /// SIGINT, as Ctrl-C sends it.
-pub fn interrupt(child: &std::process::Child) {
+pub(crate) fn interrupt(child: &std::process::Child) {
     let status = std::process::Command::new("kill")
         .args(["-INT", &child.id().to_string()])
         .status()
@@ -159,7 +159,7 @@ pub fn interrupt(child: &std::process::Child) {
 }
 
 /// Waits for something that another process does, for at most 20 s.
-pub fn wait_until(what: &str, mut there: impl FnMut() -> bool) {
+pub(crate) fn wait_until(what: &str, mut there: impl FnMut() -> bool) {
     let start = std::time::Instant::now();
     while !there() {
         assert!(start.elapsed().as_secs() < 20, "waited in vain for {what}");

@@ -43,7 +43,7 @@ const DOWNLOADS: usize = 4;
 const ROWS: [&str; 8] =
     ["encoder", "tokenize", "pack", "train", "fetch", "memory", "train-1gb", "memory-4gb"];
 
-pub fn rows(table: &mut Table) {
+pub(crate) fn rows(table: &mut Table) {
     let run = plain();
     let text = run.input("stories.txt");
     let bytes = write_stories(&run.input("in/train.parquet"), Some(&text), TEXT_BYTES);
@@ -88,7 +88,7 @@ fn plain() -> Run {
 }
 
 /// `bench encode FILE TOKENIZER`: the encoder alone, as a program. Says how many documents and ids.
-pub fn encode_file(file: &Path, tokenizer: &Path) {
+pub(crate) fn encode_file(file: &Path, tokenizer: &Path) {
     let tokenizer = Tokenizer::load(tokenizer).expect("a tokenizer");
     let file = File::open(file).expect("a text file");
     // SAFETY: nobody shortens the file while it is raced on.
@@ -131,7 +131,7 @@ pub fn encode_file(file: &Path, tokenizer: &Path) {
 
 /// `bench download HUB FOLDER`: what `fetch-parquet` does with a file before it reads its stories, as a program. Each is
 /// checked for length and published hash, synced and renamed; those that a broken download left go on.
-pub fn download_files(hub: &str, folder: &Path) {
+pub(crate) fn download_files(hub: &str, folder: &Path) {
     let log = Log::new("bench", LogFormat::Text);
     let network = Network::new(log, Cancel::default()).expect("a network");
     let meter = Meter::new(log.progress("fetching", Unit::Bytes, None), FILES as u64);

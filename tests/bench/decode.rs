@@ -16,7 +16,7 @@ use crate::{Table, median};
 const TOKENS: usize = 256;
 const PEERS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/bench/peers");
 
-pub fn rows(table: &mut Table) {
+pub(crate) fn rows(table: &mut Table) {
     let folder = tempfile::tempdir().expect("a temporary folder can be made");
     let folder = folder.path();
     let config = Config::new(&stage::config::Model::default(), 8000);

@@ -41,7 +41,7 @@ enum Kill {
 }
 
 /// All kills of one stage. The failure lists every difference.
-pub fn stage(stage: &'static str, world: &World, name: &'static str) -> Result<(), Failed> {
+pub(crate) fn stage(stage: &'static str, world: &World, name: &'static str) -> Result<(), Failed> {
     let undisturbed = world.stage(stage);
     let mut row = Row { name, seconds: undisturbed.seconds, ..Row::default() };
     let mut random = Random::new(seed(), "kills", stage.len() as u64 + name.len() as u64 * 100);
@@ -95,7 +95,7 @@ pub fn stage(stage: &'static str, world: &World, name: &'static str) -> Result<(
 }
 
 /// Signals that ask for the end, at random times of a training: it saves, ends with 130, and goes on to the same bytes.
-pub fn signals(world: &World) -> Result<(), Failed> {
+pub(crate) fn signals(world: &World) -> Result<(), Failed> {
     let undisturbed = world.stage("train");
     let mut random = Random::new(seed(), "signals", 0);
     let mut wrong = Vec::new();
@@ -223,7 +223,7 @@ fn finished_files(place: &Place, undisturbed: &Undisturbed) -> Vec<(String, Syst
 }
 
 /// What was done, as a table on stdout.
-pub fn print_table() {
+pub(crate) fn print_table() {
     let rows = ROWS.lock().unwrap_or_else(|e| e.into_inner());
     if rows.is_empty() {
         return;

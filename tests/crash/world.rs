@@ -32,13 +32,13 @@ const SETTINGS: [&str; 18] = [
     "pack.seed=3",
 ];
 
-pub struct World {
+pub(crate) struct World {
     run: Run,
     stages: BTreeMap<&'static str, Undisturbed>,
 }
 
 /// A stage that nobody disturbed.
-pub struct Undisturbed {
+pub(crate) struct Undisturbed {
     pub before: Tree,
     pub after: Tree,
     /// OUT as it was before.
@@ -49,7 +49,7 @@ pub struct Undisturbed {
     pub calls: Option<Calls>,
 }
 
-pub fn usual() -> &'static World {
+pub(crate) fn usual() -> &'static World {
     static WORLD: OnceLock<World> = OnceLock::new();
     WORLD.get_or_init(|| {
         World::new(SETTINGS.iter().fold(Run::new(), |run, setting| run.set(*setting)), &STAGES)
@@ -57,7 +57,7 @@ pub fn usual() -> &'static World {
 }
 
 /// Enough tokens that pack-bin sorts them on disk: bytes are tokens, and there is more of them than it sorts in memory.
-pub fn many_tokens() -> &'static World {
+pub(crate) fn many_tokens() -> &'static World {
     static WORLD: OnceLock<World> = OnceLock::new();
     WORLD.get_or_init(|| {
         let settings = [
@@ -72,7 +72,7 @@ pub fn many_tokens() -> &'static World {
 
 /// Training that goes on from a late step with realistic cadences: it passes a numbered checkpoint, a validation and a line
 /// of the log shortly before its end. The state it begins with is one that a run has there, powers of Adam's betas included.
-pub fn late(step: u64) -> World {
+pub(crate) fn late(step: u64) -> World {
     let model = SETTINGS
         .iter()
         .filter(|setting| !setting.contains("_every") && !setting.starts_with("train.steps"));
@@ -142,28 +142,28 @@ impl World {
         world
     }
 
-    pub fn stage(&self, stage: &str) -> &Undisturbed {
+    pub(crate) fn stage(&self, stage: &str) -> &Undisturbed {
         &self.stages[stage]
     }
 
     /// A fresh OUT as it is before the stage.
-    pub fn before(&self, stage: &str) -> Place {
+    pub(crate) fn before(&self, stage: &str) -> Place {
         Place::new(self, &self.stages[stage].folder)
     }
 
     /// A fresh OUT as it is after all stages.
-    pub fn finished(&self) -> Place {
+    pub(crate) fn finished(&self) -> Place {
         Place::new(self, &self.run.path(""))
     }
 }
 
 /// What a stage gives on stdout, where that is its result: the rest names folders and rates.
-pub fn result(stage: &str, ended: &Ended) -> String {
+pub(crate) fn result(stage: &str, ended: &Ended) -> String {
     if stage == "sample" { ended.stdout.clone() } else { String::new() }
 }
 
 /// An OUT of its own, gone when dropped.
-pub struct Place {
+pub(crate) struct Place {
     pub run: Run,
 }
 
@@ -174,11 +174,11 @@ impl Place {
         Place { run }
     }
 
-    pub fn out(&self) -> PathBuf {
+    pub(crate) fn out(&self) -> PathBuf {
         self.run.path("")
     }
 
-    pub fn tree(&self) -> Tree {
+    pub(crate) fn tree(&self) -> Tree {
         tree::tree(&self.out())
     }
 
@@ -192,7 +192,7 @@ impl Place {
     }
 
     /// Runs it to its end.
-    pub fn ended(&self, stage: &str, fault: Option<&str>) -> Ended {
+    pub(crate) fn ended(&self, stage: &str, fault: Option<&str>) -> Ended {
         let _ = std::fs::remove_file(self.run.input("report"));
         let ended = Ended::of(self.command(stage, fault).output().unwrap(), stage);
         assert!(!ended.stderr.contains("panicked"), "{stage} with {fault:?}:\n{}", ended.stderr);
@@ -200,7 +200,7 @@ impl Place {
     }
 
     /// What the shim counted in the last run that ended by itself.
-    pub fn calls(&self) -> Calls {
+    pub(crate) fn calls(&self) -> Calls {
         Calls::read_from(&self.run.input("report")).unwrap_or_default()
     }
 
@@ -209,7 +209,7 @@ impl Place {
     }
 
     /// SIGKILL after a while, whether it has ended by then or not.
-    pub fn killed_after(&self, stage: &str, time: Duration) -> ExitStatus {
+    pub(crate) fn killed_after(&self, stage: &str, time: Duration) -> ExitStatus {
         let (mut child, started) = (self.start(stage, None), Instant::now());
         std::thread::sleep(time.saturating_sub(started.elapsed()));
         let _ = child.kill();
@@ -217,7 +217,7 @@ impl Place {
     }
 
     /// A signal that asks for the end, after a while; how it then ended.
-    pub fn signalled_after(&self, stage: &str, time: Duration, signal: &str) -> ExitStatus {
+    pub(crate) fn signalled_after(&self, stage: &str, time: Duration, signal: &str) -> ExitStatus {
         let (mut child, started) = (self.start(stage, None), Instant::now());
         std::thread::sleep(time.saturating_sub(started.elapsed()));
         let mut kill = Command::new("kill");
@@ -228,7 +228,7 @@ impl Place {
     }
 
     /// Killed by the shim, at a call.
-    pub fn killed_at(&self, stage: &str, fault: &str) -> ExitStatus {
+    pub(crate) fn killed_at(&self, stage: &str, fault: &str) -> ExitStatus {
         self.start(stage, Some(fault)).wait().unwrap()
     }
 }

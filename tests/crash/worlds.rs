@@ -100,7 +100,7 @@ fn calls(check: &Check, kind: &str) -> Option<u64> {
 }
 
 /// The disk is full from one write on, in the middle of it.
-pub fn no_space_at_a_write(stage: &'static str) -> Outcome {
+pub(crate) fn no_space_at_a_write(stage: &'static str) -> Outcome {
     let mut check = Check::new(stage);
     for number in some(calls(&check, "write").unwrap_or(0), 3) {
         let (what, place) = (format!("no space from write {number} on"), usual().before(stage));
@@ -113,7 +113,7 @@ pub fn no_space_at_a_write(stage: &'static str) -> Outcome {
 }
 
 /// One write, sync or rename fails.
-pub fn an_error_at_a_call(stage: &'static str) -> Outcome {
+pub(crate) fn an_error_at_a_call(stage: &'static str) -> Outcome {
     let mut check = Check::new(stage);
     for kind in ["write", "sync", "change"] {
         for number in some(calls(&check, kind).unwrap_or(0), 2) {
@@ -131,7 +131,7 @@ pub fn an_error_at_a_call(stage: &'static str) -> Outcome {
 
 /// One write, sync or rename of a checkpoint fails, or the sync of the log before it: the run tries again and lacks nothing
 /// at its end.
-pub fn an_error_at_a_checkpoint() -> Outcome {
+pub(crate) fn an_error_at_a_checkpoint() -> Outcome {
     let mut check = Check::new("train");
     if faults::shim().is_none() {
         return Ok(());
@@ -158,7 +158,7 @@ pub fn an_error_at_a_checkpoint() -> Outcome {
 }
 
 /// One read fails: bad input, or worth another try; where the stage can do without it, it does.
-pub fn an_error_at_a_read(stage: &'static str) -> Outcome {
+pub(crate) fn an_error_at_a_read(stage: &'static str) -> Outcome {
     let mut check = Check::new(stage);
     for number in some(calls(&check, "read").unwrap_or(0), 4) {
         let (what, place) = (format!("an error at read {number}"), usual().before(stage));
@@ -171,7 +171,7 @@ pub fn an_error_at_a_read(stage: &'static str) -> Outcome {
 }
 
 /// A disk with room for a part of the result, then for all of it.
-pub fn a_small_disk(stage: &'static str) -> Outcome {
+pub(crate) fn a_small_disk(stage: &'static str) -> Outcome {
     let mut check = Check::new(stage);
     let kib = |tree: &tree::Tree| {
         tree.values().map(|bytes| bytes.len().div_ceil(4096) as u64 * 4 + 4).sum::<u64>()
@@ -205,7 +205,7 @@ pub fn a_small_disk(stage: &'static str) -> Outcome {
 }
 
 /// What has to be made cannot be; what is there already, and stories, can be had.
-pub fn a_folder_to_read_only(stage: &'static str) -> Outcome {
+pub(crate) fn a_folder_to_read_only(stage: &'static str) -> Outcome {
     let mut check = Check::new(stage);
     let place = usual().finished();
     fs::remove_dir_all(place.out()).unwrap();
@@ -235,7 +235,7 @@ pub fn a_folder_to_read_only(stage: &'static str) -> Outcome {
 }
 
 /// The time of day jumps by years while the stage works, and files come from before 1970 and from far ahead.
-pub fn a_clock_that_jumps(stage: &'static str) -> Outcome {
+pub(crate) fn a_clock_that_jumps(stage: &'static str) -> Outcome {
     let mut check = Check::new(stage);
     let day = Duration::from_secs(86_400);
     for (seconds, time) in [
@@ -300,7 +300,7 @@ fn read_by(stage: &str) -> &'static [&'static str] {
 
 /// A bit flipped, or the end cut off, in a file that the stage reads: it says so and publishes nothing, or ends with the
 /// right result. In neither case does it take a gigabyte.
-pub fn a_damaged_file(stage: &'static str) -> Outcome {
+pub(crate) fn a_damaged_file(stage: &'static str) -> Outcome {
     let mut check = Check::new(stage);
     let mut random = Random::new(1, "damage", stage.len() as u64);
     for name in read_by(stage) {

@@ -24,7 +24,7 @@ const CASES: &[(&str, Check)] = &[
     ("the_stages_agree_with_the_cpu", stages),
 ];
 
-pub fn trials(bench: Option<&Bench>) -> Vec<Trial> {
+pub(crate) fn trials(bench: Option<&Bench>) -> Vec<Trial> {
     let trial = |(name, check): &(&str, Check)| {
         let (bench, check) = (bench.cloned(), *check);
         let lacks = if bench.is_none() { "no adapter" } else { "" };

@@ -6,7 +6,7 @@ use compute::{AttentionShape, NO_TARGET, Optimizer, OptimizerKind, Precision, Up
 use crate::lab::{compare, normal, tokens};
 use crate::{Bench, Case};
 
-pub const CASES: &[Case] = &[
+pub(crate) const CASES: &[Case] = &[
     Case { name: "embedding", run: embedding },
     Case { name: "rmsnorm", run: rmsnorm },
     Case { name: "products", run: products },
@@ -24,7 +24,7 @@ pub const CASES: &[Case] = &[
     Case { name: "loss_scale", run: loss_scale },
 ];
 
-pub fn embedding(bench: &Bench) {
+pub(crate) fn embedding(bench: &Bench) {
     for (rows, width, vocab) in [(1, 2, 1), (97, 33, 257), (300, 40, 11), (513, 320, 8000)] {
         let (ids, table, dout, before) = (
             tokens(rows, vocab, 1),
@@ -80,7 +80,7 @@ fn rmsnorm(bench: &Bench) {
 }
 
 /// All forms, and the product for few rows.
-pub fn products(bench: &Bench) {
+pub(crate) fn products(bench: &Bench) {
     let shapes = [
         (1, 1, 1),
         (1, 257, 40),
@@ -117,7 +117,7 @@ pub fn products(bench: &Bench) {
 }
 
 /// Contractions long enough to be split, into parts that do not come out even.
-pub fn split_products(bench: &Bench) {
+pub(crate) fn split_products(bench: &Bench) {
     for (rows, outputs, inputs) in [(1031, 40, 40), (2048, 129, 33), (4099, 1, 3)] {
         let (a, dc, db0) =
             (normal(rows * inputs, 1), normal(rows * outputs, 3), normal(outputs * inputs, 4));
@@ -153,7 +153,7 @@ fn tiles_of_every_kind(bench: &Bench) {
 }
 
 /// Products with what follows them, at shapes that go on cooperative matrices and shapes that do not.
-pub fn fused_products(bench: &Bench) {
+pub(crate) fn fused_products(bench: &Bench) {
     for (rows, width, inputs, heads) in
         [(1, 40, 40, 1), (70, 216, 80, 2), (131, 856, 320, 8), (33, 34, 17, 3), (150, 12, 36, 5)]
     {
@@ -238,12 +238,12 @@ fn rope(bench: &Bench) {
     }
 }
 
-pub fn attention(bench: &Bench) {
+pub(crate) fn attention(bench: &Bench) {
     attention_of(bench, &attention_shapes());
 }
 
 /// Enough to notice a fault: padded and whole fragments, one tile and a few, the last of them cut.
-pub fn attention_in_short(bench: &Bench) {
+pub(crate) fn attention_in_short(bench: &Bench) {
     let shape = |sequence, heads, width| AttentionShape { batch: 2, sequence, heads, width };
     attention_of(bench, &[shape(33, 3, 20), shape(70, 2, 8)]);
 }
@@ -366,14 +366,14 @@ fn residual_fill_round_sum(bench: &Bench) {
 }
 
 /// The state before the first update.
-pub fn fresh_state(loss_scale: f32) -> [f32; state::LEN] {
+pub(crate) fn fresh_state(loss_scale: f32) -> [f32; state::LEN] {
     let mut fresh = [0.0; state::LEN];
     fresh[state::LOSS_SCALE] = loss_scale;
     (fresh[state::BETA1_POWER], fresh[state::BETA2_POWER]) = (1.0, 1.0);
     fresh
 }
 
-pub fn cross_entropy(bench: &Bench) {
+pub(crate) fn cross_entropy(bench: &Bench) {
     for (rows, vocab) in [(1, 1), (1, 257), (67, 257), (5, 8000)] {
         let logits: Vec<f32> = normal(rows * vocab, 1).into_iter().map(|v| v * 3.0).collect();
         let mut targets = tokens(rows, vocab, 2);
@@ -415,7 +415,7 @@ fn an_update(kind: OptimizerKind, decay_len: usize, clip: f32) -> Update {
     Update { optimizer, learning_rate: 0.05, decay_len, clip }
 }
 
-pub fn norm_and_optimizers(bench: &Bench) {
+pub(crate) fn norm_and_optimizers(bench: &Bench) {
     let cases = [(1, 0, 1e9), (40_001, 17_003, 1.0), (262_147, 262_147, 1e9)];
     for (&kind, (len, decay_len, clip)) in
         OptimizerKind::ALL.iter().flat_map(|kind| cases.map(|case| (kind, case)))

@@ -9,13 +9,13 @@ const GUARD: usize = 64;
 
 /// An engine with operands put into it. Everything it is given is rounded to the precision compared in, so that both engines
 /// start from the same values.
-pub struct Lab {
+pub(crate) struct Lab {
     pub k: Box<dyn Kernels>,
     precision: Precision,
 }
 
 /// Named outputs of a kernel.
-pub type Outputs = Vec<(String, Vec<f32>)>;
+pub(crate) type Outputs = Vec<(String, Vec<f32>)>;
 
 impl Lab {
     fn rounded(&self, values: &[f32]) -> Vec<f32> {
@@ -23,38 +23,38 @@ impl Lab {
     }
 
     /// An f32 operand.
-    pub fn put(&mut self, values: &[f32]) -> View {
+    pub(crate) fn put(&mut self, values: &[f32]) -> View {
         let view = self.out(values.len());
         self.k.upload(view, values);
         view
     }
 
     /// An operand in the storage precision.
-    pub fn put_stored(&mut self, values: &[f32]) -> View {
+    pub(crate) fn put_stored(&mut self, values: &[f32]) -> View {
         let (view, values) = (self.out_stored(values.len()), self.rounded(values));
         self.k.upload(view, &values);
         view
     }
 
-    pub fn ids(&mut self, ids: &[u32]) -> Tokens {
+    pub(crate) fn ids(&mut self, ids: &[u32]) -> Tokens {
         let tokens = self.k.allocate_tokens("ids", ids.len());
         self.k.upload_tokens(tokens, ids);
         tokens
     }
 
     /// A place for `len` values, NaN there and around it.
-    pub fn out(&mut self, len: usize) -> View {
+    pub(crate) fn out(&mut self, len: usize) -> View {
         let all = self.k.allocate("test", len + 2 * GUARD);
         self.poison(all, len)
     }
 
-    pub fn out_stored(&mut self, len: usize) -> View {
+    pub(crate) fn out_stored(&mut self, len: usize) -> View {
         let all = self.k.allocate_stored("test", len + 2 * GUARD);
         self.poison(all, len)
     }
 
     /// A place for the rounded copy of an f32 operand, which is the operand itself where nothing is rounded.
-    pub fn half_copy(&mut self, x: View) -> View {
+    pub(crate) fn half_copy(&mut self, x: View) -> View {
         if self.k.precision() == Precision::F32 { x } else { self.out_stored(x.len) }
     }
 
@@ -63,7 +63,7 @@ impl Lab {
         all.slice(GUARD, len)
     }
 
-    pub fn get(&mut self, name: impl Into<String>, view: View) -> (String, Vec<f32>) {
+    pub(crate) fn get(&mut self, name: impl Into<String>, view: View) -> (String, Vec<f32>) {
         let name = name.into();
         for offset in [view.offset - GUARD, view.offset + view.len] {
             let guard = self.k.download(View { buffer: view.buffer, offset, len: GUARD }).unwrap();
@@ -74,7 +74,7 @@ impl Lab {
 }
 
 /// The nearest value that the precision has.
-pub fn round(precision: Precision, value: f32) -> f32 {
+pub(crate) fn round(precision: Precision, value: f32) -> f32 {
     match precision {
         Precision::F32 => value,
         Precision::F16 => half::f16::from_f32(value).to_f32(),
@@ -83,7 +83,7 @@ pub fn round(precision: Precision, value: f32) -> f32 {
 }
 
 /// Norm of the difference over norm of the reference, at most; and the same of a single element over the root mean square.
-pub fn tolerance(precision: Precision) -> (f64, f64) {
+pub(crate) fn tolerance(precision: Precision) -> (f64, f64) {
     match precision {
         Precision::F32 => (1e-5, 1e-4),
         Precision::F16 => (2e-3, 2e-2),
@@ -93,7 +93,12 @@ pub fn tolerance(precision: Precision) -> (f64, f64) {
 
 /// Runs `kernel` on both engines and compares its outputs.
 #[track_caller]
-pub fn compare(bench: &Bench, head_width: usize, what: &str, kernel: impl Fn(&mut Lab) -> Outputs) {
+pub(crate) fn compare(
+    bench: &Bench,
+    head_width: usize,
+    what: &str,
+    kernel: impl Fn(&mut Lab) -> Outputs,
+) {
     let mut cpu = Lab { k: Cpu::boxed(), precision: bench.precision };
     let mut gpu = Lab {
         k: Gpu::open(&bench.device, bench.precision, head_width).unwrap(),
@@ -105,7 +110,7 @@ pub fn compare(bench: &Bench, head_width: usize, what: &str, kernel: impl Fn(&mu
 }
 
 #[track_caller]
-pub fn assert_close(precision: Precision, what: &str, found: &[f32], expected: &[f32]) {
+pub(crate) fn assert_close(precision: Precision, what: &str, found: &[f32], expected: &[f32]) {
     assert_eq!(found.len(), expected.len(), "{what}");
     assert!(expected.iter().all(|v| v.is_finite()), "{what}: the reference is not finite");
     let norm = |values: &mut dyn Iterator<Item = f64>| values.map(|v| v * v).sum::<f64>().sqrt();
@@ -125,7 +130,7 @@ pub fn assert_close(precision: Precision, what: &str, found: &[f32], expected: &
 }
 
 /// N(0, 1) values, other ones for another seed.
-pub fn normal(len: usize, seed: u64) -> Vec<f32> {
+pub(crate) fn normal(len: usize, seed: u64) -> Vec<f32> {
     let mut random = Random::new(seed, "gpu", len as u64);
     (0..len.div_ceil(2))
         .flat_map(|_| <[f64; 2]>::from(random.normal_pair()))
@@ -134,7 +139,7 @@ pub fn normal(len: usize, seed: u64) -> Vec<f32> {
         .collect()
 }
 
-pub fn tokens(len: usize, vocab: usize, seed: u64) -> Vec<u32> {
+pub(crate) fn tokens(len: usize, vocab: usize, seed: u64) -> Vec<u32> {
     let mut random = Random::new(seed, "gpu tokens", 0);
     (0..len).map(|_| random.below(vocab as u64) as u32).collect()
 }

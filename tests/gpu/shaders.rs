@@ -51,7 +51,7 @@ fn variants(kernel: &Kernel, limits: &wgpu::Limits) -> Vec<Variant> {
     variants
 }
 
-pub fn trials(bench: Option<&Bench>) -> Vec<Trial> {
+pub(crate) fn trials(bench: Option<&Bench>) -> Vec<Trial> {
     let mut trials = vec![
         Trial::test("shaders::interfaces", || {
             each(|kernel, _, parsed| parsed.interface(kernel).map(drop).map_err(|e| e.to_string()))
@@ -409,7 +409,7 @@ fn is_found(fault: &Fault, bench: &Bench) -> Result<(), Failed> {
 }
 
 /// The embedded shaders as files.
-pub fn copy_shaders(folder: &Path) {
+pub(crate) fn copy_shaders(folder: &Path) {
     std::fs::create_dir_all(folder.join("lib")).expect("a folder can be made");
     for (name, text) in FILES {
         std::fs::write(folder.join(format!("{name}.wgsl")), text).expect("a file can be written");

@@ -11,7 +11,7 @@ use tests::windows::Windows;
 use crate::lab::{assert_close, tokens};
 use crate::{Bench, Case};
 
-pub const CASES: &[Case] = &[
+pub(crate) const CASES: &[Case] = &[
     Case { name: "golden", run: golden },
     Case { name: "elsewhere", run: elsewhere },
     Case { name: "training", run: training },
@@ -190,7 +190,7 @@ fn training(bench: &Bench) {
 }
 
 /// An overflow skips exactly one update, and the run recovers.
-pub fn overflow(bench: &Bench) {
+pub(crate) fn overflow(bench: &Bench) {
     let config = small();
     let stories = Windows::new(config.vocab_size);
     let weights = initial_weights(&TensorTable::new(&config), 1);
@@ -266,7 +266,7 @@ fn same_bits(bench: &Bench) {
 }
 
 /// Micro-batches add up to the batch.
-pub fn passes(bench: &Bench) {
+pub(crate) fn passes(bench: &Bench) {
     let config = small();
     let stories = Windows::new(config.vocab_size);
     let weights = initial_weights(&TensorTable::new(&config), 1);

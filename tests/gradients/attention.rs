@@ -5,7 +5,7 @@ use crate::lab::{Lab, assert_close, assert_gradient, normal, weighted, wide};
 use crate::plain;
 
 /// Head widths and sequences below, at and beyond strips and tiles.
-pub fn attention_shapes() -> Vec<AttentionShape> {
+pub(crate) fn attention_shapes() -> Vec<AttentionShape> {
     let shape = |batch, sequence, heads, width| AttentionShape { batch, sequence, heads, width };
     let mut shapes = vec![shape(1, 1, 1, 2), shape(3, 48, 3, 10), shape(2, 97, 2, 10)];
     for width in [10, 40, 64] {
@@ -15,7 +15,7 @@ pub fn attention_shapes() -> Vec<AttentionShape> {
     shapes
 }
 
-pub fn rope_table(context: usize, width: usize) -> Vec<f32> {
+pub(crate) fn rope_table(context: usize, width: usize) -> Vec<f32> {
     let angle = |position: usize, i: usize| {
         position as f64 * 10_000f64.powf(-2.0 * i as f64 / width as f64)
     };

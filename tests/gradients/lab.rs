@@ -3,41 +3,41 @@ use compute::{Cpu, Kernels, Tokens, View};
 use stage::Random;
 
 /// Norm of the difference over norm of the reference.
-pub const TOLERANCE: f64 = 1e-5;
+pub(crate) const TOLERANCE: f64 = 1e-5;
 
 /// Values around an output that nobody may write.
-pub const GUARD: usize = 64;
+pub(crate) const GUARD: usize = 64;
 
 /// An engine with operands put into it.
-pub struct Lab {
+pub(crate) struct Lab {
     pub k: Box<dyn Kernels>,
 }
 
 impl Lab {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Lab { k: Cpu::boxed() }
     }
 
-    pub fn put(&mut self, values: &[f32]) -> View {
+    pub(crate) fn put(&mut self, values: &[f32]) -> View {
         let view = self.out(values.len());
         self.k.upload(view, values);
         view
     }
 
-    pub fn ids(&mut self, ids: &[u32]) -> Tokens {
+    pub(crate) fn ids(&mut self, ids: &[u32]) -> Tokens {
         let tokens = self.k.allocate_tokens("ids", ids.len());
         self.k.upload_tokens(tokens, ids);
         tokens
     }
 
     /// A place for `len` values, NaN there and around it.
-    pub fn out(&mut self, len: usize) -> View {
+    pub(crate) fn out(&mut self, len: usize) -> View {
         let all = self.k.allocate("test", len + 2 * GUARD);
         self.k.upload(all, &vec![f32::NAN; all.len]);
         all.slice(GUARD, len)
     }
 
-    pub fn get(&mut self, view: View) -> Vec<f32> {
+    pub(crate) fn get(&mut self, view: View) -> Vec<f32> {
         for offset in [view.offset - GUARD, view.offset + view.len] {
             let guard = self.k.download(View { buffer: view.buffer, offset, len: GUARD }).unwrap();
             assert!(guard.iter().all(|v| v.is_nan()), "a kernel wrote beyond its output");
@@ -47,7 +47,7 @@ impl Lab {
 }
 
 /// N(0, 1) values, other ones for another seed.
-pub fn normal(len: usize, seed: u64) -> Vec<f32> {
+pub(crate) fn normal(len: usize, seed: u64) -> Vec<f32> {
     let mut random = Random::new(seed, "gradients", len as u64);
     (0..len.div_ceil(2))
         .flat_map(|_| <[f64; 2]>::from(random.normal_pair()))
@@ -56,25 +56,25 @@ pub fn normal(len: usize, seed: u64) -> Vec<f32> {
         .collect()
 }
 
-pub fn tokens(len: usize, vocab: usize, seed: u64) -> Vec<u32> {
+pub(crate) fn tokens(len: usize, vocab: usize, seed: u64) -> Vec<u32> {
     let mut random = Random::new(seed, "tokens", 0);
     (0..len).map(|_| random.below(vocab as u64) as u32).collect()
 }
 
-pub fn wide(values: &[f32]) -> Vec<f64> {
+pub(crate) fn wide(values: &[f32]) -> Vec<f64> {
     values.iter().map(|&v| f64::from(v)).collect()
 }
 
-pub fn norm(values: &[f64]) -> f64 {
+pub(crate) fn norm(values: &[f64]) -> f64 {
     values.iter().map(|v| v * v).sum::<f64>().sqrt()
 }
 
-pub fn dot(a: &[f64], b: &[f64]) -> f64 {
+pub(crate) fn dot(a: &[f64], b: &[f64]) -> f64 {
     a.iter().zip(b).map(|(a, b)| a * b).sum()
 }
 
 #[track_caller]
-pub fn assert_close(what: &str, found: &[f32], expected: &[f64]) {
+pub(crate) fn assert_close(what: &str, found: &[f32], expected: &[f64]) {
     assert_eq!(found.len(), expected.len(), "{what}");
     if found.is_empty() {
         return;
@@ -96,7 +96,7 @@ pub fn assert_close(what: &str, found: &[f32], expected: &[f64]) {
 
 /// Compares `found`, the gradient of `f` at `x`, with central differences of `f`, rows of `width` at a time.
 #[track_caller]
-pub fn assert_gradient(
+pub(crate) fn assert_gradient(
     what: &str,
     width: usize,
     x: &[f32],
@@ -128,7 +128,7 @@ pub fn assert_gradient(
 }
 
 /// A scalar of an output, whose gradient is `dout`.
-pub fn weighted(dout: &[f32]) -> impl Fn(&[f64]) -> f64 {
+pub(crate) fn weighted(dout: &[f32]) -> impl Fn(&[f64]) -> f64 {
     let dout = wide(dout);
     move |out| dot(&dout, out)
 }

@@ -5,7 +5,7 @@ use model::{Config, TensorTable, initial_weights};
 use crate::lab::{assert_close, assert_gradient, norm, normal, tokens, wide};
 use crate::plain;
 
-pub fn config(
+pub(crate) fn config(
     n_head: usize,
     d_model: usize,
     d_mlp: usize,
@@ -26,7 +26,7 @@ pub fn config(
 }
 
 /// Weights further from zero than at the start, so that every part matters.
-pub fn weights(config: &Config) -> Vec<f32> {
+pub(crate) fn weights(config: &Config) -> Vec<f32> {
     let table = TensorTable::new(config);
     let mut weights: Vec<f32> = initial_weights(&table, 1)
         .into_iter()
@@ -64,7 +64,7 @@ fn logits_equal_the_plain_model() {
 }
 
 /// Gradient and metrics of a step over micro-batches of `batch` windows.
-pub fn step(
+pub(crate) fn step(
     config: Config,
     weights: &[f32],
     batch: usize,

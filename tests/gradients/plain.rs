@@ -3,7 +3,7 @@ use compute::{AttentionShape, NO_TARGET};
 use model::{Config, TensorTable};
 
 /// `a[m, k] b[n, k]ᵀ`
-pub fn matmul_nt(m: usize, n: usize, k: usize, a: &[f64], b: &[f64]) -> Vec<f64> {
+pub(crate) fn matmul_nt(m: usize, n: usize, k: usize, a: &[f64], b: &[f64]) -> Vec<f64> {
     let mut c = vec![0.0; m * n];
     for i in 0..m {
         for j in 0..n {
@@ -14,30 +14,30 @@ pub fn matmul_nt(m: usize, n: usize, k: usize, a: &[f64], b: &[f64]) -> Vec<f64>
 }
 
 /// `a[rows, columns]ᵀ`
-pub fn transpose(rows: usize, columns: usize, a: &[f64]) -> Vec<f64> {
+pub(crate) fn transpose(rows: usize, columns: usize, a: &[f64]) -> Vec<f64> {
     (0..rows * columns).map(|i| a[i % rows * columns + i / rows]).collect()
 }
 
-pub fn embedding(width: usize, tokens: &[u32], table: &[f64]) -> Vec<f64> {
+pub(crate) fn embedding(width: usize, tokens: &[u32], table: &[f64]) -> Vec<f64> {
     tokens
         .iter()
         .flat_map(|&token| table[token as usize * width..][..width].iter().copied())
         .collect()
 }
 
-pub fn rstd(width: usize, eps: f64, x: &[f64]) -> Vec<f64> {
+pub(crate) fn rstd(width: usize, eps: f64, x: &[f64]) -> Vec<f64> {
     x.chunks_exact(width)
         .map(|row| 1.0 / (row.iter().map(|x| x * x).sum::<f64>() / width as f64 + eps).sqrt())
         .collect()
 }
 
-pub fn rmsnorm(width: usize, eps: f64, x: &[f64], gain: &[f64]) -> Vec<f64> {
+pub(crate) fn rmsnorm(width: usize, eps: f64, x: &[f64], gain: &[f64]) -> Vec<f64> {
     let rstd = rstd(width, eps, x);
     x.iter().enumerate().map(|(i, x)| x * rstd[i / width] * gain[i % width]).collect()
 }
 
 /// Pairs (i, i + width / 2) of queries and keys turned by position * base^(-2 i / width).
-pub fn rope(shape: AttentionShape, base: f64, positions: &[u32], qkv: &[f64]) -> Vec<f64> {
+pub(crate) fn rope(shape: AttentionShape, base: f64, positions: &[u32], qkv: &[f64]) -> Vec<f64> {
     let AttentionShape { heads, width, .. } = shape;
     let (d, half) = (heads * width, width / 2);
     let mut out = qkv.to_vec();
@@ -57,7 +57,7 @@ pub fn rope(shape: AttentionShape, base: f64, positions: &[u32], qkv: &[f64]) ->
 }
 
 /// Output [rows, d] and the logarithm of each row's sum [batch, heads, sequence].
-pub fn attention(shape: AttentionShape, qkv: &[f64]) -> (Vec<f64>, Vec<f64>) {
+pub(crate) fn attention(shape: AttentionShape, qkv: &[f64]) -> (Vec<f64>, Vec<f64>) {
     let AttentionShape { batch, sequence, heads, width } = shape;
     let d = heads * width;
     let (mut out, mut lse) = (vec![0.0; shape.rows() * d], Vec::new());
@@ -79,19 +79,19 @@ pub fn attention(shape: AttentionShape, qkv: &[f64]) -> (Vec<f64>, Vec<f64>) {
     (out, lse)
 }
 
-pub fn swiglu(width: usize, gate_up: &[f64]) -> Vec<f64> {
+pub(crate) fn swiglu(width: usize, gate_up: &[f64]) -> Vec<f64> {
     let row = |row: &[f64]| {
         (0..width).map(|i| row[i] / (1.0 + (-row[i]).exp()) * row[width + i]).collect::<Vec<f64>>()
     };
     gate_up.chunks_exact(2 * width).flat_map(row).collect()
 }
 
-pub fn log_sum_exp(values: &[f64]) -> f64 {
+pub(crate) fn log_sum_exp(values: &[f64]) -> f64 {
     let max = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     max + values.iter().map(|v| (v - max).exp()).sum::<f64>().ln()
 }
 
-pub fn cross_entropy(vocab: usize, logits: &[f64], targets: &[u32]) -> Vec<f64> {
+pub(crate) fn cross_entropy(vocab: usize, logits: &[f64], targets: &[u32]) -> Vec<f64> {
     let loss = |(row, &target): (&[f64], &u32)| {
         if target == NO_TARGET { 0.0 } else { log_sum_exp(row) - row[target as usize] }
     };
@@ -103,7 +103,12 @@ fn add(a: &[f64], b: &[f64]) -> Vec<f64> {
 }
 
 /// Logits [rows, vocabulary] of sequences of `sequence` tokens.
-pub fn logits(config: &Config, weights: &[f64], sequence: usize, inputs: &[u32]) -> Vec<f64> {
+pub(crate) fn logits(
+    config: &Config,
+    weights: &[f64],
+    sequence: usize,
+    inputs: &[u32],
+) -> Vec<f64> {
     let (d, f, eps, rows) = (config.d_model, config.d_mlp, f64::from(config.rms_eps), inputs.len());
     let table = TensorTable::new(config);
     let shape = AttentionShape {
@@ -130,7 +135,7 @@ pub fn logits(config: &Config, weights: &[f64], sequence: usize, inputs: &[u32])
 }
 
 /// Mean loss of windows [sequences, sequence + 1].
-pub fn loss(config: &Config, weights: &[f64], sequence: usize, windows: &[u32]) -> f64 {
+pub(crate) fn loss(config: &Config, weights: &[f64], sequence: usize, windows: &[u32]) -> f64 {
     let windows = windows.chunks_exact(sequence + 1);
     let inputs: Vec<u32> = windows.clone().flat_map(|w| w[..sequence].to_vec()).collect();
     let targets: Vec<u32> = windows.flat_map(|w| w[1..].to_vec()).collect();

@@ -4,13 +4,13 @@ use compute::{Optimizer, OptimizerKind, Update, state};
 use crate::lab::{Lab, assert_close, norm, normal, wide};
 
 /// Of one update; what every rule does to weights and slots is tested beside it.
-pub fn an_update(decay_len: usize, clip: f32) -> Update {
+pub(crate) fn an_update(decay_len: usize, clip: f32) -> Update {
     let optimizer = Optimizer { weight_decay: 0.3, ..Optimizer::new(OptimizerKind::AdamW) };
     Update { optimizer, learning_rate: 0.05, decay_len, clip }
 }
 
 /// The state before the first update.
-pub fn fresh_state(loss_scale: f32) -> [f32; state::LEN] {
+pub(crate) fn fresh_state(loss_scale: f32) -> [f32; state::LEN] {
     let mut fresh = [0.0; state::LEN];
     fresh[state::LOSS_SCALE] = loss_scale;
     (fresh[state::BETA1_POWER], fresh[state::BETA2_POWER]) = (1.0, 1.0);

@@ -327,7 +327,7 @@ fn secrets(good: Arc<Vec<u8>>) -> Result<(), Failed> {
     Ok(())
 }
 
-pub fn trials() -> Vec<Trial> {
+pub(crate) fn trials() -> Vec<Trial> {
     let made = Arc::new(std::sync::OnceLock::new());
     let get = move || made.get_or_init(|| Arc::new(good())).clone();
     let mut trials: Vec<Trial> = CASES

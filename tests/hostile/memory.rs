@@ -9,7 +9,7 @@ use tests::{DATA_STAGES, Ended, Run, binary};
 
 use crate::probe;
 
-pub fn trials() -> Vec<Trial> {
+pub(crate) fn trials() -> Vec<Trial> {
     type Test = fn() -> Result<(), Failed>;
     let all: [(&str, Test); 5] = [
         ("sizes_beyond_all_memory", sizes_beyond_all_memory),

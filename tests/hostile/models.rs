@@ -69,7 +69,7 @@ fn story(model: &Path) -> Result<Value, Failed> {
     }
 }
 
-pub fn trials() -> Vec<Trial> {
+pub(crate) fn trials() -> Vec<Trial> {
     type Test = fn() -> Result<(), Failed>;
     let own: [(&str, Test); 4] = [
         ("any_end_of_the_folder_ends_a_story", any_end_ends_a_story),

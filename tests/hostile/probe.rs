@@ -9,7 +9,7 @@ const LIMIT: Duration = Duration::from_secs(60);
 /// Peak of resident memory, MiB.
 const MOST_MIB: u64 = 1024;
 
-pub struct Ended {
+pub(crate) struct Ended {
     pub code: Option<i32>,
     pub stderr: String,
     pub peak_mib: u64,
@@ -17,12 +17,12 @@ pub struct Ended {
 }
 
 /// Runs a command to its end, or kills it after a minute.
-pub fn run(command: Command) -> Ended {
+pub(crate) fn run(command: Command) -> Ended {
     run_with(command, Stdio::null())
 }
 
 /// As [`run`], with a reader of stdout that leaves after 64 KiB, as `head` does.
-pub fn run_head(command: Command) -> Ended {
+pub(crate) fn run_head(command: Command) -> Ended {
     let (mut reader, writer) = std::io::pipe().expect("a pipe");
     let head = std::thread::spawn(move || {
         let (mut buffer, mut left) = ([0; 4096], 1 << 16);
@@ -81,7 +81,7 @@ fn peak_of(process: u32) -> Option<u64> {
 
 impl Ended {
     /// What is wrong with this end, in words; `codes` are those allowed.
-    pub fn check(&self, what: &str, codes: &[i32]) -> Result<(), Failed> {
+    pub(crate) fn check(&self, what: &str, codes: &[i32]) -> Result<(), Failed> {
         let mut wrong = Vec::new();
         match self.code {
             None => wrong.push(format!("killed after {:?}, or ended by a signal", self.time)),

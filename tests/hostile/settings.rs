@@ -50,7 +50,7 @@ const WORDS: [&str; 19] = [
     "train.optimizer.kind",
 ];
 
-pub fn trials() -> Vec<Trial> {
+pub(crate) fn trials() -> Vec<Trial> {
     let long = std::env::var_os("BEDTIME_LONG").is_some();
     let numbers = KEYS.iter().filter(|key| !WORDS.contains(key));
     numbers

@@ -152,7 +152,7 @@ fn world() -> &'static World {
     })
 }
 
-pub fn trials() -> Vec<Trial> {
+pub(crate) fn trials() -> Vec<Trial> {
     let trial = |(name, end, change): (&'static str, End, Change)| {
         Trial::test(format!("tokenizers::{name}"), move || one(name, end, change))
     };

@@ -21,7 +21,7 @@ a pipeline; 4 a stage is at work in it.";
 /// Remove what the stages made in OUT, and nothing else.
 #[derive(clap::Args)]
 #[command(after_help = AFTER_HELP)]
-pub struct Clean {
+pub(crate) struct Clean {
     #[command(flatten)]
     common: stage::Common,
     /// Only list what would go and what would stay
@@ -62,7 +62,7 @@ struct Plan {
 }
 
 impl Clean {
-    pub fn run(self) -> anyhow::Result<()> {
+    pub(crate) fn run(self) -> anyhow::Result<()> {
         let stage = self.common.open("bedtime", "fetch", &serde_json::json!({}))?;
         let out = &stage.out;
         if fs::symlink_metadata(out).is_err() {

@@ -5,7 +5,7 @@ use inference::{Bucket, Interval, Tally};
 use serde_json::{Map, Value, json};
 
 /// One text under one model.
-pub struct Evaluated {
+pub(crate) struct Evaluated {
     pub tally: Tally,
     /// Of the text.
     pub bytes: u64,
@@ -14,7 +14,7 @@ pub struct Evaluated {
 }
 
 impl Evaluated {
-    pub fn bits_per_byte(&self) -> f64 {
+    pub(crate) fn bits_per_byte(&self) -> f64 {
         self.tally.sum.bits_per_byte(self.tokens, self.bytes)
     }
 
@@ -34,7 +34,7 @@ impl Evaluated {
 }
 
 /// The results of one model.
-pub struct Result {
+pub(crate) struct Result {
     pub model: String,
     pub context: usize,
     pub stride: usize,
@@ -59,7 +59,7 @@ fn buckets(buckets: &[Bucket], stories: bool) -> Value {
 
 impl Result {
     /// The stories' result, or that of the first text.
-    pub fn main(&self) -> Option<&Evaluated> {
+    pub(crate) fn main(&self) -> Option<&Evaluated> {
         self.stories.as_ref().or(self.texts.first().map(|(_, evaluated)| evaluated))
     }
 
@@ -93,7 +93,7 @@ impl Result {
 }
 
 /// `eval.json`: the first model's result, and with several of them all, each with its difference to the first.
-pub fn to_json(results: &[Result]) -> Value {
+pub(crate) fn to_json(results: &[Result]) -> Value {
     let mut keys = results.first().map(Result::json).unwrap_or_default();
     if results.len() > 1 {
         let own = |result: &Result| {
@@ -116,7 +116,7 @@ pub fn to_json(results: &[Result]) -> Value {
 }
 
 /// The tables of `eval.json`, as text.
-pub fn tables(json: &Value) -> String {
+pub(crate) fn tables(json: &Value) -> String {
     let mut text = String::new();
     let number = |value: &Value| value.as_f64().unwrap_or(f64::NAN);
     let range = |row: &Value| format!("{} to {}", row["from"], row["to"]);

@@ -9,7 +9,7 @@ use stage::{Failure, Result};
 
 /// Stories in one tokenizer's ids, in memory. An end-of-story token follows each, and precedes the first unless the tokenizer has
 /// a prefix of its own. So every token is evaluated.
-pub struct Text {
+pub(crate) struct Text {
     path: PathBuf,
     ids: Vec<u32>,
     /// Of each story.
@@ -51,7 +51,7 @@ impl Text {
     ///
     /// # Errors
     /// Exit code 3: not there, not UTF-8, or nothing in it.
-    pub fn of_file(path: &Path, tokenizer: &Tokenizer) -> Result<Self> {
+    pub(crate) fn of_file(path: &Path, tokenizer: &Tokenizer) -> Result<Self> {
         let (mut text, mut scratch) = (Text::new(path, tokenizer), Scratch::default());
         let push = |story: &str| text.push(story, tokenizer, &mut scratch);
         separated_text(path, &Separator::of(None), &mut Mended::default(), push)?;
@@ -67,7 +67,7 @@ impl Text {
     ///
     /// # Errors
     /// Exit code 3 for a text that `to` cannot encode; 130 when interrupted.
-    pub fn of_bin(bin: &Bin, from: &Tokenizer, to: &Tokenizer) -> Result<Self> {
+    pub(crate) fn of_bin(bin: &Bin, from: &Tokenizer, to: &Tokenizer) -> Result<Self> {
         const PIECE: u64 = 1 << 16;
         let (mut text, mut scratch, mut story, mut piece) =
             (Text::new(bin.path(), to), Scratch::default(), Vec::new(), Vec::new());

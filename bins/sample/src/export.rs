@@ -24,7 +24,7 @@ Examples:
   sample export --config pipelines/tinystories-3m.toml --type q8_0 bedtime.gguf
   sample export --model out/a/run/checkpoints/best.safetensors --to folder best/
   sample export --model stories15M.bin --tokenizer tokenizer.json --to folder stories15M/")]
-pub struct Export {
+pub(crate) struct Export {
     #[command(flatten)]
     common: stage::Common,
     /// A folder of any LlamaForCausalLM, a checkpoint, or a llama2.c checkpoint (.bin) [default: OUT/run/final]
@@ -68,7 +68,7 @@ struct Source {
 }
 
 impl Export {
-    pub fn run(self) -> anyhow::Result<()> {
+    pub(crate) fn run(self) -> anyhow::Result<()> {
         let stage = self.common.open("sample", "sample", &serde_json::json!({}))?;
         self.make_way(&stage)?;
         stage.use_threads()?;

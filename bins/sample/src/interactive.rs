@@ -6,7 +6,12 @@ use crate::lines::{Answer, Lines};
 use crate::printer::Printer;
 use crate::ready_model::ReadyModel;
 
-pub fn run(model: &mut ReadyModel, stage: &Stage, n: u32, params: SamplingParams) -> Result<()> {
+pub(crate) fn run(
+    model: &mut ReadyModel,
+    stage: &Stage,
+    n: u32,
+    params: SamplingParams,
+) -> Result<()> {
     stage.log.say("how does the story begin? Ctrl-C ends a story, Ctrl-D the program");
     let mut lines = Lines::open(cache_folder().map(|folder| folder.join("prompts.history")))?;
     let mut told = 0;

@@ -7,7 +7,7 @@ use rustyline::history::FileHistory;
 use rustyline::{Config, Editor};
 use stage::{Failure, Result};
 
-pub enum Answer {
+pub(crate) enum Answer {
     Text(String),
     /// Ctrl-C at the prompt.
     Interrupted,
@@ -15,14 +15,14 @@ pub enum Answer {
 }
 
 /// The editor of a terminal, or a pipe.
-pub struct Lines {
+pub(crate) struct Lines {
     editor: Option<Box<Editor<(), FileHistory>>>,
     history: Option<PathBuf>,
 }
 
 impl Lines {
     /// `history`: the file where earlier lines are kept.
-    pub fn open(history: Option<PathBuf>) -> Result<Self> {
+    pub(crate) fn open(history: Option<PathBuf>) -> Result<Self> {
         if !std::io::stdin().is_terminal() {
             return Ok(Lines { editor: None, history: None });
         }
@@ -35,7 +35,7 @@ impl Lines {
     }
 
     /// Asks for a line; the prompt is seen on a terminal only.
-    pub fn ask(&mut self, prompt: &str) -> Result<Answer> {
+    pub(crate) fn ask(&mut self, prompt: &str) -> Result<Answer> {
         let Some(editor) = &mut self.editor else {
             let mut line = Vec::new();
             let read = std::io::stdin().lock().read_until(b'\n', &mut line);

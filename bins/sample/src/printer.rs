@@ -6,7 +6,7 @@ use corpus::tokenizer::Tokenizer;
 use inference::{GenerationEvent, Pieces, Story};
 use stage::{Failure, Result, print};
 
-pub struct Printer<'a> {
+pub(crate) struct Printer<'a> {
     tokenizer: &'a Tokenizer,
     json: bool,
     live: bool,
@@ -18,7 +18,7 @@ pub struct Printer<'a> {
 }
 
 impl<'a> Printer<'a> {
-    pub fn new(tokenizer: &'a Tokenizer, json: bool) -> Self {
+    pub(crate) fn new(tokenizer: &'a Tokenizer, json: bool) -> Self {
         let live = !json && std::io::stdout().is_terminal();
         Printer {
             tokenizer,
@@ -31,7 +31,7 @@ impl<'a> Printer<'a> {
     }
 
     /// False when stdout was closed.
-    pub fn on_event(&mut self, event: GenerationEvent) -> Result<bool> {
+    pub(crate) fn on_event(&mut self, event: GenerationEvent) -> Result<bool> {
         match event {
             GenerationEvent::Token { index, prompt, generated }
                 if self.live && index == self.next =>
@@ -70,7 +70,7 @@ impl<'a> Printer<'a> {
     }
 
     /// After an interrupt: what was begun on a terminal ends its line.
-    pub fn finish(&self) -> Result<()> {
+    pub(crate) fn finish(&self) -> Result<()> {
         if self.live && !self.pieces.is_empty() {
             print(" …\n")?;
         }

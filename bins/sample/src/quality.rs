@@ -6,7 +6,7 @@ use serde_json::json;
 use stage::{Failure, Result, Stage, interrupt, print};
 
 /// Generates the stories at every temperature and prints them, unless `table_only`, then the table.
-pub fn run(
+pub(crate) fn run(
     model: &mut ReadyModel,
     stage: &Stage,
     prompts: &Prompts,

@@ -16,7 +16,7 @@ struct Shown {
 }
 
 /// `models`: as they were named; None is the run's own.
-pub fn run(
+pub(crate) fn run(
     stage: &Stage,
     models: [Option<&Path>; 2],
     prompts: &Prompts,

@@ -7,7 +7,7 @@ use inference::{Engine, EngineOptions, LoadedModel, open_model};
 use stage::{Result, Stage};
 
 /// A model ready to generate.
-pub struct ReadyModel {
+pub(crate) struct ReadyModel {
     pub decoder: Decoder,
     pub tokenizer: Tokenizer,
     /// The files that made it.
@@ -16,7 +16,7 @@ pub struct ReadyModel {
 
 impl ReadyModel {
     /// The model, ready for up to `stories` stories side by side, where sample.batch asks for no fewer.
-    pub fn open(stage: &Stage, named: Option<&Path>, stories: usize) -> Result<Self> {
+    pub(crate) fn open(stage: &Stage, named: Option<&Path>, stories: usize) -> Result<Self> {
         let section = &stage.pipeline.sample;
         let slots = (section.batch as usize).min(stories).max(1);
         let loaded = open_model(stage, named)?;
@@ -35,7 +35,7 @@ impl ReadyModel {
     }
 
     /// Says it when the model will not see the whole of a prompt.
-    pub fn warn_of_long(&self, stage: &Stage, prompts: &[String]) -> Result<()> {
+    pub(crate) fn warn_of_long(&self, stage: &Stage, prompts: &[String]) -> Result<()> {
         let context = self.decoder.config().context;
         // No token is shorter than a byte.
         for prompt in prompts.iter().filter(|prompt| prompt.len() > context) {

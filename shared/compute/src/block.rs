@@ -58,7 +58,7 @@ macro_rules! buffers {
             },)*];
 
             /// For this number of rows; what need not be kept is that of `other`, where there is one.
-            pub fn allocate(
+            pub(crate) fn allocate(
                 k: &mut dyn Kernels,
                 config: &Config,
                 rows: usize,
@@ -74,7 +74,7 @@ macro_rules! buffers {
             }
 
             /// The first rows of each.
-            pub fn rows(&self, config: &Config, rows: usize) -> Self {
+            pub(crate) fn rows(&self, config: &Config, rows: usize) -> Self {
                 let mut columns = Self::TABLE.iter().map(|buffer| (buffer.columns)(config));
                 let mut cut = |view: View| view.slice(0, rows * columns.next().unwrap_or(0));
                 $name { $($field: cut(self.$field),)* }
@@ -82,7 +82,7 @@ macro_rules! buffers {
 
             /// Each with its row of the table, in the order of the operations.
             #[allow(dead_code)] // of one table only
-            pub fn named(&self) -> impl Iterator<Item = (&'static Buffer, View)> + use<> {
+            pub(crate) fn named(&self) -> impl Iterator<Item = (&'static Buffer, View)> + use<> {
                 Self::TABLE.iter().zip([$(self.$field),*])
             }
         }
@@ -135,7 +135,7 @@ pub(crate) struct BlockWeights {
 }
 
 impl BlockWeights {
-    pub fn of(flat: View, layer: &model::Layer) -> Self {
+    pub(crate) fn of(flat: View, layer: &model::Layer) -> Self {
         let part = |range: &Range<usize>| flat.range(range);
         BlockWeights {
             attention_norm: part(&layer.attention_norm),
@@ -181,7 +181,7 @@ pub(crate) struct Block {
 
 impl Block {
     /// From `activations.x` to `out` [R, d].
-    pub fn forward(&self, k: &mut dyn Kernels, pass: &Pass, attend: Attend, out: View) {
+    pub(crate) fn forward(&self, k: &mut dyn Kernels, pass: &Pass, attend: Attend, out: View) {
         let Block { d, f, eps, weights: w, half, activations: a } = *self;
         k.rmsnorm_forward(d, eps, a.x, w.attention_norm, a.norm, a.rstd);
         self.qkv_forward(k, pass, attend);
@@ -235,7 +235,7 @@ impl Block {
 
     /// The mirror of [`forward`](Self::forward) over sequences: from `dx`, the gradient of its output, to that of its input, in
     /// place, with `dx_half`, its half copy. Gradients of the weights are added to `g`.
-    pub fn backward(
+    pub(crate) fn backward(
         &self,
         k: &mut dyn Kernels,
         pass: &Pass,

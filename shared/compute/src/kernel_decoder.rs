@@ -27,7 +27,7 @@ pub(crate) struct KernelDecoder {
 }
 
 impl KernelDecoder {
-    pub fn new(
+    pub(crate) fn new(
         mut kernels: Box<dyn Kernels>,
         config: Config,
         weights: &[f32],

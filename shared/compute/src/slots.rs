@@ -11,37 +11,37 @@ pub(crate) struct SlotViews {
 }
 
 impl SlotViews {
-    pub fn allocate(kernels: &mut dyn Kernels, kind: OptimizerKind, len: usize) -> Self {
+    pub(crate) fn allocate(kernels: &mut dyn Kernels, kind: OptimizerKind, len: usize) -> Self {
         let names = kind.rule().slots;
         SlotViews { names, views: names.iter().map(|name| kernels.allocate(name, len)).collect() }
     }
 
     /// In the order of the rule's names.
-    pub fn views(&self) -> &[View] {
+    pub(crate) fn views(&self) -> &[View] {
         &self.views
     }
 
     /// What was copied out of [`views`](Self::views).
-    pub fn named(names: &[&str], values: impl IntoIterator<Item = Vec<f32>>) -> Slots {
+    pub(crate) fn named(names: &[&str], values: impl IntoIterator<Item = Vec<f32>>) -> Slots {
         names.iter().map(|name| name.to_string()).zip(values).collect()
     }
 
-    pub fn names(&self) -> &'static [&'static str] {
+    pub(crate) fn names(&self) -> &'static [&'static str] {
         self.names
     }
 
-    pub fn clear(&self, kernels: &mut dyn Kernels) {
+    pub(crate) fn clear(&self, kernels: &mut dyn Kernels) {
         self.views.iter().for_each(|view| kernels.fill(*view, 0.0));
     }
 
-    pub fn download(&self, kernels: &mut dyn Kernels) -> Result<Slots> {
+    pub(crate) fn download(&self, kernels: &mut dyn Kernels) -> Result<Slots> {
         let values: Result<Vec<Vec<f32>>> =
             self.views.iter().map(|view| kernels.download(*view)).collect();
         Ok(Self::named(self.names, values?))
     }
 
     /// The error says which names there are, and which there should be.
-    pub fn upload(
+    pub(crate) fn upload(
         &self,
         kernels: &mut dyn Kernels,
         slots: &Slots,

@@ -275,7 +275,7 @@ pub(crate) mod tests {
     use stage::{AtomicFile, TokenizerRecord, Work};
 
     /// A bin of these ids with its sidecar.
-    pub fn write_bin(path: &Path, ids: &[u32], vocab_size: u64) {
+    pub(crate) fn write_bin(path: &Path, ids: &[u32], vocab_size: u64) {
         let mut bytes = Vec::new();
         Dtype::of(vocab_size).append(ids, &mut bytes);
         let record = AtomicFile::write(path, &bytes).unwrap();

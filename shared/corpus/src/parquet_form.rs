@@ -46,7 +46,7 @@ type Fields = &'static [(i16, Kind)];
 mod fields {
     use super::{Fields, Kind, Kind::*};
 
-    pub const FILE: Kind = Struct(&[
+    pub(super) const FILE: Kind = Struct(&[
         (1, Int),
         (2, List(&Element(ELEMENT))),
         (3, Int),
@@ -114,7 +114,7 @@ mod fields {
     ];
     const KEY_VALUE: Kind = Struct(&[(1, Binary), (2, Binary)]);
 
-    pub const PAGE: Kind = Struct(&[
+    pub(super) const PAGE: Kind = Struct(&[
         (1, Int),
         (2, Int),
         (3, Int),
@@ -128,19 +128,19 @@ mod fields {
 
 /// Types as the protocol writes them.
 mod wire {
-    pub const STOP: u8 = 0;
+    pub(super) const STOP: u8 = 0;
     /// Two of them, for true and false: the value of a field is in its type, that of an element is a byte.
-    pub const TRUTH: u8 = 2;
-    pub const BYTE: u8 = 3;
-    pub const I16: u8 = 4;
-    pub const I64: u8 = 6;
-    pub const DOUBLE: u8 = 7;
-    pub const BINARY: u8 = 8;
-    pub const LIST: u8 = 9;
-    pub const SET: u8 = 10;
-    pub const MAP: u8 = 11;
-    pub const STRUCT: u8 = 12;
-    pub const UUID: u8 = 13;
+    pub(super) const TRUTH: u8 = 2;
+    pub(super) const BYTE: u8 = 3;
+    pub(super) const I16: u8 = 4;
+    pub(super) const I64: u8 = 6;
+    pub(super) const DOUBLE: u8 = 7;
+    pub(super) const BINARY: u8 = 8;
+    pub(super) const LIST: u8 = 9;
+    pub(super) const SET: u8 = 10;
+    pub(super) const MAP: u8 = 11;
+    pub(super) const STRUCT: u8 = 12;
+    pub(super) const UUID: u8 = 13;
 }
 
 impl Kind {
@@ -314,7 +314,7 @@ impl<'a> Walk<'a> {
 }
 
 /// Looks at a whole footer: whether the file is encrypted. An error says what is wrong with it.
-pub fn check_footer(footer: &[u8]) -> std::result::Result<bool, String> {
+pub(crate) fn check_footer(footer: &[u8]) -> std::result::Result<bool, String> {
     let mut walk = Walk::new(footer);
     walk.value(wire::STRUCT, &fields::FILE, MOST_DEPTH).map_err(|wrong| match wrong {
         Wrong::End => format!("it does not end within its {} bytes", footer.len()),
@@ -367,7 +367,7 @@ fn page_header(bytes: &[u8]) -> std::result::Result<Option<usize>, String> {
 }
 
 /// A file of which the crate is to read one column chunk: page headers are looked at first.
-pub struct Pages<R> {
+pub(crate) struct Pages<R> {
     file: Arc<R>,
     /// Of the column chunk.
     end: u64,
@@ -375,7 +375,7 @@ pub struct Pages<R> {
 
 impl<R> Pages<R> {
     /// `end`: the first byte behind the column chunk.
-    pub fn new(file: R, end: u64) -> Self {
+    pub(crate) fn new(file: R, end: u64) -> Self {
         Pages { file: Arc::new(file), end }
     }
 }
@@ -399,7 +399,7 @@ impl<R: ChunkReader> ChunkReader for Pages<R> {
 }
 
 /// One page header, and nothing behind it. It is looked for where it is read: the crate also asks for places and reads nothing.
-pub struct PageHeader<R> {
+pub(crate) struct PageHeader<R> {
     file: Arc<R>,
     start: u64,
     end: u64,

@@ -12,7 +12,7 @@ const MOST_CHARS: usize = 300;
 
 /// Reads the string in the field of this name.
 #[derive(Clone, Copy)]
-pub struct TextOf<'a>(pub &'a str);
+pub(crate) struct TextOf<'a>(pub &'a str);
 
 impl<'de> DeserializeSeed<'de> for TextOf<'_> {
     type Value = String;
@@ -78,7 +78,7 @@ impl<'de> Visitor<'de> for Text<'_> {
 }
 
 /// What serde_json says, without the place that it adds.
-pub fn words(error: &serde_json::Error) -> String {
+pub(crate) fn words(error: &serde_json::Error) -> String {
     let text = error.to_string();
     let words = text.rsplit_once(" at line ").map_or(text.as_str(), |(words, _)| words);
     let words: String = words.chars().take(MOST_CHARS).collect();

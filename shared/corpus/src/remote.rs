@@ -230,12 +230,12 @@ pub(crate) struct Patience<'a> {
 
 impl Patience<'_> {
     /// Something arrived: what fails from here on is a new row.
-    pub fn renew(&mut self) {
+    pub(crate) fn renew(&mut self) {
         self.failed = 0;
     }
 
     /// Pauses before another try, or gives up.
-    pub fn after(&mut self, what: &str, trouble: Trouble) -> Result<()> {
+    pub(crate) fn after(&mut self, what: &str, trouble: Trouble) -> Result<()> {
         let network = self.network;
         let (found, asked) = match trouble {
             Trouble::Stop(failure) => return Err(failure),

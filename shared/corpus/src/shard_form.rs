@@ -18,7 +18,7 @@ const NOT_COMPRESSED: i64 = -1;
 /// Bytes of ids in one record batch, at most: a quarter of the longest story that tokenize takes.
 const MOST_BYTES: i64 = 1 << 29;
 
-pub enum Wrong {
+pub(crate) enum Wrong {
     Io(io::Error),
     Form(String),
 }
@@ -40,7 +40,7 @@ fn require(ok: bool, found: impl FnOnce() -> String) -> Result<(), Wrong> {
 }
 
 /// Footer, schema and the place and lengths of everything in every record batch. What lies in the batches is not read.
-pub fn check(file: &mut File) -> Result<(), Wrong> {
+pub(crate) fn check(file: &mut File) -> Result<(), Wrong> {
     let length = file.seek(SeekFrom::End(0))?;
     require(length >= TRAILER, || format!("{length} bytes"))?;
     let mut trailer = [0; TRAILER as usize];

@@ -11,7 +11,7 @@ use zstd::stream::read::Decoder;
 const BUFFER: usize = 1 << 18;
 
 /// The bytes of a text file. How it is packed is told by its first bytes, not by its name.
-pub struct TextInput {
+pub(crate) struct TextInput {
     path: PathBuf,
     packed: Option<&'static str>,
     reader: BufReader<Lines<Box<dyn Read>>>,
@@ -22,7 +22,7 @@ pub struct TextInput {
 impl TextInput {
     /// # Errors
     /// Exit code 3 for what is no file, cannot be unpacked, or is in UTF-16.
-    pub fn open(path: &Path) -> Result<Self> {
+    pub(crate) fn open(path: &Path) -> Result<Self> {
         let mut file = BufReader::with_capacity(BUFFER, stage::open(path)?);
         let first = file.fill_buf().map_err(Failure::reading(path))?;
         let packed = match first {
@@ -56,12 +56,12 @@ impl TextInput {
     }
 
     /// Whether line ends of another kind were met so far.
-    pub fn had_returns(&self) -> bool {
+    pub(crate) fn had_returns(&self) -> bool {
         self.reader.get_ref().changed
     }
 
     /// The first byte that is no white space, which stays to be read.
-    pub fn first_byte(&mut self) -> Result<Option<u8>> {
+    pub(crate) fn first_byte(&mut self) -> Result<Option<u8>> {
         loop {
             let (path, packed) = (&self.path, self.packed);
             let buffer = self.reader.fill_buf().map_err(|error| reading(path, packed, error))?;
@@ -80,14 +80,19 @@ impl TextInput {
     }
 
     /// Appends to `piece` up to and with the next `end`, at most `most` bytes in all. Returns the number read.
-    pub fn read_until(&mut self, end: u8, piece: &mut Vec<u8>, most: usize) -> Result<usize> {
+    pub(crate) fn read_until(
+        &mut self,
+        end: u8,
+        piece: &mut Vec<u8>,
+        most: usize,
+    ) -> Result<usize> {
         let room = (most + 1).saturating_sub(piece.len());
         let read = self.reader.by_ref().take(room as u64).read_until(end, piece);
         read.map_err(|error| reading(&self.path, self.packed, error))
     }
 
     /// All of it, for a reader that takes one value after the other and limits the bytes of each.
-    pub fn into_values(self, most: usize) -> Values {
+    pub(crate) fn into_values(self, most: usize) -> Values {
         Values { input: self, room: Room { left: Rc::new(Cell::new(most)), most } }
     }
 }
@@ -107,31 +112,31 @@ fn reading(path: &Path, packed: Option<&str>, error: io::Error) -> Failure {
 
 /// How many bytes may still be read of one value.
 #[derive(Clone)]
-pub struct Room {
+pub(crate) struct Room {
     left: Rc<Cell<usize>>,
     most: usize,
 }
 
 impl Room {
     /// A value is read: the next one has as much room.
-    pub fn refill(&self) {
+    pub(crate) fn refill(&self) {
         self.left.set(self.most);
     }
 }
 
 /// Bytes of values, each of which may be only so long.
-pub struct Values {
+pub(crate) struct Values {
     input: TextInput,
     room: Room,
 }
 
 impl Values {
-    pub fn room(&self) -> Room {
+    pub(crate) fn room(&self) -> Room {
         self.room.clone()
     }
 
     /// What to say of an error that this gave while it was read; None where a value was too long.
-    pub fn failure(&self, error: io::Error) -> Option<Failure> {
+    pub(crate) fn failure(&self, error: io::Error) -> Option<Failure> {
         let (path, packed) = (&self.input.path, self.input.packed);
         (self.room.left.get() > 0).then(|| reading(path, packed, error))
     }

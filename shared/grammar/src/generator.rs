@@ -22,7 +22,7 @@ pub(crate) struct Generator<'a> {
 }
 
 impl<'a> Generator<'a> {
-    pub fn new(grammar: &'a Grammar, random: Random) -> Self {
+    pub(crate) fn new(grammar: &'a Grammar, random: Random) -> Self {
         Generator {
             grammar,
             random,
@@ -41,7 +41,7 @@ impl<'a> Generator<'a> {
 
     /// A number below `n`, from 16 bits: one draw of the generator serves four choices, and a bias
     /// of n/65,536 does no harm here.
-    pub fn pick(&mut self, n: usize) -> usize {
+    pub(crate) fn pick(&mut self, n: usize) -> usize {
         if self.bits_left == 0 {
             (self.bits, self.bits_left) = (self.random.u64(), 4);
         }
@@ -52,17 +52,17 @@ impl<'a> Generator<'a> {
     }
 
     /// Writes the whole story, unpolished, to `out`.
-    pub fn write_story(&mut self) {
+    pub(crate) fn write_story(&mut self) {
         self.rule(self.grammar.story);
     }
 
     /// A rule with one of its alternatives.
-    pub fn record(&mut self, rule: usize) -> (usize, usize) {
+    pub(crate) fn record(&mut self, rule: usize) -> (usize, usize) {
         (rule, self.alternative(rule))
     }
 
     /// A field of a record, as text of its own.
-    pub fn field_text(&mut self, record: (usize, usize), field: usize) -> String {
+    pub(crate) fn field_text(&mut self, record: (usize, usize), field: usize) -> String {
         let before = std::mem::take(&mut self.out);
         self.field(record, field);
         std::mem::replace(&mut self.out, before)

@@ -197,7 +197,7 @@ mod bits {
     use serde::de::Error;
     use serde::{Deserialize, Deserializer, Serializer};
 
-    pub mod f64 {
+    pub(super) mod f64 {
         use super::*;
 
         #[derive(Deserialize)]
@@ -207,11 +207,11 @@ mod bits {
             Decimal(f64),
         }
 
-        pub fn serialize<S: Serializer>(value: &f64, to: S) -> Result<S::Ok, S::Error> {
+        pub(crate) fn serialize<S: Serializer>(value: &f64, to: S) -> Result<S::Ok, S::Error> {
             to.serialize_str(&format!("{:016x}", value.to_bits()))
         }
 
-        pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<f64, D::Error> {
+        pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<f64, D::Error> {
             match Stored::deserialize(from)? {
                 Stored::Decimal(value) => Ok(value),
                 Stored::Bits(text) if text.len() == 16 => {
@@ -224,7 +224,7 @@ mod bits {
         }
     }
 
-    pub mod f32s {
+    pub(super) mod f32s {
         use super::*;
 
         #[derive(Deserialize)]
@@ -234,13 +234,15 @@ mod bits {
             Decimal(Vec<f32>),
         }
 
-        pub fn serialize<S: Serializer>(values: &[f32], to: S) -> Result<S::Ok, S::Error> {
+        pub(crate) fn serialize<S: Serializer>(values: &[f32], to: S) -> Result<S::Ok, S::Error> {
             to.serialize_str(
                 &values.iter().map(|value| format!("{:08x}", value.to_bits())).collect::<String>(),
             )
         }
 
-        pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<f32>, D::Error> {
+        pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
+            from: D,
+        ) -> Result<Vec<f32>, D::Error> {
             let text = match Stored::deserialize(from)? {
                 Stored::Decimal(values) => return Ok(values),
                 Stored::Bits(text) => text,

@@ -12,7 +12,7 @@ use crate::{Llama, Weights};
 
 const ALIGNMENT: u64 = 32;
 /// Values of a q8_0 block, which has one scale.
-pub const BLOCK: usize = 32;
+pub(crate) const BLOCK: usize = 32;
 
 /// What matrices are written as. Norms stay f32, and in q8_0 rows that are no whole blocks stay f16.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

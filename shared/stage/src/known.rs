@@ -16,11 +16,11 @@ pub(crate) struct Touch {
 }
 
 impl Touch {
-    pub fn of(path: &Path) -> Option<Self> {
+    pub(crate) fn of(path: &Path) -> Option<Self> {
         Self::from(&std::fs::metadata(path).ok()?)
     }
 
-    pub fn from(metadata: &Metadata) -> Option<Self> {
+    pub(crate) fn from(metadata: &Metadata) -> Option<Self> {
         let modified_ns = match metadata.modified().ok()?.duration_since(UNIX_EPOCH) {
             Ok(since) => since.as_nanos() as i128,
             Err(before) => -(before.duration().as_nanos() as i128),

@@ -18,7 +18,7 @@ use crate::{AtomicFile, Failure, FileRecord, PROGRAM, Result, hash_file};
 
 /// Raised when the meaning of a manifest or of the files it describes changes. Format 1 had no seal, that of format 2 was
 /// taken over another form of the text; both are still read.
-pub const FORMAT: u32 = 3;
+pub(crate) const FORMAT: u32 = 3;
 const SEAL: &str = "sha256";
 
 /// What a stage made and from what. Written last, it makes its folder whole.
@@ -184,12 +184,12 @@ impl Stamped {
         Stamped { name, bytes, modified_ns, sha256: record.sha256.clone() }
     }
 
-    pub fn is_output(&self, record: &FileRecord) -> bool {
+    pub(crate) fn is_output(&self, record: &FileRecord) -> bool {
         self.name.strip_prefix("output ") == Some(&record.name) && self.sha256 == record.sha256
     }
 
     /// Whether nobody has touched it since.
-    pub fn fits(&self, path: &Path) -> bool {
+    pub(crate) fn fits(&self, path: &Path) -> bool {
         Touch::of(path)
             .is_some_and(|touch| (touch.bytes, touch.modified_ns) == (self.bytes, self.modified_ns))
     }

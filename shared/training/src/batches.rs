@@ -5,7 +5,7 @@ use stage::Result;
 
 use crate::setup::Setup;
 
-pub struct Batches<'a> {
+pub(crate) struct Batches<'a> {
     setup: &'a Setup,
     sampler: BatchSampler<'a>,
     /// Steps whose windows gave no finite loss, once for each time that they were taken out.
@@ -13,7 +13,7 @@ pub struct Batches<'a> {
 }
 
 impl<'a> Batches<'a> {
-    pub fn new(setup: &'a Setup) -> Result<Self> {
+    pub(crate) fn new(setup: &'a Setup) -> Result<Self> {
         let t = &setup.pipeline.train;
         let sampler =
             BatchSampler::new(&setup.train, t.seed, t.batch as usize, setup.config.context)?;
@@ -21,23 +21,23 @@ impl<'a> Batches<'a> {
     }
 
     /// Fills `windows` with a micro-batch. That of a step that was taken out comes from further on in its stream.
-    pub fn fill(&self, step: u64, micro: u64, windows: &mut Vec<u32>) -> Result<()> {
+    pub(crate) fn fill(&self, step: u64, micro: u64, windows: &mut Vec<u32>) -> Result<()> {
         let times = self.redrawn.iter().filter(|&&redrawn| redrawn == step).count() as u64;
         let accumulate = u64::from(self.setup.pipeline.train.accumulate);
         self.sampler.batch(step, micro + times * accumulate, windows)?;
         check_ids(self.setup.train.path(), windows, self.setup.config.vocab_size)
     }
 
-    pub fn set_redrawn(&mut self, redrawn: Vec<u64>) {
+    pub(crate) fn set_redrawn(&mut self, redrawn: Vec<u64>) {
         self.redrawn = redrawn;
     }
 
     /// Takes the windows of a step out.
-    pub fn redraw(&mut self, step: u64) {
+    pub(crate) fn redraw(&mut self, step: u64) {
         self.redrawn.push(step);
     }
 
-    pub fn redrawn(&self) -> &[u64] {
+    pub(crate) fn redrawn(&self) -> &[u64] {
         &self.redrawn
     }
 }

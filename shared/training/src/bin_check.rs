@@ -6,17 +6,17 @@ use stage::{Failure, Result};
 use crate::setup::Setup;
 
 /// None once it has ended well.
-pub struct BinCheck(Option<JoinHandle<Result<()>>>);
+pub(crate) struct BinCheck(Option<JoinHandle<Result<()>>>);
 
 impl BinCheck {
-    pub fn start(setup: &Setup) -> Self {
+    pub(crate) fn start(setup: &Setup) -> Self {
         let (train, validation) = (setup.train.clone(), setup.validation.clone());
         let check = move || train.verify().and_then(|()| validation.verify());
         BinCheck(Some(std::thread::spawn(check)))
     }
 
     /// Waits for its end.
-    pub fn finish(&mut self) -> Result<()> {
+    pub(crate) fn finish(&mut self) -> Result<()> {
         match self.0.take().map(JoinHandle::join) {
             None => Ok(()),
             Some(Ok(Err(Failure::Interrupted(_)))) => Err(Failure::Interrupted(

@@ -6,7 +6,7 @@ use plotters::prelude::*;
 use stage::{Failure, Result};
 
 /// One line of a chart, or its dots.
-pub struct Series {
+pub(crate) struct Series {
     pub name: &'static str,
     pub points: Vec<(f64, f64)>,
     pub color: RGBColor,
@@ -15,7 +15,7 @@ pub struct Series {
     pub opacity: f64,
 }
 
-pub struct Chart {
+pub(crate) struct Chart {
     pub title: &'static str,
     pub series: Vec<Series>,
     /// How values of the y axis are written.
@@ -24,9 +24,9 @@ pub struct Chart {
     pub logarithmic: bool,
 }
 
-pub const BLUE: RGBColor = RGBColor(38, 99, 199);
-pub const ORANGE: RGBColor = RGBColor(214, 96, 18);
-pub const GREEN: RGBColor = RGBColor(36, 138, 61);
+pub(crate) const BLUE: RGBColor = RGBColor(38, 99, 199);
+pub(crate) const ORANGE: RGBColor = RGBColor(214, 96, 18);
+pub(crate) const GREEN: RGBColor = RGBColor(36, 138, 61);
 
 /// Points of a line at most: more are thinned out, since no screen has room for them.
 const POINTS: usize = 1500;
@@ -54,14 +54,14 @@ fn with_font() {
 
 impl Chart {
     /// A text of an `<svg>` element.
-    pub fn svg(&self, width: u32, height: u32) -> Result<String> {
+    pub(crate) fn svg(&self, width: u32, height: u32) -> Result<String> {
         let mut text = String::new();
         self.draw(SVGBackend::with_string(&mut text, (width, height)).into_drawing_area())?;
         Ok(text)
     }
 
     /// The bytes of a PNG file.
-    pub fn png(&self, width: u32, height: u32) -> Result<Vec<u8>> {
+    pub(crate) fn png(&self, width: u32, height: u32) -> Result<Vec<u8>> {
         let mut pixels = vec![0; (width * height * 3) as usize];
         self.draw(BitMapBackend::with_buffer(&mut pixels, (width, height)).into_drawing_area())?;
         let mut bytes = Vec::new();

@@ -24,7 +24,7 @@ use crate::stories::StoriesAt;
 const WAITING: usize = 2;
 
 /// A state of the run to be written.
-pub struct CheckpointRequest {
+pub(crate) struct CheckpointRequest {
     /// Weights, the optimizer's slots and the state of the update.
     pub snapshot: TrainerSnapshot,
     /// All else, but for `update`.
@@ -46,7 +46,7 @@ enum Job {
 
 /// What the training gets to know.
 #[derive(Debug)]
-pub enum WriterEvent {
+pub(crate) enum WriterEvent {
     Stories(StoriesAt),
     /// Something could not be written; it is tried again at the next save, and at the end.
     Failed {
@@ -60,19 +60,19 @@ pub enum WriterEvent {
 
 /// Seconds that the thread took for each kind of work.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Spent {
+pub(crate) struct Spent {
     pub checkpoints: f64,
     pub stories: f64,
 }
 
 /// The end of the thread.
-pub struct WriterSummary {
+pub(crate) struct WriterSummary {
     pub spent: Spent,
     /// Why something is still not written.
     pub pending: Option<Failure>,
 }
 
-pub struct CheckpointWriter {
+pub(crate) struct CheckpointWriter {
     jobs: Option<SyncSender<Job>>,
     events: Receiver<WriterEvent>,
     thread: Option<JoinHandle<WriterSummary>>,
@@ -80,7 +80,7 @@ pub struct CheckpointWriter {
 
 impl CheckpointWriter {
     /// Starts the thread for a run in `folder`.
-    pub fn start(
+    pub(crate) fn start(
         folder: &Path,
         checkpoints: Checkpoints,
         samples: Samples,
@@ -106,32 +106,32 @@ impl CheckpointWriter {
         CheckpointWriter { jobs: Some(jobs), events, thread: Some(thread) }
     }
 
-    pub fn save(&self, request: CheckpointRequest) {
+    pub(crate) fn save(&self, request: CheckpointRequest) {
         self.send(Job::Save(Box::new(request)));
     }
 
-    pub fn generate(&self, step: u64, weights: Vec<f32>) {
+    pub(crate) fn generate(&self, step: u64, weights: Vec<f32>) {
         self.send(Job::Generate(step, weights));
     }
 
-    pub fn back_to(&self, step: u64) {
+    pub(crate) fn back_to(&self, step: u64) {
         self.send(Job::BackTo(step));
     }
 
     /// Waits until all jobs are done and pending writes were tried once more.
-    pub fn flush(&self) {
+    pub(crate) fn flush(&self) {
         let (done, wait) = channel();
         self.send(Job::Flush(done));
         let _ = wait.recv();
     }
 
     /// What happened since the last call.
-    pub fn events(&self) -> Vec<WriterEvent> {
+    pub(crate) fn events(&self) -> Vec<WriterEvent> {
         self.events.try_iter().collect()
     }
 
     /// Waits for the last job.
-    pub fn finish(mut self) -> Result<WriterSummary> {
+    pub(crate) fn finish(mut self) -> Result<WriterSummary> {
         self.jobs = None;
         let ended = self.thread.take().map(JoinHandle::join);
         let ended = ended.and_then(std::result::Result::ok);
@@ -266,7 +266,7 @@ impl WriterThread {
 }
 
 /// Generates the stories of samples.md, on the CPU.
-pub struct Generator {
+pub(crate) struct Generator {
     pub prompts: Prompts,
     pub params: SamplingParams,
     pub config: Config,

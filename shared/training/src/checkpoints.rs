@@ -6,7 +6,7 @@ use stage::{Failure, Log, Result, Temporary, create_dir, publish_file, remove_if
 
 /// What a checkpoint is called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CheckpointName {
+pub(crate) enum CheckpointName {
     Last,
     LastAndNumbered,
     /// Written late: a newer `last` exists.
@@ -15,13 +15,13 @@ pub enum CheckpointName {
 }
 
 #[derive(Clone)]
-pub struct Checkpoints {
+pub(crate) struct Checkpoints {
     folder: PathBuf,
     keep_last: usize,
 }
 
 impl Checkpoints {
-    pub fn new(run: &Path, keep_last: u32) -> Self {
+    pub(crate) fn new(run: &Path, keep_last: u32) -> Self {
         Checkpoints { folder: run.join("checkpoints"), keep_last: keep_last as usize }
     }
 
@@ -62,7 +62,7 @@ impl Checkpoints {
 
     /// The newest intact checkpoint; `best` if there is no other. A damaged one is reported and set aside, and the one before
     /// it is used. An unreadable one is skipped and left in place: the disk may recover.
-    pub fn newest(&self, log: &Log) -> Result<Option<Checkpoint>> {
+    pub(crate) fn newest(&self, log: &Log) -> Result<Option<Checkpoint>> {
         self.take_up_set_aside(log)?;
         let last = self.folder.join("last.safetensors");
         let mut unreadable = None;

@@ -2,7 +2,7 @@
 
 /// An exponentially weighted mean, corrected for its start as Adam's moments are.
 #[derive(Clone, Copy, Debug)]
-pub struct Smooth {
+pub(crate) struct Smooth {
     weight: f64,
     sum: f64,
     power: f64,
@@ -10,31 +10,31 @@ pub struct Smooth {
 
 impl Smooth {
     /// `weight` of the past at each new value.
-    pub fn new(weight: f64) -> Self {
+    pub(crate) fn new(weight: f64) -> Self {
         Smooth { weight, sum: 0.0, power: 1.0 }
     }
 
     /// The mean with `value` in it.
-    pub fn add(&mut self, value: f64) -> f64 {
+    pub(crate) fn add(&mut self, value: f64) -> f64 {
         self.sum = self.weight * self.sum + (1.0 - self.weight) * value;
         self.power *= self.weight;
         self.value()
     }
 
     /// NaN before the first value.
-    pub fn value(&self) -> f64 {
+    pub(crate) fn value(&self) -> f64 {
         self.sum / (1.0 - self.power)
     }
 }
 
 /// Each value with the mean up to it.
-pub fn smoothed(values: impl IntoIterator<Item = f64>, weight: f64) -> Vec<f64> {
+pub(crate) fn smoothed(values: impl IntoIterator<Item = f64>, weight: f64) -> Vec<f64> {
     let mut smooth = Smooth::new(weight);
     values.into_iter().map(|value| smooth.add(value)).collect()
 }
 
 /// Each value as the mean of its neighbours, without the lag of a mean of the past.
-pub fn centred(values: &[f64]) -> Vec<f64> {
+pub(crate) fn centred(values: &[f64]) -> Vec<f64> {
     let most = (values.len() / 40).clamp(1, 25);
     let mean = |i: usize| {
         let reach = most.min(i).min(values.len() - 1 - i); // as far to both sides
@@ -47,7 +47,7 @@ pub fn centred(values: &[f64]) -> Vec<f64> {
 const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
 
 /// The values as a row of at most `width` bars, the lowest value the lowest bar. Many values share a bar: their mean.
-pub fn sparkline(values: &[f64], width: usize) -> String {
+pub(crate) fn sparkline(values: &[f64], width: usize) -> String {
     let values: Vec<f64> = values.iter().copied().filter(|value| value.is_finite()).collect();
     let bars = width.min(values.len());
     let mean = |i: usize| {

@@ -3,7 +3,7 @@ use crate::curve::smoothed;
 use crate::log_line::LogLine;
 
 /// A run as far as it has come.
-pub struct Seen<'a> {
+pub(crate) struct Seen<'a> {
     pub lines: &'a [LogLine],
     pub vocab_size: usize,
     /// Steps planned, and those of the warm-up.
@@ -15,7 +15,7 @@ pub struct Seen<'a> {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub(crate) enum Kind {
     TooEarly,
     Healthy,
     Stuck,
@@ -26,7 +26,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Kind::TooEarly => "too early to say",
             Kind::Healthy => "healthy",
@@ -41,7 +41,7 @@ impl Kind {
 
 /// Words for a person.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Diagnosis {
+pub(crate) struct Diagnosis {
     pub kind: Kind,
     /// What is seen, with figures.
     pub seen: String,
@@ -65,7 +65,7 @@ impl std::fmt::Display for Diagnosis {
 const SMOOTHING: f64 = 0.8;
 
 /// Reads the curve. The first that fits, from the worst to the best.
-pub fn diagnose(run: &Seen) -> Diagnosis {
+pub(crate) fn diagnose(run: &Seen) -> Diagnosis {
     let losses: Vec<f64> = run.lines.iter().map(|line| f64::from(line.loss)).collect();
     let curve = smoothed(losses.iter().copied(), SMOOTHING);
     let Some((last, &now)) = run.lines.last().zip(curve.last()) else {

@@ -3,20 +3,20 @@ use compute::Trainer;
 use inference::failed;
 use stage::Result;
 
-pub struct Fault {
+pub(crate) struct Fault {
     step: u64,
     times: u64,
 }
 
 impl Fault {
-    pub fn from_environment() -> Option<Self> {
+    pub(crate) fn from_environment() -> Option<Self> {
         let text = std::env::var("BEDTIME_FAULT").ok()?;
         let (step, times) =
             text.strip_prefix("nan@").map(|rest| rest.split_once('x').unwrap_or((rest, "1")))?;
         Some(Fault { step: step.parse().ok()?, times: times.parse().ok()? })
     }
 
-    pub fn strike(&mut self, step: u64, trainer: &mut Trainer) -> Result<()> {
+    pub(crate) fn strike(&mut self, step: u64, trainer: &mut Trainer) -> Result<()> {
         if step == self.step && self.times > 0 {
             self.times -= 1;
             let mut weights = trainer.model.weights().map_err(failed)?;

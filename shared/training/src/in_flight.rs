@@ -10,7 +10,7 @@ const LEAST_LOSS_SCALE: f32 = 1.0 / 1024.0;
 
 /// A step whose metrics were not looked at yet.
 #[derive(Clone, Copy)]
-pub struct InFlightStep {
+pub(crate) struct InFlightStep {
     pub step: u64,
     pub ticket: Ticket,
     pub lr: f64,
@@ -18,7 +18,7 @@ pub struct InFlightStep {
 }
 
 /// A step that gave no finite loss or gradient.
-pub struct NotFinite {
+pub(crate) struct NotFinite {
     pub step: u64,
     pub loss: f32,
     pub grad_norm: f32,
@@ -27,7 +27,7 @@ pub struct NotFinite {
 impl NotFinite {
     /// What `metrics` say of a step, if they are not finite. In f16 a gradient may overflow: the update was skipped and the
     /// loss scale halved.
-    pub fn check(step: u64, metrics: &Metrics, precision: Precision) -> Option<Self> {
+    pub(crate) fn check(step: u64, metrics: &Metrics, precision: Precision) -> Option<Self> {
         let overflow = precision == Precision::F16
             && metrics.loss.is_finite()
             && metrics.loss_scale >= LEAST_LOSS_SCALE;
@@ -39,20 +39,20 @@ impl NotFinite {
 
 /// The oldest first.
 #[derive(Default)]
-pub struct InFlight(VecDeque<InFlightStep>);
+pub(crate) struct InFlight(VecDeque<InFlightStep>);
 
 impl InFlight {
-    pub fn push(&mut self, step: InFlightStep) {
+    pub(crate) fn push(&mut self, step: InFlightStep) {
         self.0.push_back(step);
     }
 
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.0.len()
     }
 
     /// The oldest step, if the device has done it; waits for it where more than `most` are in flight. `scale` is one over the
     /// tokens of a step.
-    pub fn next(
+    pub(crate) fn next(
         &mut self,
         trainer: &mut Trainer,
         scale: f32,
@@ -68,7 +68,7 @@ impl InFlight {
     }
 
     /// Waits for all of them and forgets what they gave.
-    pub fn discard(&mut self, trainer: &mut Trainer) -> Result<()> {
+    pub(crate) fn discard(&mut self, trainer: &mut Trainer) -> Result<()> {
         for step in std::mem::take(&mut self.0) {
             trainer.metrics(step.ticket, 1.0, true).map_err(failed)?;
         }

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 /// What a line says. `loss` is that of the weights after `step` updates on the next batch; `val_loss` is that of the same
 /// weights.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct LogLine {
+pub(crate) struct LogLine {
     /// Updates done.
     pub step: u64,
     /// Nats per token.

@@ -2,7 +2,7 @@
 use indicatif::HumanBytes;
 
 /// What the process and the engine's buffers take.
-pub fn memory(device_bytes: u64) -> String {
+pub(crate) fn memory(device_bytes: u64) -> String {
     let process = memory_stats::memory_stats().map(|stats| stats.physical_mem as u64);
     match process {
         Some(process) => {

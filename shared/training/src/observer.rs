@@ -11,7 +11,7 @@ use crate::stories::StoriesAt;
 /// # Errors
 /// Those of the disk. The run goes on without what could not be written and calls [`RunObserver::flush`] later, but for
 /// [`RunObserver::back_to`], whose error ends the run.
-pub trait RunObserver: Send {
+pub(crate) trait RunObserver: Send {
     /// The device finished a step.
     fn step(&mut self, _step: &StepMetrics, _status: &Status) {}
 
@@ -52,14 +52,14 @@ pub trait RunObserver: Send {
 
 /// What a step gave.
 #[derive(Clone, Copy, Debug)]
-pub struct StepMetrics {
+pub(crate) struct StepMetrics {
     pub loss: f32,
     pub lr: f64,
 }
 
 /// Where a run is.
 #[derive(Clone, Copy, Default)]
-pub struct Status<'a> {
+pub(crate) struct Status<'a> {
     /// Updates that the device has done.
     pub step: u64,
     pub elapsed_s: f64,
@@ -75,7 +75,7 @@ pub struct Status<'a> {
 }
 
 /// Something that happened along the way.
-pub struct RunEvent {
+pub(crate) struct RunEvent {
     /// Its name in JSON logs.
     pub name: &'static str,
     pub fields: Value,
@@ -84,11 +84,11 @@ pub struct RunEvent {
 }
 
 impl RunEvent {
-    pub fn new(name: &'static str, fields: Value, text: String) -> Self {
+    pub(crate) fn new(name: &'static str, fields: Value, text: String) -> Self {
         RunEvent { name, fields, text, is_warning: false }
     }
 
-    pub fn warning(text: String) -> Self {
+    pub(crate) fn warning(text: String) -> Self {
         RunEvent { name: "warning", fields: Value::Null, text, is_warning: true }
     }
 }

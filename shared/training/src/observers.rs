@@ -5,33 +5,33 @@ use crate::log_line::LogLine;
 use crate::observer::{RunEvent, RunObserver, Status, StepMetrics};
 use crate::stories::StoriesAt;
 
-pub struct Observers {
+pub(crate) struct Observers {
     all: Vec<Box<dyn RunObserver>>,
     /// Something is not written, and that was said.
     behind: bool,
 }
 
 impl Observers {
-    pub fn new(all: Vec<Box<dyn RunObserver>>) -> Self {
+    pub(crate) fn new(all: Vec<Box<dyn RunObserver>>) -> Self {
         Observers { all, behind: false }
     }
 
-    pub fn step(&mut self, step: &StepMetrics, status: &Status) {
+    pub(crate) fn step(&mut self, step: &StepMetrics, status: &Status) {
         self.all.iter_mut().for_each(|observer| observer.step(step, status));
     }
 
     /// A disk that is full gets the line later.
-    pub fn line(&mut self, line: &LogLine, status: &Status) {
+    pub(crate) fn line(&mut self, line: &LogLine, status: &Status) {
         let failures: Vec<Failure> =
             self.all.iter_mut().filter_map(|observer| observer.line(line, status).err()).collect();
         self.say_once(failures);
     }
 
-    pub fn event(&mut self, event: &RunEvent) {
+    pub(crate) fn event(&mut self, event: &RunEvent) {
         self.all.iter_mut().for_each(|observer| observer.event(event));
     }
 
-    pub fn stories(&mut self, stories: &StoriesAt) {
+    pub(crate) fn stories(&mut self, stories: &StoriesAt) {
         let failures: Vec<Failure> =
             self.all.iter_mut().filter_map(|observer| observer.stories(stories).err()).collect();
         if !failures.is_empty() {
@@ -39,23 +39,23 @@ impl Observers {
         }
     }
 
-    pub fn back_to(&mut self, step: u64) -> Result<()> {
+    pub(crate) fn back_to(&mut self, step: u64) -> Result<()> {
         self.all.iter_mut().try_for_each(|observer| observer.back_to(step))
     }
 
-    pub fn flush(&mut self) -> Result<()> {
+    pub(crate) fn flush(&mut self) -> Result<()> {
         self.all.iter_mut().try_for_each(|observer| observer.flush())
     }
 
-    pub fn trained(&mut self) {
+    pub(crate) fn trained(&mut self) {
         self.all.iter_mut().for_each(|observer| observer.trained());
     }
 
-    pub fn end(&mut self, state: &str, status: &Status) {
+    pub(crate) fn end(&mut self, state: &str, status: &Status) {
         self.all.iter_mut().for_each(|observer| observer.end(state, status));
     }
 
-    pub fn seconds_beside(&self) -> f64 {
+    pub(crate) fn seconds_beside(&self) -> f64 {
         self.all.iter().map(|observer| observer.seconds_beside()).sum()
     }
 

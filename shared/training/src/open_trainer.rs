@@ -6,7 +6,7 @@ use stage::{Failure, Result, memory};
 use crate::setup::Setup;
 
 /// The trainer, or what to do where it does not fit into the device's memory.
-pub fn open_trainer(setup: &Setup, weights: &[f32]) -> Result<Trainer> {
+pub(crate) fn open_trainer(setup: &Setup, weights: &[f32]) -> Result<Trainer> {
     let t = &setup.pipeline.train;
     let with = |batch: u32| {
         let kernels = setup.engine.kernels().map_err(Err)?;
@@ -65,7 +65,7 @@ pub fn open_trainer(setup: &Setup, weights: &[f32]) -> Result<Trainer> {
 }
 
 /// Refuses what is taken before the engine says what it needs: the weights, and the ids of a batch.
-pub fn check_memory(setup: &Setup) -> Result<()> {
+pub(crate) fn check_memory(setup: &Setup) -> Result<()> {
     let (t, config, available) = (&setup.pipeline.train, &setup.config, memory::available());
     let parameters = config.parameters().unwrap_or(u64::MAX);
     let weights = parameters.saturating_mul(4);

@@ -8,7 +8,7 @@ use stage::{Failure, Result};
 ///
 /// # Errors
 /// Exit code 2 where there is no such kind.
-pub fn optimizer(section: &config::Optimizer) -> Result<Optimizer> {
+pub(crate) fn optimizer(section: &config::Optimizer) -> Result<Optimizer> {
     let kind = kind(section)?;
     let ([beta1, beta2], eps) = constants(section, kind);
     Ok(Optimizer {
@@ -24,14 +24,14 @@ pub fn optimizer(section: &config::Optimizer) -> Result<Optimizer> {
 ///
 /// # Errors
 /// As [`optimizer`].
-pub fn settings(section: &config::Optimizer) -> Result<Value> {
+pub(crate) fn settings(section: &config::Optimizer) -> Result<Value> {
     let (betas, eps) = constants(section, kind(section)?);
     let config::Optimizer { kind, weight_decay, .. } = section;
     Ok(json!({ "kind": kind, "betas": betas, "eps": eps, "weight_decay": weight_decay }))
 }
 
 /// The settings of a run as this version writes them. 0.1 knew AdamW alone, and of it the weight decay.
-pub fn up_to_date(mut settings: Value) -> Value {
+pub(crate) fn up_to_date(mut settings: Value) -> Value {
     let Some(keys) = settings.as_object_mut() else { return settings };
     if let Some(weight_decay) = keys.remove("weight_decay") {
         keys.entry("optimizer").or_insert(json!({

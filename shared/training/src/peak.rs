@@ -8,7 +8,7 @@ use stage::Result;
 const SECONDS: f64 = 0.03;
 
 /// FLOP/s of a large matmul in the engine's activation precision.
-pub fn measure(engine: &Engine) -> Result<f64> {
+pub(crate) fn measure(engine: &Engine) -> Result<f64> {
     let mut kernels = engine.kernels()?;
     const LARGEST: usize = 4096;
     let mut n = 512;

@@ -12,12 +12,12 @@ use crate::checkpoints::{CheckpointName, Checkpoints};
 /// Numbered checkpoints that may wait: each is three times the weights, and a run must not run out of memory.
 const WAITING: usize = 4;
 
-pub struct PendingCheckpoint {
+pub(crate) struct PendingCheckpoint {
     pub checkpoint: Checkpoint,
     pub name: CheckpointName,
 }
 
-pub struct PendingWrites {
+pub(crate) struct PendingWrites {
     checkpoints: Checkpoints,
     /// loss.jsonl, which has to be on disk as far as a checkpoint goes.
     log: PathBuf,
@@ -28,12 +28,12 @@ pub struct PendingWrites {
 }
 
 impl PendingWrites {
-    pub fn new(checkpoints: Checkpoints, log: PathBuf) -> Self {
+    pub(crate) fn new(checkpoints: Checkpoints, log: PathBuf) -> Self {
         PendingWrites { checkpoints, log, saves: Vec::new(), given_up: None }
     }
 
     /// Writes a checkpoint, after all pending ones. Returns its weights, and why it is pending now.
-    pub fn save(&mut self, save: PendingCheckpoint) -> (Vec<f32>, Option<Failure>) {
+    pub(crate) fn save(&mut self, save: PendingCheckpoint) -> (Vec<f32>, Option<Failure>) {
         self.replace_by(save.name);
         self.retry();
         match self.write(&save) {
@@ -48,7 +48,7 @@ impl PendingWrites {
     }
 
     /// Tries all pending writes again.
-    pub fn retry(&mut self) {
+    pub(crate) fn retry(&mut self) {
         for (save, _) in std::mem::take(&mut self.saves) {
             if let Err(failure) = self.write(&save) {
                 self.saves.push((save, failure));
@@ -57,17 +57,17 @@ impl PendingWrites {
     }
 
     /// The run resumes from this step: later checkpoints will be made again.
-    pub fn back_to(&mut self, step: u64) {
+    pub(crate) fn back_to(&mut self, step: u64) {
         self.saves.retain(|(save, _)| save.checkpoint.state.step <= step);
         self.given_up.take_if(|(given_up, _)| *given_up > step);
     }
 
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.saves.is_empty()
     }
 
     /// Why something is not on disk, if anything.
-    pub fn into_failure(self) -> Option<Failure> {
+    pub(crate) fn into_failure(self) -> Option<Failure> {
         let waiting = self.saves.into_iter().next_back().map(|(_, failure)| failure);
         waiting.or(self.given_up.map(|(step, failure)| {
             Failure::try_again(format!("the checkpoint of step {step} is lost, more than {WAITING} could not be written: {failure}"))

@@ -10,7 +10,7 @@ use crate::peak::Peaks;
 pub(crate) struct Profile(Vec<KernelTime>);
 
 impl Profile {
-    pub fn add(&mut self, rows: Vec<KernelTime>) {
+    pub(crate) fn add(&mut self, rows: Vec<KernelTime>) {
         for row in rows {
             let same = |sum: &&mut KernelTime| sum.kernel == row.kernel && sum.shape == row.shape;
             match self.0.iter_mut().find(same) {
@@ -26,7 +26,7 @@ impl Profile {
     }
 
     /// The longest first.
-    pub fn into_rows(mut self) -> Vec<KernelTime> {
+    pub(crate) fn into_rows(mut self) -> Vec<KernelTime> {
         self.0.sort_by(|a, b| b.seconds.total_cmp(&a.seconds));
         self.0
     }

@@ -19,7 +19,7 @@ const EVERY: Duration = Duration::from_secs(10);
 const EVENTS: usize = 200;
 
 /// The observer: draws both files on a thread of its own.
-pub struct Report {
+pub(crate) struct Report {
     folder: PathBuf,
     info: RunInfo,
     stories: Vec<StoriesAt>,
@@ -33,7 +33,7 @@ pub struct Report {
 }
 
 impl Report {
-    pub fn new(folder: &Path, info: RunInfo, stories: Vec<StoriesAt>) -> Self {
+    pub(crate) fn new(folder: &Path, info: RunInfo, stories: Vec<StoriesAt>) -> Self {
         Report {
             folder: folder.to_owned(),
             info,

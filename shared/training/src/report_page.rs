@@ -14,7 +14,7 @@ use crate::stories::StoriesAt;
 
 /// What the report shows of a run at one moment.
 #[derive(Clone, Debug)]
-pub struct ReportSnapshot {
+pub(crate) struct ReportSnapshot {
     pub lines: Vec<LogLine>,
     /// Updates done.
     pub step: u64,
@@ -37,7 +37,7 @@ fn points(lines: &[LogLine], value: impl Fn(&LogLine) -> Option<f64>) -> Vec<(f6
     lines.iter().filter_map(|line| Some((line.step as f64, value(line)?))).collect()
 }
 
-pub fn loss_chart(lines: &[LogLine]) -> Chart {
+pub(crate) fn loss_chart(lines: &[LogLine]) -> Chart {
     let raw = points(lines, |line| Some(f64::from(line.loss)));
     let curve = centred(&raw.iter().map(|point| point.1).collect::<Vec<f64>>());
     let smooth = raw.iter().zip(curve).map(|(&(step, _), loss)| (step, loss)).collect();
@@ -109,7 +109,7 @@ td { white-space: pre-line; font-size: 15px; } pre { background: #f4f6f8; paddin
 dt { color: #5b6675; font-size: 13px; } dd { margin: 0 0 8px; } summary { cursor: pointer; padding: 4px 0; }
 ";
 
-pub fn page(info: &RunInfo, snapshot: &ReportSnapshot) -> Result<Markup> {
+pub(crate) fn page(info: &RunInfo, snapshot: &ReportSnapshot) -> Result<Markup> {
     let diagnosis = info.diagnose(&snapshot.lines, snapshot.step);
     let class = match diagnosis.kind {
         Kind::Healthy => "diagnosis healthy",

@@ -14,14 +14,14 @@ use crate::setup::Setup;
 
 /// Where a run resumes.
 #[derive(Default)]
-pub struct ResumePoint {
+pub(crate) struct ResumePoint {
     pub step: u64,
     pub best: Option<Best>,
     pub redrawn: Vec<u64>,
 }
 
 /// Loads the newest checkpoint, if there is one.
-pub fn resume(
+pub(crate) fn resume(
     setup: &Setup,
     checkpoints: &Checkpoints,
     trainer: &mut Trainer,
@@ -80,13 +80,13 @@ pub fn resume(
 }
 
 /// The state before the first step.
-pub fn restart(setup: &Setup, trainer: &mut Trainer) {
+pub(crate) fn restart(setup: &Setup, trainer: &mut Trainer) {
     trainer.model.set_weights(&initial_weights(&trainer.model.table, setup.pipeline.train.seed));
     trainer.forget();
 }
 
 /// An old run made with other settings moves to `run.N`; so does any old run with `force`.
-pub fn set_aside_if_other(setup: &Setup, force: bool) -> Result<()> {
+pub(crate) fn set_aside_if_other(setup: &Setup, force: bool) -> Result<()> {
     let path = setup.folder.join("settings.json");
     let old: Option<Value> =
         std::fs::read(&path).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
@@ -108,7 +108,7 @@ pub fn set_aside_if_other(setup: &Setup, force: bool) -> Result<()> {
 }
 
 /// Refuses a second training in the same folder while this is held.
-pub fn lock(setup: &Setup) -> Result<Lock> {
+pub(crate) fn lock(setup: &Setup) -> Result<Lock> {
     let out = setup.folder.parent().unwrap_or(Path::new(""));
     Lock::try_take(out, "train")?.ok_or_else(|| {
         Failure::try_again(format!(
@@ -119,7 +119,7 @@ pub fn lock(setup: &Setup) -> Result<Lock> {
 }
 
 /// Numbered checkpoints whose stories were not generated: an end that came too soon.
-pub fn without_stories(
+pub(crate) fn without_stories(
     checkpoints: &Checkpoints,
     samples: &Samples,
     first: u64,

@@ -6,7 +6,7 @@ use crate::log_line::LogLine;
 
 /// A run, as the report and the terminal describe it.
 #[derive(Clone, Debug)]
-pub struct RunInfo {
+pub(crate) struct RunInfo {
     pub title: String,
     /// A note on the data, if it needs one.
     pub note: Option<&'static str>,
@@ -27,17 +27,17 @@ pub struct RunInfo {
 }
 
 impl RunInfo {
-    pub fn epochs(&self, step: u64) -> f64 {
+    pub(crate) fn epochs(&self, step: u64) -> f64 {
         (step * self.tokens_per_step) as f64 / self.tokens.max(1) as f64
     }
 
-    pub fn diagnose(&self, lines: &[LogLine], step: u64) -> Diagnosis {
+    pub(crate) fn diagnose(&self, lines: &[LogLine], step: u64) -> Diagnosis {
         let &RunInfo { vocab_size, steps, warmup, peak_lr, .. } = self;
         diagnose(&Seen { lines, vocab_size, steps, warmup, peak_lr, epochs: self.epochs(step) })
     }
 
     /// How much of the data was seen, in a sentence.
-    pub fn seen(&self, step: u64) -> String {
+    pub(crate) fn seen(&self, step: u64) -> String {
         let epochs = self.epochs(step);
         // A window begins anywhere with the same chance: what no window covered is e^-epochs of it.
         let covered = 100.0 * (1.0 - (-epochs).exp());

@@ -9,7 +9,7 @@ use crate::log_line::LogLine;
 use crate::observer::{RunObserver, Status};
 
 /// The file, and what is not in it yet: the disk may be full for a while.
-pub struct RunLog {
+pub(crate) struct RunLog {
     path: PathBuf,
     file: File,
     /// Bytes of whole lines in the file.
@@ -19,7 +19,7 @@ pub struct RunLog {
 
 impl RunLog {
     /// Opens the log of a run that resumes at `step` and returns its lines. Later lines are dropped and written again.
-    pub fn open(path: &Path, step: u64) -> Result<(Self, Vec<LogLine>)> {
+    pub(crate) fn open(path: &Path, step: u64) -> Result<(Self, Vec<LogLine>)> {
         let text = match std::fs::read_to_string(path) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
             text => text.map_err(Failure::reading(path))?,

@@ -8,7 +8,7 @@ use crate::observer::RunObserver;
 use crate::stories::{StoriesAt, cell};
 
 /// All stories of a run, the earliest first.
-pub struct Samples {
+pub(crate) struct Samples {
     folder: PathBuf,
     /// A note on the data, if it needs one.
     note: Option<&'static str>,
@@ -19,7 +19,7 @@ pub struct Samples {
 
 impl Samples {
     /// Opens the stories of a run that resumes at `step`. Later ones are dropped and generated again.
-    pub fn open(folder: &Path, note: Option<&'static str>, step: u64) -> Result<Self> {
+    pub(crate) fn open(folder: &Path, note: Option<&'static str>, step: u64) -> Result<Self> {
         let path = folder.join("stories.jsonl");
         let text = match std::fs::read_to_string(&path) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
@@ -33,12 +33,12 @@ impl Samples {
         Ok(Samples { folder: folder.to_owned(), note, stories, written: true })
     }
 
-    pub fn has(&self, step: u64) -> bool {
+    pub(crate) fn has(&self, step: u64) -> bool {
         self.stories.iter().any(|at| at.step == step)
     }
 
     /// Writes both files.
-    pub fn write(&self) -> Result<()> {
+    pub(crate) fn write(&self) -> Result<()> {
         let mut lines = String::new();
         for at in &self.stories {
             lines += &serde_json::to_string(at).map_err(|e| Failure::usage(e.to_string()))?;

@@ -41,7 +41,7 @@ pub(crate) struct Setup {
 
 impl Setup {
     /// Opens the inputs and checks that they belong together.
-    pub fn open(stage: &Stage, options: &TrainOptions) -> Result<Self> {
+    pub(crate) fn open(stage: &Stage, options: &TrainOptions) -> Result<Self> {
         let t = &stage.pipeline.train;
         if t.steps == 0 {
             return Err(Failure::usage("train.steps = 0: expected at least 1"));
@@ -87,7 +87,7 @@ impl Setup {
     }
 
     /// The settings that decide the result: those of the weights, and when to end. A run may be resumed with another end.
-    pub fn deciding_settings(&self) -> Value {
+    pub(crate) fn deciding_settings(&self) -> Value {
         let mut settings = self.settings.clone();
         settings["until_loss"] = json!(self.pipeline.train.until_loss);
         settings["max_minutes"] = json!(self.pipeline.train.max_minutes);
@@ -95,7 +95,7 @@ impl Setup {
     }
 
     /// What stays the same during the run.
-    pub fn info(&self, trainer: &Trainer) -> Result<RunInfo> {
+    pub(crate) fn info(&self, trainer: &Trainer) -> Result<RunInfo> {
         let t = &self.pipeline.train;
         let kernels = &trainer.model.kernels;
         let manifest = self.train.manifest();
@@ -122,13 +122,13 @@ impl Setup {
     }
 
     /// Tokens whose loss makes one update.
-    pub fn tokens_per_step(&self) -> u64 {
+    pub(crate) fn tokens_per_step(&self) -> u64 {
         let t = &self.pipeline.train;
         u64::from(t.batch) * u64::from(t.accumulate) * self.config.context as u64
     }
 
     /// Generates two stories for each prompt.
-    pub fn generator(&self) -> Generator {
+    pub(crate) fn generator(&self) -> Generator {
         let section = &self.pipeline.sample;
         let prompts = Prompts::new(section.prompts.clone(), 2);
         Generator {
@@ -143,7 +143,7 @@ impl Setup {
         toml::to_string(&self.pipeline).map_err(|e| Failure::usage(e.to_string()))
     }
 
-    pub fn write_settings(&self) -> Result<()> {
+    pub(crate) fn write_settings(&self) -> Result<()> {
         let settings = format!("{:#}\n", self.settings);
         AtomicFile::write(&self.folder.join("settings.json"), settings.as_bytes())?;
         AtomicFile::write(&self.folder.join("config.toml"), self.config_text()?.as_bytes())
@@ -151,7 +151,7 @@ impl Setup {
     }
 
     /// A label for runs on stories that nobody wrote.
-    pub fn synthetic(&self) -> Option<&'static str> {
+    pub(crate) fn synthetic(&self) -> Option<&'static str> {
         self.train
             .manifest()
             .is_synthetic()

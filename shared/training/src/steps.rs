@@ -30,7 +30,7 @@ const PEAK_AFTER: u64 = 10;
 
 /// Why the loop ended.
 #[derive(Debug)]
-pub enum Stop {
+pub(crate) enum Stop {
     /// All steps are done.
     Steps,
     /// `train.max_minutes`
@@ -44,7 +44,7 @@ pub enum Stop {
 }
 
 /// What the loop begins with.
-pub struct Start<'a> {
+pub(crate) struct Start<'a> {
     pub setup: &'a Setup,
     pub trainer: Trainer,
     pub batches: Batches<'a>,
@@ -58,7 +58,7 @@ pub struct Start<'a> {
 }
 
 /// What is left when all is written.
-pub struct StepsSummary {
+pub(crate) struct StepsSummary {
     pub writer: WriterSummary,
     /// Seconds that observers worked beside the training.
     pub observers_s: f64,
@@ -68,7 +68,7 @@ pub struct StepsSummary {
 }
 
 /// What the loop carries from step to step.
-pub struct Steps<'a> {
+pub(crate) struct Steps<'a> {
     setup: &'a Setup,
     pub trainer: Trainer,
     batches: Batches<'a>,
@@ -91,7 +91,7 @@ pub struct Steps<'a> {
 }
 
 impl<'a> Steps<'a> {
-    pub fn new(start: Start<'a>) -> Self {
+    pub(crate) fn new(start: Start<'a>) -> Self {
         let Start { mut batches, resumed, lines, .. } = start;
         batches.set_redrawn(resumed.redrawn);
         Steps {
@@ -116,7 +116,7 @@ impl<'a> Steps<'a> {
     }
 
     /// Trains until something ends it. The device has done all steps then, and the last state is being saved.
-    pub fn run(&mut self) -> Result<Stop> {
+    pub(crate) fn run(&mut self) -> Result<Stop> {
         let stop = loop {
             let stop = self.advance()?;
             self.hear()?;
@@ -418,21 +418,21 @@ impl<'a> Steps<'a> {
     }
 
     /// Updates done.
-    pub fn done(&self) -> u64 {
+    pub(crate) fn done(&self) -> u64 {
         self.next
     }
 
-    pub fn lines(&self) -> &[LogLine] {
+    pub(crate) fn lines(&self) -> &[LogLine] {
         &self.lines
     }
 
     /// Generates the stories of these weights, beside what follows.
-    pub fn generate(&self, weights: Vec<f32>) {
+    pub(crate) fn generate(&self, weights: Vec<f32>) {
         self.writer.generate(self.next, weights);
     }
 
     /// Logs the loss of the whole validation, with the figures of the last step.
-    pub fn log_validation(&mut self, val_loss: f64) -> Result<LogLine> {
+    pub(crate) fn log_validation(&mut self, val_loss: f64) -> Result<LogLine> {
         let last = self.lines.last().cloned().ok_or_else(|| {
             Failure::usage("the run ended before its first step: nothing to finish")
         })?;
@@ -448,7 +448,7 @@ impl<'a> Steps<'a> {
     }
 
     /// Waits for all that is being written, then shows the end.
-    pub fn end(mut self, state: &str) -> Result<StepsSummary> {
+    pub(crate) fn end(mut self, state: &str) -> Result<StepsSummary> {
         self.observers.flush()?;
         self.writer.flush();
         self.hear()?;

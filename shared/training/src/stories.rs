@@ -3,7 +3,7 @@ use inference::Story;
 use serde::{Deserialize, Serialize};
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct StoriesAt {
+pub(crate) struct StoriesAt {
     /// Updates done.
     pub step: u64,
     pub stories: Vec<Story>,
@@ -11,13 +11,13 @@ pub struct StoriesAt {
 
 impl StoriesAt {
     /// As a list in Markdown.
-    pub fn markdown(&self) -> String {
+    pub(crate) fn markdown(&self) -> String {
         self.stories.iter().map(|story| format!("- {}\n", cell(story))).collect()
     }
 }
 
 /// The prompt in bold and the continuation, escaped for a cell of a Markdown table.
-pub fn cell(story: &Story) -> String {
+pub(crate) fn cell(story: &Story) -> String {
     let escape = |text: &str| {
         let text = text
             .replace('&', "&amp;")

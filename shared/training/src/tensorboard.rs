@@ -94,14 +94,14 @@ struct PluginData {
 }
 
 /// The observer: event files in one folder, a new one where the run begins or goes back.
-pub struct TensorBoard {
+pub(crate) struct TensorBoard {
     folder: PathBuf,
     /// None where a file could not be begun.
     file: Option<EventFile>,
 }
 
 impl TensorBoard {
-    pub fn open(folder: &Path, step: u64) -> Result<Self> {
+    pub(crate) fn open(folder: &Path, step: u64) -> Result<Self> {
         Ok(TensorBoard { folder: folder.to_owned(), file: Some(EventFile::create(folder, step)?) })
     }
 }

@@ -19,7 +19,7 @@ const KEPT: usize = 400;
 const EVERY: Duration = Duration::from_millis(250);
 
 /// The observer.
-pub struct TerminalView {
+pub(crate) struct TerminalView {
     log: Log,
     progress: Progress,
     info: RunInfo,
@@ -29,7 +29,7 @@ pub struct TerminalView {
 
 impl TerminalView {
     /// For a run that resumes at `step`, after these lines.
-    pub fn new(log: Log, info: RunInfo, step: u64, lines: &[LogLine]) -> Self {
+    pub(crate) fn new(log: Log, info: RunInfo, step: u64, lines: &[LogLine]) -> Self {
         let progress = log.progress("train", Unit::Steps, Some(info.steps));
         progress.skip(step);
         let mut curve = LossCurve::default();

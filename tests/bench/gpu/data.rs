@@ -13,7 +13,7 @@ const FILES: [&str; 5] =
 
 /// The data as it is, and with the first tokens of `val.bin` only: a run that is timed ends with scoring all of them.
 #[derive(Default)]
-pub struct Data {
+pub(crate) struct Data {
     pub whole: PathBuf,
     pub short: PathBuf,
     pub vocab: u64,
@@ -25,7 +25,7 @@ pub struct Data {
 
 impl Data {
     /// Opens `given`, or makes some in `scratch`; `most` is how many tokens of `val.bin` the short form keeps.
-    pub fn open(
+    pub(crate) fn open(
         given: Option<&Path>,
         programs: &Path,
         scratch: &Path,
@@ -64,7 +64,7 @@ impl Data {
 }
 
 /// A folder with links to the data of another one.
-pub fn link(from: &Path, to: &Path) -> Result<()> {
+pub(crate) fn link(from: &Path, to: &Path) -> Result<()> {
     create_dir(to)?;
     for name in FILES {
         let (file, place) = (from.join(name), to.join(name));
@@ -79,7 +79,7 @@ pub fn link(from: &Path, to: &Path) -> Result<()> {
 }
 
 /// A program of this project that reads nothing from the terminal.
-pub fn program(programs: &Path, name: &str) -> Command {
+pub(crate) fn program(programs: &Path, name: &str) -> Command {
     let mut command =
         Command::new(programs.join(format!("{name}{}", std::env::consts::EXE_SUFFIX)));
     command.stdin(Stdio::null());

@@ -5,31 +5,31 @@ use serde_json::{Value, json};
 
 /// Rows in the order they are printed; ratios stand last.
 #[derive(Default)]
-pub struct Figures {
+pub(crate) struct Figures {
     rows: Vec<Value>,
     ratios: Vec<Value>,
 }
 
 impl Figures {
     /// `more` holds what only the JSON has: windows, shapes, losses along the way.
-    pub fn value(&mut self, key: &str, figure: &str, value: f64, unit: &str, more: Value) {
+    pub(crate) fn value(&mut self, key: &str, figure: &str, value: f64, unit: &str, more: Value) {
         eprintln!("{figure}: {} {unit}", shown(value));
         self.rows.push(row(key, figure, value, unit, more));
     }
 
-    pub fn ratio(&mut self, key: &str, figure: &str, value: f64, more: Value) {
+    pub(crate) fn ratio(&mut self, key: &str, figure: &str, value: f64, more: Value) {
         self.ratios.push(row(key, figure, value, "x", more));
     }
 
-    pub fn skip(&mut self, key: &str, figure: &str, reason: &str) {
+    pub(crate) fn skip(&mut self, key: &str, figure: &str, reason: &str) {
         self.rows.push(json!({ "key": key, "figure": figure, "skipped": reason }));
     }
 
-    pub fn skip_ratio(&mut self, key: &str, figure: &str, reason: &str) {
+    pub(crate) fn skip_ratio(&mut self, key: &str, figure: &str, reason: &str) {
         self.ratios.push(json!({ "key": key, "figure": figure, "skipped": reason }));
     }
 
-    pub fn get(&self, key: &str) -> Option<f64> {
+    pub(crate) fn get(&self, key: &str) -> Option<f64> {
         self.all().find(|row| row["key"] == key)?["value"].as_f64()
     }
 
@@ -37,12 +37,12 @@ impl Figures {
         self.rows.iter().chain(&self.ratios)
     }
 
-    pub fn json(&self) -> Vec<Value> {
+    pub(crate) fn json(&self) -> Vec<Value> {
         self.all().cloned().collect()
     }
 
     /// What was measured as a table; below it what was not, by reason.
-    pub fn table(&self) -> String {
+    pub(crate) fn table(&self) -> String {
         let mut text = String::from("| figure | value | unit |\n|---|---|---|\n");
         let mut skipped: Vec<(&str, Vec<&str>)> = Vec::new();
         for row in self.all() {
@@ -91,14 +91,14 @@ fn shown(value: f64) -> String {
 }
 
 /// The middle one; None of nothing.
-pub fn median(values: &[f64]) -> Option<f64> {
+pub(crate) fn median(values: &[f64]) -> Option<f64> {
     let mut values = values.to_vec();
     values.sort_by(f64::total_cmp);
     values.get(values.len() / 2).copied()
 }
 
 /// YYYY-MM-DD of now, UTC (Howard Hinnant's days from civil, turned round).
-pub fn today() -> String {
+pub(crate) fn today() -> String {
     let seconds = std::time::SystemTime::now()
         .duration_since(std::time::UNIX_EPOCH)
         .map_or(0, |since| since.as_secs());

@@ -15,7 +15,7 @@ const MOST_SECONDS: f64 = 1.0;
 
 /// FLOP a second of an n-cubed product of values kept in f16 and summed in f32, by the kernel that the step uses. Also n: less
 /// than asked for where one product would take seconds.
-pub fn product(adapter: &Adapter, largest: usize) -> Result<(usize, f64), String> {
+pub(crate) fn product(adapter: &Adapter, largest: usize) -> Result<(usize, f64), String> {
     let mut kernels = open(adapter, Precision::F16)?;
     let mut seconds_of = |n: usize, windows: usize| {
         let [a, b, c] =
@@ -33,7 +33,7 @@ pub fn product(adapter: &Adapter, largest: usize) -> Result<(usize, f64), String
 }
 
 /// Bytes a second of a large `z = x + y` in f32: two reads and a write of each value.
-pub fn memory(adapter: &Adapter, values: usize) -> Result<f64, String> {
+pub(crate) fn memory(adapter: &Adapter, values: usize) -> Result<f64, String> {
     let mut kernels = open(adapter, Precision::F32)?;
     let [x, y, z] = ["x", "y", "z"].map(|name| kernels.allocate(name, values));
     fill(kernels.as_mut(), &[x, y]);

@@ -11,7 +11,7 @@ use crate::runs::{Bench, Case};
 
 const SCRIPT: &str = include_str!("../torch_step.py");
 
-pub struct Peer {
+pub(crate) struct Peer {
     child: Child,
     requests: ChildStdin,
     answers: Receiver<String>,
@@ -19,7 +19,7 @@ pub struct Peer {
 }
 
 /// What PyTorch there is: `{"torch": "2.9", "gpu": NAME or null}`. An error says why there is none.
-pub fn probe(python: &str, folder: &Path) -> Result<Value, String> {
+pub(crate) fn probe(python: &str, folder: &Path) -> Result<Value, String> {
     let script = folder.join("torch_step.py");
     std::fs::write(&script, SCRIPT).map_err(|error| format!("{}: {error}", script.display()))?;
     let output = Command::new(python)
@@ -38,7 +38,7 @@ pub fn probe(python: &str, folder: &Path) -> Result<Value, String> {
 }
 
 impl Peer {
-    pub fn start(bench: &Bench, case: &Case, val_windows: u64) -> Result<Self, String> {
+    pub(crate) fn start(bench: &Bench, case: &Case, val_windows: u64) -> Result<Self, String> {
         let (shape, log) = (&case.shape, bench.folder().join("torch.log"));
         let words =
             std::fs::File::create(&log).map_err(|error| format!("{}: {error}", log.display()))?;
@@ -78,7 +78,7 @@ impl Peer {
     }
 
     /// Trains on for a number of steps in one mode; an error says why that did not work.
-    pub fn steps(
+    pub(crate) fn steps(
         &mut self,
         mode: &str,
         steps: u64,

@@ -11,7 +11,7 @@ use crate::data::{Data, link, program};
 
 /// A model's sizes.
 #[derive(Clone, Debug)]
-pub struct Shape {
+pub(crate) struct Shape {
     pub name: &'static str,
     pub layers: u64,
     pub heads: u64,
@@ -22,22 +22,22 @@ pub struct Shape {
 
 /// A model at a batch; `name` is the batch's part of the keys, whatever `--quick` makes of it.
 #[derive(Clone, Debug)]
-pub struct Case {
+pub(crate) struct Case {
     pub shape: Shape,
     pub name: &'static str,
     pub batch: u64,
 }
 
 impl Case {
-    pub fn key(&self, what: &str) -> String {
+    pub(crate) fn key(&self, what: &str) -> String {
         format!("{}.{}.{what}", self.shape.name, self.name)
     }
 
-    pub fn tokens(&self) -> u64 {
+    pub(crate) fn tokens(&self) -> u64 {
         self.batch * self.shape.context
     }
 
-    pub fn words(&self, vocab: u64) -> String {
+    pub(crate) fn words(&self, vocab: u64) -> String {
         if vocab == 0 {
             return format!("{}, {} x {}", self.shape.name, self.batch, self.shape.context); // no data, no vocabulary
         }
@@ -46,7 +46,7 @@ impl Case {
         format!("{parameters:.1} M, {} x {}", self.batch, self.shape.context)
     }
 
-    pub fn config(&self, vocab: u64) -> model::Config {
+    pub(crate) fn config(&self, vocab: u64) -> model::Config {
         let s = &self.shape;
         let [n_layer, n_head, d_model, d_mlp, context] =
             [s.layers, s.heads, s.width, s.mlp, s.context].map(|size| size as u32);
@@ -59,7 +59,7 @@ impl Case {
 
 /// How far runs go.
 #[derive(Clone, Copy, Debug)]
-pub struct Pace {
+pub(crate) struct Pace {
     pub log_every: u64,
     /// Steps that do not count: compilation, caches, and the measurement of the peak that `train` makes.
     pub warm: u64,
@@ -71,7 +71,7 @@ pub struct Pace {
 }
 
 /// What all measurements share.
-pub struct Bench {
+pub(crate) struct Bench {
     pub device: String,
     /// Where the programs lie.
     pub programs: PathBuf,
@@ -87,10 +87,10 @@ pub struct Bench {
 }
 
 /// A line of `loss.jsonl`, and the seconds from the start of the process until it was there.
-pub type Logged = (Value, f64);
+pub(crate) type Logged = (Value, f64);
 
 /// A run that is asked for.
-pub struct EngineOptions<'a> {
+pub(crate) struct EngineOptions<'a> {
     pub case: &'a Case,
     pub precision: &'a str,
     /// The run is over once this step is logged, validation included.
@@ -107,7 +107,7 @@ pub struct EngineOptions<'a> {
 }
 
 /// What was seen of a run.
-pub struct Seen {
+pub(crate) struct Seen {
     pub lines: Vec<Logged>,
     /// Updates that f16 skipped.
     pub skipped: u64,
@@ -120,7 +120,7 @@ pub struct Seen {
 impl Seen {
     /// Tokens per second by the clock on the wall, from the end of the warm-up to the last line without a validation, and the
     /// rates of each window of the log.
-    pub fn rate(&self, tokens: u64, warm: u64) -> Option<(f64, Vec<f64>)> {
+    pub(crate) fn rate(&self, tokens: u64, warm: u64) -> Option<(f64, Vec<f64>)> {
         let lines: Vec<&Value> = self
             .lines
             .iter()
@@ -138,7 +138,7 @@ impl Seen {
         Some(((steps * tokens) as f64 / seconds, windows))
     }
 
-    pub fn val_loss(&self, step: u64) -> Option<f64> {
+    pub(crate) fn val_loss(&self, step: u64) -> Option<f64> {
         self.lines.iter().find(|(line, _)| line["step"] == step)?.0["val_loss"].as_f64()
     }
 }
@@ -153,11 +153,11 @@ impl Drop for Running {
 }
 
 impl Bench {
-    pub fn folder(&self) -> &Path {
+    pub(crate) fn folder(&self) -> &Path {
         self.scratch.path()
     }
 
-    pub fn left(&self) -> Duration {
+    pub(crate) fn left(&self) -> Duration {
         if interrupt::requested() {
             Duration::ZERO
         } else {
@@ -166,7 +166,7 @@ impl Bench {
     }
 
     /// `seconds`, or what is left; why nothing can be begun where less than `least` is.
-    pub fn most(&self, least: f64, seconds: f64) -> Result<Duration, String> {
+    pub(crate) fn most(&self, least: f64, seconds: f64) -> Result<Duration, String> {
         let left = self.left().as_secs_f64();
         match left < least {
             true if interrupt::requested() => Err("interrupted".to_owned()),
@@ -230,7 +230,7 @@ impl Bench {
     }
 
     /// Trains until enough was seen or the time is over. The schedule is the default run's, every update is applied.
-    pub fn train(&self, wanted: &EngineOptions) -> Result<Seen, String> {
+    pub(crate) fn train(&self, wanted: &EngineOptions) -> Result<Seen, String> {
         let out = self.out(if wanted.whole { &self.data.whole } else { &self.data.short })?;
         let mut command = self.command(&out, wanted.case, wanted.precision, wanted.cache)?;
         let numbers = [
@@ -290,7 +290,7 @@ impl Bench {
     }
 
     /// What `train` prints with such a flag (the table of `--profile`) in a run that ends by itself.
-    pub fn whole_run(
+    pub(crate) fn whole_run(
         &self,
         case: &Case,
         flag: &str,
@@ -343,7 +343,7 @@ fn buffers_mib(words: &str) -> Option<f64> {
 }
 
 /// Memory in use on the first NVIDIA card, by whomever.
-pub fn card_mib() -> Option<f64> {
+pub(crate) fn card_mib() -> Option<f64> {
     let output = Command::new("nvidia-smi")
         .args(["--query-gpu=memory.used", "--format=csv,noheader,nounits"])
         .output()

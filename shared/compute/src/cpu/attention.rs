@@ -24,7 +24,7 @@ thread_local! {
 
 /// Scratch of one task: a few strips and one head's matrices, whatever the batch.
 #[derive(Default)]
-pub struct Scratch {
+pub(super) struct Scratch {
     keys_t: Packed,
     values: Packed,
     values_t: Packed,
@@ -38,7 +38,7 @@ pub struct Scratch {
 }
 
 /// `lse` of all heads, so that a task per head can write its part.
-pub fn forward(shape: AttentionShape, qkv: &[f32], out: &mut [f32], lse: &mut [f32]) {
+pub(super) fn forward(shape: AttentionShape, qkv: &[f32], out: &mut [f32], lse: &mut [f32]) {
     let AttentionShape { sequence, heads, width, .. } = shape;
     let d = heads * width;
     let out = HeadColumns::new(out, shape, d);
@@ -102,7 +102,7 @@ pub fn forward(shape: AttentionShape, qkv: &[f32], out: &mut [f32], lse: &mut [f
 
 /// The gradients of queries, keys and values, written over `dqkv`; those of queries and keys turned back where `rope` gives
 /// positions and the table of angles.
-pub fn backward(
+pub(super) fn backward(
     shape: AttentionShape,
     qkv: &[f32],
     out: &[f32],

@@ -5,7 +5,7 @@ use super::math::{dot, exp, map_sum, max_of, sigmoid};
 use super::parallel::{ROWS, each_part};
 use crate::AttentionShape;
 
-pub fn embedding_forward(width: usize, tokens: &[u32], table: &[f32], out: &mut [f32]) {
+pub(super) fn embedding_forward(width: usize, tokens: &[u32], table: &[f32], out: &mut [f32]) {
     each_part([(out, ROWS * width)], |part, [out]| {
         for (row, &token) in out.chunks_exact_mut(width).zip(&tokens[part * ROWS..]) {
             row.copy_from_slice(&table[token as usize * width..][..width]);
@@ -14,7 +14,7 @@ pub fn embedding_forward(width: usize, tokens: &[u32], table: &[f32], out: &mut 
 }
 
 /// Every task adds all tokens in order to its own columns, so the order of sums is fixed.
-pub fn embedding_backward(width: usize, tokens: &[u32], dout: &[f32], dtable: &mut [f32]) {
+pub(super) fn embedding_backward(width: usize, tokens: &[u32], dout: &[f32], dtable: &mut [f32]) {
     // Tasks own ranges of the vocabulary: rows of the table, which are contiguous.
     let vocab = dtable.len() / width;
     let part = vocab.div_ceil(16).max(1);
@@ -30,7 +30,7 @@ pub fn embedding_backward(width: usize, tokens: &[u32], dout: &[f32], dtable: &m
 }
 
 /// Turns queries and keys by their angle; `direction` -1 turns back.
-pub fn rope(
+pub(super) fn rope(
     shape: AttentionShape,
     positions: &[u32],
     table: &[f32],
@@ -43,7 +43,7 @@ pub fn rope(
 }
 
 /// The same for some rows, on the calling thread.
-pub fn rope_rows(
+pub(super) fn rope_rows(
     shape: AttentionShape,
     positions: &[u32],
     table: &[f32],
@@ -60,7 +60,7 @@ pub fn rope_rows(
 }
 
 /// Cosines and sines of a position.
-pub fn angles(width: usize, table: &[f32], position: u32) -> (&[f32], &[f32]) {
+pub(super) fn angles(width: usize, table: &[f32], position: u32) -> (&[f32], &[f32]) {
     table[position as usize * width..][..width].split_at(width / 2)
 }
 
@@ -74,14 +74,14 @@ pub(super) fn rotate(head: &mut [f32], cos: &[f32], sin: &[f32], direction: f32)
     }
 }
 
-pub fn swiglu_forward(width: usize, gate_up: &[f32], out: &mut [f32]) {
+pub(super) fn swiglu_forward(width: usize, gate_up: &[f32], out: &mut [f32]) {
     each_part([(out, ROWS * width)], |part, [out]| {
         swiglu_rows(width, &gate_up[part * ROWS * 2 * width..], out)
     });
 }
 
 /// The same for the rows of `out`, on the calling thread.
-pub fn swiglu_rows(width: usize, gate_up: &[f32], out: &mut [f32]) {
+pub(super) fn swiglu_rows(width: usize, gate_up: &[f32], out: &mut [f32]) {
     for (out, gate_up) in out.chunks_exact_mut(width).zip(gate_up.chunks_exact(2 * width)) {
         let (gate, up) = gate_up.split_at(width);
         swiglu_row(gate, up, out);
@@ -96,7 +96,7 @@ fn swiglu_row(gate: &[f32], up: &[f32], out: &mut [f32]) {
 }
 
 /// d silu(g) / dg = s + g s (1 - s), s the sigmoid of g.
-pub fn swiglu_backward(width: usize, gate_up: &[f32], dout: &[f32], dgate_up: &mut [f32]) {
+pub(super) fn swiglu_backward(width: usize, gate_up: &[f32], dout: &[f32], dgate_up: &mut [f32]) {
     each_part([(dgate_up, ROWS * 2 * width)], |part, [dgate_up]| {
         swiglu_backward_rows(
             width,
@@ -108,7 +108,12 @@ pub fn swiglu_backward(width: usize, gate_up: &[f32], dout: &[f32], dgate_up: &m
 }
 
 /// The same for the rows of `dgate_up`, on the calling thread.
-pub fn swiglu_backward_rows(width: usize, gate_up: &[f32], dout: &[f32], dgate_up: &mut [f32]) {
+pub(super) fn swiglu_backward_rows(
+    width: usize,
+    gate_up: &[f32],
+    dout: &[f32],
+    dgate_up: &mut [f32],
+) {
     let rows = dgate_up
         .chunks_exact_mut(2 * width)
         .zip(gate_up.chunks_exact(2 * width))
@@ -131,7 +136,7 @@ fn swiglu_backward_row(gate: &[f32], up: &[f32], dout: &[f32], dgate: &mut [f32]
     }
 }
 
-pub fn residual_forward(x: &[f32], branch: &[f32], out: &mut [f32]) {
+pub(super) fn residual_forward(x: &[f32], branch: &[f32], out: &mut [f32]) {
     const PART: usize = 1 << 14;
     each_part([(out, PART)], |part, [out]| {
         for ((out, x), branch) in out.iter_mut().zip(&x[part * PART..]).zip(&branch[part * PART..])
@@ -142,12 +147,12 @@ pub fn residual_forward(x: &[f32], branch: &[f32], out: &mut [f32]) {
 }
 
 /// `out = x + out`, on the calling thread.
-pub fn add(x: &[f32], out: &mut [f32]) {
+pub(super) fn add(x: &[f32], out: &mut [f32]) {
     out.iter_mut().zip(x).for_each(|(out, x)| *out += x);
 }
 
 /// Keys and values of each row to its place in the cache [slots, context, 2 d].
-pub fn cache_append(
+pub(super) fn cache_append(
     shape: AttentionShape,
     context: usize,
     slots: &[u32],
@@ -162,7 +167,7 @@ pub fn cache_append(
     }
 }
 
-pub fn attention_decode(
+pub(super) fn attention_decode(
     shape: AttentionShape,
     context: usize,
     slots: &[u32],

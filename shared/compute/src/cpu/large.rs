@@ -9,7 +9,7 @@ use memmap2::MmapMut;
 const LARGE_PAGE: usize = 2 << 20;
 
 /// `len` values, zeros at first.
-pub struct Large<T> {
+pub(super) struct Large<T> {
     memory: MmapMut,
     bytes: std::ops::Range<usize>,
     values: PhantomData<T>,
@@ -17,12 +17,12 @@ pub struct Large<T> {
 
 impl<T: Pod> Large<T> {
     /// Panics without memory: what is large is asked for by [`try_zeros`](Self::try_zeros), or estimated before.
-    pub fn zeros(len: usize) -> Self {
+    pub(super) fn zeros(len: usize) -> Self {
         Self::try_zeros(len).expect("memory for weights and activations")
     }
 
     /// None where the system has no room for them.
-    pub fn try_zeros(len: usize) -> Option<Self> {
+    pub(super) fn try_zeros(len: usize) -> Option<Self> {
         let bytes = len.checked_mul(size_of::<T>())?;
         let memory = MmapMut::map_anon(bytes.checked_add(LARGE_PAGE)?).ok()?;
         #[cfg(target_os = "linux")]

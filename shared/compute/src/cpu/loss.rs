@@ -12,7 +12,12 @@ const PART: usize = 1 << 14;
 /// Rows of logits per task.
 const LOGIT_ROWS: usize = 8;
 
-pub fn cross_entropy_forward(vocab: usize, logits: &[f32], targets: &[u32], losses: &mut [f32]) {
+pub(super) fn cross_entropy_forward(
+    vocab: usize,
+    logits: &[f32],
+    targets: &[u32],
+    losses: &mut [f32],
+) {
     each_part([(losses, LOGIT_ROWS)], |part, [losses]| {
         let first = part * LOGIT_ROWS;
         for ((loss, logits), &target) in losses
@@ -36,7 +41,7 @@ fn log_sum_exp(logits: &[f32]) -> f32 {
 }
 
 /// The head's matmul and its cross entropy by tiles that stay in the second cache: no logit is ever written to memory.
-pub fn head_loss_forward<'a>(
+pub(super) fn head_loss_forward<'a>(
     scratch: &mut Scratch,
     vocab: usize,
     d: usize,
@@ -112,7 +117,7 @@ fn add_to_sum(logits: &[f32], max: f32, sum: f32) -> (f32, f32) {
     (larger, sum * exp(max - larger) + sum_of([logits], |[logit]| exp(logit - larger)))
 }
 
-pub fn cross_entropy_backward(
+pub(super) fn cross_entropy_backward(
     vocab: usize,
     scale: f32,
     logits: &mut [f32],
@@ -148,7 +153,7 @@ fn softmax_scaled(scale: f32, logits: &mut [f32]) -> f32 {
 }
 
 /// Sums of squares per part in f32 lanes, over the parts in f64.
-pub fn grad_norm(gradients: &[f32]) -> f32 {
+pub(super) fn grad_norm(gradients: &[f32]) -> f32 {
     let mut sums = vec![0.0; gradients.len().div_ceil(PART)];
     each_part([(&mut sums[..], 1)], |part, [sum]| {
         let values = &gradients[part * PART..];
@@ -163,7 +168,7 @@ fn sum_of_squares(values: &[f32]) -> f32 {
 }
 
 /// The scale stays what it is: f32 needs none.
-pub fn loss_scale_update(update: &Update, s: &mut [f32]) {
+pub(super) fn loss_scale_update(update: &Update, s: &mut [f32]) {
     let scale = s[state::LOSS_SCALE];
     s[state::GRAD_NORM] /= scale;
     if !s[state::GRAD_NORM].is_finite() {

@@ -5,12 +5,12 @@
 //! processor has no fused operations, it computes them in software: the same bits, slowly.)
 
 /// Values that loops take at once: arrays of this length become vector registers, without checks of bounds.
-pub const CHUNK: usize = 32;
+pub(crate) const CHUNK: usize = 32;
 
 /// The sum of `term` over the elements of N slices of one length, in interleaved parts, then over those: a fixed order
 /// that vector registers can keep.
 #[inline(always)]
-pub fn sum_of<const N: usize>(values: [&[f32]; N], term: impl Fn([f32; N]) -> f32) -> f32 {
+pub(crate) fn sum_of<const N: usize>(values: [&[f32]; N], term: impl Fn([f32; N]) -> f32) -> f32 {
     let n = values.iter().map(|values| values.len()).min().unwrap_or(0);
     let values = values.map(|values| values[..n].as_chunks::<CHUNK>());
     let mut parts = [0.0f32; CHUNK];
@@ -28,7 +28,7 @@ pub fn sum_of<const N: usize>(values: [&[f32]; N], term: impl Fn([f32; N]) -> f3
 
 /// `values = f(values)`, and their sum in the order of [`sum_of`].
 #[inline(always)]
-pub fn map_sum(values: &mut [f32], f: impl Fn(f32) -> f32) -> f32 {
+pub(crate) fn map_sum(values: &mut [f32], f: impl Fn(f32) -> f32) -> f32 {
     let mut parts = [0.0f32; CHUNK];
     let (chunks, rest) = values.as_chunks_mut::<CHUNK>();
     for chunk in chunks {
@@ -56,13 +56,13 @@ fn sum_of_parts(mut parts: [f32; CHUNK]) -> f32 {
 
 /// `dot(a, b)`
 #[inline(always)]
-pub fn dot(a: &[f32], b: &[f32]) -> f32 {
+pub(crate) fn dot(a: &[f32], b: &[f32]) -> f32 {
     sum_of([a, b], |[a, b]| a * b)
 }
 
 /// Largest value; -infinity of none.
 #[inline(always)]
-pub fn max_of(values: &[f32]) -> f32 {
+pub(crate) fn max_of(values: &[f32]) -> f32 {
     let mut parts = [f32::NEG_INFINITY; CHUNK];
     let (chunks, rest) = values.as_chunks::<CHUNK>();
     for chunk in chunks {
@@ -83,7 +83,7 @@ pub fn max_of(values: &[f32]) -> f32 {
 ///
 /// x = n ln 2 + r with |r| <= ln 2 / 2; e^r by a polynomial of degree 6 (minimax, as in Cephes `expf`), times 2^n.
 #[inline(always)]
-pub fn exp(x: f32) -> f32 {
+pub(crate) fn exp(x: f32) -> f32 {
     const LN2_HIGH: f32 = 0.693_359_4;
     const LN2_LOW: f32 = -2.121_944_4e-4;
     let clamped = if x > 88.3 { 88.3 } else { x };
@@ -104,7 +104,7 @@ pub fn exp(x: f32) -> f32 {
 
 /// x / (1 + e^-x)
 #[inline(always)]
-pub fn sigmoid(x: f32) -> f32 {
+pub(crate) fn sigmoid(x: f32) -> f32 {
     1.0 / (1.0 + exp(-x))
 }
 

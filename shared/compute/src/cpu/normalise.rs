@@ -4,7 +4,7 @@ use multiversion::multiversion;
 use super::math::sum_of;
 use super::parallel::{ROWS, each_part};
 
-pub fn rmsnorm_forward(
+pub(super) fn rmsnorm_forward(
     width: usize,
     eps: f32,
     x: &[f32],
@@ -30,7 +30,7 @@ pub(super) fn forward_row(eps: f32, x: &[f32], gain: &[f32], out: &mut [f32]) ->
 }
 
 /// The gain's gradient is summed per part of ROWS rows, then over the parts in order.
-pub fn rmsnorm_backward(
+pub(super) fn rmsnorm_backward(
     width: usize,
     x: &[f32],
     gain: &[f32],

@@ -9,7 +9,7 @@ use crate::optimizer::{Optimizer, OptimizerKind, Update};
 const PART: usize = 1 << 14;
 
 /// One update of all weights and slots; none where the factor of `state` is 0.
-pub fn optimizer_update(
+pub(super) fn optimizer_update(
     update: &Update,
     state: &[f32],
     gradients: &[f32],

@@ -5,14 +5,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use rayon::prelude::*;
 
 /// Rows per task of kernels that work row by row.
-pub const ROWS: usize = 32;
+pub(super) const ROWS: usize = 32;
 
 /// Runs `task` for `0..tasks`, each once, on all threads of the calling thread's pool.
 ///
 /// Each thread begins with its own part of them, from kernel to kernel the same: what it wrote in one is still in its cache
 /// in the next. Then it takes what is left of the others' parts, one task at a time, so that a thread that came late, or was
 /// taken away for a while, holds up the others for one task at most.
-pub fn each(tasks: usize, task: impl Fn(usize) + Sync + Send) {
+pub(super) fn each(tasks: usize, task: impl Fn(usize) + Sync + Send) {
     let threads = rayon::current_num_threads();
     if threads == 1 || tasks <= 1 {
         return (0..tasks).for_each(task);
@@ -53,7 +53,7 @@ impl<T> Parts<T> {
 }
 
 /// `task(i, part i of each slice)`, each slice being given with the length of its parts; the first one says how many there are.
-pub fn each_part<T: Send, const N: usize>(
+pub(super) fn each_part<T: Send, const N: usize>(
     slices: [(&mut [T], usize); N],
     task: impl Fn(usize, [&mut [T]; N]) + Sync + Send,
 ) {

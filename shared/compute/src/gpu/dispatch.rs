@@ -16,7 +16,7 @@ macro_rules! params {
     ($($name:ident { $($field:ident: $type:ident),* })*) => {$(
         #[repr(C)]
         #[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
-        pub struct $name { $(pub $field: $type,)* }
+        pub(super) struct $name { $(pub $field: $type,)* }
         impl Params for $name {
             const FIELDS: &'static [(&'static str, bool)] = &[$((stringify!($field), params!(@float $type)),)*];
         }
@@ -28,23 +28,23 @@ macro_rules! params {
 pub(super) use params;
 
 /// A size as shaders take it.
-pub fn word(value: usize) -> u32 {
+pub(super) fn word(value: usize) -> u32 {
     u32::try_from(value).expect("sizes of a kernel fit 32 bits")
 }
 
 /// Workgroups of 256 that stride over this number of values.
-pub fn striding(len: usize) -> [u32; 3] {
+pub(super) fn striding(len: usize) -> [u32; 3] {
     [word(len.div_ceil(256)).clamp(1, 65_535), 1, 1]
 }
 
 /// This number of workgroups over two dimensions: lib/groups.wgsl counts them.
-pub fn counted(groups: usize) -> [u32; 3] {
+pub(super) fn counted(groups: usize) -> [u32; 3] {
     let rows = groups.div_ceil(65_535).max(1);
     [word(groups.div_ceil(rows)), word(rows), 1]
 }
 
 /// Whether views begin and end at multiples of four values.
-pub fn in_fours(views: &[View]) -> bool {
+pub(super) fn in_fours(views: &[View]) -> bool {
     views.iter().all(|view| view.offset.is_multiple_of(4) && view.len.is_multiple_of(4))
 }
 

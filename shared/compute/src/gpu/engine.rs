@@ -10,7 +10,7 @@ use crate::EngineError;
 use crate::kernels::{Precision, Result, STEPS_IN_FLIGHT, View, state};
 
 /// Bytes read back at once.
-pub const READBACK_BYTES: u64 = 16 << 20;
+pub(super) const READBACK_BYTES: u64 = 16 << 20;
 
 pub struct Buffer {
     pub label: &'static str,

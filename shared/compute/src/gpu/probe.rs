@@ -18,7 +18,7 @@ fn values(len: usize, seed: u32) -> Vec<f32> {
         .collect()
 }
 
-pub fn probe(gpu: &mut dyn Kernels) -> Result<()> {
+pub(super) fn probe(gpu: &mut dyn Kernels) -> Result<()> {
     SIZES.into_iter().try_for_each(|sizes| products(gpu, sizes))
 }
 

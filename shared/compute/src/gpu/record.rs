@@ -324,7 +324,7 @@ impl Reading {
 }
 
 /// A buffer that the host can read.
-pub fn readable(device: &Device, label: &'static str, size: u64) -> wgpu::Buffer {
+pub(super) fn readable(device: &Device, label: &'static str, size: u64) -> wgpu::Buffer {
     device.device.create_buffer(&wgpu::BufferDescriptor {
         label: Some(label),
         size,
@@ -352,7 +352,7 @@ impl Spares {
 }
 
 /// A snapshot on its way.
-pub struct Copies {
+pub(super) struct Copies {
     pub device: Arc<Device>,
     pub spares: Spares,
     pub copies: Vec<(Reading, wgpu::Buffer)>,

@@ -25,7 +25,7 @@ pub(crate) struct Http {
 
 impl Http {
     /// Reads `HF_ENDPOINT` and `HF_TOKEN`; the client itself reads `http_proxy`, `https_proxy`, `no_proxy`.
-    pub fn new() -> Result<Self> {
+    pub(crate) fn new() -> Result<Self> {
         let set = |name: &str| std::env::var(name).ok().filter(|value| !value.trim().is_empty());
         let endpoint = set("HF_ENDPOINT").unwrap_or_else(|| "https://huggingface.co".into());
         let hub = Url::parse(endpoint.trim().trim_end_matches('/')).map_err(|error| {

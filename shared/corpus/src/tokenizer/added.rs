@@ -3,7 +3,7 @@ use aho_corasick::{AhoCorasick, MatchKind};
 
 /// The added tokens of a tokenizer. Those that are to be found in the text as it is go first, then, in what these leave,
 /// those to be found in the normalized text, which without a normalizer is the same text.
-pub struct Added {
+pub(super) struct Added {
     passes: Vec<Pass>,
 }
 
@@ -14,14 +14,14 @@ struct Pass {
 }
 
 /// What a text consists of.
-pub enum Part<'a> {
+pub(super) enum Part<'a> {
     Text(&'a str),
     Token(u32),
 }
 
 impl Added {
     /// None if the tokens are too much for the search.
-    pub fn new(tokenizer: &tokenizers::Tokenizer) -> Option<Self> {
+    pub(super) fn new(tokenizer: &tokenizers::Tokenizer) -> Option<Self> {
         let mut all: Vec<_> = tokenizer.get_added_tokens_decoder().into_iter().collect();
         all.sort_unstable_by_key(|(id, _)| *id);
         let mut passes = Vec::new();
@@ -42,7 +42,7 @@ impl Added {
 
     /// Calls `each` with the parts of a text, in order. False where a token is found that has rules of its own; what
     /// was given so far is then worth nothing.
-    pub fn parts<'a>(&self, text: &'a str, each: &mut impl FnMut(Part<'a>)) -> bool {
+    pub(super) fn parts<'a>(&self, text: &'a str, each: &mut impl FnMut(Part<'a>)) -> bool {
         parts(&self.passes, text, each)
     }
 }

@@ -8,9 +8,9 @@ use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use memmap2::MmapMut;
 
 /// Longest piece of the cache of short pieces: with its length it is a key of 16 bytes.
-pub const SHORT: usize = 15;
+pub(super) const SHORT: usize = 15;
 /// Longest piece of the cache of long pieces.
-pub const LONG: usize = 160;
+pub(super) const LONG: usize = 160;
 
 const SHORT_SLOTS: usize = 1 << 18;
 const LONG_SLOTS: usize = 1 << 17;
@@ -23,12 +23,12 @@ const FULL: usize = SHORT_SLOTS / 2;
 
 /// A piece of up to [`SHORT`] bytes: zero-padded, the length in the last byte.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Key(pub u64, pub u64);
+pub(super) struct Key(pub u64, pub u64);
 
 impl Key {
     /// From the 16 bytes at the piece's start, of which the first `length` are the piece.
     #[inline(always)]
-    pub fn new(sixteen: [u8; 16], length: usize) -> Self {
+    pub(super) fn new(sixteen: [u8; 16], length: usize) -> Self {
         const KEEP: [[u64; 2]; SHORT + 1] = {
             let mut keep = [[0; 2]; SHORT + 1];
             let mut length = 1;
@@ -44,19 +44,19 @@ impl Key {
         Key(number as u64 & keep[0], (number >> 64) as u64 & keep[1] | (length as u64) << 56)
     }
 
-    pub fn of(piece: &[u8]) -> Self {
+    pub(super) fn of(piece: &[u8]) -> Self {
         let mut sixteen = [0; 16];
         sixteen[..piece.len()].copy_from_slice(piece);
         Key::new(sixteen, piece.len())
     }
 
     #[inline(always)]
-    pub fn hash(self) -> u64 {
+    pub(super) fn hash(self) -> u64 {
         fold(self.0 ^ 0x9e37_79b9_7f4a_7c15, self.1 ^ 0xd1b5_4a32_d192_ed03)
     }
 
     /// The piece.
-    pub fn bytes(self) -> ([u8; 16], usize) {
+    pub(super) fn bytes(self) -> ([u8; 16], usize) {
         let bytes = (u128::from(self.0) | u128::from(self.1) << 64).to_le_bytes();
         (bytes, bytes[15] as usize)
     }
@@ -64,21 +64,21 @@ impl Key {
 
 /// Both halves of a 128-bit product.
 #[inline(always)]
-pub fn fold(a: u64, b: u64) -> u64 {
+pub(super) fn fold(a: u64, b: u64) -> u64 {
     let product = u128::from(a) * u128::from(b);
     product as u64 ^ (product >> 64) as u64
 }
 
 /// Up to seven ids of 16 bits or three of 32, and in the last 16 bits how many.
-pub type Packed = [u64; 2];
+pub(super) type Packed = [u64; 2];
 
 /// Ids that an entry has room for.
-pub const fn room(narrow: bool) -> usize {
+pub(super) const fn room(narrow: bool) -> usize {
     if narrow { 7 } else { 3 }
 }
 
 /// None where an entry has no room for them.
-pub fn pack(ids: &[u32], narrow: bool) -> Option<Packed> {
+pub(super) fn pack(ids: &[u32], narrow: bool) -> Option<Packed> {
     let bits = if narrow { 16 } else { 32 };
     let all = ids.iter().rev().fold(0u128, |all, &id| all << bits | u128::from(id));
     (1..=room(narrow))
@@ -98,7 +98,7 @@ struct Slot {
 }
 
 /// Pieces of up to [`SHORT`] bytes.
-pub struct ShortCache {
+pub(super) struct ShortCache {
     /// Zeros that are only given memory once they are written, in large pages where there are such: a text looks at all
     /// places in turn, and finding one among thousands of small pages takes longer than reading it.
     memory: MmapMut,
@@ -109,7 +109,7 @@ pub struct ShortCache {
 const LARGE_PAGE: usize = 2 << 20;
 
 impl ShortCache {
-    pub fn new() -> Self {
+    pub(super) fn new() -> Self {
         let memory = MmapMut::map_anon(SHORT_SLOTS * size_of::<Slot>() + LARGE_PAGE)
             .expect("memory for the cache of pieces");
         #[cfg(target_os = "linux")]
@@ -127,7 +127,7 @@ impl ShortCache {
 
     /// Asks for the line of a piece that is looked up soon.
     #[inline(always)]
-    pub fn prefetch(&self, hash: u64) {
+    pub(super) fn prefetch(&self, hash: u64) {
         #[cfg(target_arch = "x86_64")]
         // SAFETY: every processor of this kind has it, and it changes nothing.
         unsafe {
@@ -138,7 +138,7 @@ impl ShortCache {
     }
 
     #[inline(always)]
-    pub fn get(&self, key: Key, hash: u64) -> Option<Packed> {
+    pub(super) fn get(&self, key: Key, hash: u64) -> Option<Packed> {
         let home = hash as usize;
         for probe in 0..PROBES {
             let slot = self.slot(home + probe);
@@ -157,7 +157,7 @@ impl ShortCache {
     }
 
     /// Remembers the ids of a piece, if there is room. Two threads may do so at once: then it is there twice.
-    pub fn put(&self, key: Key, hash: u64, ids: Packed) {
+    pub(super) fn put(&self, key: Key, hash: u64, ids: Packed) {
         if self.taken.load(Relaxed) >= FULL {
             return;
         }
@@ -176,7 +176,7 @@ impl ShortCache {
 }
 
 /// Pieces above [`SHORT`] and up to [`LONG`] bytes: slots that point into one array of words.
-pub struct LongCache {
+pub(super) struct LongCache {
     /// The upper half of the hash, and the place of the entry plus one. 0: free.
     slots: Box<[AtomicU64]>,
     /// Of each entry: bytes and ids of it in one word, its bytes, its ids two a word.
@@ -185,11 +185,11 @@ pub struct LongCache {
 }
 
 impl LongCache {
-    pub fn new() -> Self {
+    pub(super) fn new() -> Self {
         LongCache { slots: zeros(LONG_SLOTS), words: zeros(LONG_WORDS), used: AtomicUsize::new(0) }
     }
 
-    pub fn hash(piece: &[u8]) -> u64 {
+    pub(super) fn hash(piece: &[u8]) -> u64 {
         let mut hash = piece.len() as u64;
         words(piece).for_each(|word| {
             hash = fold(hash ^ word ^ 0x9e37_79b9_7f4a_7c15, 0xd1b5_4a32_d192_ed03)
@@ -198,7 +198,7 @@ impl LongCache {
     }
 
     /// Appends the ids of the piece, if they are known.
-    pub fn get(&self, piece: &[u8], hash: u64, mut push: impl FnMut(u32)) -> bool {
+    pub(super) fn get(&self, piece: &[u8], hash: u64, mut push: impl FnMut(u32)) -> bool {
         for probe in 0..PROBES {
             let slot = self.slots[(hash as usize + probe) % LONG_SLOTS].load(Acquire);
             if slot == 0 {
@@ -224,7 +224,7 @@ impl LongCache {
     }
 
     /// Remembers the ids of a piece, if there is room.
-    pub fn put(&self, piece: &[u8], hash: u64, ids: &[u32]) {
+    pub(super) fn put(&self, piece: &[u8], hash: u64, ids: &[u32]) {
         let bytes = piece.len().div_ceil(8);
         let length = 1 + bytes + ids.len().div_ceil(2);
         let free = (0..PROBES)

@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 /// What a character is to the pattern.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-pub enum Class {
+pub(super) enum Class {
     Other = 0,
     Letter = 1,
     Number = 2,
@@ -15,7 +15,7 @@ pub enum Class {
 
 /// The class of every code point, two bits each.
 #[derive(Clone, Copy)]
-pub struct Classes(&'static [u8]);
+pub(super) struct Classes(&'static [u8]);
 
 static CLASSES: LazyLock<Box<[u8]>> = LazyLock::new(|| {
     let mut classes = vec![0u8; 0x11_0000 / 4];
@@ -31,12 +31,12 @@ static CLASSES: LazyLock<Box<[u8]>> = LazyLock::new(|| {
 
 impl Classes {
     /// Made on first use, which a text of ASCII never comes to.
-    pub fn get() -> Self {
+    pub(super) fn get() -> Self {
         Classes(&CLASSES)
     }
 
     #[inline(always)]
-    pub fn of(self, c: char) -> Class {
+    pub(super) fn of(self, c: char) -> Class {
         let code = u32::from(c);
         match self.0[code as usize / 4] >> (code % 4 * 2) & 3 {
             1 => Class::Letter,

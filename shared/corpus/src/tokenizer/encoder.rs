@@ -62,7 +62,7 @@ impl Id for u32 {
 }
 
 /// The encoder of one tokenizer. Shared between threads as it is.
-pub struct Encoder {
+pub(super) struct Encoder {
     merges: Merges,
     /// With `ignore_merges`: tokens that are whole pieces.
     whole: Option<HashMap<Vec<u8>, u32>>,
@@ -106,7 +106,7 @@ struct Model<M> {
 
 impl Encoder {
     /// None where the tokenizer is not plain byte-level BPE with the GPT-2 pattern. `json` is what it was read from.
-    pub fn new(tokenizer: &tokenizers::Tokenizer, json: &[u8]) -> Option<Self> {
+    pub(super) fn new(tokenizer: &tokenizers::Tokenizer, json: &[u8]) -> Option<Self> {
         let pattern = match tokenizer.get_pre_tokenizer() {
             Some(PreTokenizerWrapper::ByteLevel(level)) => {
                 level.use_regex && !level.add_prefix_space
@@ -152,7 +152,12 @@ impl Encoder {
 
     /// Appends the ids of a text. False, with nothing appended, for a text with an added token whose rules are left to
     /// crate `tokenizers`. Panics if ids of this vocabulary do not fit `T`.
-    pub fn encode<T: Id>(&self, text: &str, scratch: &mut Scratch, ids: &mut Vec<T>) -> bool {
+    pub(super) fn encode<T: Id>(
+        &self,
+        text: &str,
+        scratch: &mut Scratch,
+        ids: &mut Vec<T>,
+    ) -> bool {
         assert!(self.narrow || !T::NARROW, "ids above 65,535 do not fit 16 bits");
         let before = ids.len();
         let done = self.added.parts(text, &mut |part| match part {
@@ -292,7 +297,7 @@ fn merges_of(json: &[u8]) -> Option<Vec<(String, String)>> {
 }
 
 /// The character that stands for a byte in a token: itself where it can be printed, else one from U+0100 on.
-pub fn byte_char(byte: u8) -> char {
+pub(super) fn byte_char(byte: u8) -> char {
     let printed = |byte: &u8| matches!(byte, b'!'..=b'~' | 0xa1..=0xac | 0xae..);
     match printed(&byte) {
         true => char::from(byte),

@@ -5,15 +5,15 @@ use std::ops::ControlFlow;
 use serde_json::Value;
 
 /// Bytes of a tokenizer.json, at most. The largest that are published have 35 MB.
-pub const MOST_BYTES: u64 = 256 << 20;
+pub(super) const MOST_BYTES: u64 = 256 << 20;
 /// Highest id plus one, at most: each has a row in the embedding.
-pub const MOST_IDS: u64 = 1 << 22;
+pub(super) const MOST_IDS: u64 = 1 << 22;
 /// A text may grow this many times by replacements.
 const MOST_GROWTH: f64 = 64.0;
 
 /// What was found and what was expected.
 #[derive(Debug, PartialEq)]
-pub struct Unfit {
+pub(super) struct Unfit {
     pub found: String,
     pub expected: &'static str,
 }
@@ -23,7 +23,7 @@ fn unfit(found: impl Into<String>, expected: &'static str) -> Unfit {
 }
 
 /// Checks the components that decide how text is changed and split.
-pub fn check(json: &Value) -> Result<(), Unfit> {
+pub(super) fn check(json: &Value) -> Result<(), Unfit> {
     let mut growth = 1.0;
     for part in ["normalizer", "pre_tokenizer", "decoder"] {
         let Some(component) = json.get(part) else { continue };

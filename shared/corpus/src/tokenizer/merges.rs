@@ -7,7 +7,7 @@ const SHORT: usize = 48;
 const NONE: u32 = u32::MAX;
 
 /// Merges by pair of ids, in an open hash table.
-pub struct Merges {
+pub(super) struct Merges {
     /// Id of each byte.
     bytes: [u32; 256],
     slots: Box<[Slot]>,
@@ -25,7 +25,7 @@ const EMPTY: Slot = Slot { pair: u64::MAX, rank: NONE, id: NONE };
 
 /// Room for merging, kept from piece to piece.
 #[derive(Default)]
-pub struct Room {
+pub(super) struct Room {
     /// Result of the last call.
     pub ids: Vec<u32>,
     ranks: Vec<u32>,
@@ -36,7 +36,7 @@ pub struct Room {
 
 impl Merges {
     /// `merges` are (left, right, result) by ascending rank; of equal pairs the last counts.
-    pub fn new(bytes: [u32; 256], merges: &[(u32, u32, u32)]) -> Self {
+    pub(super) fn new(bytes: [u32; 256], merges: &[(u32, u32, u32)]) -> Self {
         let size = (merges.len() * 4).next_power_of_two().max(16);
         let mut table = Merges { bytes, slots: vec![EMPTY; size].into(), shift: 64 - size.ilog2() };
         for (rank, &(left, right, id)) in merges.iter().enumerate() {
@@ -70,7 +70,7 @@ impl Merges {
     }
 
     /// Leaves the ids of `piece` in `room.ids`.
-    pub fn merge(&self, piece: &[u8], room: &mut Room) {
+    pub(super) fn merge(&self, piece: &[u8], room: &mut Room) {
         room.ids.clear();
         room.ids.extend(piece.iter().map(|&byte| self.bytes[byte as usize]));
         if piece.len() <= SHORT { self.merge_short(room) } else { self.merge_long(room) }

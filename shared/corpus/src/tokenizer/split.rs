@@ -13,7 +13,7 @@ const BLOCK: usize = 64;
 const BLOCKS: usize = 8;
 
 /// Room for the starts of one batch: that of the piece which is still open, one a byte, and the end.
-pub struct Starts([usize; BLOCK * BLOCKS + 2]);
+pub(super) struct Starts([usize; BLOCK * BLOCKS + 2]);
 
 impl Default for Starts {
     fn default() -> Self {
@@ -22,12 +22,12 @@ impl Default for Starts {
 }
 
 /// Takes pieces: `starts` are the first byte of each, and last the end of the last one.
-pub trait Sink {
+pub(super) trait Sink {
     fn pieces(&mut self, text: &[u8], starts: &[usize]);
 }
 
 /// Bytes between two calls of a sink, at most, beyond the length of a piece that is as long as it likes.
-pub const BATCH_BYTES: usize = BLOCK * BLOCKS;
+pub(super) const BATCH_BYTES: usize = BLOCK * BLOCKS;
 
 /// One bit a byte of a block.
 #[derive(Clone, Copy, Default)]
@@ -52,7 +52,7 @@ const END: Masks =
 
 /// Calls `sink` with all pieces of `text`, batch by batch, in order.
 #[inline]
-pub fn split(text: &str, starts: &mut Starts, sink: &mut impl Sink) {
+pub(super) fn split(text: &str, starts: &mut Starts, sink: &mut impl Sink) {
     #[cfg(target_arch = "x86_64")]
     if is_x86_feature_detected!("avx2")
         && is_x86_feature_detected!("bmi1")
@@ -273,7 +273,7 @@ mod x86 {
     use super::{BLOCK, Masks, Sink, Starts, split_by};
 
     #[target_feature(enable = "avx2,bmi1,bmi2")]
-    pub fn split(text: &str, starts: &mut Starts, sink: &mut impl Sink) {
+    pub(super) fn split(text: &str, starts: &mut Starts, sink: &mut impl Sink) {
         split_by(text, starts, sink, |block| masks(block));
     }
 

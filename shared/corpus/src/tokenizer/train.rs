@@ -18,7 +18,7 @@ use super::cache::fold;
 use super::encoder::byte_char;
 
 /// Merges of one training, and the tokens in the order of their ids.
-pub struct Trained {
+pub(super) struct Trained {
     tokens: Vec<String>,
     merges: Vec<(u32, u32)>,
 }
@@ -65,7 +65,7 @@ struct Words {
 ///
 /// # Errors
 /// 130 when interrupted.
-pub fn merges(
+pub(super) fn merges(
     vocab_size: usize,
     special: &[&str],
     words: Vec<(Box<[u8]>, u64)>,
@@ -191,7 +191,7 @@ impl Words {
 
 impl Trained {
     /// The text of its `tokenizer.json`, as crate `tokenizers` writes it.
-    pub fn to_json(&self, special: &[&str]) -> tokenizers::Result<String> {
+    pub(super) fn to_json(&self, special: &[&str]) -> tokenizers::Result<String> {
         let vocab: Vocab = self.tokens.iter().cloned().zip(0..).collect();
         let token = |id: u32| self.tokens[id as usize].clone();
         let merges = self.merges.iter().map(|&(left, right)| (token(left), token(right))).collect();

@@ -12,17 +12,17 @@ use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::{AddedToken, NormalizerWrapper, TokenizerImpl};
 
 /// `BEDTIME_LONG=1` (`make test-long`) runs what takes minutes.
-pub fn long() -> bool {
+pub(crate) fn long() -> bool {
     std::env::var_os("BEDTIME_LONG").is_some()
 }
 
 /// The folder of the workspace.
-pub fn root() -> PathBuf {
+pub(crate) fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
 /// Real stories, where somebody put them: `BEDTIME_STORIES`, or `../shared/data/tinystories` beside the project.
-pub fn real_stories() -> Option<Vec<String>> {
+pub(crate) fn real_stories() -> Option<Vec<String>> {
     let beside = || root().join("../shared/data/tinystories");
     let folder = std::env::var_os("BEDTIME_STORIES").map_or_else(beside, PathBuf::from);
     let Ok(entries) = fs::read_dir(&folder) else {
@@ -43,12 +43,12 @@ pub fn real_stories() -> Option<Vec<String>> {
 }
 
 /// Synthetic stories, which are always there.
-pub fn made_up(n: u64) -> Vec<String> {
+pub(crate) fn made_up(n: u64) -> Vec<String> {
     (0..n).map(|index| grammar::story(1, index)).collect()
 }
 
 /// Every text file of the project itself.
-pub fn own_files() -> Vec<String> {
+pub(crate) fn own_files() -> Vec<String> {
     fn below(folder: &Path, texts: &mut Vec<String>) {
         let mut entries: Vec<PathBuf> =
             fs::read_dir(folder).unwrap().flatten().map(|entry| entry.path()).collect();
@@ -80,7 +80,7 @@ const NEARLY_WHITE: &str =
     "\u{1c}\u{1d}\u{1e}\u{1f}\u{180e}\u{200b}\u{200c}\u{200d}\u{2060}\u{feff}";
 
 /// Hard Unicode, each with letters, digits, spaces, quotes and ends of text on all sides.
-pub fn hard() -> Vec<String> {
+pub(crate) fn hard() -> Vec<String> {
     let mut texts: Vec<String> = [
         "",
         " ",
@@ -130,7 +130,7 @@ pub fn hard() -> Vec<String> {
 }
 
 /// Pieces of a megabyte: what must not take the square of it.
-pub fn very_long() -> Vec<String> {
+pub(crate) fn very_long() -> Vec<String> {
     let mut random = Random::new(7, "long", 0);
     let letters: String = (0..1 << 20).map(|_| char::from(b'a' + random.below(26) as u8)).collect();
     let han: String =
@@ -147,7 +147,7 @@ pub fn very_long() -> Vec<String> {
 }
 
 /// A random string: of few kinds of characters, so that the borders between them are many.
-pub fn random_text(seed: u64, index: u64) -> String {
+pub(crate) fn random_text(seed: u64, index: u64) -> String {
     let mut random = Random::new(seed, "text", index);
     let kinds = random.below(6);
     let length = match random.below(10) {
@@ -179,13 +179,13 @@ pub fn random_text(seed: u64, index: u64) -> String {
 }
 
 /// Trains with this project.
-pub fn train(vocab_size: u32, texts: &[String]) -> String {
+pub(crate) fn train(vocab_size: u32, texts: &[String]) -> String {
     corpus::tokenizer::train(vocab_size, |each| texts.iter().try_for_each(|text| each(text)))
         .unwrap()
 }
 
 /// Trains with crate `tokenizers`.
-pub fn train_by_crate(vocab_size: u32, texts: &[String]) -> String {
+pub(crate) fn train_by_crate(vocab_size: u32, texts: &[String]) -> String {
     let mut trainer = BpeTrainer::builder()
         .vocab_size(vocab_size as usize)
         .special_tokens([EOS, PAD].map(|token| AddedToken::from(token, true)).into())
@@ -203,19 +203,19 @@ pub fn train_by_crate(vocab_size: u32, texts: &[String]) -> String {
 }
 
 /// The encoder of this project beside the crate's, for one tokenizer.
-pub struct Pair {
+pub(crate) struct Pair {
     pub own: Tokenizer,
     pub oracle: tokenizers::Tokenizer,
 }
 
 impl Pair {
-    pub fn new(json: &str) -> Self {
+    pub(crate) fn new(json: &str) -> Self {
         let own = Tokenizer::from_json(Path::new("tokenizer.json"), json.as_bytes()).unwrap();
         Pair { own, oracle: tokenizers::Tokenizer::from_bytes(json).unwrap() }
     }
 
     /// Ids as crate `tokenizers` has them, and the text comes back.
-    pub fn check(&self, text: &str, scratch: &mut corpus::tokenizer::Scratch) {
+    pub(crate) fn check(&self, text: &str, scratch: &mut corpus::tokenizer::Scratch) {
         let expected = self.oracle.encode_fast(text, false).unwrap();
         let mut ids = vec![7u32; 3];
         self.own.append(text, scratch, &mut ids).unwrap();

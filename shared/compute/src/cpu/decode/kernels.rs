@@ -8,7 +8,7 @@ use crate::cpu::math::{exp, map_sum, max_of};
 
 /// `out[i, j] = a[i] · b[j]` for all `rows` of a and `outputs` rows of b, both `depth` long. One sum of sixteen lanes per
 /// output whatever the tile, so the bits of a row do not depend on the rows beside it.
-pub struct Matmul {
+pub(super) struct Matmul {
     pub rows: usize,
     pub outputs: usize,
     pub depth: usize,
@@ -20,7 +20,7 @@ pub struct Matmul {
 }
 
 /// One query over the keys and values of its story so far.
-pub struct Attention {
+pub(super) struct Attention {
     /// Elements of a head.
     pub width: usize,
     /// Positions to look at, and for how many there is space in a row of `keys` and in `weights`: a multiple of [`BLOCK`].
@@ -36,14 +36,14 @@ pub struct Attention {
 }
 
 /// Positions whose scores are computed at once.
-pub const BLOCK: usize = 4 * LANES;
+pub(super) const BLOCK: usize = 4 * LANES;
 
 /// SAFETY: pointers reach what the fields say, outputs are nobody else's, and the processor has what the kernel needs.
-pub type MatmulKernel = unsafe fn(&Matmul);
-pub type AttentionKernel = unsafe fn(&Attention);
+pub(super) type MatmulKernel = unsafe fn(&Matmul);
+pub(super) type AttentionKernel = unsafe fn(&Attention);
 
 /// The kernels for one kind of processor.
-pub struct Set {
+pub(super) struct Set {
     #[cfg_attr(not(test), expect(dead_code, reason = "tests say which set fails"))]
     pub name: &'static str,
     pub matmul: MatmulKernel,
@@ -57,9 +57,10 @@ static PORTABLE: Set =
 mod x86 {
     use super::*;
 
-    pub static AVX512: Set =
+    pub(super) static AVX512: Set =
         Set { name: "avx512", matmul: matmul_avx512, attention: attention_avx512 };
-    pub static AVX2: Set = Set { name: "avx2 fma", matmul: matmul_avx2, attention: attention_avx2 };
+    pub(super) static AVX2: Set =
+        Set { name: "avx2 fma", matmul: matmul_avx2, attention: attention_avx2 };
 
     #[target_feature(enable = "avx512f,avx2,fma")]
     unsafe fn matmul_avx512(p: &Matmul) {
@@ -87,7 +88,7 @@ mod x86 {
 }
 
 /// The sets this machine can run, the fastest first.
-pub fn available() -> Vec<&'static Set> {
+pub(super) fn available() -> Vec<&'static Set> {
     let mut sets = Vec::new();
     #[cfg(target_arch = "x86_64")]
     if std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("fma") {
@@ -101,7 +102,7 @@ pub fn available() -> Vec<&'static Set> {
 }
 
 /// The fastest of them.
-pub fn best() -> &'static Set {
+pub(super) fn best() -> &'static Set {
     static BEST: LazyLock<&Set> = LazyLock::new(|| available()[0]);
     &BEST
 }

@@ -4,10 +4,10 @@
 //! where the processor lacks the instructions, undefined. Hence `unsafe` throughout.
 
 /// Values of a vector.
-pub const LANES: usize = 16;
+pub(super) const LANES: usize = 16;
 
 /// SAFETY of all functions: the processor has what the implementation needs, and pointers reach as many values as are named.
-pub trait Lanes: Copy {
+pub(super) trait Lanes: Copy {
     /// Accumulators that registers hold at once, in vectors: 20 or more of 32 registers, or few of 16.
     const MANY_REGISTERS: bool;
 
@@ -37,7 +37,7 @@ fn sum_by_halves(mut lanes: [f32; LANES]) -> f32 {
 
 /// Portable Rust, which compilers turn into what vector instructions there are.
 #[derive(Clone, Copy)]
-pub struct Portable([f32; LANES]);
+pub(super) struct Portable([f32; LANES]);
 
 impl Lanes for Portable {
     const MANY_REGISTERS: bool = false;
@@ -88,7 +88,7 @@ mod x86 {
     use super::{LANES, Lanes};
 
     #[derive(Clone, Copy)]
-    pub struct Avx512(__m512);
+    pub(crate) struct Avx512(__m512);
 
     impl Lanes for Avx512 {
         const MANY_REGISTERS: bool = true;
@@ -153,7 +153,7 @@ mod x86 {
     }
 
     #[derive(Clone, Copy)]
-    pub struct Avx2([__m256; 2]);
+    pub(crate) struct Avx2([__m256; 2]);
 
     impl Lanes for Avx2 {
         const MANY_REGISTERS: bool = false;
@@ -215,4 +215,4 @@ mod x86 {
 }
 
 #[cfg(target_arch = "x86_64")]
-pub use x86::{Avx2, Avx512};
+pub(super) use x86::{Avx2, Avx512};

@@ -102,7 +102,7 @@ struct Scratch {
 }
 
 /// A model ready to generate up to `slots` stories side by side.
-pub struct Session {
+pub(crate) struct Session {
     config: Config,
     /// Norms, and in f32 all weights; what is in eight bits.
     flat: Large<f32>,
@@ -135,7 +135,7 @@ pub struct Session {
 impl Session {
     /// What [`new`](Self::new) takes beside the weights it is given, bytes: weights in its own layout, caches, and the rows of
     /// a pass.
-    pub fn bytes(config: &Config, slots: usize, rows: usize, storage: Storage) -> u64 {
+    pub(crate) fn bytes(config: &Config, slots: usize, rows: usize, storage: Storage) -> u64 {
         let Config { d_model: d, d_mlp: f, vocab_size: vocab, n_layer, context, .. } = *config;
         let table = TensorTable::new(config);
         let weights = match storage {
@@ -151,7 +151,7 @@ impl Session {
     }
 
     /// Takes the flat weights of the tensor table.
-    pub fn new(
+    pub(crate) fn new(
         config: Config,
         weights: Vec<f32>,
         slots: usize,

@@ -15,16 +15,16 @@ use multiversion::multiversion;
 use rayon::prelude::*;
 
 /// Weights that share a scale.
-pub const BLOCK: usize = 32;
+pub(super) const BLOCK: usize = 32;
 /// Outputs of a panel.
-pub const PANEL: usize = 16;
+pub(super) const PANEL: usize = 16;
 /// Groups of four weights in a block.
 const QUADS: usize = BLOCK / 4;
 
 /// One block of the depth for the outputs of a panel.
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C, align(32))]
-pub struct PanelBlock {
+pub(super) struct PanelBlock {
     /// f16
     scales: [u16; PANEL],
     /// [quad][output][weight of the quad], 128 added
@@ -32,7 +32,7 @@ pub struct PanelBlock {
 }
 
 /// A matrix [outputs, depth] among others that lie one behind the other. Zeros fill it up to whole panels and blocks.
-pub struct Matrix {
+pub(super) struct Matrix {
     outputs: usize,
     depth: usize,
     /// [panels, blocks]
@@ -41,7 +41,7 @@ pub struct Matrix {
 
 /// Rows of activations, quantised like weights but for the scale, which stays f32.
 #[derive(Default)]
-pub struct Activations {
+pub(super) struct Activations {
     rows: usize,
     blocks: usize,
     values: Vec<i8>,
@@ -75,16 +75,16 @@ fn quantise(block: &[f32], out: &mut [i8; BLOCK]) -> f32 {
 
 impl Matrix {
     /// A matrix behind `len` blocks of others.
-    pub fn new(outputs: usize, depth: usize, len: usize) -> Self {
+    pub(super) fn new(outputs: usize, depth: usize, len: usize) -> Self {
         Matrix { outputs, depth, place: len..len + outputs.div_ceil(PANEL) * depth.div_ceil(BLOCK) }
     }
 
     /// Blocks up to its end.
-    pub fn end(&self) -> usize {
+    pub(super) fn end(&self) -> usize {
         self.place.end
     }
 
-    pub fn bytes(&self) -> usize {
+    pub(super) fn bytes(&self) -> usize {
         self.place.len() * size_of::<PanelBlock>()
     }
 
@@ -93,7 +93,7 @@ impl Matrix {
     }
 
     /// Quantises `weights` [outputs, depth] into its place in `all`.
-    pub fn set(&self, weights: &[f32], all: &mut [PanelBlock]) {
+    pub(super) fn set(&self, weights: &[f32], all: &mut [PanelBlock]) {
         assert_eq!(weights.len(), self.outputs * self.depth);
         let (depth, panels) = (self.depth, all[self.place.clone()].par_chunks_mut(self.blocks()));
         panels.zip(weights.par_chunks(PANEL * depth)).for_each(|(panel, rows)| {
@@ -108,7 +108,7 @@ impl Matrix {
     }
 
     /// Row `row` as f32.
-    pub fn row(&self, all: &[PanelBlock], row: usize, out: &mut [f32]) {
+    pub(super) fn row(&self, all: &[PanelBlock], row: usize, out: &mut [f32]) {
         let lane = row % PANEL;
         for (out, block) in out.chunks_mut(BLOCK).zip(self.panels(all, row)) {
             let scale = f16::from_bits(block.scales[lane]).to_f32();
@@ -122,7 +122,7 @@ impl Matrix {
     /// one or with the matrix.
     ///
     /// SAFETY: `out` reaches `rows * stride` values, of which those are nobody else's.
-    pub unsafe fn matmul(
+    pub(super) unsafe fn matmul(
         &self,
         kernel: Kernel,
         all: &[PanelBlock],
@@ -175,7 +175,7 @@ fn fill(depth: usize, rows: &[f32], panel: &mut [PanelBlock]) {
 
 impl Activations {
     /// Quantises `rows` rows of `depth` values.
-    pub fn set(&mut self, rows: usize, depth: usize, values: &[f32]) {
+    pub(super) fn set(&mut self, rows: usize, depth: usize, values: &[f32]) {
         let blocks = depth.div_ceil(BLOCK);
         (self.rows, self.blocks) = (rows, blocks);
         self.values.resize(rows * blocks * BLOCK, 0);
@@ -205,7 +205,7 @@ fn quantise_row(row: &[f32], values: &mut [i8], scales: &mut [f32], starts: &mut
 
 /// A row of activations.
 #[derive(Clone, Copy)]
-pub struct Row<'a> {
+pub(super) struct Row<'a> {
     values: &'a [i8],
     scales: &'a [f32],
     starts: &'a [i32],
@@ -213,10 +213,10 @@ pub struct Row<'a> {
 
 /// Adds to sixteen accumulators the products of a panel with a row.
 #[derive(Clone, Copy)]
-pub struct Kernel(unsafe fn(&[PanelBlock], Row, &mut [f32; PANEL]));
+pub(super) struct Kernel(unsafe fn(&[PanelBlock], Row, &mut [f32; PANEL]));
 
 /// The kernels this machine can run, the fastest first, by name.
-pub fn available() -> Vec<(&'static str, Kernel)> {
+pub(super) fn available() -> Vec<(&'static str, Kernel)> {
     let mut kernels: Vec<(&'static str, Kernel)> = Vec::new();
     #[cfg(target_arch = "x86_64")]
     {
@@ -233,7 +233,7 @@ pub fn available() -> Vec<(&'static str, Kernel)> {
 }
 
 /// The fastest of them.
-pub fn best() -> Kernel {
+pub(super) fn best() -> Kernel {
     static BEST: LazyLock<Kernel> = LazyLock::new(|| available()[0].1);
     *BEST
 }

@@ -45,12 +45,12 @@ struct Shared {
 
 /// One member of the team at work.
 #[derive(Clone, Copy)]
-pub struct Member<'a> {
+pub(super) struct Member<'a> {
     pub index: usize,
     shared: &'a Shared,
 }
 
-pub struct Team {
+pub(super) struct Team {
     shared: Arc<Shared>,
     workers: Vec<JoinHandle<()>>,
 }
@@ -102,7 +102,7 @@ impl Shared {
 
 impl Member<'_> {
     /// Waits for all members; what they wrote before is then seen by all.
-    pub fn barrier(&self) {
+    pub(super) fn barrier(&self) {
         let Shared { threads, arrived, phase, .. } = self.shared;
         if *threads == 1 {
             return;
@@ -121,7 +121,7 @@ impl Member<'_> {
     }
 
     /// This member's part of `0..items`, in whole units but for the last.
-    pub fn part(&self, items: usize, unit: usize) -> std::ops::Range<usize> {
+    pub(super) fn part(&self, items: usize, unit: usize) -> std::ops::Range<usize> {
         let units = items.div_ceil(unit);
         let at = |index: usize| (units * index / self.shared.threads * unit).min(items);
         at(self.index)..at(self.index + 1)
@@ -129,7 +129,7 @@ impl Member<'_> {
 }
 
 impl Team {
-    pub fn new(threads: usize) -> Self {
+    pub(super) fn new(threads: usize) -> Self {
         let threads = threads.max(1);
         let shared = Arc::new(Shared::new(threads));
         let mut workers = Vec::new();
@@ -140,12 +140,12 @@ impl Team {
         Team { shared, workers }
     }
 
-    pub fn threads(&self) -> usize {
+    pub(super) fn threads(&self) -> usize {
         self.shared.threads
     }
 
     /// Runs `job` on all members, the caller being the first of them, and waits for all.
-    pub fn run(&mut self, job: &(dyn Fn(Member) + Sync)) {
+    pub(super) fn run(&mut self, job: &(dyn Fn(Member) + Sync)) {
         let shared = &*self.shared;
         shared.check();
         if shared.threads > 1 {

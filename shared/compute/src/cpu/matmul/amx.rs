@@ -14,7 +14,7 @@ use super::operands::{Strided, scratch};
 use super::set::{Block, Blocks, Set};
 
 /// Two by two tiles of accumulators of 16 x 16; 32 steps of k that one instruction takes, each value as three bf16.
-pub static AMX: Set = Set {
+pub(super) static AMX: Set = Set {
     name: "amx",
     rows: ROWS,
     columns: COLUMNS,
@@ -42,7 +42,7 @@ const UNIT: usize = 16 * 16;
 const BLOCK: usize = 3 * 2 * UNIT;
 
 /// Whether the processor has these units and the system lets this process use them.
-pub fn available() -> bool {
+pub(super) fn available() -> bool {
     static AVAILABLE: LazyLock<bool> = LazyLock::new(|| {
         const TILE_AND_BF16: u32 = 1 << 24 | 1 << 22;
         #[allow(

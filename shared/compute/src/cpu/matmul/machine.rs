@@ -7,7 +7,7 @@ use super::set::Set;
 use super::vectors;
 
 /// The sets this machine can run, the fastest first.
-pub fn available() -> impl Iterator<Item = &'static Set> {
+pub(super) fn available() -> impl Iterator<Item = &'static Set> {
     let mut sets = vec![&vectors::PORTABLE];
     #[cfg(target_arch = "x86_64")]
     if std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("fma") {
@@ -23,14 +23,14 @@ pub fn available() -> impl Iterator<Item = &'static Set> {
 }
 
 /// The fastest of them.
-pub fn best() -> &'static Set {
+pub(crate) fn best() -> &'static Set {
     static BEST: LazyLock<&Set> =
         LazyLock::new(|| available().next().expect("the portable set runs everywhere"));
     &BEST
 }
 
 /// The fastest of them that is fast for few rows and columns too.
-pub fn best_of_vectors() -> &'static Set {
+pub(super) fn best_of_vectors() -> &'static Set {
     static BEST: LazyLock<&Set> = LazyLock::new(|| {
         available().find(|set| set.depth == 1).expect("the portable set runs everywhere")
     });

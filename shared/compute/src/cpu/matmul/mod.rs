@@ -14,20 +14,20 @@ mod vectors;
 use std::ops::Range;
 
 use super::parallel::{each, each_part};
-pub use machine::best;
-pub use operands::{LINE, Strided, scratch};
+pub(super) use machine::best;
+pub(super) use operands::{LINE, Strided, scratch};
 use operands::{Output, Panels, aligned};
-pub use packed::Packed;
+pub(super) use packed::Packed;
 use set::{Block, Set};
 
 /// Scratch of [`matmul`], kept from call to call.
 #[derive(Default)]
-pub struct Scratch {
+pub(super) struct Scratch {
     b: Vec<f32>,
 }
 
 /// `c[m, n] = a b`, or `+=` with `accumulate`; c is row-major and dense. Uses all threads.
-pub fn matmul(
+pub(super) fn matmul(
     scratch: &mut Scratch,
     m: usize,
     n: usize,
@@ -42,7 +42,7 @@ pub fn matmul(
 
 /// `c[m, n] = a b`, and as soon as some rows of c are there, `then(first row, rows of c, the same rows of also)`, on the thread
 /// that computed them. `also` has m rows too, or no value.
-pub fn matmul_then(
+pub(super) fn matmul_then(
     scratch: &mut Scratch,
     m: usize,
     n: usize,
@@ -79,12 +79,12 @@ pub fn matmul_then(
 }
 
 /// Rows of a strip of [`strips`]: each strip reads all of b once.
-pub const STRIP: usize = 96;
+pub(super) const STRIP: usize = 96;
 
 /// The matmul `a[m, k] b[k, n]` without ever being whole: strips of rows go through it tile by tile, from left to right, and
 /// `then(state, columns, tile)` gets the strip's state and the tile [rows of the strip, columns]. Strips without a state are
 /// not computed. Uses all threads, one per strip at a time.
-pub fn strips<S: Send>(
+pub(super) fn strips<S: Send>(
     scratch: &mut Scratch,
     m: usize,
     n: usize,
@@ -275,7 +275,7 @@ fn balanced(total: usize, most: usize, unit: usize) -> usize {
 
 /// `c[..rows, columns of b] (+)= a[..rows, k] b` on one thread, c having `stride` values from row to row.
 /// Of the packed b the rows `depth` are used; a's column 0 is the first of them.
-pub fn multiply(
+pub(super) fn multiply(
     rows: usize,
     depth: Range<usize>,
     a: Strided,
@@ -303,7 +303,7 @@ pub fn multiply(
 
 /// `c[m, n] = a[m, k] b[n, k]ᵀ` for few rows: each row of b is read once for all of them, and each output is one dot
 /// product, whatever m is.
-pub fn matvec_nt(m: usize, n: usize, k: usize, a: &[f32], b: &[f32], c: &mut [f32]) {
+pub(super) fn matvec_nt(m: usize, n: usize, k: usize, a: &[f32], b: &[f32], c: &mut [f32]) {
     /// Outputs per task.
     const PART: usize = 64;
     assert!(a.len() == m * k && b.len() == n * k && c.len() == m * n);

@@ -2,7 +2,7 @@
 
 /// A matrix in place: element (i, j) is `data[i * rows + j * columns]`.
 #[derive(Clone, Copy)]
-pub struct Strided<'a> {
+pub(crate) struct Strided<'a> {
     pub data: &'a [f32],
     pub row_stride: usize,
     pub column_stride: usize,
@@ -10,16 +10,16 @@ pub struct Strided<'a> {
 
 impl<'a> Strided<'a> {
     /// Row-major with `width` values from row to row.
-    pub fn rows(data: &'a [f32], width: usize) -> Self {
+    pub(crate) fn rows(data: &'a [f32], width: usize) -> Self {
         Strided { data, row_stride: width, column_stride: 1 }
     }
 
     /// The transpose of a row-major matrix.
-    pub fn transposed(data: &'a [f32], width: usize) -> Self {
+    pub(crate) fn transposed(data: &'a [f32], width: usize) -> Self {
         Strided { data, row_stride: 1, column_stride: width }
     }
 
-    pub fn check(&self, rows: usize, columns: usize) {
+    pub(crate) fn check(&self, rows: usize, columns: usize) {
         let last = (rows - 1) * self.row_stride + (columns - 1) * self.column_stride;
         assert!(
             last < self.data.len(),
@@ -29,14 +29,14 @@ impl<'a> Strided<'a> {
         );
     }
 
-    pub fn from(&self, row: usize, column: usize) -> Strided<'a> {
+    pub(crate) fn from(&self, row: usize, column: usize) -> Strided<'a> {
         Strided { data: &self.data[row * self.row_stride + column * self.column_stride..], ..*self }
     }
 }
 
 /// Columns of b side by side in panels of the set's columns, as its `pack` lays them out.
 #[derive(Clone, Copy)]
-pub struct Panels<'a> {
+pub(crate) struct Panels<'a> {
     pub data: &'a [f32],
     /// Steps of k.
     pub depth: usize,
@@ -44,7 +44,7 @@ pub struct Panels<'a> {
 
 /// Row-major output of a matmul.
 #[derive(Clone, Copy)]
-pub struct Output {
+pub(crate) struct Output {
     pub data: *mut f32,
     pub stride: usize,
 }
@@ -54,10 +54,10 @@ unsafe impl Send for Output {}
 unsafe impl Sync for Output {}
 
 /// Values of a cache line: scratch starts at one, so that no vector of it lies across two.
-pub const LINE: usize = 16;
+pub(crate) const LINE: usize = 16;
 
 /// The first `len` values of a space that only grows. What was there before stays: the caller writes all of it.
-pub fn scratch(space: &mut Vec<f32>, len: usize) -> &mut [f32] {
+pub(crate) fn scratch(space: &mut Vec<f32>, len: usize) -> &mut [f32] {
     if space.len() < len + LINE {
         space.resize(len + LINE, 0.0);
     }
@@ -66,6 +66,6 @@ pub fn scratch(space: &mut Vec<f32>, len: usize) -> &mut [f32] {
 }
 
 /// What [`scratch`] gave of that space.
-pub fn aligned(space: &[f32]) -> &[f32] {
+pub(super) fn aligned(space: &[f32]) -> &[f32] {
     &space[space.as_ptr().align_offset(4 * LINE).min(LINE).min(space.len())..]
 }

@@ -4,7 +4,7 @@ use super::operands::{Panels, Strided, aligned, scratch};
 use super::set::Set;
 
 /// A packed b [depth, columns], for `multiply`.
-pub struct Packed {
+pub(crate) struct Packed {
     pub set: &'static Set,
     data: Vec<f32>,
     pub depth: usize,
@@ -19,7 +19,7 @@ impl Default for Packed {
 
 impl Packed {
     /// Packs `b` [k, n], on the calling thread.
-    pub fn pack(&mut self, k: usize, n: usize, b: Strided) {
+    pub(crate) fn pack(&mut self, k: usize, n: usize, b: Strided) {
         b.check(k, n);
         (self.depth, self.columns) = (k, n);
         let set = self.set;
@@ -37,7 +37,7 @@ impl Packed {
         }
     }
 
-    pub fn panels(&self) -> Panels<'_> {
+    pub(crate) fn panels(&self) -> Panels<'_> {
         Panels { data: aligned(&self.data), depth: self.depth }
     }
 }

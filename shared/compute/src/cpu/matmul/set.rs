@@ -4,7 +4,7 @@ use std::ops::Range;
 use super::operands::{Output, Panels, Strided};
 
 /// One kind of processor's way to multiply.
-pub struct Set {
+pub(crate) struct Set {
     pub name: &'static str,
     /// Rows and columns of the tile whose accumulators stay in registers. Panels of a packed b are as wide.
     pub rows: usize,
@@ -22,7 +22,7 @@ pub struct Set {
 }
 
 /// How a matmul is cut, by what the caches hold.
-pub struct Blocks {
+pub(crate) struct Blocks {
     /// Most steps of k at once; where each of them is on another line of a.
     pub depth: usize,
     pub depth_transposed: usize,
@@ -35,7 +35,7 @@ pub struct Blocks {
 }
 
 /// `out[rows, columns] (+)= a[rows, ..] b[depth, columns]`.
-pub struct Block<'a> {
+pub(crate) struct Block<'a> {
     pub rows: Range<usize>,
     /// From a multiple of the set's columns on.
     pub columns: Range<usize>,
@@ -50,12 +50,12 @@ pub struct Block<'a> {
 
 impl Set {
     /// f32 values of a panel of `depth` steps of k.
-    pub const fn panel(&self, depth: usize) -> usize {
+    pub(crate) const fn panel(&self, depth: usize) -> usize {
         depth.next_multiple_of(self.depth) * self.width
     }
 
     /// The part of a panel that the block's kernel reads for its columns from `column` on.
-    pub fn panel_of<'a>(&self, block: &Block<'a>, column: usize) -> &'a [f32] {
+    pub(crate) fn panel_of<'a>(&self, block: &Block<'a>, column: usize) -> &'a [f32] {
         let panel = &block.b.data[column / self.columns * self.panel(block.b.depth)..];
         &panel[self.panel(block.depth.start)..self.panel(block.depth.end)]
     }

@@ -33,14 +33,14 @@ const BLOCKS: Blocks = Blocks {
 
 /// 24 accumulators in 32 registers of 16 values: one fused operation per cycle, and its operands need half the ports.
 #[cfg(target_arch = "x86_64")]
-pub static AVX512: Set = set("avx512", 12, 32, pack::<32>, multiply_avx512);
+pub(super) static AVX512: Set = set("avx512", 12, 32, pack::<32>, multiply_avx512);
 
 /// 12 accumulators in 16 registers of 8 values.
 #[cfg(target_arch = "x86_64")]
-pub static AVX2: Set = set("avx2 fma", 6, 16, pack::<16>, multiply_avx2);
+pub(super) static AVX2: Set = set("avx2 fma", 6, 16, pack::<16>, multiply_avx2);
 
 /// For other processors: compilers turn the inner loop into vector instructions.
-pub static PORTABLE: Set = set("", 6, 16, pack::<16>, multiply_portable);
+pub(super) static PORTABLE: Set = set("", 6, 16, pack::<16>, multiply_portable);
 
 const fn set(
     name: &'static str,
