@@ -1,11 +1,29 @@
-//! What concerns all stages of a pipeline together.
+//! One program for the stages of a pipeline together: runs them as make does, and cleans up after them.
 mod clean;
+mod programs;
+mod stages;
 
 use clap::{Parser, Subcommand};
 
-/// Looks after what the stages of a pipeline have made.
+const AFTER_HELP: &str = "\
+Without --pipeline it is quickstart: synthetic stories and a small model,
+offline, a few minutes. A pipeline is a file, or the name of one that comes
+with the program: quickstart, tinystories-3m, tinystories-10m. Files go to
+out/NAME (--out DIR). A stage does nothing where its result is there and fits,
+and goes on where it was stopped.
+
+Examples:
+  bedtime all
+  bedtime all --pipeline tinystories-3m --set train.steps=4000
+  bedtime train --pipeline my.toml -- --max-minutes 60
+  bedtime sample -- --prompt 'The little dog wanted' --n 3
+
+Exit codes: 0 done, 2 wrong usage or settings, 3 bad input,
+4 may work if tried again, 130 interrupted";
+
+/// From stories to a small language model that tells them: runs the stages of a pipeline.
 #[derive(Parser)]
-#[command(version)]
+#[command(version, after_help = AFTER_HELP)]
 struct Args {
     #[command(subcommand)]
     command: Command,
@@ -13,11 +31,15 @@ struct Args {
 
 #[derive(Subcommand)]
 enum Command {
+    #[command(flatten)]
+    Stages(stages::Command),
     Clean(clean::Clean),
 }
 
 fn main() -> std::process::ExitCode {
-    stage::main("bedtime", || match Args::parse().command {
-        Command::Clean(clean) => clean.run(),
-    })
+    let Args { command } = Args::parse();
+    match command {
+        Command::Stages(command) => command.main(),
+        Command::Clean(clean) => stage::main("bedtime", || clean.run()),
+    }
 }

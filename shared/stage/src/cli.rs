@@ -11,8 +11,9 @@ const MOST_THREADS: usize = 4096;
 /// Options of every stage. A stage adds flags of its own, each short for the key of the same name in its section.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Common {
-    /// Pipeline file with the settings of every stage
-    #[arg(long, value_name = "FILE", default_value = "pipelines/quickstart.toml")]
+    /// Pipeline file with the settings of every stage, or the name of one that comes with the program (quickstart,
+    /// tinystories-3m, tinystories-10m)
+    #[arg(long, visible_alias = "pipeline", value_name = "FILE", default_value = crate::shipped::DEFAULT)]
     pub config: PathBuf,
     /// Override one setting of the pipeline file, for example train.lr=3e-4 (repeatable)
     #[arg(long = "set", value_name = "KEY=VALUE")]

@@ -254,15 +254,10 @@ pub enum OnNan {
 }
 
 impl Pipeline {
-    /// Reads a pipeline file, then applies `key=value` settings in order.
+    /// Reads a pipeline file, or a shipped pipeline by its name, then applies `key=value` settings in order.
     pub fn load(path: &Path, settings: &[String]) -> Result<Self> {
-        let text = crate::read_text(path).map_err(|error| {
-            let error = error.to_string();
-            Failure::usage(format!(
-                "{}\n  expected: a pipeline file\n  remedy: name one with --config pipelines/NAME.toml",
-                error.lines().next().unwrap_or_default()
-            ))
-        })?;
+        let (path, text) = crate::shipped::read(path)?;
+        let path = path.as_path();
         let mut table: Table = text.parse().map_err(|e| bad_toml(path, &e))?;
         reject_unknown(&table, &path.display().to_string())?;
         toml::from_str::<Pipeline>(&text).map_err(|e| bad_toml(path, &e))?; // for its line and column

@@ -14,10 +14,15 @@ fn quiet_wayland() {
 /// Runs a stage and turns its end into words on stderr and an exit code.
 /// An error that is no [`Failure`] is a fault of the program: exit code 1.
 pub fn main(name: &str, run: impl FnOnce() -> anyhow::Result<()>) -> ExitCode {
+    main_with_code(name, || run().map(|()| 0))
+}
+
+/// As [`main`], for a program whose exit code is that of another one.
+pub fn main_with_code(name: &str, run: impl FnOnce() -> anyhow::Result<u8>) -> ExitCode {
     quiet_wayland();
     crate::interrupt::install();
     match run() {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => ExitCode::from(code),
         Err(error) => {
             let code = error
                 .chain()

@@ -1,11 +1,21 @@
 //! SIGINT, SIGTERM, SIGHUP and SIGUSR1: the first asks the stage to finish its file or step and stop, the second ends
 //! it at once. Batch systems send SIGUSR1 before a time limit, a closed terminal sends SIGHUP.
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Instant;
 
 use crate::{Failure, Result};
 
-static REQUESTED: OnceLock<Arc<AtomicBool>> = OnceLock::new();
+/// A terminal, the program that started this one and a scheduler may each pass the same signal on: within this time
+/// they are one.
+const SAME_SIGNAL_MS: u64 = 200;
+
+/// When the signal came that asked for the end, in milliseconds since [`install`]; [`NONE`] before.
+static REQUESTED_MS: AtomicU64 = AtomicU64::new(NONE);
+const NONE: u64 = u64::MAX;
+static INSTALLED: OnceLock<Instant> = OnceLock::new();
+/// A second signal is passed on instead of ending this process: see [`pass_on`].
+static PASSED_ON: AtomicBool = AtomicBool::new(false);
 
 #[cfg(unix)]
 const SIGNALS: &[i32] = {
@@ -34,32 +44,61 @@ fn is_left_alone(_signal: i32) -> bool {
     false
 }
 
+/// What a signal does: runs in the handler, where only atomics and the clock may be used.
+fn on_signal(since_installed_ms: u64) {
+    let first = REQUESTED_MS.compare_exchange(
+        NONE,
+        since_installed_ms,
+        Ordering::Relaxed,
+        Ordering::Relaxed,
+    );
+    let is_second =
+        first.is_err_and(|first| since_installed_ms.saturating_sub(first) >= SAME_SIGNAL_MS);
+    if is_second && !PASSED_ON.load(Ordering::Relaxed) {
+        signal_hook::low_level::exit(130);
+    }
+}
+
 /// Installs the handlers once. A platform that refuses them keeps its default: the signal ends the process.
 pub fn install() {
-    REQUESTED.get_or_init(|| {
-        let flag = Arc::new(AtomicBool::new(false));
-        for signal in SIGNALS.iter().copied() {
-            if is_left_alone(signal) {
-                continue;
-            }
-            // Order matters: the shutdown handler reads the flag before the next one sets it.
-            let _ = signal_hook::flag::register_conditional_shutdown(signal, 130, flag.clone());
-            let _ = signal_hook::flag::register(signal, flag.clone());
+    INSTALLED.get_or_init(|| {
+        let installed = Instant::now();
+        for signal in SIGNALS.iter().copied().filter(|&signal| !is_left_alone(signal)) {
+            let act = move || {
+                let since = u64::try_from(installed.elapsed().as_millis());
+                on_signal(since.unwrap_or(NONE - 1));
+            };
+            // SAFETY: the action reads the clock, sets an atomic or exits: each may be done in a signal handler.
+            let _ = unsafe { signal_hook::low_level::register(signal, act) };
         }
-        flag
+        installed
     });
+}
+
+/// From here on a signal asks for the end of a program that this one has started, too: `act` passes it on, the second
+/// one as well. (On Windows the console tells both.)
+pub fn pass_on(act: impl Fn(i32) + Send + 'static) -> Result<()> {
+    #[cfg(unix)]
+    {
+        let heard = SIGNALS.iter().copied().filter(|&signal| !is_left_alone(signal));
+        let mut signals = signal_hook::iterator::Signals::new(heard)
+            .map_err(|e| Failure::try_again(format!("signals cannot be received: {e}")))?;
+        std::thread::spawn(move || signals.forever().for_each(act));
+    }
+    #[cfg(not(unix))]
+    drop(act);
+    PASSED_ON.store(true, Ordering::Relaxed);
+    Ok(())
 }
 
 /// True once a signal asked for the end.
 pub fn requested() -> bool {
-    REQUESTED.get().is_some_and(|flag| flag.load(Ordering::Relaxed))
+    REQUESTED_MS.load(Ordering::Relaxed) != NONE
 }
 
 /// Forgets a signal that has been answered: a person at a prompt ended one story, not the program.
 pub fn clear() {
-    if let Some(flag) = REQUESTED.get() {
-        flag.store(false, Ordering::Relaxed);
-    }
+    REQUESTED_MS.store(NONE, Ordering::Relaxed);
 }
 
 /// Ends the stage with exit code 130 if a signal asked for it; `kept` says what stays.

@@ -23,13 +23,14 @@ mod perform;
 mod random;
 mod record;
 mod shard;
+pub mod shipped;
 mod shown;
 mod temporary;
 
 pub use address::{Address, redact};
 pub use cli::{Common, Stage};
 pub use config::Pipeline;
-pub use entry::main;
+pub use entry::{main, main_with_code};
 pub use failure::{Failure, Result};
 pub use files::{
     AtomicFile, FileRecord, WriteBehind, create_dir, hash_content, hash_file, hex, publish_file,

@@ -1,0 +1,116 @@
+//! The stage programs: where they are, how one is started and ends.
+use std::env;
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::{Command, ExitStatus};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use shared_child::SharedChild;
+use stage::{Failure, Result, interrupt};
+
+/// A stage program with its arguments.
+pub(crate) struct Program {
+    path: PathBuf,
+    arguments: Vec<OsString>,
+}
+
+impl Program {
+    /// Looks beside this program, then along PATH.
+    ///
+    /// # Errors
+    /// Exit code 2, with the places, where it is in none of them.
+    pub(crate) fn find(name: &str, arguments: Vec<OsString>) -> Result<Self> {
+        let file = format!("{name}{}", env::consts::EXE_SUFFIX);
+        let beside = env::current_exe().ok().and_then(|exe| Some(exe.parent()?.to_owned()));
+        let path = env::var_os("PATH").unwrap_or_default();
+        let places = || beside.iter().cloned().chain(env::split_paths(&path));
+        let found = places().map(|folder| folder.join(&file)).find(|path| path.is_file());
+        let path = found.ok_or_else(|| {
+            let beside = beside.as_deref().unwrap_or("the folder of bedtime".as_ref());
+            Failure::usage(format!(
+                "{name}: no such program\n  looked in: {}, then along PATH\n  remedy: put it beside bedtime; in a checkout `make build` makes all of them",
+                beside.display()
+            ))
+        })?;
+        Ok(Program { path, arguments })
+    }
+
+    /// As one would type it into a shell.
+    pub(crate) fn line(&self) -> String {
+        let words = [self.path.as_os_str()].into_iter().chain(self.arguments.iter().map(|a| &**a));
+        let quoted = words.map(|word| match shlex::try_quote(&word.to_string_lossy()) {
+            Ok(quoted) => quoted.into_owned(),
+            Err(_) => word.to_string_lossy().into_owned(), // has a zero byte: no program can be given it
+        });
+        quoted.collect::<Vec<_>>().join(" ")
+    }
+
+    /// Runs it to its end, which signals to this program ask for.
+    ///
+    /// # Errors
+    /// Exit code 2 where it cannot be started; 4 where a signal ended it.
+    pub(crate) fn run(&self, running: &Running) -> Result<u8> {
+        let failed = |error: std::io::Error| {
+            Failure::usage(format!(
+                "{}: cannot be started: {error}\n  expected: a program for this machine\n  remedy: put one of the same version beside bedtime",
+                self.path.display()
+            ))
+        };
+        let child =
+            SharedChild::spawn(Command::new(&self.path).args(&self.arguments)).map_err(failed)?;
+        let status = running.wait(Arc::new(child)).map_err(failed)?;
+        match status.code() {
+            Some(code) => Ok(u8::try_from(code).unwrap_or(1)),
+            None => Err(Failure::try_again(format!(
+                "{} was ended: {status}\n  kept: every file already under its final name\n  remedy: the same command goes on; signal 9 may say that memory did not suffice",
+                self.path.display()
+            ))),
+        }
+    }
+}
+
+/// The stage that runs, to which signals are passed on.
+pub(crate) struct Running(Arc<Mutex<Option<Arc<SharedChild>>>>);
+
+impl Running {
+    pub(crate) fn new() -> Result<Self> {
+        let running = Running(Arc::default());
+        let child = running.0.clone();
+        interrupt::pass_on(move |signal| {
+            if let Some(child) = &*child.lock().unwrap_or_else(PoisonError::into_inner) {
+                send(child, signal);
+            }
+        })?;
+        Ok(running)
+    }
+
+    fn wait(&self, child: Arc<SharedChild>) -> std::io::Result<ExitStatus> {
+        let set = |child| *self.0.lock().unwrap_or_else(PoisonError::into_inner) = child;
+        set(Some(child.clone()));
+        // One that came while it was started is known, but was passed on to nobody.
+        if interrupt::requested() {
+            ask_to_end(&child);
+        }
+        let status = child.wait();
+        set(None);
+        status
+    }
+}
+
+/// A child that has ended meanwhile needs no signal.
+#[cfg(unix)]
+fn send(child: &SharedChild, signal: i32) {
+    let _ = shared_child::unix::SharedChildExt::send_signal(child, signal);
+}
+
+#[cfg(unix)]
+fn ask_to_end(child: &SharedChild) {
+    send(child, libc::SIGTERM);
+}
+
+/// The console tells all its programs of Ctrl-C.
+#[cfg(not(unix))]
+fn send(_child: &SharedChild, _signal: i32) {}
+
+#[cfg(not(unix))]
+fn ask_to_end(_child: &SharedChild) {}
