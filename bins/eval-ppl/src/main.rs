@@ -14,7 +14,8 @@ use inference::{
     Engine, EngineOptions, Ids, LoadedModel, Tally, bootstrap, evaluate_each, failed, open_model,
 };
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::Value;
+use stage::config::Outcome;
 use stage::{Failure, Ownership, Progress, Stage, Unit, Work, interrupt, print, write_recorded};
 
 use report::Evaluated;
@@ -103,11 +104,13 @@ fn run() -> anyhow::Result<()> {
         return print_logits(&engine, first, bin, windows);
     }
 
+    let mut config = Value::from(stage.pipeline.deciding_flat(Outcome::Eval));
+    config["precision"] = engine.precision().name().into(); // what auto came to
     let work = Work {
         stage: "eval-ppl",
         manifest: stage.path("eval.manifest.json"),
         inputs: inputs(&stage, &loaded, &texts, bin.is_some())?,
-        config: json!({ "stride": stage.pipeline.eval.stride, "precision": engine.precision().name() }),
+        config,
     };
     // Models that do not fit are refused before anything is looked up or evaluated.
     let tokenizers =

@@ -5,9 +5,9 @@ use corpus::plan::Plan;
 use corpus::raw::RawFolder;
 use corpus::remote::Cancel;
 use corpus::source::Source;
-use serde_json::{Value, json};
-use stage::config::Fetch;
-use stage::{Failure, Manifest, Shard, Stage, Work};
+use serde_json::Value;
+use stage::config::Outcome;
+use stage::{Failure, Manifest, Pipeline, Shard, Stage, Work};
 
 const AFTER_HELP: &str = "\
 Sources:
@@ -120,7 +120,7 @@ fn run() -> anyhow::Result<()> {
         stage: "fetch-parquet",
         manifest: raw.manifest(),
         inputs: source.inputs(),
-        config: config(&source, settings),
+        config: config(&source, &stage.pipeline),
     };
     let mut planned = Vec::new();
     let done = stage.perform(&work, args.shard, |why| {
@@ -202,22 +202,9 @@ fn make(
 }
 
 /// What decides the result. Local sources are their files, wherever these lie.
-fn config(source: &Source, settings: &Fetch) -> Value {
-    let mut config = json!({
-        "source": source.label(&settings.source),
-        "train_split": settings.train_split,
-        "validation_split": settings.validation_split,
-        "validation_fraction": settings.validation_fraction,
-        "column": settings.column,
-        "max_stories": settings.max_stories,
-        "max_tokens_hint": settings.max_tokens_hint,
-    });
-    if let Some(separator) = &settings.separator {
-        config["separator"] = separator.as_str().into();
-    }
-    if *source == Source::Synthetic {
-        config["seed"] = settings.seed.into();
-    }
+fn config(source: &Source, pipeline: &Pipeline) -> Value {
+    let mut config = Value::from(pipeline.deciding_flat(Outcome::Fetch));
+    config["source"] = source.label(&pipeline.fetch.source).into();
     config
 }
 

@@ -7,8 +7,8 @@ use corpus::bin::{Dtype, sidecar};
 use corpus::pack::{BUCKET_BYTES, Packer};
 use corpus::shards::{self, ShardReader, TRAIN, Totals, VALIDATION};
 use corpus::tokenizer::Tokenizer;
-use serde_json::{Value, json};
-use stage::config::Order;
+use serde_json::Value;
+use stage::config::{Order, Outcome};
 use stage::{Failure, FileRecord, Manifest, Ownership, Progress, Shard, Stage, Unit, Work};
 
 const AFTER_HELP: &str = "\
@@ -62,10 +62,6 @@ fn run() -> anyhow::Result<()> {
     let tokens = Tokens::open(&stage)?;
     let settings = &stage.pipeline.pack;
     let seed = (settings.order == Order::Shuffled).then_some(settings.seed);
-    let config = match seed {
-        Some(seed) => json!({ "pack": { "order": settings.order, "seed": seed } }),
-        None => json!({ "pack": { "order": settings.order } }),
-    };
     let mut inputs = vec![("tokenizer.json".to_owned(), stage.path("tokenizer.json"))];
     inputs.extend(
         tokens
@@ -73,8 +69,12 @@ fn run() -> anyhow::Result<()> {
             .iter()
             .map(|shard| (format!("tokens/{}", shard.name), tokens.folder.join(&shard.name))),
     );
-    let work =
-        Work { stage: "pack-bin", manifest: stage.path("pack.manifest.json"), inputs, config };
+    let work = Work {
+        stage: "pack-bin",
+        manifest: stage.path("pack.manifest.json"),
+        inputs,
+        config: stage.pipeline.deciding(Outcome::Pack).into(),
+    };
     let started = std::time::Instant::now();
     let done = stage.perform(&work, None, |why| make(&stage, &work, &tokens, seed, why))?;
     let seconds = started.elapsed().as_secs_f64();

@@ -8,7 +8,7 @@ use corpus::shards::{self, Origin, TRAIN, Totals, VALIDATION};
 use corpus::stories::{ParquetStories, check_raw, raw_files, raw_manifests};
 use corpus::tokenizer::Tokenizer;
 use rayon::prelude::*;
-use serde_json::json;
+use stage::config::Outcome;
 use stage::{FileRecord, Manifest, Ownership, Shard, Stage, Unit, Work};
 
 const AFTER_HELP: &str = "\
@@ -55,7 +55,7 @@ fn run() -> anyhow::Result<()> {
     let args = Args::parse();
     let stage = args.common.open("tokenize", "tokenize", &args.flags)?;
     let (raw, tokens) = (stage.path("raw"), stage.path("tokens"));
-    let (shards, column) = (stage.pipeline.tokenize.shards, &stage.pipeline.fetch.column);
+    let shards = stage.pipeline.tokenize.shards;
     let mut splits = vec![(TRAIN, raw_files(&raw, TRAIN)?)];
     let validated = raw_manifests(&raw)?
         .iter()
@@ -73,7 +73,7 @@ fn run() -> anyhow::Result<()> {
             .map(|path| (format!("raw/{}", name(path)), path.clone())),
     );
     let manifest = tokens.join(args.shard.map_or("manifest.json".to_owned(), Shard::manifest_name));
-    let config = json!({ "tokenize": { "shards": shards }, "fetch": { "column": column } });
+    let config = stage.pipeline.deciding(Outcome::Tokenize).into();
     let work = Work { stage: "tokenize", manifest, inputs, config };
     let owned = Ownership::of(&tokens, stage.force, stage.log);
     let mut rates = String::new();

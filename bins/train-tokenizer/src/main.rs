@@ -5,7 +5,8 @@ use clap::Parser;
 use corpus::reading::{Batch, Reading};
 use corpus::stories::{ParquetStories, check_raw, raw_files};
 use corpus::tokenizer::{self, EOS, PAD, Tokenizer, WordCounts};
-use serde_json::json;
+use serde_json::{Value, json};
+use stage::config::Outcome;
 use stage::{
     Failure, FileRecord, Manifest, Ownership, Progress, Stage, Unit, Work, write_recorded,
 };
@@ -64,17 +65,15 @@ fn run() -> anyhow::Result<()> {
     if settings.max_stories == 0 {
         return Err(Failure::usage("tokenizer.max_stories must be at least 1").into());
     }
-    let own = settings.file.as_ref().filter(|file| !file.is_empty()).map(PathBuf::from);
+    let own = settings.own().map(Path::to_owned);
     let wanted = if own.is_some() { SAMPLE } else { settings.max_stories };
     let stories = Stories::first(&stage, wanted)?;
     let mut inputs = stories.inputs();
     inputs.extend(own.iter().map(|file| ("tokenizer.file".to_owned(), file.clone())));
-    let choice = if own.is_some() {
-        json!({ "file": "own" })
-    } else {
-        json!({ "vocab_size": settings.vocab_size, "max_stories": settings.max_stories })
-    };
-    let config = json!({ "tokenizer": choice, "fetch": { "column": stage.pipeline.fetch.column } });
+    let mut config = Value::from(stage.pipeline.deciding(Outcome::Tokenizer));
+    if own.is_some() {
+        config["tokenizer"]["file"] = "own".into(); // its content is an input, wherever it lies
+    }
     let path = stage.path("tokenizer.json");
     let work = Work {
         stage: "train-tokenizer",

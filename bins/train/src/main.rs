@@ -137,7 +137,7 @@ fn run() -> anyhow::Result<()> {
         stage: "train",
         manifest: run.folder().join("manifest.json"),
         inputs: inputs.into(),
-        config: run.settings(),
+        config: run.deciding_settings().clone(),
     };
     let anew = stage.force || fresh;
     if let State::UpToDate(manifest) = work.state(anew)? {

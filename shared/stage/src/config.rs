@@ -1,7 +1,13 @@
 //! The pipeline file: every setting of every stage, with its default and its meaning, in one place.
 //!
-//! A file states only what differs from the defaults below. One macro makes the struct, the defaults and the list
-//! of keys that error messages choose the nearest from.
+//! A file states only what differs from the defaults below. Each key says which results it decides: a result is made again
+//! when one of its keys changes. One macro makes the struct, the defaults, the marks and the list of keys that error messages
+//! choose the nearest from.
+#[macro_use]
+mod macros;
+mod deciding;
+mod whole_u64;
+
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -9,45 +15,7 @@ use toml::{Table, Value};
 
 use crate::{Address, Failure, Result};
 
-macro_rules! section {
-    ($(#[$doc:meta])* $name:ident { $($(#[$key_doc:meta])* $key:ident: $type:ty = $default:expr,)* }) => {
-        $(#[$doc])*
-        #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-        #[serde(default, deny_unknown_fields)]
-        pub struct $name { $($(#[$key_doc])* #[serde(skip_serializing_if = "skip")] pub $key: $type,)* }
-        impl Default for $name {
-            fn default() -> Self { $name { $($key: $default,)* } }
-        }
-    };
-}
-
-/// Sections, then those within a section, as `[section.key]` in the file.
-macro_rules! sections {
-    ($($(#[$doc:meta])* $section:ident $name:ident { $($(#[$key_doc:meta])* $key:ident: $type:ty = $default:expr,)* })*
-     $([$parent:ident . $child:ident] $(#[$child_doc:meta])* $child_name:ident
-        { $($(#[$child_key_doc:meta])* $child_key:ident: $child_type:ty = $child_default:expr,)* })*) => {
-        $(section! { $(#[$doc])* $name { $($(#[$key_doc])* $key: $type = $default,)* } })*
-        $(section! { $(#[$child_doc])* $child_name
-            { $($(#[$child_key_doc])* $child_key: $child_type = $child_default,)* } })*
-
-        /// A whole pipeline file.
-        #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-        #[serde(default, deny_unknown_fields)]
-        pub struct Pipeline {
-            /// Folder of all outputs; `out/NAME` of `NAME.toml` when not given.
-            #[serde(skip_serializing_if = "Option::is_none")]
-            pub out: Option<String>,
-            $($(#[$doc])* pub $section: $name,)*
-        }
-
-        /// Every key a pipeline file may hold, as `section.key`.
-        pub const KEYS: &[&str] = &[
-            "out",
-            $($(concat!(stringify!($section), ".", stringify!($key)),)*)*
-            $($(concat!(stringify!($parent), ".", stringify!($child), ".", stringify!($child_key)),)*)*
-        ];
-    };
-}
+pub use deciding::Outcome;
 
 /// Keys of earlier versions, and what they are called now.
 const MOVED: &[(&str, &str)] = &[("train.weight_decay", "train.optimizer.weight_decay")];
@@ -61,181 +29,139 @@ sections! {
     fetch Fetch {
         /// `stories:` (synthetic, embedded), `hf://datasets/OWNER/NAME[@REVISION]`, `https://...parquet`, `s3://...`,
         /// `gs://...`, or a local file, folder or glob of .parquet, .jsonl, .json, .txt (the last three also as .gz or .zst)
-        source: Address = "stories:".into(),
-        train_split: String = "train".into(),
+        source: Address = "stories:".into() => decides(Fetch),
+        train_split: String = "train".into() => decides(Fetch),
         /// Split (or file name prefix) that validation comes from; not with validation_fraction. "" means none.
-        validation_split: Option<String> = None,
+        validation_split: Option<String> = None => decides(Fetch),
         /// Share of the training stories set aside for validation, chosen by a hash of their text.
-        validation_fraction: Option<f64> = None,
+        validation_fraction: Option<f64> = None => decides(Fetch),
         /// Column (parquet) or field (jsonl, json) that holds the text.
-        column: String = "text".into(),
+        column: String = "text".into() => decides(Fetch, Tokenizer, Tokenize),
+        /// Take at most this many training stories (`stories:` makes this many; 20,000 when not given).
+        max_stories: Option<u64> = None => decides(Fetch),
+        /// Take no more files or row groups than about this many training tokens need (4 bytes a token).
+        max_tokens_hint: Option<u64> = None => decides(Fetch),
         /// What stands between the stories of a .txt file: `blank-line`, or any text, in which `\n` is a line end
         /// (`<|endoftext|>` when not given).
-        separator: Option<String> = None,
-        /// Take at most this many training stories (`stories:` makes this many; 20,000 when not given).
-        max_stories: Option<u64> = None,
-        /// Take no more files or row groups than about this many training tokens need (4 bytes a token).
-        max_tokens_hint: Option<u64> = None,
+        separator: Option<String> = None => decides(Fetch),
         /// Seed of `stories:`.
         #[serde(with = "whole_u64")]
-        seed: u64 = 1,
+        seed: u64 = 1 => decides(Fetch),
     }
     /// The byte-level BPE tokenizer.
     tokenizer Tokenizer {
-        vocab_size: u32 = 8000,
+        vocab_size: u32 = 8000 => decides(Tokenizer),
         /// Training stories it is trained on.
-        max_stories: u64 = 100_000,
+        max_stories: u64 = 100_000 => decides(Tokenizer),
         /// A tokenizer.json of one's own, taken instead of training one.
-        file: Option<String> = None,
+        file: Option<String> = None => decides(Tokenizer),
     }
     /// Stories to token shards.
     tokenize Tokenize {
         /// Number of output files per split.
-        shards: u32 = 16,
+        shards: u32 = 16 => decides(Tokenize),
     }
     /// Token shards to train.bin and val.bin.
     pack Pack {
+        /// `shuffled` or `as-published`.
+        order: Order = Order::Shuffled => decides(Pack),
         /// Seed of the order of whole stories.
         #[serde(with = "whole_u64")]
-        seed: u64 = 1,
-        /// `shuffled` or `as-published`.
-        order: Order = Order::Shuffled,
+        seed: u64 = 1 => decides(Pack),
     }
     /// The model: a small Llama. The vocabulary is the tokenizer's.
     model Model {
-        n_layer: u32 = 6,
-        n_head: u32 = 8,
-        d_model: u32 = 320,
-        d_mlp: u32 = 856,
+        n_layer: u32 = 6 => decides(Train, Resume),
+        n_head: u32 = 8 => decides(Train, Resume),
+        d_model: u32 = 320 => decides(Train, Resume),
+        d_mlp: u32 = 856 => decides(Train, Resume),
         /// Longest sequence in tokens.
-        context: u32 = 512,
+        context: u32 = 512 => decides(Train, Resume),
     }
     /// The training run.
     train Train {
         /// auto, cpu, gpu, gpu:N (`train --list-devices`)
-        device: String = "auto".into(),
+        device: String = "auto".into() => free,
         /// What a GPU keeps values in: auto, f32, f16, bf16. Arithmetic is f32 with all of them.
-        precision: String = "auto".into(),
-        steps: u64 = 12_000,
+        precision: String = "auto".into() => decides(Train, Resume),
+        steps: u64 = 12_000 => decides(Train, Resume),
         /// Sequences per micro-batch.
-        batch: u32 = 32,
+        batch: u32 = 32 => decides(Train, Resume),
         /// Micro-batches whose gradients are averaged in one update.
-        accumulate: u32 = 1,
+        accumulate: u32 = 1 => decides(Train, Resume),
         /// Peak learning rate; cosine decay to a tenth of it.
-        lr: f64 = 6e-4,
+        lr: f64 = 6e-4 => decides(Train, Resume),
         /// Steps of linear warm-up.
-        warmup: u64 = 200,
+        warmup: u64 = 200 => decides(Train, Resume),
         /// Largest norm of the gradient.
-        clip: f64 = 1.0,
+        clip: f64 = 1.0 => decides(Train, Resume),
         /// Seed of initial weights and batches.
         #[serde(with = "whole_u64")]
-        seed: u64 = 1,
-        log_every: u64 = 50,
-        val_every: u64 = 500,
+        seed: u64 = 1 => decides(Train, Resume),
+        log_every: u64 = 50 => free,
+        val_every: u64 = 500 => free,
         /// Windows of the context's length that each validation along the way takes (0: all of val.bin).
-        val_windows: u64 = 400,
-        checkpoint_every: u64 = 1000,
+        val_windows: u64 = 400 => free,
+        checkpoint_every: u64 = 1000 => free,
         /// Numbered checkpoints kept beside `last` and `best`.
-        keep_last: u32 = 3,
+        keep_last: u32 = 3 => free,
         /// Ends the run after this number of minutes, earlier parts of it included; the learning rate reaches its end by then.
-        max_minutes: Option<f64> = None,
+        max_minutes: Option<f64> = None => decides(Train),
         /// Ends the run at the first validation along the way with at most this loss.
-        until_loss: Option<f64> = None,
+        until_loss: Option<f64> = None => decides(Train),
         /// Where a loss is not finite: `stop`, or `rollback` to the last checkpoint and go on without that batch.
-        on_nan: OnNan = OnNan::Stop,
+        on_nan: OnNan = OnNan::Stop => free,
         /// What updates the weights: see [train.optimizer].
-        optimizer: Optimizer = Optimizer::default(),
+        optimizer: Optimizer = Optimizer::default() => section,
     }
     /// Perplexity of the validation stories.
     eval Eval {
-        device: String = "auto".into(),
-        /// f32, f16, bf16, auto
-        precision: String = "f32".into(),
+        device: String = "auto".into() => free,
         /// Tokens each window advances; the rest of the window is context only.
-        stride: u32 = 256,
+        stride: u32 = 256 => decides(Eval),
+        /// f32, f16, bf16, auto
+        precision: String = "f32".into() => decides(Eval),
     }
     /// Telling stories.
     sample Sample {
-        device: String = "auto".into(),
+        device: String = "auto".into() => free,
         /// f32, f16, bf16, auto; q8 on the CPU: weights and activations in eight bits
-        precision: String = "f32".into(),
+        precision: String = "f32".into() => free,
         /// Stories told side by side: changes nothing but the speed.
-        batch: u32 = 10,
+        batch: u32 = 10 => free,
         prompts: Vec<String> = ["Once upon a time", "Lily found a big", "The little dog wanted", "On a sunny day,", "There was a kind"]
-            .map(String::from).into(),
+            .map(String::from).into() => free,
         /// A file of prompts, one a line, in place of them.
-        prompts_file: Option<String> = None,
+        prompts_file: Option<String> = None => free,
         /// Stories per prompt.
-        n: u32 = 2,
-        max_tokens: u32 = 120,
+        n: u32 = 2 => free,
+        max_tokens: u32 = 120 => free,
         /// 0 takes the likeliest token each time.
-        temperature: f32 = 0.8,
+        temperature: f32 = 0.8 => free,
         /// Each of these in place of it, one after the other, with a table of how the stories come out.
-        temperatures: Vec<f32> = Vec::new(),
+        temperatures: Vec<f32> = Vec::new() => free,
         /// Choose among this many likeliest tokens (0: all).
-        top_k: u32 = 50,
+        top_k: u32 = 50 => free,
         /// Choose among the likeliest tokens that together have this probability.
-        top_p: f32 = 1.0,
+        top_p: f32 = 1.0 => free,
         /// Choose among the tokens at least this share as likely as the likeliest (0: all).
-        min_p: f32 = 0.0,
+        min_p: f32 = 0.0 => free,
         /// Divides the logits of tokens that the story has already (1: no penalty).
-        repetition_penalty: f32 = 1.0,
+        repetition_penalty: f32 = 1.0 => free,
         #[serde(with = "whole_u64")]
-        seed: u64 = 1,
+        seed: u64 = 1 => free,
     }
     [train.optimizer]
     /// What updates the weights.
     Optimizer {
         /// adamw
-        kind: String = "adamw".into(),
+        kind: String = "adamw".into() => decides(Train, Resume),
         /// Decay of the running means; the optimizer's own when not given ([0.9, 0.95]).
-        betas: Option<[f64; 2]> = None,
+        betas: Option<[f64; 2]> = None => decides(Train, Resume),
         /// Added to the divisor; the optimizer's own when not given (1e-8).
-        eps: Option<f64> = None,
+        eps: Option<f64> = None => decides(Train, Resume),
         /// On matrices only, not on the embedding and the norms.
-        weight_decay: f64 = 0.1,
-    }
-}
-
-/// Seeds have all of 64 bits. Integers of TOML end at 2^63 - 1: larger ones are written as strings.
-mod whole_u64 {
-    use std::fmt;
-
-    use serde::de::{Deserializer, Error, Visitor};
-    use serde::ser::Serializer;
-
-    pub(super) fn serialize<S: Serializer>(seed: &u64, to: S) -> Result<S::Ok, S::Error> {
-        match i64::try_from(*seed) {
-            Ok(_) => to.serialize_u64(*seed),
-            Err(_) => to.serialize_str(&seed.to_string()),
-        }
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<u64, D::Error> {
-        struct Seed;
-        impl Visitor<'_> for Seed {
-            type Value = u64;
-
-            fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
-                f.write_str("an integer from 0 to 18446744073709551615 (2^64 - 1)")
-            }
-
-            fn visit_u64<E: Error>(self, seed: u64) -> Result<u64, E> {
-                Ok(seed)
-            }
-
-            fn visit_i64<E: Error>(self, seed: i64) -> Result<u64, E> {
-                let wrong = |_| E::invalid_value(serde::de::Unexpected::Signed(seed), &self);
-                u64::try_from(seed).map_err(wrong)
-            }
-
-            fn visit_str<E: Error>(self, seed: &str) -> Result<u64, E> {
-                let digits = seed.trim().replace('_', "");
-                let wrong = |_| E::invalid_value(serde::de::Unexpected::Str(seed), &self);
-                digits.parse().map_err(wrong)
-            }
-        }
-        from.deserialize_any(Seed)
+        weight_decay: f64 = 0.1 => decides(Train, Resume),
     }
 }
 
@@ -251,6 +177,13 @@ pub enum Order {
 pub enum OnNan {
     Stop,
     Rollback,
+}
+
+impl Tokenizer {
+    /// The tokenizer.json that is taken instead of training one.
+    pub fn own(&self) -> Option<&Path> {
+        self.file.as_deref().filter(|file| !file.is_empty()).map(Path::new)
+    }
 }
 
 impl Pipeline {

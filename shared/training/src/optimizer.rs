@@ -26,8 +26,8 @@ pub(crate) fn optimizer(section: &config::Optimizer) -> Result<Optimizer> {
 /// As [`optimizer`].
 pub(crate) fn settings(section: &config::Optimizer) -> Result<Value> {
     let (betas, eps) = constants(section, kind(section)?);
-    let config::Optimizer { kind, weight_decay, .. } = section;
-    Ok(json!({ "kind": kind, "betas": betas, "eps": eps, "weight_decay": weight_decay }))
+    let whole = config::Optimizer { betas: Some(betas), eps: Some(eps), ..section.clone() };
+    Ok(json!(whole))
 }
 
 /// The settings of a run as this version writes them. 0.1 knew AdamW alone, and of it the weight decay.

@@ -64,8 +64,8 @@ impl Run {
     }
 
     /// The settings that decide the result: those of the weights, and when to end. A run may be resumed with another end.
-    pub fn settings(&self) -> Value {
-        self.setup.deciding_settings()
+    pub fn deciding_settings(&self) -> &Value {
+        &self.setup.deciding_settings
     }
 
     pub fn folder(&self) -> &Path {

@@ -7,7 +7,8 @@ use corpus::bin::Bin;
 use corpus::tokenizer::Tokenizer;
 use inference::{Engine, EngineOptions, Prompts, SamplingParams};
 use model::Config;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
+use stage::config::Outcome;
 use stage::{AtomicFile, Failure, Log, Result, Stage};
 
 use crate::checkpoint_writer::Generator;
@@ -35,6 +36,8 @@ pub(crate) struct Setup {
     pub validation: Arc<Bin>,
     /// The settings that decide the weights.
     pub settings: Value,
+    /// The settings that decide the result: those, and when to end. A run may be resumed with another end.
+    pub deciding_settings: Value,
     pub optimizer: Optimizer,
     pub engine: Engine,
 }
@@ -53,14 +56,18 @@ impl Setup {
             check_tokenizer(bin, &tokenizer)?;
         }
         let config = Config::new(&stage.pipeline.model, tokenizer.vocab_size() as usize);
-        let settings = json!({
-            "model": stage.pipeline.model,
-            "vocab_size": config.vocab_size,
-            "steps": t.steps, "batch": t.batch, "accumulate": t.accumulate, "lr": t.lr, "warmup": t.warmup,
-            "optimizer": optimizer::settings(&t.optimizer)?, "clip": t.clip, "seed": t.seed, "precision": t.precision,
-            "train_bin_sha256": train.manifest().outputs.first().map(|o| &o.sha256),
-            "tokenizer_sha256": tokenizer.sha256(),
-        });
+        let [settings, deciding_settings] =
+            [Outcome::Resume, Outcome::Train].map(|outcome| stage.pipeline.deciding_flat(outcome));
+        let inputs = [
+            ("optimizer", optimizer::settings(&t.optimizer)?),
+            ("vocab_size", config.vocab_size.into()),
+            ("train_bin_sha256", json!(train.manifest().outputs.first().map(|o| &o.sha256))),
+            ("tokenizer_sha256", tokenizer.sha256().into()),
+        ];
+        let with_inputs = |mut settings: Map<String, Value>| {
+            settings.extend(inputs.iter().map(|(key, value)| ((*key).to_owned(), value.clone())));
+            Value::Object(settings)
+        };
         let folder = stage.path("run");
         // Before anything is written: a refusal must not move an old run.
         let engine = EngineOptions {
@@ -81,17 +88,10 @@ impl Setup {
             tokenizer: Arc::new(tokenizer),
             train: Arc::new(train),
             validation: Arc::new(validation),
-            settings,
+            settings: with_inputs(settings),
+            deciding_settings: with_inputs(deciding_settings),
             optimizer: optimizer::optimizer(&t.optimizer)?,
         })
-    }
-
-    /// The settings that decide the result: those of the weights, and when to end. A run may be resumed with another end.
-    pub(crate) fn deciding_settings(&self) -> Value {
-        let mut settings = self.settings.clone();
-        settings["until_loss"] = json!(self.pipeline.train.until_loss);
-        settings["max_minutes"] = json!(self.pipeline.train.max_minutes);
-        settings
     }
 
     /// What stays the same during the run.
