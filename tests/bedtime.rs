@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use serde_json::Value;
 use tests::disk::SmallDisk;
 use tests::{Ended, Run, STAGES, binary, files_below};
 
@@ -159,6 +160,75 @@ fn a_full_disk_ends_it_with_the_exit_code_of_the_stage() {
     let ended = bedtime(&run.input(""), &["data", "--config", &config, "--out", &out]);
     assert!([2, 4].contains(&ended.code), "{}: {}", ended.code, ended.stderr);
     assert!(ended.stderr.contains("remedy: "), "{}", ended.stderr);
+}
+
+#[test]
+fn doctor_says_what_is_here_and_what_is_missing() {
+    let run = Run::new();
+    let folder = run.input("here");
+    fs::create_dir(&folder).unwrap();
+    let ended = bedtime(&folder, &["doctor"]).ok();
+    for words in ["7 of 7", "device    cpu", "auto      takes ", "memory ", "disk ", "bedtime all"]
+    {
+        assert!(ended.stdout.contains(words), "{words}: {}", ended.stdout);
+    }
+    let ended = bedtime(&folder, &["doctor", "--json"]).ok();
+    let found: Value = serde_json::from_str(&ended.stdout).unwrap();
+    assert!(found["memory_bytes"].as_u64().is_some_and(|bytes| bytes > 1 << 20));
+    assert!(found["disk_bytes"].as_u64().is_some_and(|bytes| bytes > 1 << 20));
+    assert_eq!(found["programs"].as_object().unwrap().len(), STAGES.len());
+    let devices = found["devices"].as_array().unwrap();
+    assert!(devices.iter().any(|device| device["device"] == found["auto"]["device"]));
+
+    let alone = folder.join("bedtime");
+    fs::copy(binary("bedtime"), &alone).unwrap();
+    let mut command = Command::new(&alone);
+    command.current_dir(&folder).args(["doctor", "--json"]).env("PATH", &folder);
+    let ended = Ended::of(command.output().unwrap(), "bedtime").code(2);
+    let found: Value = serde_json::from_str(&ended.stdout).unwrap();
+    let missing = found["missing"].as_array().unwrap();
+    let named = |name: &&str| missing.iter().any(|m| m["what"] == format!("program {name}"));
+    assert!(STAGES.iter().all(named), "{missing:?}");
+    assert!(missing.iter().all(|m| m["remedy"].as_str().is_some_and(|text| !text.is_empty())));
+    assert_eq!(files_below(&folder), [alone], "doctor writes nothing");
+}
+
+#[test]
+fn new_writes_a_pipeline_that_runs_for_a_folder_of_texts() {
+    let run = Run::new();
+    let folder = run.input("here");
+    let texts = folder.join("my m\u{e4}rchen");
+    fs::create_dir_all(&texts).unwrap();
+    let story = |i: usize| format!("There was a cat called Number {i}.\nIt sat on mat {}.", i * 7);
+    let stories: Vec<String> = (0..400).map(story).collect();
+    fs::write(texts.join("tales.txt"), stories.join("\n\n")).unwrap();
+    let ended = bedtime(&folder, &["new", "my m\u{e4}rchen", "--minutes", "5"]).ok();
+    for words in ["400 stories", "blank lines", "tokens/s on ", "proposed: ", "bedtime all"] {
+        assert!(ended.stderr.contains(words), "{words}: {}", ended.stderr);
+    }
+    let file = "my m\u{e4}rchen.toml";
+    let written = fs::read_to_string(folder.join(file)).unwrap();
+    assert!(written.contains("separator = \"blank-line\""), "{written}");
+    let out = folder.join("out/my m\u{e4}rchen");
+    let ended = bedtime(&folder, &["fetch", "--pipeline", file]).ok();
+    assert!(ended.stdout.contains("train: ") && out.join("raw/manifest.json").is_file());
+    assert_eq!(fs::read_to_string(texts.join("tales.txt")).unwrap(), stories.join("\n\n"));
+
+    // A file that is there stays, or is set aside.
+    let again = ["new", "my m\u{e4}rchen", "--minutes", "5"];
+    let ended = bedtime(&folder, &again).code(3);
+    assert!(ended.stderr.contains("--force"), "{}", ended.stderr);
+    assert_eq!(fs::read_to_string(folder.join(file)).unwrap(), written);
+    fs::create_dir(folder.join("empty")).unwrap();
+    for (arguments, code, words) in [
+        (&["new"][..], 2, "<FOLDER>"),
+        (&["new", "nowhere"], 3, "not found"),
+        (&["new", "empty"], 3, "no .parquet"),
+        (&["new", "my m\u{e4}rchen", "--minutes", "0"], 2, "--minutes"),
+    ] {
+        let ended = bedtime(&folder, arguments).code(code);
+        assert!(ended.stderr.contains(words), "{words}: {}", ended.stderr);
+    }
 }
 
 /// Sends a signal to bedtime alone, as Kubernetes and `docker stop` do, or to it and the stage, as a terminal does.

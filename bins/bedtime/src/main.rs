@@ -1,5 +1,7 @@
 //! One program for the stages of a pipeline together: runs them as make does, and cleans up after them.
 mod clean;
+mod doctor;
+mod new;
 mod programs;
 mod stages;
 
@@ -33,6 +35,8 @@ struct Args {
 enum Command {
     #[command(flatten)]
     Stages(stages::Command),
+    New(new::New),
+    Doctor(doctor::Doctor),
     Clean(clean::Clean),
 }
 
@@ -40,6 +44,8 @@ fn main() -> std::process::ExitCode {
     let Args { command } = Args::parse();
     match command {
         Command::Stages(command) => command.main(),
+        Command::New(new) => stage::main("bedtime", || new.run()),
+        Command::Doctor(doctor) => stage::main("bedtime", || doctor.run()),
         Command::Clean(clean) => stage::main("bedtime", || clean.run()),
     }
 }

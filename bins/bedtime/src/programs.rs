@@ -1,10 +1,11 @@
 //! The stage programs: where they are, how one is started and ends.
 use std::env;
 use std::ffi::OsString;
-use std::path::PathBuf;
-use std::process::{Command, ExitStatus};
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use serde_json::Value;
 use shared_child::SharedChild;
 use stage::{Failure, Result, interrupt};
 
@@ -35,6 +36,48 @@ impl Program {
         Ok(Program { path, arguments })
     }
 
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What it prints, which is JSON.
+    ///
+    /// # Errors
+    /// With its own words and exit code where it has failed.
+    pub(crate) fn json(&self) -> Result<Value> {
+        let output = Command::new(&self.path).args(&self.arguments).stdin(Stdio::null()).output();
+        let output = output.map_err(|error| self.unstartable(&error))?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        let said = said.split_once("error: ").map_or(&*said, |(_, words)| words).trim().to_owned();
+        match output.status.code() {
+            Some(0) => {}
+            Some(2) => return Err(Failure::Usage(said)),
+            Some(3) => return Err(Failure::BadInput(said)),
+            Some(130) => return Err(Failure::Interrupted(said)),
+            _ => {
+                return Err(Failure::try_again(format!(
+                    "{}: {}: {said}",
+                    self.path.display(),
+                    output.status
+                )));
+            }
+        }
+        serde_json::from_slice(&output.stdout).map_err(|error| {
+            Failure::usage(format!(
+                "{}: {error} in what it prints\n  expected: a program of version {}\n  remedy: put one of the same version beside bedtime",
+                self.path.display(),
+                env!("CARGO_PKG_VERSION")
+            ))
+        })
+    }
+
+    fn unstartable(&self, error: &std::io::Error) -> Failure {
+        Failure::usage(format!(
+            "{}: cannot be started: {error}\n  expected: a program for this machine\n  remedy: put one of the same version beside bedtime",
+            self.path.display()
+        ))
+    }
+
     /// As one would type it into a shell.
     pub(crate) fn line(&self) -> String {
         let words = [self.path.as_os_str()].into_iter().chain(self.arguments.iter().map(|a| &**a));
@@ -50,12 +93,7 @@ impl Program {
     /// # Errors
     /// Exit code 2 where it cannot be started; 4 where a signal ended it.
     pub(crate) fn run(&self, running: &Running) -> Result<u8> {
-        let failed = |error: std::io::Error| {
-            Failure::usage(format!(
-                "{}: cannot be started: {error}\n  expected: a program for this machine\n  remedy: put one of the same version beside bedtime",
-                self.path.display()
-            ))
-        };
+        let failed = |error| self.unstartable(&error);
         let child =
             SharedChild::spawn(Command::new(&self.path).args(&self.arguments)).map_err(failed)?;
         let status = running.wait(Arc::new(child)).map_err(failed)?;

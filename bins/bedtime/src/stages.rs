@@ -48,8 +48,8 @@ pub(crate) struct One {
     flags: Vec<OsString>,
 }
 
-const DATA: [&str; 4] = ["fetch-parquet", "train-tokenizer", "tokenize", "pack-bin"];
-const MODEL: [&str; 3] = ["train", "eval-ppl", "sample"];
+pub(crate) const DATA: [&str; 4] = ["fetch-parquet", "train-tokenizer", "tokenize", "pack-bin"];
+pub(crate) const MODEL: [&str; 3] = ["train", "eval-ppl", "sample"];
 
 impl Command {
     pub(crate) fn main(self) -> ExitCode {

@@ -1,6 +1,7 @@
 //! Stories in: from the Hub, the web, a bucket, this disk or the embedded grammar, to `raw/*.parquet`.
 use clap::Parser;
 use corpus::fetch::{Fetcher, require_stories};
+use corpus::look::look;
 use corpus::plan::Plan;
 use corpus::raw::RawFolder;
 use corpus::remote::Cancel;
@@ -59,6 +60,9 @@ struct Args {
     /// Make only the files whose index is I-1 modulo N, and manifest-I-of-N.json
     #[arg(long, value_name = "I/N")]
     shard: Option<Shard>,
+    /// Only look at a local source: print files, bytes, stories, column and separator as JSON; writes nothing
+    #[arg(long)]
+    look: bool,
 }
 
 /// Each short for the key of the same name in [fetch].
@@ -108,6 +112,15 @@ fn run() -> anyhow::Result<()> {
         .into());
     }
     let source = Source::parse(settings.source.reveal())?;
+    if args.look {
+        let Source::Local(files) = source else {
+            let message = "--look: expected a file, a folder or a glob as --source";
+            return Err(Failure::usage(message).into());
+        };
+        let look = look(&settings.source.to_string(), files, settings)?;
+        stage::print(&format!("{:#}\n", serde_json::to_value(look)?))?;
+        return Ok(());
+    }
     let raw = RawFolder::new(stage.path("raw"), args.shard, stage.force, stage.log);
     if source.lies_in(&stage.path("raw")) {
         let message = format!(

@@ -3,7 +3,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
-use inference::list_devices;
+use inference::{devices_as_json, list_devices};
 use serde::Serialize;
 use serde_json::Value;
 use stage::{FileRecord, State, Work, hash_file, print};
@@ -36,6 +36,12 @@ struct Args {
     /// Print every GPU, its driver, features and limits, and what auto would do with it; then end
     #[arg(long)]
     list_devices: bool,
+    /// Train the model on made-up tokens for about a second, print tokens per second as JSON, then end; needs no data
+    #[arg(long, conflicts_with = "list_devices")]
+    speed: bool,
+    /// With --list-devices: as JSON
+    #[arg(long, requires = "list_devices")]
+    json: bool,
     /// Print the GPU time of each kernel; slows the run down
     #[arg(long)]
     profile: bool,
@@ -123,13 +129,18 @@ fn main() -> ExitCode {
 }
 
 fn run() -> anyhow::Result<()> {
-    let Args { common, flags, list_devices: list, profile, tune, fresh, shaders } = Args::parse();
+    let Args { common, flags, list_devices: list, json, speed, profile, tune, fresh, shaders } =
+        Args::parse();
     if list {
-        print(&list_devices())?;
+        print(&if json { format!("{:#}\n", devices_as_json()) } else { list_devices() })?;
         return Ok(());
     }
     let stage = common.open("train", "train", &flags)?;
     stage.use_threads_and_this_one()?;
+    if speed {
+        print(&format!("{:#}\n", serde_json::to_value(training::speed(&stage)?)?))?;
+        return Ok(());
+    }
     let run = Run::open(&stage, &TrainOptions { shaders, profile, tune })?;
     let inputs =
         ["train.bin", "val.bin", "tokenizer.json"].map(|name| (name.to_owned(), stage.path(name)));

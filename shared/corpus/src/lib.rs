@@ -8,6 +8,8 @@ pub mod encode_shards;
 pub mod fetch;
 #[cfg(feature = "remote")]
 pub mod local_files;
+#[cfg(feature = "remote")]
+pub mod look;
 pub mod pack;
 #[cfg(feature = "stories")]
 mod parquet_form;

@@ -40,7 +40,7 @@ impl Kind {
         }
     }
 
-    fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Kind::Parquet => ".parquet",
             Kind::JsonLines => ".jsonl",

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use compute::gpu::{self, Adapter, Device, adapters};
 use compute::{Cpu, Decoder, EngineError, Gpu, Kernels, Precision, Storage, wgsl};
 use model::Config;
+use serde_json::{Value, json};
 use stage::{Failure, Log, Manifest, Result, hash_file};
 
 /// What computes: the CPU engine, or an open GPU with its activation precision.
@@ -239,6 +240,31 @@ pub fn list_devices() -> String {
         text.push_str(&format!("\n{}\n", adapters::why_no_gpu(&adapters)));
     }
     text
+}
+
+/// As [`list_devices`], for programs: every device, what `auto` takes and why, and where that is the CPU what is missing.
+pub fn devices_as_json() -> Value {
+    let adapters = adapters::list();
+    let chosen = adapters.iter().position(|adapter| !adapter.is_software());
+    let gpu = |(number, adapter): (usize, &Adapter)| {
+        let (precision, why) = adapter.best_precision();
+        json!({
+            "device": format!("gpu:{number}"),
+            "name": adapter.name(),
+            "is_software": adapter.is_software(),
+            "precision": precision.name(),
+            "why": why,
+        })
+    };
+    let mut devices: Vec<Value> = adapters.iter().enumerate().map(gpu).collect();
+    let cpu = Cpu::boxed().device();
+    devices.push(json!({ "device": "cpu", "name": cpu, "is_software": false, "precision": "f32", "why": "the CPU engine" }));
+    let (auto, why) = match chosen {
+        Some(number) => (format!("gpu:{number}"), "the best GPU that is hardware"),
+        None => ("cpu".to_owned(), "there is no GPU that is hardware"),
+    };
+    let missing = chosen.is_none().then(|| adapters::why_no_gpu(&adapters));
+    json!({ "devices": devices, "auto": { "device": auto, "why": why }, "missing": missing })
 }
 
 /// Compares the files of a model's folder with the manifest that training left beside it, where there is one.

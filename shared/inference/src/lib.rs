@@ -8,7 +8,7 @@ mod quality;
 mod rating;
 
 pub use compare::{Bucket, Interval, StoryLoss, Tally, bootstrap};
-pub use engine::{Engine, EngineOptions, cache_folder, failed, list_devices};
+pub use engine::{Engine, EngineOptions, cache_folder, devices_as_json, failed, list_devices};
 pub use evaluate::{Ids, LossSum, TokenLoss, check_ids, evaluate, evaluate_each};
 pub use generate::{
     GenerationEvent, Pieces, Prompts, SamplingParams, Story, generate, generate_each,

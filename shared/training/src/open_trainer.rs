@@ -1,6 +1,7 @@
 //! The trainer, or what to do where it does not fit into the device's memory.
 use compute::{EngineError, Trainer};
 use inference::failed;
+use model::Config;
 use stage::{Failure, Result, memory};
 
 use crate::setup::Setup;
@@ -64,27 +65,33 @@ pub(crate) fn open_trainer(setup: &Setup, weights: &[f32]) -> Result<Trainer> {
     )))
 }
 
-/// Refuses what is taken before the engine says what it needs: the weights, and the ids of a batch.
-pub(crate) fn check_memory(setup: &Setup) -> Result<()> {
-    let (t, config, available) = (&setup.pipeline.train, &setup.config, memory::available());
+/// Refuses weights for which there is no memory. Gives what is left beside them.
+pub(crate) fn check_weights(config: &Config) -> Result<u64> {
+    let available = memory::available();
     let parameters = config.parameters().unwrap_or(u64::MAX);
     let weights = parameters.saturating_mul(4);
-    if weights > available {
-        let count = match parameters {
-            u64::MAX => "more parameters than can be counted".to_owned(),
-            _ => format!("{parameters} parameters, which are {}", memory::mib(weights)),
-        };
-        return Err(Failure::try_again(format!(
-            "model.d_model = {}, model.d_mlp = {}, model.n_layer = {} make {count}; {} of memory can be had\n  remedy: a smaller model, or a machine with more memory",
-            config.d_model,
-            config.d_mlp,
-            config.n_layer,
-            memory::mib(available)
-        )));
+    if weights <= available {
+        return Ok(available - weights);
     }
+    let count = match parameters {
+        u64::MAX => "more parameters than can be counted".to_owned(),
+        _ => format!("{parameters} parameters, which are {}", memory::mib(weights)),
+    };
+    Err(Failure::try_again(format!(
+        "model.d_model = {}, model.d_mlp = {}, model.n_layer = {} make {count}; {} of memory can be had\n  remedy: a smaller model, or a machine with more memory",
+        config.d_model,
+        config.d_mlp,
+        config.n_layer,
+        memory::mib(available)
+    )))
+}
+
+/// Refuses what is taken before the engine says what it needs: the weights, and the ids of a batch.
+pub(crate) fn check_memory(setup: &Setup) -> Result<()> {
+    let (t, config) = (&setup.pipeline.train, &setup.config);
+    let left = check_weights(config)?;
     // Windows as they are drawn, and as inputs and targets.
     let sequence = 4 * 3 * (config.context as u64 + 1);
-    let left = available - weights;
     if sequence.saturating_mul(u64::from(t.batch)) <= left {
         return Ok(());
     }
