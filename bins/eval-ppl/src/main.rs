@@ -1,6 +1,7 @@
 //! Evaluates trained models on val.bin: loss, perplexity and bits per byte of stories that they were not trained on.
 mod report;
 mod sources;
+mod stories;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -19,7 +20,8 @@ use stage::config::Outcome;
 use stage::{Failure, Ownership, Progress, Stage, Unit, Work, interrupt, print, write_recorded};
 
 use report::Evaluated;
-use sources::Text;
+use sources::{Text, is_own};
+use stories::Evaluation;
 
 /// Measure loss, perplexity and bits per byte on the validation stories, and on any text.
 #[derive(Parser)]
@@ -34,8 +36,14 @@ tokenizer, so they compare models with different ones: one that has another toke
 val.bin evaluates the same stories in its own tokens. Intervals are the middle 95 % of 1,000
 bootstrap samples of the stories, the same samples for every model.
 
+With --stories each model tells the validation stories on from their first sentence, with the
+settings of [sample], and answers questions about real stories and sentences. The table has a
+column of real stories beside the models'; it is OUT/stories.json, and is printed.
+
 Examples:
   eval-ppl --config pipelines/quickstart.toml --stride 128
+  eval-ppl --stories 200
+  eval-ppl --stories 200 --pairs blimp/*.jsonl --reference ~/bigger-model
   eval-ppl --text news.txt --text poems.txt
   eval-ppl --model out/a/run/final --model out/b/run/final --model ~/llama-folder
 
@@ -53,6 +61,15 @@ struct Args {
     /// Other text to evaluate, in UTF-8, <|endoftext|> between stories (repeatable)
     #[arg(long = "text", value_name = "FILE")]
     texts: Vec<PathBuf>,
+    /// Evaluate the stories that the models tell, this many of each
+    #[arg(long, value_name = "N", conflicts_with_all = ["texts", "logits"], value_parser = clap::value_parser!(u32).range(2..=100_000))]
+    stories: Option<u32>,
+    /// With --stories: more pairs of a right and a wrong sentence, JSON lines as BLiMP has them (repeatable)
+    #[arg(long, value_name = "FILE", requires = "stories", num_args = 1..)]
+    pairs: Vec<PathBuf>,
+    /// With --stories: a bigger model, whose bits per byte of each story are given
+    #[arg(long, value_name = "MODEL", requires = "stories")]
+    reference: Option<PathBuf>,
     /// Only print the logits of the first N windows of val.bin, raw little-endian f32 [N, context, vocabulary]
     #[arg(long, value_name = "N")]
     logits: Option<usize>,
@@ -84,7 +101,7 @@ fn main() -> ExitCode {
 }
 
 fn run() -> anyhow::Result<()> {
-    let Args { common, flags, models, texts, logits } = Args::parse();
+    let Args { common, flags, models, texts, stories, pairs, reference, logits } = Args::parse();
     let stage = common.open("eval-ppl", "eval", &flags)?;
     stage.use_threads()?;
     let path = stage.path("val.bin");
@@ -115,6 +132,20 @@ fn run() -> anyhow::Result<()> {
     // Models that do not fit are refused before anything is looked up or evaluated.
     let tokenizers =
         loaded.iter().map(LoadedModel::tokenizer).collect::<stage::Result<Vec<Tokenizer>>>()?;
+    if let Some(stories) = stories {
+        let reference =
+            reference.as_deref().map(|path| open_model(&stage, Some(path))).transpose()?;
+        let evaluation = Evaluation {
+            stage: &stage,
+            models: &loaded,
+            tokenizers: &tokenizers,
+            reference: reference.as_ref(),
+            pairs: &pairs,
+            stories: stories as usize,
+        };
+        let val = bin.as_ref().context("there is a val.bin")?;
+        return evaluate_stories(&evaluation, val, engine.precision().name());
+    }
     if let Some(bin) = &bin {
         loaded
             .iter()
@@ -141,6 +172,49 @@ fn run() -> anyhow::Result<()> {
         .map_err(Failure::reading(&stage.path("eval.json")))?;
     stage.log.say(format!("\n{}", report::tables(&json)));
     stage.log.say(explained(&json));
+    Ok(())
+}
+
+/// `--stories`: writes stories.json and prints its table.
+fn evaluate_stories(evaluation: &Evaluation, val: &Bin, precision: &str) -> anyhow::Result<()> {
+    let stage = evaluation.stage;
+    let mut files = inputs(stage, evaluation.models, evaluation.pairs, true)?;
+    files.push(("OUT/tokenizer.json".into(), stage.path("tokenizer.json")));
+    let train = stage.path("train.bin");
+    if train.is_file() {
+        files.push(("train.bin".into(), train));
+    }
+    if let Some(judge) = evaluation.reference {
+        let own = judge.files()?.into_iter();
+        files.extend(own.map(|(name, path)| (format!("reference/{name}"), path)));
+        files.push(("reference/tokenizer.json".into(), judge.tokenizer.clone()));
+    }
+    let mut config = Value::from(stage.pipeline.deciding(Outcome::Stories));
+    config["stories"] = evaluation.stories.into();
+    config["precision"] = precision.into(); // what auto came to
+    let work = Work {
+        stage: "eval-ppl",
+        manifest: stage.path("stories.manifest.json"),
+        inputs: files,
+        config,
+    };
+    let done = stage.perform(&work, None, |_| {
+        let owned = Ownership::of(&stage.out, stage.force, stage.log);
+        owned.claim("stories.json")?;
+        owned.claim_manifest("stories.manifest.json")?;
+        val.verify()?;
+        let json = evaluation.run(val)?;
+        let record = write_recorded(&stage.path("stories.json"), format!("{json:#}\n").as_bytes())?;
+        Ok(work.manifest(vec![record])?)
+    })?;
+    let path = stage.path("stories.json");
+    let json: Value = serde_json::from_str(&stage::read_to_string(&path)?)
+        .map_err(Into::into)
+        .map_err(Failure::reading(&path))?;
+    print(&stories::table(&json))?;
+    if !done.made {
+        stage.log.say("up to date");
+    }
     Ok(())
 }
 
@@ -210,14 +284,6 @@ fn inputs(
         texts.iter().enumerate().map(|(i, path)| (format!("text {}", i + 1), path.clone())),
     );
     Ok(inputs)
-}
-
-/// Whether the bin's ids are the model's own.
-fn is_own(bin: &Bin, tokenizer: &Tokenizer) -> bool {
-    bin.manifest()
-        .tokenizer
-        .as_ref()
-        .is_some_and(|made_with| made_with.sha256 == tokenizer.sha256())
 }
 
 fn check_vocabulary(bin: &Bin, loaded: &LoadedModel, tokenizer: &Tokenizer) -> stage::Result<()> {

@@ -87,3 +87,45 @@ impl Text {
         Ok(text)
     }
 }
+
+/// The texts of the first stories of a bin, at most `most`.
+///
+/// # Errors
+/// Exit code 3 when another tokenizer made it; 130 when interrupted.
+pub(crate) fn stories_of(bin: &Bin, made_with: &Tokenizer, most: usize) -> Result<Vec<String>> {
+    if !is_own(bin, made_with) {
+        return Err(Failure::input(
+            made_with.path(),
+            "another tokenizer",
+            format_args!("the one that {} was made with", bin.path().display()),
+            "bring that tokenizer.json, or run `make tokenize pack`",
+        ));
+    }
+    const PIECE: usize = 1 << 12;
+    let (mut stories, mut story, mut piece) = (Vec::new(), Vec::new(), Vec::new());
+    for start in (0..bin.len()).step_by(PIECE) {
+        stage::interrupt::check("nothing was written; run the same command again")?;
+        piece.resize((PIECE as u64).min(bin.len() - start) as usize, 0);
+        bin.copy(start, &mut piece)?;
+        for &id in &piece {
+            if stories.len() == most {
+                return Ok(stories);
+            }
+            if id != bin.eos() {
+                story.push(id);
+            } else if !story.is_empty() {
+                stories.push(made_with.decode(&story));
+                story.clear();
+            }
+        }
+    }
+    Ok(stories)
+}
+
+/// Whether the bin's ids are this tokenizer's.
+pub(crate) fn is_own(bin: &Bin, tokenizer: &Tokenizer) -> bool {
+    bin.manifest()
+        .tokenizer
+        .as_ref()
+        .is_some_and(|made_with| made_with.sha256 == tokenizer.sha256())
+}

@@ -135,21 +135,21 @@ sections! {
         prompts_file: Option<String> = None => free,
         /// Stories per prompt.
         n: u32 = 2 => free,
-        max_tokens: u32 = 120 => free,
+        max_tokens: u32 = 120 => decides(Stories),
         /// 0 takes the likeliest token each time.
-        temperature: f32 = 0.8 => free,
+        temperature: f32 = 0.8 => decides(Stories),
         /// Each of these in place of it, one after the other, with a table of how the stories come out.
         temperatures: Vec<f32> = Vec::new() => free,
         /// Choose among this many likeliest tokens (0: all).
-        top_k: u32 = 50 => free,
+        top_k: u32 = 50 => decides(Stories),
         /// Choose among the likeliest tokens that together have this probability.
-        top_p: f32 = 1.0 => free,
+        top_p: f32 = 1.0 => decides(Stories),
         /// Choose among the tokens at least this share as likely as the likeliest (0: all).
-        min_p: f32 = 0.0 => free,
+        min_p: f32 = 0.0 => decides(Stories),
         /// Divides the logits of tokens that the story has already (1: no penalty).
-        repetition_penalty: f32 = 1.0 => free,
+        repetition_penalty: f32 = 1.0 => decides(Stories),
         #[serde(with = "whole_u64")]
-        seed: u64 = 1 => free,
+        seed: u64 = 1 => decides(Stories),
     }
     [train.optimizer]
     /// What updates the weights.

@@ -99,6 +99,7 @@ pub(crate) fn report_error(stage: &str, code: u8, text: &str) {
 pub enum Unit {
     Bytes,
     Stories,
+    Texts,
     Steps,
     Tokens,
 }
@@ -108,6 +109,7 @@ impl Unit {
         match self {
             Unit::Bytes => "bytes",
             Unit::Stories => "stories",
+            Unit::Texts => "texts",
             Unit::Steps => "steps",
             Unit::Tokens => "tokens",
         }

@@ -14,6 +14,8 @@ pub enum Outcome {
     /// The weights after every step. A run may be resumed with another end.
     Resume,
     Eval,
+    /// The figures of the stories that models tell.
+    Stories,
 }
 
 impl Outcome {
@@ -25,6 +27,7 @@ impl Outcome {
             Outcome::Pack => "pack",
             Outcome::Train | Outcome::Resume => "train",
             Outcome::Eval => "eval",
+            Outcome::Stories => "sample",
         }
     }
 }
@@ -99,7 +102,7 @@ mod tests {
         Pipeline::load(file.path(), &settings).unwrap()
     }
 
-    const ALL: [Outcome; 7] = [
+    const ALL: [Outcome; 8] = [
         Outcome::Fetch,
         Outcome::Tokenizer,
         Outcome::Tokenize,
@@ -107,6 +110,7 @@ mod tests {
         Outcome::Train,
         Outcome::Resume,
         Outcome::Eval,
+        Outcome::Stories,
     ];
 
     /// Results, and keys with another value that make these anew.
@@ -114,9 +118,9 @@ mod tests {
 
     /// Each key with another value, and the results that this makes anew.
     fn table() -> Vec<(&'static str, &'static str, Vec<Outcome>)> {
-        use Outcome::{Eval, Fetch, Pack, Resume, Tokenize, Tokenizer, Train};
+        use Outcome::{Eval, Fetch, Pack, Resume, Stories, Tokenize, Tokenizer, Train};
         let run = [Train, Resume];
-        let groups: [Group; 8] = [
+        let groups: [Group; 9] = [
             (
                 &[Fetch],
                 &[
@@ -165,6 +169,18 @@ mod tests {
             ),
             (&[Train], &[("train.max_minutes", "9.0"), ("train.until_loss", "9.0")]),
             (&[Eval], &[("eval.precision", "f16"), ("eval.stride", "9")]),
+            (
+                &[Stories],
+                &[
+                    ("sample.max_tokens", "9"),
+                    ("sample.temperature", "0.5"),
+                    ("sample.top_k", "9"),
+                    ("sample.top_p", "0.5"),
+                    ("sample.min_p", "0.5"),
+                    ("sample.repetition_penalty", "9.0"),
+                    ("sample.seed", "9"),
+                ],
+            ),
         ];
         let decided = groups.into_iter().flat_map(|(outcomes, keys)| {
             keys.iter().map(|&(key, value)| (key, value, outcomes.to_vec()))
@@ -185,14 +201,7 @@ mod tests {
             ("sample.prompts", "[\"a\"]"),
             ("sample.prompts_file", "a"),
             ("sample.n", "9"),
-            ("sample.max_tokens", "9"),
-            ("sample.temperature", "0.5"),
             ("sample.temperatures", "[0.5]"),
-            ("sample.top_k", "9"),
-            ("sample.top_p", "0.5"),
-            ("sample.min_p", "0.5"),
-            ("sample.repetition_penalty", "9.0"),
-            ("sample.seed", "9"),
         ];
         decided.chain(free.into_iter().map(|(key, value)| (key, value, vec![]))).collect()
     }
