@@ -10,6 +10,7 @@
 struct Params {
     sequence: u32,
     heads: u32,
+    kv_heads: u32,
     scale: f32,
     qkv_at: u32,
     out_at: u32,
@@ -28,9 +29,11 @@ fn attention_forward(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_inv
     let row = group.x * 64u + lane;
     let real = row < p.sequence;
     // Of the sequence's first row: query, key and value of this head.
-    let query = p.qkv_at + batch * p.sequence * 3u * d + head * HEAD_WIDTH;
-    let key = query + d;
-    let value = key + d;
+    let columns = qkv_columns();
+    let sequence = p.qkv_at + batch * p.sequence * columns;
+    let query = sequence + head * HEAD_WIDTH;
+    let key = sequence + key_column(head);
+    let value = key + p.kv_heads * HEAD_WIDTH;
 
     var q: array<vec4<f32>, VECTORS>;
     var sum: array<vec4<f32>, VECTORS>;
@@ -38,7 +41,7 @@ fn attention_forward(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_inv
         sum[v] = vec4<f32>();
         q[v] = vec4<f32>();
         if real {
-            q[v] = p.scale * qkv_vector(query + row * 3u * d, v);
+            q[v] = p.scale * qkv_vector(query + row * columns, v);
         }
     }
     var largest = LOWEST;
@@ -46,7 +49,7 @@ fn attention_forward(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_inv
     let end = min((group.x + 1u) * 64u, p.sequence);
     for (var start = 0u; start < end; start += TILE_ROWS) {
         for (var i = lane; i < TILE_ROWS * VECTORS; i += 64u) {
-            let j = min(start + i / VECTORS, p.sequence - 1u) * 3u * d;
+            let j = min(start + i / VECTORS, p.sequence - 1u) * columns;
             first_tile[i] = qkv_vector(key + j, i % VECTORS);
             second_tile[i] = qkv_vector(value + j, i % VECTORS);
         }

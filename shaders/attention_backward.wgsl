@@ -5,17 +5,18 @@
 //   dq = dscores k,   dk = dscores^T q,   dv = weights^T dout
 //
 // attention_backward_queries: an invocation owns a query and goes over the keys up to it.
-// attention_backward_keys:    an invocation owns a key and goes over the queries from it on.
+// attention_backward_keys:    an invocation owns a key and goes over the queries from it on, of each query head that it serves.
 // Both recompute the weights, so nothing of the size of sequence x sequence is ever kept, and no sum is shared. If `turned`, dq
 // and dk are turned back by their positions as in rope.wgsl; else positions and table are not read.
 //
-// Dispatch: (ceil(sequence / 64), batch * heads) workgroups of 64.
+// Dispatch: (ceil(sequence / 64), batch * heads) workgroups of 64, of the second kernel batch * kv_heads.
 #import lib/store
 #import lib/heads
 
 struct Params {
     sequence: u32,
     heads: u32,
+    kv_heads: u32,
     scale: f32,
     turned: u32,
     qkv_at: u32,
@@ -84,9 +85,10 @@ fn attention_backward_queries(@builtin(workgroup_id) group: vec3<u32>, @builtin(
     let head = group.y % p.heads;
     let row = group.x * 64u + lane;
     let real = row < p.sequence;
-    let query = batch * p.sequence * 3u * d + head * HEAD_WIDTH;
-    let key = p.qkv_at + query + d;
-    let value = key + d;
+    let columns = qkv_columns();
+    let query = batch * p.sequence * columns + head * HEAD_WIDTH;
+    let key = p.qkv_at + batch * p.sequence * columns + key_column(head);
+    let value = key + p.kv_heads * HEAD_WIDTH;
     let out_row = (batch * p.sequence + row) * d + head * HEAD_WIDTH;
 
     var q: array<vec4<f32>, VECTORS>;
@@ -99,7 +101,7 @@ fn attention_backward_queries(@builtin(workgroup_id) group: vec3<u32>, @builtin(
         dy[v] = vec4<f32>();
         dq[v] = vec4<f32>();
         if real {
-            q[v] = p.scale * qkv_vector(p.qkv_at + query + row * 3u * d, v);
+            q[v] = p.scale * qkv_vector(p.qkv_at + query + row * columns, v);
             dy[v] = dout_vector(p.dout_at + out_row, v);
         }
     }
@@ -110,7 +112,7 @@ fn attention_backward_queries(@builtin(workgroup_id) group: vec3<u32>, @builtin(
     let end = min((group.x + 1u) * 64u, p.sequence);
     for (var start = 0u; start < end; start += TILE_ROWS) {
         for (var i = lane; i < TILE_ROWS * VECTORS; i += 64u) {
-            let j = min(start + i / VECTORS, p.sequence - 1u) * 3u * d;
+            let j = min(start + i / VECTORS, p.sequence - 1u) * columns;
             first_tile[i] = qkv_vector(key + j, i % VECTORS);
             second_tile[i] = qkv_vector(value + j, i % VECTORS);
         }
@@ -134,20 +136,22 @@ fn attention_backward_queries(@builtin(workgroup_id) group: vec3<u32>, @builtin(
         workgroupBarrier();
     }
     if real {
-        write_turned(&dq, batch * p.sequence + row, p.dqkv_at + query + row * 3u * d);
+        write_turned(&dq, batch * p.sequence + row, p.dqkv_at + query + row * columns);
     }
 }
 
 @compute @workgroup_size(64)
 fn attention_backward_keys(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let d = p.heads * HEAD_WIDTH;
-    let batch = group.y / p.heads;
-    let head = group.y % p.heads;
+    let batch = group.y / p.kv_heads;
+    let kv_head = group.y % p.kv_heads;
+    let served = p.heads / p.kv_heads;
     let row = group.x * 64u + lane;
     let real = row < p.sequence;
-    let query = batch * p.sequence * 3u * d + head * HEAD_WIDTH;
-    let key = query + d + row * 3u * d;
-    let out_first = batch * p.sequence * d + head * HEAD_WIDTH;
+    let columns = qkv_columns();
+    let sequence = batch * p.sequence * columns;
+    let key = sequence + row * columns + (p.heads + kv_head) * HEAD_WIDTH;
+    let value_at = key + p.kv_heads * HEAD_WIDTH;
 
     var k: array<vec4<f32>, VECTORS>;
     var value: array<vec4<f32>, VECTORS>;
@@ -160,45 +164,49 @@ fn attention_backward_keys(@builtin(workgroup_id) group: vec3<u32>, @builtin(loc
         dv[v] = vec4<f32>();
         if real {
             k[v] = p.scale * qkv_vector(p.qkv_at + key, v);
-            value[v] = qkv_vector(p.qkv_at + key + d, v);
+            value[v] = qkv_vector(p.qkv_at + value_at, v);
         }
     }
-    // Queries before the group's first key see none of its keys.
-    for (var start = group.x * 64u; start < p.sequence; start += TILE_ROWS) {
-        for (var i = lane; i < TILE_ROWS * VECTORS; i += 64u) {
-            let j = min(start + i / VECTORS, p.sequence - 1u);
-            first_tile[i] = qkv_vector(p.qkv_at + query + j * 3u * d, i % VECTORS);
-            second_tile[i] = dout_vector(p.dout_at + out_first + j * d, i % VECTORS);
-        }
-        for (var i = lane; i < TILE_ROWS; i += 64u) {
-            let j = min(start + i, p.sequence - 1u);
-            lse_tile[i] = lse[p.lse_at + group.y * p.sequence + j];
-            delta_tile[i] = delta_of(out_first + j * d);
-        }
-        workgroupBarrier();
-        for (var i = 0u; i < TILE_ROWS; i++) {
-            if row <= start + i && start + i < p.sequence {
-                var products = vec4<f32>();
-                var dproducts = vec4<f32>();
-                for (var v = 0u; v < VECTORS; v++) {
-                    products += k[v] * first_tile[i * VECTORS + v];
-                    dproducts += value[v] * second_tile[i * VECTORS + v];
-                }
-                let weight = exp(products.x + products.y + products.z + products.w - lse_tile[i]);
-                let dweight = dproducts.x + dproducts.y + dproducts.z + dproducts.w;
-                let dscore = weight * (dweight - delta_tile[i]) * p.scale;
-                for (var v = 0u; v < VECTORS; v++) {
-                    dk[v] += dscore * first_tile[i * VECTORS + v];
-                    dv[v] += weight * second_tile[i * VECTORS + v];
+    for (var head = kv_head * served; head < (kv_head + 1u) * served; head++) {
+        let query = sequence + head * HEAD_WIDTH;
+        let out_first = batch * p.sequence * d + head * HEAD_WIDTH;
+        // Queries before the group's first key see none of its keys.
+        for (var start = group.x * 64u; start < p.sequence; start += TILE_ROWS) {
+            for (var i = lane; i < TILE_ROWS * VECTORS; i += 64u) {
+                let j = min(start + i / VECTORS, p.sequence - 1u);
+                first_tile[i] = qkv_vector(p.qkv_at + query + j * columns, i % VECTORS);
+                second_tile[i] = dout_vector(p.dout_at + out_first + j * d, i % VECTORS);
+            }
+            for (var i = lane; i < TILE_ROWS; i += 64u) {
+                let j = min(start + i, p.sequence - 1u);
+                lse_tile[i] = lse[p.lse_at + (batch * p.heads + head) * p.sequence + j];
+                delta_tile[i] = delta_of(out_first + j * d);
+            }
+            workgroupBarrier();
+            for (var i = 0u; i < TILE_ROWS; i++) {
+                if row <= start + i && start + i < p.sequence {
+                    var products = vec4<f32>();
+                    var dproducts = vec4<f32>();
+                    for (var v = 0u; v < VECTORS; v++) {
+                        products += k[v] * first_tile[i * VECTORS + v];
+                        dproducts += value[v] * second_tile[i * VECTORS + v];
+                    }
+                    let weight = exp(products.x + products.y + products.z + products.w - lse_tile[i]);
+                    let dweight = dproducts.x + dproducts.y + dproducts.z + dproducts.w;
+                    let dscore = weight * (dweight - delta_tile[i]) * p.scale;
+                    for (var v = 0u; v < VECTORS; v++) {
+                        dk[v] += dscore * first_tile[i * VECTORS + v];
+                        dv[v] += weight * second_tile[i * VECTORS + v];
+                    }
                 }
             }
+            workgroupBarrier();
         }
-        workgroupBarrier();
     }
     if real {
         write_turned(&dk, batch * p.sequence + row, p.dqkv_at + key);
         for (var i = 0u; i < HEAD_WIDTH; i++) {
-            dqkv[p.dqkv_at + key + d + i] = narrow(dv[i / 4u][i % 4u]);
+            dqkv[p.dqkv_at + value_at + i] = narrow(dv[i / 4u][i % 4u]);
         }
     }
 }

@@ -14,6 +14,7 @@ const WEIGHT_STAGINGS: u32 = 1u;
 struct Params {
     sequence: u32,
     heads: u32,
+    kv_heads: u32,
     scale: f32,
     turned: u32,
     qkv_at: u32,
@@ -38,10 +39,10 @@ struct Params {
 @compute @workgroup_size(LANES)
 fn attention_backward_queries_coop(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let d = p.heads * HEAD_WIDTH;
-    let query = head_at(group.y, 3u);
-    let key = p.qkv_at + query + d;
-    let value = key + d;
-    let output = head_at(group.y, 1u);
+    let query = query_at(group.y);
+    let key = p.qkv_at + key_at(group.y);
+    let value = key + p.kv_heads * HEAD_WIDTH;
+    let output = output_at(group.y);
     // The last queries see most keys: they begin first.
     let first = ((p.sequence + OWN - 1u) / OWN - 1u - group.x) * OWN;
     let end = min(first + OWN, p.sequence);
@@ -129,7 +130,7 @@ fn attention_backward_queries_coop(@builtin(workgroup_id) group: vec3<u32>, @bui
             subgroup, turn,
         );
         workgroupBarrier();
-        write_turned_accumulators(first + turn * FRAGMENT, p.dqkv_at + query, group.y, lane);
+        write_turned_accumulators(first + turn * FRAGMENT, p.dqkv_at + query, group.y / p.heads, lane);
         workgroupBarrier();
     }
 }

@@ -13,6 +13,7 @@ const WEIGHT_STAGINGS: u32 = 1u;
 struct Params {
     sequence: u32,
     heads: u32,
+    kv_heads: u32,
     scale: f32,
     qkv_at: u32,
     out_at: u32,
@@ -29,9 +30,9 @@ var<workgroup> row_parts: array<vec2<f32>, LANES>;
 @compute @workgroup_size(LANES)
 fn attention_forward_coop(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let d = p.heads * HEAD_WIDTH;
-    let query = p.qkv_at + head_at(group.y, 3u);
-    let key = query + d;
-    let value = key + d;
+    let query = p.qkv_at + query_at(group.y);
+    let key = p.qkv_at + key_at(group.y);
+    let value = key + p.kv_heads * HEAD_WIDTH;
     // The last queries see most keys: they begin first.
     let first = ((p.sequence + OWN - 1u) / OWN - 1u - group.x) * OWN;
     let end = min(first + OWN, p.sequence);
@@ -136,7 +137,7 @@ fn attention_forward_coop(@builtin(workgroup_id) group: vec3<u32>, @builtin(loca
             let v = j % (HEAD_WIDTH / 4u);
             let at = first + turn * FRAGMENT + y;
             if at < p.sequence {
-                out[(p.out_at + head_at(group.y, 1u) + at * d) / 4u + v] = vec4<f16>(staging_at(y * ACCUMULATORS_PITCH + 4u * v));
+                out[(p.out_at + output_at(group.y) + at * d) / 4u + v] = vec4<f16>(staging_at(y * ACCUMULATORS_PITCH + 4u * v));
             }
         }
         workgroupBarrier();

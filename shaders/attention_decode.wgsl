@@ -1,4 +1,4 @@
-// Attention of each row's query over positions 0 to its own in its slot of the cache [slots, context, 2 d]; out [rows, d].
+// Attention of each row's query over positions 0 to its own in its slot of the cache [slots, context, keys and values]; out [rows, d].
 //
 // Each lane goes over every LANES-th position with a running maximum and sum; then the lanes' sums are joined.
 //
@@ -10,6 +10,7 @@
 struct Params {
     rows: u32,
     heads: u32,
+    kv_heads: u32,
     context: u32,
     scale: f32,
     slots_at: u32,
@@ -41,8 +42,9 @@ fn attention_decode(
     let d = p.heads * HEAD_WIDTH;
     let row = task / p.heads;
     let head = task % p.heads;
-    let query = p.qkv_at + row * 3u * d + head * HEAD_WIDTH;
-    let slot = p.cache_at + slots[p.slots_at + row] * p.context * 2u * d + head * HEAD_WIDTH;
+    let kv = p.kv_heads * HEAD_WIDTH;
+    let query = p.qkv_at + row * (d + 2u * kv) + head * HEAD_WIDTH;
+    let slot = p.cache_at + slots[p.slots_at + row] * p.context * 2u * kv + head / (p.heads / p.kv_heads) * HEAD_WIDTH;
 
     var accumulators: array<vec4<f32>, VECTORS>;
     for (var v = 0u; v < VECTORS; v++) {
@@ -51,7 +53,7 @@ fn attention_decode(
     var largest = LOWEST;
     var total = 0.0;
     for (var j = lane; j <= positions[p.positions_at + row]; j += LANES) {
-        let key = slot + j * 2u * d;
+        let key = slot + j * 2u * kv;
         var score = 0.0;
         for (var i = 0u; i < HEAD_WIDTH; i++) {
             score += widen(qkv[query + i]) * widen(cache[key + i]);
@@ -66,7 +68,7 @@ fn attention_decode(
             var value = vec4<f32>();
             for (var i = 0u; i < 4u; i++) {
                 if 4u * v + i < HEAD_WIDTH {
-                    value[i] = widen(cache[key + d + 4u * v + i]);
+                    value[i] = widen(cache[key + kv + 4u * v + i]);
                 }
             }
             accumulators[v] = accumulators[v] * keep + weight * value;

@@ -15,6 +15,7 @@ struct Params {
     m: u32,
     n: u32,
     k: u32,
+    turned: u32,
     a_at: u32,
     b_at: u32,
     positions_at: u32,
@@ -37,8 +38,8 @@ fn epilogue(row: u32, j: u32, first: vec4<f32>, second: vec4<f32>) {
     let columns = pair(j);
     var cosine = vec4(1.0);
     var sine = vec4(0.0);
-    // The last third are values, which stay.
-    if columns.x < p.n / 3u * 2u {
+    // The last columns are values, which stay.
+    if columns.x < p.turned {
         let at = p.table_at + positions[p.positions_at + row] * HEAD_WIDTH + j % HALF;
         cosine = table[at / 4u];
         sine = table[(at + HALF) / 4u];

@@ -1,4 +1,4 @@
-// Turns queries and keys of qkv [rows, 3 d] in place by their positions, element i of a head paired with i + width / 2 (Su et
+// Turns queries and keys of qkv in place by their positions, element i of a head paired with i + width / 2 (Su et
 // al., arXiv 2104.09864, in the rotate-half form of Llama). table [positions, width]: cosines, then sines.
 //
 // Dispatch: up to 65,535 workgroups of 256, each invocation strides over the pairs.
@@ -7,6 +7,7 @@
 struct Params {
     pairs: u32,
     heads: u32,
+    kv_heads: u32,
     width: u32,
     positions_at: u32,
     table_at: u32,
@@ -19,7 +20,8 @@ struct Params {
 
 fn turn(id: vec3<u32>, groups: vec3<u32>, direction: f32) {
     let half = p.width / 2u;
-    let row_pairs = 2u * p.heads * half;
+    let row_pairs = (p.heads + p.kv_heads) * half;
+    let columns = (p.heads + 2u * p.kv_heads) * p.width;
     for (var pair = id.x; pair < p.pairs; pair += groups.x * 256u) {
         let row = pair / row_pairs;
         let head = pair % row_pairs / half;
@@ -27,7 +29,7 @@ fn turn(id: vec3<u32>, groups: vec3<u32>, direction: f32) {
         let angle = p.table_at + positions[p.positions_at + row] * p.width + i;
         let cosine = table[angle];
         let sine = table[angle + half] * direction;
-        let first = p.qkv_at + row * 3u * p.heads * p.width + head * p.width + i;
+        let first = p.qkv_at + row * columns + head * p.width + i;
         let x = widen(qkv[first]);
         let y = widen(qkv[first + half]);
         qkv[first] = narrow(x * cosine - y * sine);

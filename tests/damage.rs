@@ -293,7 +293,14 @@ fn bins_and_their_sidecars() {
 }
 
 fn small_model() -> (Config, Vec<f32>) {
-    let section = stage::config::Model { n_layer: 1, n_head: 2, d_model: 8, d_mlp: 12, context: 8 };
+    let section = stage::config::Model {
+        n_layer: 1,
+        n_head: 2,
+        n_kv_head: None,
+        d_model: 8,
+        d_mlp: 12,
+        context: 8,
+    };
     let config = Config::new(&section, 260);
     (config, initial_weights(&TensorTable::new(&config), 1))
 }

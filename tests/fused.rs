@@ -152,25 +152,31 @@ fn a_product_and_its_swiglu() {
     }
 }
 
-/// One head and one token, odd widths, and more rows than one task has.
+/// One head and one token, odd widths, more rows than one task has, and groups of query heads.
 fn shapes() -> impl Iterator<Item = AttentionShape> {
-    [(1, 1, 1, 2), (2, 61, 3, 6), (1, 100, 2, 32)]
+    [(1, 1, [1, 1], 2), (2, 61, [3, 3], 6), (1, 100, [2, 2], 32), (2, 61, [6, 2], 6)]
         .into_iter()
-        .map(|(batch, sequence, heads, width)| AttentionShape { batch, sequence, heads, width })
+        .map(|(batch, sequence, [heads, kv_heads], width)| AttentionShape {
+            batch,
+            sequence,
+            heads,
+            kv_heads,
+            width,
+        })
 }
 
 #[test]
 fn a_product_and_its_rope() {
-    for (shape, k) in shapes().zip([3, 40, 400]) {
-        let (rows, d) = (shape.rows(), shape.heads * shape.width);
+    for (shape, k) in shapes().zip([3, 40, 400, 40]) {
+        let (rows, columns) = (shape.rows(), shape.qkv_columns());
         let operands = |lab: &mut Lab| {
             let table = lab.normal(shape.sequence * shape.width);
             (
                 lab.normal(rows * k),
-                lab.normal(3 * d * k),
+                lab.normal(columns * k),
                 lab.positions(shape),
                 table,
-                lab.out(rows * 3 * d),
+                lab.out(rows * columns),
             )
         };
         assert_same(
@@ -182,7 +188,7 @@ fn a_product_and_its_rope() {
             },
             |lab| {
                 let (a, b, positions, table, qkv) = operands(lab);
-                lab.k.matmul_nt(rows, 3 * d, k, a, b, qkv);
+                lab.k.matmul_nt(rows, columns, k, a, b, qkv);
                 lab.k.rope_forward(shape, positions, table, qkv);
                 vec![qkv]
             },
@@ -193,13 +199,13 @@ fn a_product_and_its_rope() {
 #[test]
 fn attention_backward_and_its_rope() {
     for shape in shapes() {
-        let (rows, d) = (shape.rows(), shape.heads * shape.width);
+        let (rows, d, columns) = (shape.rows(), shape.query_columns(), shape.qkv_columns());
         let operands = |lab: &mut Lab| {
-            let (qkv, dout) = (lab.normal(rows * 3 * d), lab.normal(rows * d));
+            let (qkv, dout) = (lab.normal(rows * columns), lab.normal(rows * d));
             let (out, lse) = (lab.out(rows * d), lab.out(rows * shape.heads));
             lab.k.attention_forward(shape, qkv, out, lse);
             let table = lab.normal(shape.sequence * shape.width);
-            (qkv, out, lse, dout, lab.positions(shape), table, lab.out(rows * 3 * d))
+            (qkv, out, lse, dout, lab.positions(shape), table, lab.out(rows * columns))
         };
         assert_same(
             &format!("{shape:?}"),

@@ -143,8 +143,15 @@ fn nats(folder: &Path, ids: &[u32]) -> f64 {
 fn bits_per_byte_of_one_text_under_two_tokenizers_are_those_computed_by_hand() {
     let (run, other) = (
         trained(Run::new()),
-        trained(Run::new().set("tokenizer.vocab_size=300").set("model.n_head=4")),
+        trained(
+            Run::new()
+                .set("tokenizer.vocab_size=300")
+                .set("model.n_head=4")
+                .set("model.n_kv_head=2"),
+        ),
     );
+    let exported = fs::read_to_string(other.path("run/final/config.json")).unwrap();
+    assert!(exported.contains("\"num_key_value_heads\": 2,"), "{exported}");
     let texts = ["The little dog was happy.", "Caf\u{e9} \u{4f60}!"];
     fs::write(run.input("a.txt"), texts.join("<|endoftext|>\n")).unwrap();
     let final_of = |run: &Run| run.path("run/final").to_str().unwrap().to_owned();
@@ -580,7 +587,7 @@ fn checkpoints_of_llama2c_are_read() {
         };
         // As `legacy_export` of that project writes it.
         let vocab = config.vocab_size as i32 * if config.tied { 1 } else { -1 };
-        let sizes = [config.d_model, config.d_mlp, config.n_layer, config.n_head, llama.n_kv_head]
+        let sizes = [config.d_model, config.d_mlp, config.n_layer, config.n_head, config.n_kv_head]
             .map(|size| size as i32);
         let mut bytes: Vec<u8> = sizes
             .into_iter()
@@ -614,8 +621,8 @@ fn checkpoints_of_llama2c_are_read() {
         fs::write(&path, &bytes).unwrap();
         let (found, tensors) = read_llama2c(&path).unwrap();
         assert_eq!(
-            (found.config.vocab_size, found.n_kv_head, found.config.tied),
-            (config.vocab_size, llama.n_kv_head, config.tied)
+            (found.config.vocab_size, found.config.n_kv_head, found.config.tied),
+            (config.vocab_size, config.n_kv_head, config.tied)
         );
         for (name, shape) in &expected {
             let mut values = vec![0.0; shape.iter().product()];

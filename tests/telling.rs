@@ -21,6 +21,7 @@ fn write_model(run: &Run, folder: &Path, seed: u64) {
     let section = stage::config::Model {
         n_layer: 2,
         n_head: 2,
+        n_kv_head: None,
         d_model: 40,
         d_mlp: 56,
         context: CONTEXT as u32,

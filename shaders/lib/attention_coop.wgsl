@@ -2,9 +2,9 @@
 // subgroup, whose scores and accumulators are its own. It goes over tiles of rows of the other kind in workgroup memory.
 //
 // Needs: of the prelude as lib/coop, with SUBGROUPS_M subgroups and FRAGMENTS_N fragments of rows in a tile, and HEAD_WIDTH;
-//        lib/staged; of the importing file p with sequence, heads and scale, qkv as vectors of four, SCORE_STAGINGS (places for
+//        lib/staged; of the importing file p with sequence, heads, kv_heads and scale, qkv as vectors of four, SCORE_STAGINGS (places for
 //        scores, f32) and WEIGHT_STAGINGS (places for what of them is multiplied next, f16).
-// Gives: the constants below, staged, staging, head_at, stage_own, fetch_qkv, stage, own_fragment, along_rows, weights_fragment,
+// Gives: the constants below, staged, staging, qkv_columns, query_at, key_at, output_at, stage_own, fetch_qkv, stage, own_fragment, along_rows, weights_fragment,
 //        put_scores, staging_at, stage_accumulators.
 //
 // What there is one of for each fragment of a head's width is written out by #repeat, as in lib/accumulators.
@@ -35,15 +35,29 @@ fn staging_at(at: u32) -> vec4<f32> {
     return vec4(staging[at], staging[at + 1u], staging[at + 2u], staging[at + 3u]);
 }
 
-// First element of the workgroup's sequence and head in a matrix of rows of per_row * d.
-fn head_at(y: u32, per_row: u32) -> u32 {
-    return (y / p.heads * p.sequence * per_row * p.heads + y % p.heads) * HEAD_WIDTH;
+// Columns of queries, keys and values.
+fn qkv_columns() -> u32 {
+    return (p.heads + 2u * p.kv_heads) * HEAD_WIDTH;
+}
+
+// First element in qkv of a query head, the y-th of all sequences, and of the keys that serve it; the values lie kv_heads further.
+fn query_at(y: u32) -> u32 {
+    return y / p.heads * p.sequence * qkv_columns() + y % p.heads * HEAD_WIDTH;
+}
+
+fn key_at(y: u32) -> u32 {
+    return y / p.heads * p.sequence * qkv_columns() + (p.heads + y % p.heads / (p.heads / p.kv_heads)) * HEAD_WIDTH;
+}
+
+// The same of the output and its gradient.
+fn output_at(y: u32) -> u32 {
+    return (y / p.heads * p.sequence * p.heads + y % p.heads) * HEAD_WIDTH;
 }
 
 // Four elements of a row of the sequence, of the head in qkv whose elements begin at `at`; zeros beyond width and sequence.
 fn qkv_vector(row: u32, v: u32, at: u32) -> vec4<f16> {
     if row < p.sequence && 4u * v < HEAD_WIDTH {
-        return qkv[(at + row * 3u * p.heads * HEAD_WIDTH) / 4u + v];
+        return qkv[(at + row * qkv_columns()) / 4u + v];
     }
     return vec4<f16>();
 }

@@ -31,7 +31,7 @@ fn write_accumulators(first: u32, at: u32, lane: u32) {
         let row = i / (HEAD_WIDTH / 4u);
         let v = i % (HEAD_WIDTH / 4u);
         if first + row < p.sequence {
-            dqkv[(at + (first + row) * 3u * p.heads * HEAD_WIDTH) / 4u + v] = vec4<f16>(staging_at(row * ACCUMULATORS_PITCH + 4u * v));
+            dqkv[(at + (first + row) * qkv_columns()) / 4u + v] = vec4<f16>(staging_at(row * ACCUMULATORS_PITCH + 4u * v));
         }
     }
 }
@@ -40,7 +40,7 @@ fn write_accumulators(first: u32, at: u32, lane: u32) {
 const HALF_VECTORS: u32 = max(HEAD_WIDTH / 8u, 1u);
 
 // The same of queries or keys: four elements of the first half of the head and their partners in the second turn together.
-fn write_turned_accumulators(first: u32, at: u32, y: u32, lane: u32) {
+fn write_turned_accumulators(first: u32, at: u32, batch: u32, lane: u32) {
     if p.turned == 0u {
         write_accumulators(first, at, lane);
         return;
@@ -50,13 +50,13 @@ fn write_turned_accumulators(first: u32, at: u32, y: u32, lane: u32) {
         let row = i / HALF_VECTORS;
         let j = 4u * (i % HALF_VECTORS);
         if first + row < p.sequence {
-            let position = positions[p.positions_at + y / p.heads * p.sequence + first + row];
+            let position = positions[p.positions_at + batch * p.sequence + first + row];
             let angle = p.table_at + position * HEAD_WIDTH + j;
             let cosine = table[angle / 4u];
             let sine = table[(angle + half) / 4u];
             let a = staging_at(row * ACCUMULATORS_PITCH + j);
             let b = staging_at(row * ACCUMULATORS_PITCH + j + half);
-            let to = at + (first + row) * 3u * p.heads * HEAD_WIDTH + j;
+            let to = at + (first + row) * qkv_columns() + j;
             dqkv[to / 4u] = vec4<f16>(a * cosine + b * sine);
             dqkv[(to + half) / 4u] = vec4<f16>(b * cosine - a * sine);
         }

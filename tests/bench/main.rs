@@ -160,8 +160,14 @@ fn steps(table: &mut Table, config: Config) {
 
 /// Scoring at stride = context, as `eval-ppl` does it, against training steps of the pipeline's batch, in alternation: medians.
 fn scoring(table: &mut Table) {
-    let small =
-        stage::config::Model { n_layer: 5, n_head: 6, d_model: 192, d_mlp: 512, context: 256 };
+    let small = stage::config::Model {
+        n_layer: 5,
+        n_head: 6,
+        n_kv_head: None,
+        d_model: 192,
+        d_mlp: 512,
+        context: 256,
+    };
     for (name, section, vocab, batch) in
         [("3 M", small, 4000, 16), ("10 M", stage::config::Model::default(), 8000, 32)]
     {

@@ -110,8 +110,14 @@ fn the_first_loss_of_the_house_model_is_the_logarithm_of_the_vocabulary() {
 
 #[test]
 fn one_batch_can_be_overfitted() {
-    let section =
-        stage::config::Model { n_layer: 2, n_head: 2, d_model: 64, d_mlp: 96, context: 32 };
+    let section = stage::config::Model {
+        n_layer: 2,
+        n_head: 2,
+        n_kv_head: None,
+        d_model: 64,
+        d_mlp: 96,
+        context: 32,
+    };
     let config = Config::new(&section, 300);
     let weights = initial_weights(&TensorTable::new(&config), 1);
     let windows: Vec<u32> =

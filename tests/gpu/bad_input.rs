@@ -185,8 +185,14 @@ fn out_of_memory(_: &Bench) {
 }
 
 fn small() -> Config {
-    let section =
-        stage::config::Model { n_layer: 1, n_head: 2, d_model: 16, d_mlp: 24, context: 8 };
+    let section = stage::config::Model {
+        n_layer: 1,
+        n_head: 2,
+        n_kv_head: None,
+        d_model: 16,
+        d_mlp: 24,
+        context: 8,
+    };
     Config::new(&section, 260)
 }
 
@@ -252,8 +258,14 @@ fn lacking(bench: &Bench) {
     // A model whose buffers are larger than the GPU takes.
     let device =
         Device::open(adapter(), Options { default_limits: true, ..Options::default() }).unwrap();
-    let section =
-        stage::config::Model { n_layer: 1, n_head: 2, d_model: 2048, d_mlp: 24, context: 8 };
+    let section = stage::config::Model {
+        n_layer: 1,
+        n_head: 2,
+        n_kv_head: None,
+        d_model: 2048,
+        d_mlp: 24,
+        context: 8,
+    };
     let config = Config::new(&section, 20_000);
     let error = compute::Model::new(
         Gpu::open(&device, Precision::F32, 1024).unwrap(),

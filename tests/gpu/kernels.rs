@@ -1,4 +1,6 @@
 //! Every kernel against the CPU engine at awkward shapes.
+use std::ops::Range;
+
 use compute::gpu::{Device, Options, Plan};
 use compute::wgsl::CoopShape;
 use compute::{AttentionShape, NO_TARGET, Optimizer, OptimizerKind, Precision, Update, state};
@@ -154,16 +156,21 @@ fn tiles_of_every_kind(bench: &Bench) {
 
 /// Products with what follows them, at shapes that go on cooperative matrices and shapes that do not.
 pub(crate) fn fused_products(bench: &Bench) {
-    for (rows, width, inputs, heads) in
-        [(1, 40, 40, 1), (70, 216, 80, 2), (131, 856, 320, 8), (33, 34, 17, 3), (150, 12, 36, 5)]
-    {
-        let d = heads * 40;
-        let shape = AttentionShape { batch: 1, sequence: rows, heads, width: 40 };
+    for (rows, width, inputs, [heads, kv_heads]) in [
+        (1, 40, 40, [1, 1]),
+        (70, 216, 80, [2, 2]),
+        (131, 856, 320, [8, 8]),
+        (33, 34, 17, [3, 3]),
+        (150, 12, 36, [5, 5]),
+        (70, 216, 80, [6, 2]),
+    ] {
+        let shape = AttentionShape { batch: 1, sequence: rows, heads, kv_heads, width: 40 };
+        let columns = shape.qkv_columns();
         let positions: Vec<u32> = (0..rows).map(|row| row as u32 * 7 % 90).collect();
         let small = |len, seed| -> Vec<f32> { normal(len, seed).iter().map(|v| v * 0.3).collect() };
         let (a, qkv_w, out_w, gate_up_w, x) = (
             normal(rows * inputs, 1),
-            small(3 * d * inputs, 2),
+            small(columns * inputs, 2),
             small(width * inputs, 3),
             small(2 * width * inputs, 4),
             normal(rows * width, 5),
@@ -176,7 +183,7 @@ pub(crate) fn fused_products(bench: &Bench) {
                 [&a, &qkv_w, &out_w, &gate_up_w, &down, &gate_up]
                     .map(|values| lab.put_stored(values));
             let (table, x) = (lab.put(&table), lab.put(&x));
-            let (qkv, out) = (lab.out_stored(rows * 3 * d), lab.out(rows * width));
+            let (qkv, out) = (lab.out_stored(rows * columns), lab.out(rows * width));
             let [branch, swiglu, dout] = [(); 3].map(|()| lab.out_stored(rows * width));
             let [gate_up, dgate_up] = [(); 2].map(|()| lab.out_stored(rows * 2 * width));
             lab.k.matmul_nt_rope(shape, inputs, a, qkv_w, p, table, qkv);
@@ -194,9 +201,16 @@ pub(crate) fn fused_products(bench: &Bench) {
     }
 }
 
-/// Head widths and sequences below, at and beyond tiles.
+/// Head widths and sequences below, at and beyond tiles; groups of query heads.
 fn attention_shapes() -> Vec<AttentionShape> {
-    let shape = |batch, sequence, heads, width| AttentionShape { batch, sequence, heads, width };
+    let grouped = |batch, sequence, heads, kv_heads, width| AttentionShape {
+        batch,
+        sequence,
+        heads,
+        kv_heads,
+        width,
+    };
+    let shape = |batch, sequence, heads, width| grouped(batch, sequence, heads, heads, width);
     let mut shapes = vec![shape(1, 1, 1, 2), shape(3, 48, 3, 10)];
     for width in [40, 64] {
         shapes.extend([1, 31, 64, 65, 130].map(|sequence| shape(2, sequence, 2, width)));
@@ -208,6 +222,7 @@ fn attention_shapes() -> Vec<AttentionShape> {
         shape(2, 33, 3, 20),
         shape(1, 70, 1, 128),
     ]);
+    shapes.extend([grouped(2, 65, 6, 2, 40), grouped(1, 33, 3, 1, 10), grouped(2, 1, 4, 2, 8)]);
     shapes
 }
 
@@ -225,7 +240,7 @@ fn rope_table(context: usize, width: usize) -> Vec<f32> {
 
 fn rope(bench: &Bench) {
     for shape in attention_shapes() {
-        let (rows, len) = (shape.rows(), shape.rows() * 3 * shape.heads * shape.width);
+        let (rows, len) = (shape.rows(), shape.rows() * shape.qkv_columns());
         let positions: Vec<u32> = (0..rows).map(|row| (row % shape.sequence) as u32 + 5).collect();
         let (qkv, dqkv, table) = (normal(len, 1), normal(len, 2), rope_table(160, shape.width));
         compare(bench, shape.width, &format!("{shape:?}"), |lab| {
@@ -244,8 +259,14 @@ pub(crate) fn attention(bench: &Bench) {
 
 /// Enough to notice a fault: padded and whole fragments, one tile and a few, the last of them cut.
 pub(crate) fn attention_in_short(bench: &Bench) {
-    let shape = |sequence, heads, width| AttentionShape { batch: 2, sequence, heads, width };
-    attention_of(bench, &[shape(33, 3, 20), shape(70, 2, 8)]);
+    let shape = |sequence, heads, kv_heads, width| AttentionShape {
+        batch: 2,
+        sequence,
+        heads,
+        kv_heads,
+        width,
+    };
+    attention_of(bench, &[shape(33, 3, 3, 20), shape(70, 4, 2, 8)]);
 }
 
 /// What other devices run: subgroups with several lanes for a row, and fragments from scalars. Subgroups that are said to be
@@ -267,9 +288,9 @@ fn attention_as_elsewhere(bench: &Bench) {
 
 fn attention_of(bench: &Bench, shapes: &[AttentionShape]) {
     for &shape in shapes {
-        let (rows, d) = (shape.rows(), shape.heads * shape.width);
+        let (rows, d, columns) = (shape.rows(), shape.query_columns(), shape.qkv_columns());
         let (qkv, dout, table) =
-            (normal(rows * 3 * d, 1), normal(rows * d, 2), rope_table(160, shape.width));
+            (normal(rows * columns, 1), normal(rows * d, 2), rope_table(160, shape.width));
         // Other positions in every sequence.
         let positions: Vec<u32> = (0..rows)
             .map(|row| (row % shape.sequence + 7 * (row / shape.sequence)) as u32)
@@ -279,25 +300,26 @@ fn attention_of(bench: &Bench, shapes: &[AttentionShape]) {
             let (out, lse, dqkv) = (
                 lab.out_stored(rows * d),
                 lab.out(rows * shape.heads),
-                lab.out_stored(rows * 3 * d),
+                lab.out_stored(rows * columns),
             );
             lab.k.attention_forward(shape, x, out, lse);
             lab.k.attention_backward(shape, x, out, lse, o, dqkv);
             let (p, table, turned) =
-                (lab.ids(&positions), lab.put(&table), lab.out_stored(rows * 3 * d));
+                (lab.ids(&positions), lab.put(&table), lab.out_stored(rows * columns));
             lab.k.attention_backward_rope(shape, x, out, lse, o, p, table, turned);
             let mut outputs = vec![lab.get("out", out), lab.get("lse", lse)];
             for (name, dqkv) in [lab.get("dqkv", dqkv), lab.get("turned dqkv", turned)] {
                 // Queries, keys and values apart: a fault in one must not drown in the others.
-                let part = |part: usize| -> Vec<f32> {
-                    dqkv.chunks_exact(3 * d).flat_map(|row| row[part * d..][..d].to_vec()).collect()
+                let part = |part: Range<usize>| -> Vec<f32> {
+                    dqkv.chunks_exact(columns).flat_map(|row| row[part.clone()].to_vec()).collect()
                 };
-                outputs.push((format!("dv of {name}"), part(2)));
+                let turned = shape.turned_columns();
+                outputs.push((format!("dv of {name}"), part(turned..columns)));
                 // With one token there is nothing to choose: both gradients of the scores are zero but for rounding.
                 if shape.sequence > 1 {
                     outputs.extend([
-                        (format!("dq of {name}"), part(0)),
-                        (format!("dk of {name}"), part(1)),
+                        (format!("dq of {name}"), part(0..d)),
+                        (format!("dk of {name}"), part(d..turned)),
                     ]);
                 }
             }
@@ -307,10 +329,12 @@ fn attention_of(bench: &Bench, shapes: &[AttentionShape]) {
 }
 
 fn attention_over_a_cache(bench: &Bench) {
-    for (sequence, heads, width) in [(13, 3, 10), (97, 2, 40), (70, 1, 64)] {
-        let (shape, context) = (AttentionShape { batch: 3, sequence, heads, width }, sequence + 4);
-        let (rows, d) = (shape.rows(), heads * width);
-        let qkv = normal(rows * 3 * d, 1);
+    for (sequence, [heads, kv_heads], width) in
+        [(13, [3, 3], 10), (97, [2, 2], 40), (70, [1, 1], 64), (33, [6, 2], 10)]
+    {
+        let shape = AttentionShape { batch: 3, sequence, heads, kv_heads, width };
+        let (context, rows, d) = (sequence + 4, shape.rows(), shape.query_columns());
+        let qkv = normal(rows * shape.qkv_columns(), 1);
         let slots: Vec<u32> = (0..rows).map(|row| [2, 0, 3][row / sequence]).collect();
         let positions: Vec<u32> = (0..rows).map(|row| (row % sequence) as u32).collect();
         compare(bench, width, &format!("cache of {shape:?}"), |lab| {
@@ -320,7 +344,7 @@ fn attention_over_a_cache(bench: &Bench) {
                 lab.put_stored(&qkv),
                 lab.out_stored(rows * d),
             );
-            let cache = lab.put_stored(&vec![0.5; 4 * context * 2 * d]);
+            let cache = lab.put_stored(&vec![0.5; 4 * context * shape.kv_columns()]);
             let shape_of_rows = AttentionShape { batch: rows, sequence: 1, ..shape };
             lab.k.cache_append(shape_of_rows, context, s, p, x, cache);
             lab.k.attention_decode(shape_of_rows, context, s, p, x, cache, out);

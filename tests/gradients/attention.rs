@@ -4,14 +4,22 @@ use compute::AttentionShape;
 use crate::lab::{Lab, assert_close, assert_gradient, normal, weighted, wide};
 use crate::plain;
 
-/// Head widths and sequences below, at and beyond strips and tiles.
+/// Head widths and sequences below, at and beyond strips and tiles; groups of query heads.
 pub(crate) fn attention_shapes() -> Vec<AttentionShape> {
-    let shape = |batch, sequence, heads, width| AttentionShape { batch, sequence, heads, width };
+    let grouped = |batch, sequence, heads, kv_heads, width| AttentionShape {
+        batch,
+        sequence,
+        heads,
+        kv_heads,
+        width,
+    };
+    let shape = |batch, sequence, heads, width| grouped(batch, sequence, heads, heads, width);
     let mut shapes = vec![shape(1, 1, 1, 2), shape(3, 48, 3, 10), shape(2, 97, 2, 10)];
     for width in [10, 40, 64] {
         shapes.extend([1, 7, 50].map(|sequence| shape(2, sequence, 2, width)));
     }
     shapes.extend([shape(1, 97, 2, 40), shape(1, 97, 1, 64)]);
+    shapes.extend([grouped(3, 1, 2, 1, 10), grouped(2, 50, 6, 2, 10), grouped(1, 97, 3, 1, 40)]);
     shapes
 }
 
@@ -30,7 +38,7 @@ pub(crate) fn rope_table(context: usize, width: usize) -> Vec<f32> {
 #[test]
 fn rope() {
     for shape in attention_shapes() {
-        let (rows, len) = (shape.rows(), shape.rows() * 3 * shape.heads * shape.width);
+        let (rows, len) = (shape.rows(), shape.rows() * shape.qkv_columns());
         let positions: Vec<u32> = (0..rows).map(|row| (row % shape.sequence) as u32 + 5).collect();
         let (qkv, dout) = (normal(len, 1), normal(len, 2));
         let mut lab = Lab::new();
@@ -54,19 +62,19 @@ fn rope() {
 #[test]
 fn attention() {
     for shape in attention_shapes() {
-        let (rows, d) = (shape.rows(), shape.heads * shape.width);
-        let (qkv, dout) = (normal(rows * 3 * d, 1), normal(rows * d, 2));
+        let (rows, d, columns) = (shape.rows(), shape.query_columns(), shape.qkv_columns());
+        let (qkv, dout) = (normal(rows * columns, 1), normal(rows * d, 2));
         let mut lab = Lab::new();
         let (x, o) = (lab.put(&qkv), lab.put(&dout));
         let (out, lse, dqkv) =
-            (lab.out(rows * d), lab.out(rows * shape.heads), lab.out(rows * 3 * d));
+            (lab.out(rows * d), lab.out(rows * shape.heads), lab.out(rows * columns));
         lab.k.attention_forward(shape, x, out, lse);
         lab.k.attention_backward(shape, x, out, lse, o, dqkv);
         let (expected, expected_lse) = plain::attention(shape, &wide(&qkv));
         assert_close(&format!("out of {shape:?}"), &lab.get(out), &expected);
         assert_close(&format!("lse of {shape:?}"), &lab.get(lse), &expected_lse);
         let scalar = weighted(&dout);
-        assert_gradient(&format!("dqkv of {shape:?}"), 3 * d, &qkv, &lab.get(dqkv), |qkv| {
+        assert_gradient(&format!("dqkv of {shape:?}"), columns, &qkv, &lab.get(dqkv), |qkv| {
             scalar(&plain::attention(shape, qkv).0)
         });
     }
@@ -74,9 +82,14 @@ fn attention() {
 
 #[test]
 fn attention_over_a_cache_equals_causal_attention() {
-    let (shape, context) = (AttentionShape { batch: 3, sequence: 13, heads: 3, width: 10 }, 17);
-    let (rows, d) = (shape.rows(), 30);
-    let qkv = normal(rows * 3 * d, 1);
+    for (heads, kv_heads) in [(3, 3), (4, 2), (3, 1)] {
+        over_a_cache(AttentionShape { batch: 3, sequence: 13, heads, kv_heads, width: 10 });
+    }
+}
+
+fn over_a_cache(shape: AttentionShape) {
+    let (context, rows, columns) = (17, shape.rows(), shape.kv_columns());
+    let qkv = normal(rows * shape.qkv_columns(), 1);
     let slots: Vec<u32> = (0..rows).map(|row| [2, 0, 3][row / 13]).collect();
     let positions: Vec<u32> = (0..rows).map(|row| row as u32 % 13).collect();
     let mut lab = Lab::new();
@@ -84,8 +97,8 @@ fn attention_over_a_cache_equals_causal_attention() {
         lab.ids(&slots),
         lab.ids(&positions),
         lab.put(&qkv),
-        lab.out(rows * d),
-        lab.out(4 * context * 2 * d),
+        lab.out(rows * shape.query_columns()),
+        lab.out(4 * context * columns),
     );
     let shape_of_rows = AttentionShape { batch: rows, sequence: 1, ..shape };
     lab.k.cache_append(shape_of_rows, context, s, p, x, cache);
@@ -93,7 +106,7 @@ fn attention_over_a_cache_equals_causal_attention() {
     assert_close("out", &lab.get(out), &plain::attention(shape, &wide(&qkv)).0);
     let cache = lab.get(cache);
     let whole = |slot: usize, position: usize| {
-        cache[(slot * context + position) * 2 * d..][..2 * d].iter().all(|v| v.is_finite())
+        cache[(slot * context + position) * columns..][..columns].iter().all(|v| v.is_finite())
     };
     let found: Vec<(usize, usize)> = (0..4)
         .flat_map(|s| (0..context).map(move |p| (s, p)))

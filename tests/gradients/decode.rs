@@ -3,7 +3,7 @@ use compute::{Cpu, Decoder, Model, Row, Storage};
 use model::Config;
 
 use crate::lab::{assert_close, tokens, wide};
-use crate::model::{config, weights};
+use crate::model::{config, grouped, weights};
 
 /// A decoder with this number of slots, of either implementation.
 type Maker<'a> = &'a dyn Fn(Config, &[f32], usize) -> Decoder;
@@ -59,9 +59,13 @@ fn told_alone_and_together(
 
 #[test]
 fn decoding_equals_the_whole_pass_and_stories_do_not_touch_each_other() {
-    // Heads of 10 and of 40, an MLP that is no multiple of anything, a vocabulary that is none either.
-    for (heads, d, f, vocab, sequence) in [(4, 40, 72, 257, 80), (2, 80, 107, 130, 70)] {
-        let config = config(heads, d, f, vocab, sequence);
+    // Heads of 10 and of 40, an MLP that is no multiple of anything, a vocabulary that is none either; groups of query heads.
+    for config in [
+        config(4, 40, 72, 257, 80),
+        config(2, 80, 107, 130, 70),
+        grouped(2, config(4, 40, 72, 257, 70)),
+    ] {
+        let (vocab, sequence) = (config.vocab_size, config.context);
         let weights = weights(&config);
         let stories: Vec<Vec<u32>> = (0..3).map(|seed| tokens(sequence, vocab, seed)).collect();
         let mut model = Model::new(Cpu::boxed(), config, &weights, 1, sequence).unwrap();

@@ -7,6 +7,7 @@ mod attention;
 mod coverage;
 mod decode;
 mod elementwise;
+mod grouped;
 mod lab;
 mod loss;
 mod matmul;

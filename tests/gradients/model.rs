@@ -16,6 +16,7 @@ pub(crate) fn config(
         vocab_size,
         n_layer: 2,
         n_head,
+        n_kv_head: n_head,
         d_model,
         d_mlp,
         context,
@@ -23,6 +24,11 @@ pub(crate) fn config(
         rope_base: Config::ROPE_BASE,
         tied: true,
     }
+}
+
+/// The same with fewer heads of keys and values.
+pub(crate) fn grouped(n_kv_head: usize, config: Config) -> Config {
+    Config { n_kv_head, ..config }
 }
 
 /// Weights further from zero than at the start, so that every part matters.
@@ -43,6 +49,8 @@ fn logits_equal_the_plain_model() {
         (config(4, 40, 72, 257, 50), 1, 1),
         (config(4, 40, 72, 257, 50), 2, 50),
         (config(1, 64, 33, 8000, 7), 2, 7),
+        (grouped(2, config(4, 40, 72, 257, 50)), 2, 50),
+        (grouped(1, config(3, 30, 17, 300, 97)), 1, 97),
         (config(3, 30, 17, 300, 97), 1, 97),
         (config(1, 8, 11, 8000, 190), 3, 190), // more rows than logits are held for at once
     ] {
@@ -85,9 +93,11 @@ pub(crate) fn step(
 
 #[test]
 fn the_whole_step() {
-    for (config, batch, sequence) in
-        [(config(2, 20, 14, 37, 9), 2, 9), (config(1, 8, 11, 30, 5), 3, 1)]
-    {
+    for (config, batch, sequence) in [
+        (config(2, 20, 14, 37, 9), 2, 9),
+        (config(1, 8, 11, 30, 5), 3, 1),
+        (grouped(2, config(4, 16, 14, 37, 9)), 2, 9),
+    ] {
         let (weights, windows) =
             (weights(&config), tokens(batch * (sequence + 1), config.vocab_size, 5));
         let (gradients, metrics) = step(config, &weights, batch, sequence, &windows);
@@ -145,7 +155,11 @@ fn passes_and_micro_batches_add_up() {
 
 #[test]
 fn the_bits_of_a_step_do_not_depend_on_the_threads() {
-    let (config, sequence, batch) = (config(4, 40, 72, 257, 97), 97, 23);
+    bits_do_not_depend_on_the_threads(config(4, 40, 72, 257, 97), 97, 23);
+    bits_do_not_depend_on_the_threads(grouped(2, config(4, 24, 40, 257, 53)), 53, 5);
+}
+
+fn bits_do_not_depend_on_the_threads(config: Config, sequence: usize, batch: usize) {
     let (weights, windows) =
         (weights(&config), tokens(batch * (sequence + 1), config.vocab_size, 5));
     let run = |threads: usize| {

@@ -38,16 +38,16 @@ pub(crate) fn rmsnorm(width: usize, eps: f64, x: &[f64], gain: &[f64]) -> Vec<f6
 
 /// Pairs (i, i + width / 2) of queries and keys turned by position * base^(-2 i / width).
 pub(crate) fn rope(shape: AttentionShape, base: f64, positions: &[u32], qkv: &[f64]) -> Vec<f64> {
-    let AttentionShape { heads, width, .. } = shape;
-    let (d, half) = (heads * width, width / 2);
+    let AttentionShape { heads, kv_heads, width, .. } = shape;
+    let (columns, half) = ((heads + 2 * kv_heads) * width, width / 2);
     let mut out = qkv.to_vec();
     for (row, &position) in positions.iter().enumerate() {
-        for head in 0..2 * heads {
+        for head in 0..heads + kv_heads {
             for i in 0..half {
                 let (sin, cos) =
                     (f64::from(position) * base.powf(-2.0 * i as f64 / width as f64)).sin_cos();
                 let (a, b) =
-                    (row * 3 * d + head * width + i, row * 3 * d + head * width + i + half);
+                    (row * columns + head * width + i, row * columns + head * width + i + half);
                 out[a] = qkv[a] * cos - qkv[b] * sin;
                 out[b] = qkv[b] * cos + qkv[a] * sin;
             }
@@ -58,12 +58,14 @@ pub(crate) fn rope(shape: AttentionShape, base: f64, positions: &[u32], qkv: &[f
 
 /// Output [rows, d] and the logarithm of each row's sum [batch, heads, sequence].
 pub(crate) fn attention(shape: AttentionShape, qkv: &[f64]) -> (Vec<f64>, Vec<f64>) {
-    let AttentionShape { batch, sequence, heads, width } = shape;
-    let d = heads * width;
+    let AttentionShape { batch, sequence, heads, kv_heads, width } = shape;
+    let (d, columns) = (heads * width, (heads + 2 * kv_heads) * width);
     let (mut out, mut lse) = (vec![0.0; shape.rows() * d], Vec::new());
     for (b, h) in (0..batch).flat_map(|b| (0..heads).map(move |h| (b, h))) {
+        let kv = h * kv_heads / heads;
         let at = |part: usize, i: usize| {
-            &qkv[(b * sequence + i) * 3 * d + part * d + h * width..][..width]
+            let head = [h, heads + kv, heads + kv_heads + kv][part];
+            &qkv[(b * sequence + i) * columns + head * width..][..width]
         };
         for i in 0..sequence {
             let dot = |j: usize| at(0, i).iter().zip(at(1, j)).map(|(q, k)| q * k).sum::<f64>();
@@ -115,6 +117,7 @@ pub(crate) fn logits(
         batch: rows / sequence,
         sequence,
         heads: config.n_head,
+        kv_heads: config.n_kv_head,
         width: config.head_width(),
     };
     let positions: Vec<u32> = (0..rows).map(|row| (row % sequence) as u32).collect();
@@ -122,7 +125,7 @@ pub(crate) fn logits(
     let mut x = embedding(d, inputs, w(&table.embedding));
     for layer in &table.layers {
         let norm = rmsnorm(d, eps, &x, w(&layer.attention_norm));
-        let qkv = matmul_nt(rows, 3 * d, d, &norm, w(&layer.qkv));
+        let qkv = matmul_nt(rows, layer.qkv.len() / d, d, &norm, w(&layer.qkv));
         let (attended, _) =
             attention(shape, &rope(shape, f64::from(config.rope_base), &positions, &qkv));
         x = add(&x, &matmul_nt(rows, d, d, &attended, w(&layer.attention_out)));

@@ -24,6 +24,7 @@ impl Golden {
             vocab_size: size("vocab_size"),
             n_layer: size("num_hidden_layers"),
             n_head: size("num_attention_heads"),
+            n_kv_head: size("num_attention_heads"),
             d_model: size("hidden_size"),
             d_mlp: size("intermediate_size"),
             context: size("max_position_embeddings"),

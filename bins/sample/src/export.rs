@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 use corpus::tokenizer::{PAD, Tokenizer};
 use inference::open_model;
 use model::{
-    FOLDER_FILES, GgufType, Llama, TensorTable, TokenKind, Vocabulary, Weights, flatten,
-    read_llama2c, save_folder, write_gguf,
+    FOLDER_FILES, GgufType, Llama, TensorTable, TokenKind, Vocabulary, flatten, read_llama2c,
+    save_folder, write_gguf,
 };
 use serde_json::Value;
 use stage::{Failure, Result, Stage, make_way};
@@ -121,18 +121,7 @@ impl Export {
             Some(path) => Tokenizer::load_with(path, &loaded.eos)?,
             None => loaded.tokenizer()?,
         };
-        if loaded.path.is_dir() {
-            // Read again as the file has it: grouped key and value heads are exported as they are.
-            let (llama, weights) = (Llama::read(&loaded.path)?, Weights::open(&loaded.path)?);
-            let read: Read = Box::new(move |name, shape, out| weights.read(name, shape, out));
-            return Ok(Source { llama, read, tokenizer });
-        }
-        let llama = Llama {
-            config: loaded.config,
-            n_kv_head: loaded.config.n_head,
-            bos: None,
-            eos: tokenizer.ends().to_vec(),
-        };
+        let llama = Llama { config: loaded.config, bos: None, eos: tokenizer.ends().to_vec() };
         let (table, weights) = (TensorTable::new(&loaded.config), loaded.weights);
         let read: Read = Box::new(move |name, _, out| {
             let tensor = table.tensors.iter().find(|tensor| tensor.name == name);

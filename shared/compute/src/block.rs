@@ -3,7 +3,7 @@
 //! Training, evaluation and decoding on any engine go through [`Block::forward`]. The CPU's decoding in passes
 //! (`cpu/decode`) is a fast path of its own, tested against it.
 //!
-//! Shapes: R rows of a pass, d = d_model, f = d_mlp. Matmuls read the half copy of weights and of dx.
+//! Shapes: R rows of a pass, d = d_model, f = d_mlp, kv the columns of the keys, qkv = d + 2 kv. Matmuls read the half copy of weights and of dx.
 use std::ops::Range;
 
 use model::Config;
@@ -98,7 +98,7 @@ buffers! {
         norm: "attention norm", Half, |c| c.d_model, kept;
         rstd: "1 / rms of the input", F32, |_| 1, kept;
         // Rope has turned queries and keys.
-        qkv: "queries, keys and values", Half, |c| 3 * c.d_model, kept;
+        qkv: "queries, keys and values", Half, Config::qkv_width, kept;
         attention: "attention", Half, |c| c.d_model, kept;
         // [batch, heads, sequence]
         lse: "log-sum-exp of the attention", F32, |c| c.n_head, kept;
@@ -117,7 +117,7 @@ buffers! {
     ActivationGradients {
         // Of a normalised or an attention output.
         dbranch: "gradient of a branch", Half, |c| c.d_model, scratch;
-        dqkv: "gradient of queries, keys and values", Half, |c| 3 * c.d_model, scratch;
+        dqkv: "gradient of queries, keys and values", Half, Config::qkv_width, scratch;
         dgate_up: "gradient of gate and up", Half, |c| 2 * c.d_mlp, scratch;
         dswiglu: "gradient of the SwiGLU", Half, |c| c.d_mlp, scratch;
     }
@@ -148,6 +148,17 @@ impl BlockWeights {
     }
 }
 
+/// Sizes of the attention of `batch` sequences.
+pub(crate) fn attention_shape(config: &Config, batch: usize, sequence: usize) -> AttentionShape {
+    AttentionShape {
+        batch,
+        sequence,
+        heads: config.n_head,
+        kv_heads: config.n_kv_head,
+        width: config.head_width(),
+    }
+}
+
 /// The rows that go through the blocks together.
 #[derive(Clone, Copy)]
 pub(crate) struct Pass {
@@ -161,7 +172,7 @@ pub(crate) struct Pass {
 pub(crate) enum Attend {
     /// To the rows before them in their own sequence, all in this pass. Matmuls go with their epilogues.
     Sequence,
-    /// To all that their slot's cache has, [slots, context, 2 d]. The rows are few, and each output is one dot product: the
+    /// To all that their slot's cache has, [slots, context, 2 kv]. The rows are few, and each output is one dot product: the
     /// bits of a row do not depend on the rows beside it.
     Cache { context: usize, slots: Tokens, cache: View },
 }
@@ -201,7 +212,7 @@ impl Block {
                 k.matmul_nt_rope(shape, d, a.norm, half.qkv, positions, rope_table, a.qkv);
             }
             Attend::Cache { .. } => {
-                k.matvec_nt(shape.rows(), 3 * d, d, a.norm, half.qkv, a.qkv);
+                k.matvec_nt(shape.rows(), shape.qkv_columns(), d, a.norm, half.qkv, a.qkv);
                 k.rope_forward(shape, positions, rope_table, a.qkv);
             }
         }
@@ -257,8 +268,8 @@ impl Block {
         k.matmul_tn(d, d, rows, dx_half, a.attention, g.attention_out);
         let (out, lse) = (a.attention, a.lse);
         k.attention_backward_rope(shape, a.qkv, out, lse, dbranch, positions, rope_table, dqkv);
-        k.matmul_nn(rows, d, 3 * d, dqkv, half.qkv, dbranch);
-        k.matmul_tn(3 * d, d, rows, dqkv, a.norm, g.qkv);
+        k.matmul_nn(rows, d, shape.qkv_columns(), dqkv, half.qkv, dbranch);
+        k.matmul_tn(shape.qkv_columns(), d, rows, dqkv, a.norm, g.qkv);
         let gain = g.attention_norm;
         k.rmsnorm_backward(d, a.x, w.attention_norm, a.rstd, dbranch, dx, dx_half, gain);
     }

@@ -3,9 +3,9 @@ use std::borrow::Cow;
 
 use model::{Config, TensorTable};
 
-use crate::block::{Activations, Attend, Block, BlockWeights, Pass, rope_table};
+use crate::block::{Activations, Attend, Block, BlockWeights, Pass, attention_shape, rope_table};
 use crate::decode::{Decode, PROMPT_ROWS, Row};
-use crate::kernels::{AttentionShape, Kernels, Result, Tokens, View};
+use crate::kernels::{Kernels, Result, Tokens, View};
 
 /// A model with its cache on an engine.
 pub(crate) struct KernelDecoder {
@@ -16,7 +16,7 @@ pub(crate) struct KernelDecoder {
     weights: View,
     weights_half: View,
     rope_table: View,
-    /// [slots, context, 2 d] per layer
+    /// [slots, context, keys and values] per layer
     caches: Vec<View>,
     activations: Activations,
     logits: View,
@@ -33,7 +33,7 @@ impl KernelDecoder {
         weights: &[f32],
         slots: usize,
     ) -> Result<Self> {
-        let Config { d_model: d, vocab_size: vocab, n_layer, context, .. } = config;
+        let Config { vocab_size: vocab, n_layer, context, .. } = config;
         let table = TensorTable::new(&config);
         let rows = slots.max(PROMPT_ROWS);
         let k = &mut kernels;
@@ -41,7 +41,11 @@ impl KernelDecoder {
         let mut decoder = KernelDecoder {
             caches: (0..n_layer)
                 .map(|_| {
-                    k.allocate_stored("cache", slots.saturating_mul(context).saturating_mul(2 * d))
+                    let columns = 2 * config.kv_width();
+                    k.allocate_stored(
+                        "cache",
+                        slots.saturating_mul(context).saturating_mul(columns),
+                    )
                 })
                 .collect(),
             weights: flat,
@@ -68,12 +72,7 @@ impl KernelDecoder {
         let Config { d_model: d, d_mlp: f, rms_eps: eps, context, .. } = self.config;
         let r = rows.len();
         let pass = Pass {
-            shape: AttentionShape {
-                batch: r,
-                sequence: 1,
-                heads: self.config.n_head,
-                width: self.config.head_width(),
-            },
+            shape: attention_shape(&self.config, r, 1),
             positions: self.positions.slice(0, r),
             rope_table: self.rope_table,
         };

@@ -53,12 +53,15 @@ impl Tokens {
 pub const NO_TARGET: u32 = u32::MAX;
 
 /// Sizes of causal self-attention over `batch` sequences of `sequence` tokens.
-/// Queries, keys and values lie in one matrix [batch * sequence, 3 * heads * width], in this order.
+/// Queries, keys and values lie in one matrix [batch * sequence, (heads + 2 kv_heads) * width], in this order.
 #[derive(Clone, Copy, Debug)]
 pub struct AttentionShape {
     pub batch: usize,
     pub sequence: usize,
     pub heads: usize,
+    /// Heads of keys and values: each serves a group of `heads / kv_heads` query heads that lie side by side (Ainslie et al.,
+    /// arXiv 2305.13245).
+    pub kv_heads: usize,
     /// Elements of one head.
     pub width: usize,
 }
@@ -66,6 +69,31 @@ pub struct AttentionShape {
 impl AttentionShape {
     pub fn rows(&self) -> usize {
         self.batch * self.sequence
+    }
+
+    /// Query heads of a head of keys and values.
+    pub fn group(&self) -> usize {
+        self.heads / self.kv_heads
+    }
+
+    /// Columns of queries, and of the output: d.
+    pub fn query_columns(&self) -> usize {
+        self.heads * self.width
+    }
+
+    /// Columns of keys and values, and of a row of the cache.
+    pub fn kv_columns(&self) -> usize {
+        2 * self.kv_heads * self.width
+    }
+
+    /// Columns of queries, keys and values.
+    pub fn qkv_columns(&self) -> usize {
+        self.query_columns() + self.kv_columns()
+    }
+
+    /// Columns that rope turns, the first ones: queries and keys.
+    pub fn turned_columns(&self) -> usize {
+        (self.heads + self.kv_heads) * self.width
     }
 }
 
@@ -229,7 +257,7 @@ pub trait Kernels: Memory + Queue {
     // A matmul with its epilogue, fused: an engine may go through its output once less. Views said to be scratch
     // hold what then need not be stored.
 
-    /// `qkv = a bᵀ` [rows, 3 d], queries and keys turned as by [`rope_forward`](Self::rope_forward); `k` columns of a
+    /// `qkv = a bᵀ` [rows, qkv], queries and keys turned as by [`rope_forward`](Self::rope_forward); `k` columns of a
     #[allow(clippy::too_many_arguments)] // two kernels' operands
     fn matmul_nt_rope(
         &mut self,
@@ -241,7 +269,7 @@ pub trait Kernels: Memory + Queue {
         table: View,
         qkv: View,
     ) {
-        self.matmul_nt(shape.rows(), 3 * shape.heads * shape.width, k, a, b, qkv);
+        self.matmul_nt(shape.rows(), shape.qkv_columns(), k, a, b, qkv);
         self.rope_forward(shape, positions, table, qkv);
     }
     /// `out[m, n] = x + a bᵀ`; `branch` [m, n] is scratch
@@ -357,7 +385,7 @@ pub trait Kernels: Memory + Queue {
     /// `out = softmax(q kᵀ / sqrt(width), causal) v`, out [rows, heads * width]; `lse` [batch, heads, sequence] keeps
     /// the logarithm of each row's sum, from which backward recomputes the weights (Dao, arXiv 2307.08691)
     fn attention_forward(&mut self, shape: AttentionShape, qkv: View, out: View, lse: View);
-    /// `dqkv =` the gradients of queries, keys and values
+    /// `dqkv =` the gradients of queries, keys and values; those of a group's keys and values are the sums over its query heads
     fn attention_backward(
         &mut self,
         shape: AttentionShape,
@@ -436,7 +464,7 @@ pub trait Kernels: Memory + Queue {
         slots: &[View],
     );
 
-    /// Copies keys and values of `qkv` [rows, 3 d] to `cache` [slots, context, 2 d] at each row's slot and position.
+    /// Copies keys and values of `qkv` to `cache` [slots, context, keys and values] at each row's slot and position.
     fn cache_append(
         &mut self,
         shape: AttentionShape,

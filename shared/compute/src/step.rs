@@ -7,9 +7,10 @@
 use model::{Config, Group, Slots, TensorTable};
 
 use crate::block::{
-    ActivationGradients, Activations, Attend, Block, BlockWeights, Pass, rope_table,
+    ActivationGradients, Activations, Attend, Block, BlockWeights, Pass, attention_shape,
+    rope_table,
 };
-use crate::kernels::{AttentionShape, Kernels, Result, Snapshot, Ticket, Tokens, View, state};
+use crate::kernels::{Kernels, Result, Snapshot, Ticket, Tokens, View, state};
 use crate::optimizer::{Optimizer, Update};
 use crate::slots::SlotViews;
 
@@ -66,7 +67,9 @@ impl Model {
         );
         let Config { d_model: d, d_mlp: f, vocab_size: vocab, .. } = config;
         let table = TensorTable::new(&config);
-        let rows = (kernels.rows_at_once((2 * f).max(3 * d)) / sequence).clamp(1, batch) * sequence;
+        let rows = (kernels.rows_at_once((2 * f).max(config.qkv_width())) / sequence)
+            .clamp(1, batch)
+            * sequence;
         let k = &mut kernels;
         let mut activations: Vec<Activations> = Vec::with_capacity(blocks);
         for _ in 0..blocks {
@@ -174,12 +177,7 @@ impl Model {
         self.kernels.upload_tokens(self.inputs.slice(0, rows), inputs);
         self.kernels.upload_tokens(self.targets.slice(0, rows), targets);
         Pass {
-            shape: AttentionShape {
-                batch: rows / self.sequence,
-                sequence: self.sequence,
-                heads: self.config.n_head,
-                width: self.config.head_width(),
-            },
+            shape: attention_shape(&self.config, rows / self.sequence, self.sequence),
             positions: self.positions.slice(0, rows),
             rope_table: self.rope_table,
         }

@@ -314,8 +314,14 @@ mod tests {
     use super::*;
 
     fn small() -> Checkpoint {
-        let section =
-            stage::config::Model { n_layer: 1, n_head: 2, d_model: 8, d_mlp: 12, context: 8 };
+        let section = stage::config::Model {
+            n_layer: 1,
+            n_head: 2,
+            n_kv_head: None,
+            d_model: 8,
+            d_mlp: 12,
+            context: 8,
+        };
         let config = Config::new(&section, 260);
         let table = TensorTable::new(&config);
         let weights = crate::initial_weights(&table, 1);

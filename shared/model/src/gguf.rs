@@ -164,7 +164,7 @@ impl Metadata {
             ("feed_forward_length", config.d_mlp),
             ("rope.dimension_count", config.head_width()),
             ("attention.head_count", config.n_head),
-            ("attention.head_count_kv", llama.n_kv_head),
+            ("attention.head_count_kv", config.n_kv_head),
         ] {
             meta.u32(&format!("llama.{key}"), size);
         }

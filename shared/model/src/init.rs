@@ -27,8 +27,14 @@ mod tests {
 
     #[test]
     fn spread_is_what_the_table_says_and_seeds_differ() {
-        let section =
-            stage::config::Model { n_layer: 2, n_head: 2, d_model: 64, d_mlp: 96, context: 8 };
+        let section = stage::config::Model {
+            n_layer: 2,
+            n_head: 2,
+            n_kv_head: None,
+            d_model: 64,
+            d_mlp: 96,
+            context: 8,
+        };
         let table = TensorTable::new(&Config::new(&section, 300));
         let weights = initial_weights(&table, 1);
         assert_ne!(weights, initial_weights(&table, 2));

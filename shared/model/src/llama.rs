@@ -12,8 +12,6 @@ use crate::Config;
 #[derive(Clone, Debug, PartialEq)]
 pub struct Llama {
     pub config: Config,
-    /// Heads of keys and values in the file; each serves `config.n_head / n_kv_head` query heads.
-    pub n_kv_head: usize,
     /// The token that begins a text, where the folder names one.
     pub bos: Option<u32>,
     /// Tokens that end a text, as far as the folder names them: a tuned model may have several.
@@ -177,6 +175,7 @@ impl Keys {
             vocab_size: self.size("vocab_size", None)?,
             n_layer: self.size_up_to("num_hidden_layers", None, MOST_LAYERS)?,
             n_head: heads,
+            n_kv_head,
             d_model: d,
             d_mlp: self.size("intermediate_size", None)?,
             context: self.size("max_position_embeddings", None)?,
@@ -186,7 +185,6 @@ impl Keys {
         };
         Ok(Llama {
             config,
-            n_kv_head,
             bos: self.tokens("bos_token_id")?.first().copied(),
             eos: self.tokens("eos_token_id")?,
         })
@@ -240,7 +238,7 @@ mod tests {
     fn absent_keys_mean_what_they_mean_to_transformers() {
         let llama = read(json!({})).unwrap();
         assert_eq!(
-            (llama.n_kv_head, llama.config.tied, llama.bos, llama.eos),
+            (llama.config.n_kv_head, llama.config.tied, llama.bos, llama.eos),
             (4, false, None, Vec::new())
         );
         assert_eq!((llama.config.rms_eps, llama.config.rope_base), (1e-6, 10_000.0));
@@ -262,7 +260,7 @@ mod tests {
         let llama =
             read(json!({"num_key_value_heads": 2, "eos_token_id": [7, 8], "bos_token_id": 1, "tie_word_embeddings": true})).unwrap();
         assert_eq!(
-            (llama.n_kv_head, llama.eos, llama.bos, llama.config.tied),
+            (llama.config.n_kv_head, llama.eos, llama.bos, llama.config.tied),
             (2, vec![7, 8], Some(1), true)
         );
     }

@@ -52,6 +52,7 @@ pub fn read_llama2c(path: &Path) -> Result<(Llama, BTreeMap<String, Vec<f32>>)> 
         vocab_size: size(vocab),
         n_layer: size(layers),
         n_head: size(heads),
+        n_kv_head: size(kv_heads),
         d_model: size(dim),
         d_mlp: size(hidden),
         context: size(context),
@@ -59,7 +60,7 @@ pub fn read_llama2c(path: &Path) -> Result<(Llama, BTreeMap<String, Vec<f32>>)> 
         rope_base: Config::ROPE_BASE,
         tied: vocab > 0, // an untied one has a negative vocabulary
     };
-    let llama = Llama { config, n_kv_head: size(kv_heads), bos: Some(1), eos: vec![2] };
+    let llama = Llama { config, bos: Some(1), eos: vec![2] };
     let shapes: BTreeMap<String, usize> = Weights::expected(&llama)
         .into_iter()
         .map(|(name, shape)| (name, shape.iter().product()))

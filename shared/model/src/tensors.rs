@@ -53,7 +53,7 @@ impl Tensor {
 /// Where the tensors of one layer are.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Layer {
-    /// [3 d_model, d_model]: query, key and value rows.
+    /// [qkv_width, d_model]: query, key and value rows.
     pub qkv: Range<usize>,
     /// [d_model, d_model]
     pub attention_out: Range<usize>,
@@ -83,7 +83,7 @@ pub struct TensorTable {
 
 impl TensorTable {
     pub fn new(config: &Config) -> Self {
-        let (d, f) = (config.d_model, config.d_mlp);
+        let (d, f, kv) = (config.d_model, config.d_mlp, config.kv_width());
         let std = 0.02;
         // GPT-2's rule: 2 L branches add into the residual stream, so each begins smaller.
         let residual_std = std / (2.0 * config.n_layer as f32).sqrt();
@@ -102,8 +102,8 @@ impl TensorTable {
                 add(format!("model.layers.{l}.{name}.weight"), shape, normal(std), Group::Matrix)
             };
             let q = matrix("self_attn.q_proj", &[d, d], std);
-            let _ = matrix("self_attn.k_proj", &[d, d], std);
-            let v = matrix("self_attn.v_proj", &[d, d], std);
+            let _ = matrix("self_attn.k_proj", &[kv, d], std);
+            let v = matrix("self_attn.v_proj", &[kv, d], std);
             let attention_out = matrix("self_attn.o_proj", &[d, d], residual_std);
             let gate = matrix("mlp.gate_proj", &[f, d], std);
             let up = matrix("mlp.up_proj", &[f, d], std);

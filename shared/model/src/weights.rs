@@ -199,15 +199,10 @@ impl Weights {
         Ok(())
     }
 
-    /// Every tensor that the model has, under the file's names and in the file's shapes (keys and values in fewer rows where
-    /// heads share them).
+    /// Every tensor that the model has, by name and shape.
     pub fn expected(llama: &Llama) -> Vec<(String, Vec<usize>)> {
-        let rows = llama.n_kv_head * llama.config.head_width();
-        let of_file = |tensor: crate::Tensor| match is_shared(&tensor.name) {
-            true => (tensor.name, vec![rows, llama.config.d_model]),
-            false => (tensor.name, tensor.shape),
-        };
-        TensorTable::new(&llama.config).tensors.into_iter().map(of_file).collect()
+        let tensors = TensorTable::new(&llama.config).tensors.into_iter();
+        tensors.map(|tensor| (tensor.name, tensor.shape)).collect()
     }
 
     /// Refuses tensors that the model lacks, and those that it has no place for.
@@ -272,8 +267,7 @@ impl Weights {
     }
 }
 
-/// The flat layout of [`TensorTable`] from tensors in a file's shapes, each head of keys and values once for every query head
-/// it serves. `read` gives a tensor by its name and shape.
+/// The flat layout of [`TensorTable`]. `read` gives a tensor by its name and shape.
 ///
 /// # Errors
 /// Those of `read`.
@@ -281,25 +275,10 @@ pub fn flatten(
     llama: &Llama,
     read: impl Fn(&str, &[usize], &mut [f32]) -> Result<()>,
 ) -> Result<Vec<f32>> {
-    let (config, table) = (&llama.config, TensorTable::new(&llama.config));
-    let (group, head) = (config.n_head / llama.n_kv_head, config.head_width() * config.d_model);
+    let table = TensorTable::new(&llama.config);
     let mut flat = vec![0.0; table.len];
-    for (tensor, (name, shape)) in table.tensors.iter().zip(Weights::expected(llama)) {
-        let out = &mut flat[tensor.range()];
-        if group == 1 || !is_shared(&name) {
-            read(&name, &shape, out)?;
-            continue;
-        }
-        let mut shared = vec![0.0; shape.iter().product()];
-        read(&name, &shape, &mut shared)?;
-        for (i, out) in out.chunks_exact_mut(head).enumerate() {
-            out.copy_from_slice(&shared[i / group * head..][..head]);
-        }
+    for tensor in &table.tensors {
+        read(&tensor.name, &tensor.shape, &mut flat[tensor.range()])?;
     }
     Ok(flat)
-}
-
-/// Keys and values, whose heads may be fewer in a file.
-fn is_shared(name: &str) -> bool {
-    name.ends_with("self_attn.k_proj.weight") || name.ends_with("self_attn.v_proj.weight")
 }

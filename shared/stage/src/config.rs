@@ -73,6 +73,8 @@ sections! {
     model Model {
         n_layer: u32 = 6 => decides(Train, Resume),
         n_head: u32 = 8 => decides(Train, Resume),
+        /// Heads of keys and values, each for n_head / n_kv_head query heads; n_head when not given.
+        n_kv_head: Option<u32> = None => decides(Train, Resume),
         d_model: u32 = 320 => decides(Train, Resume),
         d_mlp: u32 = 856 => decides(Train, Resume),
         /// Longest sequence in tokens.
@@ -227,6 +229,11 @@ impl Pipeline {
         require(
             m.d_model.is_multiple_of(m.n_head),
             "model.d_model must be a multiple of model.n_head",
+        )?;
+        let kv_heads = m.n_kv_head.unwrap_or(m.n_head);
+        require(
+            kv_heads > 0 && m.n_head.is_multiple_of(kv_heads),
+            "model.n_head must be a multiple of model.n_kv_head",
         )?;
         require(
             (m.d_model / m.n_head).is_multiple_of(2),
@@ -496,11 +503,13 @@ mod tests {
         assert!(
             load("", &["train.steps=many"]).unwrap_err().to_string().contains("train.steps=many")
         );
-        assert!(
-            load("[model]\nn_head = 7\n", &[])
-                .unwrap_err()
-                .to_string()
-                .contains("multiple of model.n_head")
-        );
+        for (setting, says) in [
+            ("model.n_head=7", "multiple of model.n_head"),
+            ("model.n_kv_head=3", "multiple of model.n_kv_head"),
+            ("model.n_kv_head=0", "multiple of model.n_kv_head"),
+        ] {
+            let error = load("", &[setting]).unwrap_err().to_string();
+            assert!(error.contains(says), "{setting}: {error}");
+        }
     }
 }

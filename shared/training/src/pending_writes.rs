@@ -131,8 +131,14 @@ mod tests {
         [CheckpointName::Best, CheckpointName::LastAndNumbered, CheckpointName::Last];
 
     fn save(step: u64, name: CheckpointName) -> PendingCheckpoint {
-        let sizes =
-            stage::config::Model { n_layer: 1, n_head: 1, d_model: 4, d_mlp: 4, context: 4 };
+        let sizes = stage::config::Model {
+            n_layer: 1,
+            n_head: 1,
+            n_kv_head: None,
+            d_model: 4,
+            d_mlp: 4,
+            context: 4,
+        };
         let config = Config::new(&sizes, 16);
         let weights = vec![step as f32; TensorTable::new(&config).len];
         let state = State {

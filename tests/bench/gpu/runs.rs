@@ -51,7 +51,7 @@ impl Case {
         let [n_layer, n_head, d_model, d_mlp, context] =
             [s.layers, s.heads, s.width, s.mlp, s.context].map(|size| size as u32);
         model::Config::new(
-            &stage::config::Model { n_layer, n_head, d_model, d_mlp, context },
+            &stage::config::Model { n_layer, n_head, n_kv_head: None, d_model, d_mlp, context },
             vocab as usize,
         )
     }

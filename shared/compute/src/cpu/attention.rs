@@ -1,4 +1,5 @@
-//! Causal self-attention for training, one head of one sequence per task.
+//! Causal self-attention for training. A task is a head of a sequence; backward, a head of keys and values with all queries it
+//! serves, whose gradients add up.
 //!
 //! A task takes a strip of queries at a time, so the scores held are a strip by the keys before its end, never the
 //! whole square, and goes through it by groups of rows, so that what lies above the diagonal is hardly computed. Forward
@@ -40,25 +41,22 @@ pub(super) struct Scratch {
 /// `lse` of all heads, so that a task per head can write its part.
 pub(super) fn forward(shape: AttentionShape, qkv: &[f32], out: &mut [f32], lse: &mut [f32]) {
     let AttentionShape { sequence, heads, width, .. } = shape;
-    let d = heads * width;
+    let (d, stride_of_qkv) = (heads * width, shape.qkv_columns());
     let out = HeadColumns::new(out, shape, d);
     let scale = 1.0 / (width as f32).sqrt();
     each_part([(lse, sequence)], |task, [lse]| {
         SCRATCH.with_borrow_mut(|own| {
             let (b, h) = (task / heads, task % heads);
             let [queries, keys, values] = head(shape, qkv, b, h);
-            own.keys_t.pack(
-                width,
-                sequence,
-                Strided { row_stride: 1, column_stride: 3 * d, data: keys },
-            );
-            own.values.pack(sequence, width, Strided::rows(values, 3 * d));
+            own.keys_t.pack(width, sequence, Strided::transposed(keys, stride_of_qkv));
+            own.values.pack(sequence, width, Strided::rows(values, stride_of_qkv));
             for start in (0..sequence).step_by(STRIP) {
                 let rows = STRIP.min(sequence - start);
                 let stride = stride_of(start + rows);
                 let weights = scratch(&mut own.weights, rows * stride);
                 for Group { first, count, seen } in groups(start, rows) {
-                    let queries = Strided::rows(&queries[(start + first) * 3 * d..], 3 * d);
+                    let queries = &queries[(start + first) * stride_of_qkv..];
+                    let queries = Strided::rows(queries, stride_of_qkv);
                     multiply(
                         count,
                         0..width,
@@ -111,40 +109,45 @@ pub(super) fn backward(
     dqkv: &mut [f32],
     rope: Option<(&[u32], &[f32])>,
 ) {
-    let AttentionShape { sequence, heads, width, .. } = shape;
-    let d = heads * width;
-    let dqkv = HeadColumns::new(dqkv, shape, 3 * d);
-    each(shape.batch * heads, |task| {
+    let AttentionShape { sequence, heads, kv_heads, width, .. } = shape;
+    let (d, stride) = (shape.query_columns(), shape.qkv_columns());
+    let dqkv = HeadColumns::new(dqkv, shape, stride);
+    each(shape.batch * kv_heads, |task| {
         SCRATCH.with_borrow_mut(|own| {
-            let (b, h) = (task / heads, task % heads);
-            let at = b * sequence * d + h * width;
-            let one = HeadBackward {
-                shape,
-                qkv: head(shape, qkv, b, h),
-                out: &out[at..],
-                dout: &dout[at..],
-                lse: &lse[task * sequence..][..sequence],
-            };
-            one.pack(own);
-            for start in (0..sequence).step_by(STRIP) {
-                // SAFETY: this task is the only one that writes head h of sequence b.
-                one.strip(own, start, unsafe { dqkv.rows(b, h, start) });
+            let (b, kv_head) = (task / kv_heads, task % kv_heads);
+            let served = kv_head * shape.group()..(kv_head + 1) * shape.group();
+            for h in served.clone() {
+                let at = b * sequence * d + h * width;
+                let one = HeadBackward {
+                    shape,
+                    qkv: head(shape, qkv, b, h),
+                    out: &out[at..],
+                    dout: &dout[at..],
+                    lse: &lse[(b * heads + h) * sequence..][..sequence],
+                    first_of_group: h == served.start,
+                };
+                one.pack(own);
+                for start in (0..sequence).step_by(STRIP) {
+                    // SAFETY: this task is the only one that writes head h of sequence b.
+                    one.strip(own, start, unsafe { dqkv.rows(b, h, start) });
+                }
             }
-            for (part, gradient) in [(1, &mut own.dkeys), (2, &mut own.dvalues)] {
-                // SAFETY: as above; keys and values of head h.
-                let target = unsafe { dqkv.rows(b, part * heads + h, 0) };
+            let (key, value) = (heads + kv_head, heads + kv_heads + kv_head);
+            for (head, gradient) in [(key, &mut own.dkeys), (value, &mut own.dvalues)] {
+                // SAFETY: as above; keys and values that this task alone has.
+                let target = unsafe { dqkv.rows(b, head, 0) };
                 let rows = scratch(gradient, sequence * width).chunks_exact(width);
                 for (i, row) in rows.enumerate() {
-                    target[i * 3 * d..][..width].copy_from_slice(row);
+                    target[i * stride..][..width].copy_from_slice(row);
                 }
             }
             let Some((positions, table)) = rope else { return };
-            for part in [0, 1] {
-                // SAFETY: as above; queries and keys of head h.
-                let target = unsafe { dqkv.rows(b, part * heads + h, 0) };
+            for head in served.chain([key]) {
+                // SAFETY: as above; queries and keys of this task.
+                let target = unsafe { dqkv.rows(b, head, 0) };
                 for (i, &position) in positions[b * sequence..][..sequence].iter().enumerate() {
                     let (cos, sin) = angles(width, table, position);
-                    rotate(&mut target[i * 3 * d..][..width], cos, sin, -1.0);
+                    rotate(&mut target[i * stride..][..width], cos, sin, -1.0);
                 }
             }
         })
@@ -158,18 +161,21 @@ struct HeadBackward<'a> {
     out: &'a [f32],
     dout: &'a [f32],
     lse: &'a [f32],
+    /// The first query head of its group: what it adds to the gradients of keys and values is all there is so far.
+    first_of_group: bool,
 }
 
 impl HeadBackward<'_> {
-    /// Packs what all strips multiply with, and the dot products of out and dout.
+    /// Packs what all strips of a group multiply with, and computes the dot products of out and dout.
     fn pack(&self, own: &mut Scratch) {
-        let AttentionShape { sequence, heads, width, .. } = self.shape;
-        let d = heads * width;
+        let AttentionShape { sequence, width, .. } = self.shape;
+        let (d, stride) = (self.shape.query_columns(), self.shape.qkv_columns());
         let [_, keys, values] = self.qkv;
-        let transposed = |data| Strided { row_stride: 1, column_stride: 3 * d, data };
-        own.keys_t.pack(width, sequence, transposed(keys));
-        own.keys.pack(sequence, width, Strided::rows(keys, 3 * d));
-        own.values_t.pack(width, sequence, transposed(values));
+        if self.first_of_group {
+            own.keys_t.pack(width, sequence, Strided::transposed(keys, stride));
+            own.keys.pack(sequence, width, Strided::rows(keys, stride));
+            own.values_t.pack(width, sequence, Strided::transposed(values, stride));
+        }
         own.delta.resize(sequence, 0.0);
         for (i, delta) in own.delta.iter_mut().enumerate() {
             *delta = row_dot(&self.out[i * d..][..width], &self.dout[i * d..][..width]);
@@ -178,8 +184,8 @@ impl HeadBackward<'_> {
 
     /// The queries from `start` on: their gradients, and what they add to those of keys and values.
     fn strip(&self, own: &mut Scratch, start: usize, dqueries: &mut [f32]) {
-        let AttentionShape { sequence, heads, width, .. } = self.shape;
-        let d = heads * width;
+        let AttentionShape { sequence, width, .. } = self.shape;
+        let (d, stride_of_qkv) = (self.shape.query_columns(), self.shape.qkv_columns());
         let scale = 1.0 / (width as f32).sqrt();
         let [dkeys, dvalues] =
             [&mut own.dkeys, &mut own.dvalues].map(|space| scratch(space, sequence * width));
@@ -187,11 +193,15 @@ impl HeadBackward<'_> {
         let stride = stride_of(start + rows);
         let weights = scratch(&mut own.weights, rows * stride);
         let dweights = scratch(&mut own.dweights, rows * stride);
-        let (queries, dout) = (&self.qkv[0][start * 3 * d..], &self.dout[start * d..]);
+        let (queries, dout) = (&self.qkv[0][start * stride_of_qkv..], &self.dout[start * d..]);
         for Group { first, count, seen } in groups(start, rows) {
             let at = first * stride;
             let pairs = [
-                (Strided::rows(&queries[first * 3 * d..], 3 * d), &own.keys_t, &mut *weights),
+                (
+                    Strided::rows(&queries[first * stride_of_qkv..], stride_of_qkv),
+                    &own.keys_t,
+                    &mut *weights,
+                ),
                 (Strided::rows(&dout[first * d..], d), &own.values_t, &mut *dweights),
             ];
             for (a, b, out) in pairs {
@@ -202,22 +212,23 @@ impl HeadBackward<'_> {
         softmax_backward_strip(start, stride, scale, lse, delta, weights, dweights);
         // dv += weightsᵀ dout, dk += dscoresᵀ q
         own.strip.pack(rows, width, Strided::rows(dout, d));
-        add_transposed(start, rows, width, weights, &own.strip, dvalues);
-        own.strip.pack(rows, width, Strided::rows(queries, 3 * d));
-        add_transposed(start, rows, width, dweights, &own.strip, dkeys);
+        let add = !self.first_of_group;
+        add_transposed(start, rows, width, weights, &own.strip, dvalues, add);
+        own.strip.pack(rows, width, Strided::rows(queries, stride_of_qkv));
+        add_transposed(start, rows, width, dweights, &own.strip, dkeys, add);
         for Group { first, count, seen } in groups(start, rows) {
             let dscores = Strided::rows(&dweights[first * stride..], stride);
-            let out = &mut dqueries[first * 3 * d..];
-            multiply(count, 0..seen, dscores, &own.keys, 0..width, out, 3 * d, false);
+            let out = &mut dqueries[first * stride_of_qkv..];
+            multiply(count, 0..seen, dscores, &own.keys, 0..width, out, stride_of_qkv, false);
         }
     }
 }
 
-/// Queries, keys and values of a head: each from its first element on, rows 3 d apart.
+/// Queries of a head, and the keys and values that serve it: each from its first element on, rows `qkv_columns` apart.
 fn head(shape: AttentionShape, qkv: &[f32], b: usize, h: usize) -> [&[f32]; 3] {
-    let d = shape.heads * shape.width;
-    let first = b * shape.sequence * 3 * d + h * shape.width;
-    [0, 1, 2].map(|part| &qkv[first + part * d..])
+    let (heads, kv_heads, kv_head) = (shape.heads, shape.kv_heads, h / shape.group());
+    let first = b * shape.sequence * shape.qkv_columns();
+    [h, heads + kv_head, heads + kv_heads + kv_head].map(|head| &qkv[first + head * shape.width..])
 }
 
 /// Rows of a strip that are multiplied together, and the keys that the last of them sees.
@@ -241,7 +252,7 @@ fn stride_of(columns: usize) -> usize {
 }
 
 /// `gradient[..start + rows, width] += weightsᵀ strip`, weights [rows, start + rows] being 0 above the diagonal. The last
-/// `rows` rows of the gradient are written for the first time.
+/// `rows` rows of the gradient are written for the first time, unless `add`.
 fn add_transposed(
     start: usize,
     rows: usize,
@@ -249,6 +260,7 @@ fn add_transposed(
     weights: &[f32],
     strip: &Packed,
     gradient: &mut [f32],
+    add: bool,
 ) {
     let stride = stride_of(start + rows);
     multiply(
@@ -271,7 +283,7 @@ fn add_transposed(
             0..width,
             &mut gradient[(start + first) * width..],
             width,
-            false,
+            add,
         );
     }
 }
@@ -366,7 +378,8 @@ impl HeadColumns {
         }
     }
 
-    /// The matrix from row `row` of sequence `b` and the first column of `head` to the end of that sequence's head.
+    /// The matrix from row `row` of sequence `b` and the first column of `head`, counted over all heads of a row, to the end of
+    /// that sequence's head.
     ///
     /// SAFETY: the caller touches only columns of `head` in rows of sequence `b`, and no other task touches those.
     #[expect(clippy::mut_from_ref, reason = "tasks write disjoint columns")]

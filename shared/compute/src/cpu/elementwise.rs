@@ -37,7 +37,7 @@ pub(super) fn rope(
     qkv: &mut [f32],
     direction: f32,
 ) {
-    each_part([(qkv, ROWS * 3 * shape.heads * shape.width)], |part, [qkv]| {
+    each_part([(qkv, ROWS * shape.qkv_columns())], |part, [qkv]| {
         rope_rows(shape, &positions[part * ROWS..], table, qkv, direction);
     });
 }
@@ -50,10 +50,10 @@ pub(super) fn rope_rows(
     qkv: &mut [f32],
     direction: f32,
 ) {
-    let AttentionShape { heads, width, .. } = shape;
-    for (row, &position) in qkv.chunks_exact_mut(3 * heads * width).zip(positions) {
+    let width = shape.width;
+    for (row, &position) in qkv.chunks_exact_mut(shape.qkv_columns()).zip(positions) {
         let (cos, sin) = angles(width, table, position);
-        for head in row[..2 * heads * width].chunks_exact_mut(width) {
+        for head in row[..shape.turned_columns()].chunks_exact_mut(width) {
             rotate(head, cos, sin, direction);
         }
     }
@@ -151,7 +151,7 @@ pub(super) fn add(x: &[f32], out: &mut [f32]) {
     out.iter_mut().zip(x).for_each(|(out, x)| *out += x);
 }
 
-/// Keys and values of each row to its place in the cache [slots, context, 2 d].
+/// Keys and values of each row to its place in the cache [slots, context, keys and values].
 pub(super) fn cache_append(
     shape: AttentionShape,
     context: usize,
@@ -160,10 +160,11 @@ pub(super) fn cache_append(
     qkv: &[f32],
     cache: &mut [f32],
 ) {
-    let d = shape.heads * shape.width;
-    for ((row, &slot), &position) in qkv.chunks_exact(3 * d).zip(slots).zip(positions) {
-        let at = (slot as usize * context + position as usize) * 2 * d;
-        cache[at..at + 2 * d].copy_from_slice(&row[d..]);
+    let columns = shape.kv_columns();
+    let rows = qkv.chunks_exact(shape.qkv_columns());
+    for ((row, &slot), &position) in rows.zip(slots).zip(positions) {
+        let at = (slot as usize * context + position as usize) * columns;
+        cache[at..at + columns].copy_from_slice(&row[shape.query_columns()..]);
     }
 }
 
@@ -177,20 +178,14 @@ pub(super) fn attention_decode(
     out: &mut [f32],
 ) {
     let AttentionShape { heads, width, .. } = shape;
-    let d = heads * width;
+    let columns = shape.kv_columns();
     each_part([(out, width)], |task, [out]| {
         let (row, head) = (task / heads, task % heads);
-        let query = &qkv[row * 3 * d + head * width..][..width];
-        let slot = &cache[slots[row] as usize * context * 2 * d..][..context * 2 * d];
+        let query = &qkv[row * shape.qkv_columns() + head * width..][..width];
+        let slot = &cache[slots[row] as usize * context * columns..][..context * columns];
+        let keys = &slot[head / shape.group() * width..];
         let mut weights = vec![0.0; positions[row] as usize + 1];
-        decode_head(
-            query,
-            &slot[head * width..],
-            &slot[d + head * width..],
-            2 * d,
-            &mut weights,
-            out,
-        );
+        decode_head(query, keys, &keys[columns / 2..], columns, &mut weights, out);
     });
 }
 

@@ -54,7 +54,7 @@ impl Kernels for Cpu {
         table: View,
         qkv: View,
     ) {
-        let size = [shape.rows(), 3 * shape.heads * shape.width, k];
+        let size = [shape.rows(), shape.qkv_columns(), k];
         self.matmul_then(size, a, (b, true), qkv, None, |cpu, row, qkv, _| {
             elementwise::rope_rows(shape, &cpu.ids(positions)[row..], cpu.get(table), qkv, 1.0);
         });

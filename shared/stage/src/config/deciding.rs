@@ -57,7 +57,7 @@ impl Pipeline {
 
     /// Keys that have no effect beside the others: they decide nothing.
     fn idle(&self) -> Vec<&'static str> {
-        let Pipeline { fetch, tokenizer, pack, .. } = self;
+        let Pipeline { fetch, tokenizer, pack, model, .. } = self;
         let mut idle = Vec::new();
         if fetch.source.reveal() != "stories:" {
             idle.push("fetch.seed");
@@ -71,6 +71,9 @@ impl Pipeline {
         }
         if pack.order == Order::AsPublished {
             idle.push("pack.seed");
+        }
+        if model.n_kv_head.is_none_or(|heads| heads == model.n_head) {
+            idle.push("model.n_kv_head");
         }
         idle
     }
@@ -150,6 +153,7 @@ mod tests {
                 &[
                     ("model.n_layer", "9"),
                     ("model.n_head", "4"),
+                    ("model.n_kv_head", "2"),
                     ("model.d_model", "512"),
                     ("model.d_mlp", "9"),
                     ("model.context", "9"),
@@ -231,6 +235,7 @@ mod tests {
             ("tokenizer.file=a.json", "tokenizer.vocab_size=999"),
             ("tokenizer.file=a.json", "tokenizer.max_stories=9"),
             ("pack.order=as-published", "pack.seed=9"),
+            ("model.n_head=4", "model.n_kv_head=4"),
         ] {
             let (before, after) = (load(&[other]), load(&[other, key]));
             for outcome in ALL {

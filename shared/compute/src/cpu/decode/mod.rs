@@ -3,6 +3,7 @@
 //! Same model, same order of kernels as `block.rs` has for any engine. Every member computes the norms of all rows for itself
 //! (microseconds) and then its part of a matrix's outputs, so a layer has five places where all wait for all. The bits of a row
 //! depend on its own story only: not on the rows beside it nor on the number of threads.
+mod buffer;
 mod kernels;
 mod lanes;
 mod q8;
@@ -20,6 +21,7 @@ use super::normalise::forward_row;
 use crate::block::rope_table;
 use crate::decode::{Decode, PROMPT_ROWS, Row};
 use crate::kernels::Result;
+use buffer::{Buffer, Place};
 use kernels::{Attention, Matmul};
 use lanes::LANES;
 use team::{Member, Team};
@@ -51,46 +53,6 @@ struct Layer {
     down: Matrix,
 }
 
-/// A buffer that members write parts of, between barriers.
-struct Buffer {
-    data: Vec<f32>,
-}
-
-/// Where such a buffer is, for the time of a pass.
-#[derive(Clone, Copy)]
-struct Place {
-    data: *mut f32,
-    len: usize,
-}
-// SAFETY: members write disjoint parts, and read what others wrote only after a barrier.
-unsafe impl Sync for Place {}
-
-impl Buffer {
-    fn new(len: usize) -> Self {
-        Buffer { data: vec![0.0; len] }
-    }
-
-    fn place(&mut self) -> Place {
-        Place { data: self.data.as_mut_ptr(), len: self.data.len() }
-    }
-}
-
-impl Place {
-    /// SAFETY: nobody writes this range until the next barrier.
-    unsafe fn get<'a>(self, range: Range<usize>) -> &'a [f32] {
-        assert!(range.start <= range.end && range.end <= self.len);
-        // SAFETY: inside the buffer, and the caller's promise.
-        unsafe { std::slice::from_raw_parts(self.data.add(range.start), range.len()) }
-    }
-
-    /// SAFETY: nobody else reads or writes this range until the next barrier.
-    unsafe fn get_mut<'a>(self, range: Range<usize>) -> &'a mut [f32] {
-        assert!(range.start <= range.end && range.end <= self.len);
-        // SAFETY: inside the buffer, and the caller's promise.
-        unsafe { std::slice::from_raw_parts_mut(self.data.add(range.start), range.len()) }
-    }
-}
-
 /// What a member has for itself.
 #[derive(Default)]
 struct Scratch {
@@ -118,10 +80,10 @@ pub(crate) struct Session {
     scratch: Vec<Scratch>,
     /// Positions in a row of `keys`: the context and some more, so that a head's rows do not share sets of the caches.
     key_stride: usize,
-    /// [layer, slot, head, width, key_stride], and [layer, slot, head, context, width]
+    /// [layer, slot, kv head, width, key_stride], and [layer, slot, kv head, context, width]
     keys: Buffer,
     values: Buffer,
-    /// [rows, d], [rows, 3 d], [rows, d], [rows, f] twice, [slots, V]
+    /// [rows, d], [rows, qkv], [rows, d], [rows, f] twice, [slots, V]
     x: Buffer,
     qkv: Buffer,
     attention: Buffer,
@@ -144,8 +106,10 @@ impl Session {
             Storage::Q8 => table.len as u128 * 36 / 32 + 4 * (2 * n_layer + 1) as u128 * d as u128,
         };
         let key_stride = context.next_multiple_of(kernels::BLOCK) + LANES;
-        let caches = (n_layer * d) as u128 * slots as u128 * (key_stride + context) as u128;
-        let passes = rows as u128 * (5 * d + 2 * f) as u128 + slots as u128 * vocab as u128;
+        let kv = config.kv_width();
+        let caches = (n_layer * kv) as u128 * slots as u128 * (key_stride + context) as u128;
+        let columns = 2 * d + config.qkv_width() + 2 * f;
+        let passes = rows as u128 * columns as u128 + slots as u128 * vocab as u128;
         let rope = (context * config.head_width()) as u128;
         u64::try_from(weights + 4 * (caches + passes + rope)).unwrap_or(u64::MAX)
     }
@@ -160,7 +124,7 @@ impl Session {
         storage: Storage,
     ) -> Self {
         let Config { d_model: d, d_mlp: f, vocab_size: vocab, n_layer, context, .. } = config;
-        let table = TensorTable::new(&config);
+        let (table, kv) = (TensorTable::new(&config), config.kv_width());
         assert_eq!(weights.len(), table.len);
         let mut quantised = Vec::new();
         let mut matrix = |range: Range<usize>, outputs: usize, depth: usize| match storage {
@@ -177,7 +141,7 @@ impl Session {
             let middle = layer.gate_up.start + f * d;
             layers.push(Layer {
                 attention_norm: layer.attention_norm.clone(),
-                qkv: matrix(layer.qkv.clone(), 3 * d, d),
+                qkv: matrix(layer.qkv.clone(), config.qkv_width(), d),
                 attention_out: matrix(layer.attention_out.clone(), d, d),
                 mlp_norm: layer.mlp_norm.clone(),
                 gate: matrix(layer.gate_up.start..middle, f, d),
@@ -209,10 +173,10 @@ impl Session {
             scratch: (0..team.threads()).map(|_| Scratch::default()).collect(),
             team,
             key_stride,
-            keys: Buffer::new(n_layer * slots * d * key_stride),
-            values: Buffer::new(n_layer * slots * d * context + LANES),
+            keys: Buffer::new(n_layer * slots * kv * key_stride),
+            values: Buffer::new(n_layer * slots * kv * context + LANES),
             x: Buffer::new(rows * d),
-            qkv: Buffer::new(rows * 3 * d),
+            qkv: Buffer::new(rows * config.qkv_width()),
             attention: Buffer::new(rows * d),
             gate: Buffer::new(rows * f),
             up: Buffer::new(rows * f),
@@ -378,25 +342,22 @@ impl Pass<'_> {
     fn layer(&self, l: usize, scratch: &mut Scratch) {
         let Session { config, layers, .. } = self.session;
         let (Config { d_model: d, d_mlp: f, .. }, layer, at) = (*config, &layers[l], self.places);
-        let own = self.own_columns();
+        let (own, qkv) = (self.own_columns(), config.qkv_width());
 
         self.normalise(&layer.attention_norm, scratch);
-        self.matmul(&layer.qkv, d, self.member.part(3 * d, UNIT), scratch, None, at.qkv, 3 * d);
+        self.matmul(&layer.qkv, d, self.member.part(qkv, UNIT), scratch, None, at.qkv, qkv);
         self.member.barrier();
+        self.keep(l);
+        if config.n_kv_head != config.n_head {
+            // Else a member's keys and values are those of its queries.
+            self.member.barrier();
+        }
         self.attend(l, scratch);
         self.member.barrier();
         // What a branch adds goes where queries were.
         self.quantise(d, Some(at.attention), scratch);
-        self.matmul(
-            &layer.attention_out,
-            d,
-            own.clone(),
-            scratch,
-            Some(at.attention),
-            at.qkv,
-            3 * d,
-        );
-        self.add(at.qkv, 3 * d);
+        self.matmul(&layer.attention_out, d, own.clone(), scratch, Some(at.attention), at.qkv, qkv);
+        self.add(at.qkv, qkv);
         self.member.barrier();
         self.normalise(&layer.mlp_norm, scratch);
         let part = self.member.part(f, UNIT);
@@ -405,8 +366,8 @@ impl Pass<'_> {
         self.swiglu(part);
         self.member.barrier();
         self.quantise(f, Some(at.gate), scratch);
-        self.matmul(&layer.down, f, own, scratch, Some(at.gate), at.qkv, 3 * d);
-        self.add(at.qkv, 3 * d);
+        self.matmul(&layer.down, f, own, scratch, Some(at.gate), at.qkv, qkv);
+        self.add(at.qkv, qkv);
         self.member.barrier();
     }
 
@@ -533,33 +494,35 @@ impl Pass<'_> {
         }
     }
 
-    /// Turns queries and keys, keeps keys and values, and attends: heads are shared out, each with all rows in order, so that
-    /// the rows of one story find those before them.
-    fn attend(&self, l: usize, scratch: &mut Scratch) {
-        let Session { config, key_stride, kernels, rope, .. } = self.session;
-        let (Config { d_model: d, n_head: heads, context, .. }, width, at) =
-            (*config, config.head_width(), self.places);
+    /// Where head `kv_head` of keys and values of a row's story is, in heads.
+    fn place(&self, l: usize, row: &Row, kv_head: usize) -> usize {
+        let config = &self.session.config;
         let slots = self.session.logits.data.len() / config.vocab_size;
-        scratch.weights.resize(*key_stride, 0.0);
+        (l * slots + row.slot as usize) * config.n_kv_head + kv_head
+    }
+
+    /// Cosines and sines of a row's position.
+    fn angles(&self, row: &Row) -> (&[f32], &[f32]) {
+        let width = self.session.config.head_width();
+        self.session.rope[row.position as usize * width..][..width].split_at(width / 2)
+    }
+
+    /// Turns keys, and puts keys and values into the cache: their heads are shared out.
+    fn keep(&self, l: usize) {
+        let Session { config, key_stride, .. } = self.session;
+        let Config { d_model: d, n_kv_head: heads, context, .. } = *config;
+        let (width, at) = (config.head_width(), self.places);
         let mut turned = vec![0.0; width];
         for head in self.member.part(heads, 1) {
             for (i, row) in self.rows.iter().enumerate() {
                 let position = row.position as usize;
-                let (cos, sin) = rope[position * width..][..width].split_at(width / 2);
-                let from = i * 3 * d + head * width;
-                // SAFETY: the last matmul wrote qkv, and only this member touches the columns of this head.
-                let (query, key, value) = unsafe {
-                    (
-                        at.qkv.get_mut(from..from + width),
-                        at.qkv.get(from + d..from + d + width),
-                        at.qkv.get(from + 2 * d..from + 2 * d + width),
-                    )
-                };
-                rotate(query, cos, sin, 1.0);
-                turned.copy_from_slice(key);
-                rotate(&mut turned, cos, sin, 1.0);
-                let place = (l * slots + row.slot as usize) * heads + head;
-                // SAFETY: as above, of this head's part of the cache.
+                let key = i * config.qkv_width() + d + head * width;
+                let value = key + config.kv_width();
+                let place = self.place(l, row, head);
+                // SAFETY: the last matmul wrote qkv, and nobody writes its keys and values before the next barrier.
+                let (key, value) =
+                    unsafe { (at.qkv.get(key..key + width), at.qkv.get(value..value + width)) };
+                // SAFETY: only this member touches this head's part of the cache before the next barrier.
                 let (keys, values) = unsafe {
                     (
                         at.keys
@@ -567,20 +530,44 @@ impl Pass<'_> {
                         at.values.get_mut(place * width * context..(place + 1) * width * context),
                     )
                 };
+                turned.copy_from_slice(key);
+                let (cos, sin) = self.angles(row);
+                rotate(&mut turned, cos, sin, 1.0);
                 for (keys, &key) in keys.chunks_exact_mut(*key_stride).zip(&turned) {
                     keys[position] = key;
                 }
                 values[position * width..][..width].copy_from_slice(value);
+            }
+        }
+    }
+
+    /// Turns queries and attends: their heads are shared out. A row sees those of its story before it, which may be in the
+    /// same pass: all are in the cache.
+    fn attend(&self, l: usize, scratch: &mut Scratch) {
+        let Session { config, key_stride, kernels, .. } = self.session;
+        let Config { d_model: d, n_head: heads, context, .. } = *config;
+        let (width, group, at) = (config.head_width(), heads / config.n_kv_head, self.places);
+        scratch.weights.resize(*key_stride, 0.0);
+        for head in self.member.part(heads, 1) {
+            for (i, row) in self.rows.iter().enumerate() {
+                let (cos, sin) = self.angles(row);
+                let from = i * config.qkv_width() + head * width;
+                // SAFETY: only this member touches the columns of this head.
+                let query = unsafe { at.qkv.get_mut(from..from + width) };
+                rotate(query, cos, sin, 1.0);
+                let place = self.place(l, row, head / group);
                 let out = i * d + head * width;
                 // SAFETY: sizes as the fields say: `key_stride` is beyond the context's last block, and sixteen values follow the
-                // last of `values`; the columns of this head of `attention` are this member's.
+                // last of `values`; nobody writes the cache before the next barrier; the columns of this head of `attention` are
+                // this member's.
                 unsafe {
+                    let keys = place * width * key_stride..(place + 1) * width * key_stride;
                     (kernels.attention)(&Attention {
                         width,
-                        length: position + 1,
+                        length: row.position as usize + 1,
                         key_stride: *key_stride,
                         query: query.as_ptr(),
-                        keys: keys.as_ptr(),
+                        keys: at.keys.get(keys).as_ptr(),
                         values: at.values.data.add(place * width * context),
                         weights: scratch.weights.as_mut_ptr(),
                         out: at.attention.get_mut(out..out + width).as_mut_ptr(),

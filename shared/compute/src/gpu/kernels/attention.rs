@@ -11,8 +11,8 @@ use crate::kernels::{AttentionShape, Precision, Tokens, View};
 use crate::wgsl::{CoopShape, Tiles};
 
 params! {
-    Attention { sequence: u32, heads: u32, scale: f32 }
-    AttentionBackward { sequence: u32, heads: u32, scale: f32, turned: u32 }
+    Attention { sequence: u32, heads: u32, kv_heads: u32, scale: f32 }
+    AttentionBackward { sequence: u32, heads: u32, kv_heads: u32, scale: f32, turned: u32 }
 }
 
 /// Queries (or keys) that a workgroup of the scalar kernels owns, one an invocation.
@@ -41,10 +41,12 @@ impl Gpu {
         let params = Attention {
             sequence: word(shape.sequence),
             heads: word(shape.heads),
+            kv_heads: word(shape.kv_heads),
             scale: scale(shape),
         };
         let on = self.attention_coop(shape, &[qkv, out]);
-        self.attend(&ATTENTION_FORWARD, on, shape, params, &[qkv, out, lse], 2.0);
+        let heads = shape.heads;
+        self.attend(&ATTENTION_FORWARD, on, shape, heads, params, &[qkv, out, lse], 2.0);
     }
 
     /// `rope`: positions and table by which the gradients of queries and keys are turned back.
@@ -67,6 +69,7 @@ impl Gpu {
         let params = AttentionBackward {
             sequence: word(shape.sequence),
             heads: word(shape.heads),
+            kv_heads: word(shape.kv_heads),
             scale: scale(shape),
             turned: u32::from(rope.is_some()),
         };
@@ -87,17 +90,20 @@ impl Gpu {
         let for_queries = operands(&[qkv, out, lse]);
         let for_keys =
             if on.is_some() { operands(&[qkv, lse]) } else { operands(&[qkv, out, lse]) };
-        self.attend(&ATTENTION_BACKWARD_QUERIES, on, shape, params, &for_queries, 3.0);
-        self.attend(&ATTENTION_BACKWARD_KEYS, on, shape, params, &for_keys, 4.0);
+        let (heads, kv_heads) = (shape.heads, shape.kv_heads);
+        self.attend(&ATTENTION_BACKWARD_QUERIES, on, shape, heads, params, &for_queries, 3.0);
+        self.attend(&ATTENTION_BACKWARD_KEYS, on, shape, kv_heads, params, &for_keys, 4.0);
     }
 
-    /// Records one of its kernels, on cooperative matrices or scalar: a row of workgroups for each head of each sequence.
-    /// `matmuls` of the causal half are computed.
+    /// Records one of its kernels, on cooperative matrices or scalar: a row of workgroups for each of `heads` of each
+    /// sequence. `matmuls` of the causal half are computed.
+    #[allow(clippy::too_many_arguments)] // of three kernels that differ in all of these
     fn attend<P: Params>(
         &mut self,
         kernel: &'static Kernel,
         on: Option<(CoopShape, Tiles)>,
         shape: AttentionShape,
+        heads: usize,
         params: P,
         operands: &[View],
         matmuls: f64,
@@ -108,7 +114,7 @@ impl Gpu {
             }
             None => (kernel, kernel.scalar_variant(self.precision, self.head_width), SCALAR_OWN),
         };
-        let groups = [word(shape.sequence).div_ceil(own), word(shape.batch * shape.heads), 1];
+        let groups = [word(shape.sequence).div_ceil(own), word(shape.batch * heads), 1];
         let cost = Cost { flop: matmuls * matmul_flop(shape), ..Cost::default() };
         self.run_variant(kernel, &variant, params, operands, groups, cost);
     }
@@ -140,7 +146,7 @@ fn scale(shape: AttentionShape) -> f32 {
 }
 
 /// Multiplications and additions of one matmul of the causal half.
-fn matmul_flop(AttentionShape { batch, sequence, heads, width }: AttentionShape) -> f64 {
+fn matmul_flop(AttentionShape { batch, sequence, heads, width, .. }: AttentionShape) -> f64 {
     let pairs = sequence as f64 * (sequence as f64 + 1.0) / 2.0;
     2.0 * (batch * heads * width) as f64 * pairs
 }

@@ -8,6 +8,7 @@ use crate::wgsl::{CoopShape, Tiles};
 
 params! {
     Matmul { m: u32, n: u32, k: u32 }
+    MatmulRope { m: u32, n: u32, k: u32, turned: u32 }
     SplitMatmul { m: u32, n: u32, k: u32, part: u32, accumulate: u32 }
 }
 

@@ -15,20 +15,20 @@ use crate::kernels::{
 use crate::optimizer::{Optimizer, Update};
 use crate::wgsl::PARTIAL_ROWS;
 
-use matmul::Matmul;
+use matmul::{Matmul, MatmulRope};
 
 params! {
     Rows { len: u32, width: u32 }
     Norm { rows: u32, width: u32, eps: f32 }
     NormBackward { rows: u32, width: u32 }
-    Rope { pairs: u32, heads: u32, width: u32 }
+    Rope { pairs: u32, heads: u32, kv_heads: u32, width: u32 }
     Loss { rows: u32, vocab: u32, scale: f32 }
     Length { len: u32 }
     Fill { len: u32, value: f32 }
     LossScale { clip: f32, beta1: f32, beta2: f32, dynamic_scale: u32, growth_interval: f32 }
     OptimizerParams { len: u32, decay_len: u32, learning_rate: f32, beta1: f32, beta2: f32, eps: f32, weight_decay: f32 }
-    Append { len: u32, d: u32, context: u32 }
-    Decode { rows: u32, heads: u32, context: u32, scale: f32 }
+    Append { len: u32, queries: u32, columns: u32, context: u32 }
+    Decode { rows: u32, heads: u32, kv_heads: u32, context: u32, scale: f32 }
 }
 
 /// Workgroups that take squares for the norm of the gradient.
@@ -198,8 +198,8 @@ impl Kernels for Gpu {
         qkv: View,
     ) {
         self.head_width_is(shape);
-        let (m, n) = (shape.rows(), 3 * shape.heads * shape.width);
-        let params = Matmul { m: word(m), n: word(n), k: word(k) };
+        let (m, n, turned) = (shape.rows(), shape.qkv_columns(), shape.turned_columns());
+        let params = MatmulRope { m: word(m), n: word(n), k: word(k), turned: word(turned) };
         // Four elements of half a head turn together.
         let fused = shape.width.is_multiple_of(8)
             && self.matmul_coop(
@@ -436,9 +436,14 @@ impl Kernels for Gpu {
         qkv: View,
         cache: View,
     ) {
-        let d = shape.heads * shape.width;
-        let len = shape.rows() * 2 * d;
-        let params = Append { len: word(len), d: word(d), context: word(context) };
+        let (queries, columns) = (shape.query_columns(), shape.kv_columns());
+        let len = shape.rows() * columns;
+        let params = Append {
+            len: word(len),
+            queries: word(queries),
+            columns: word(columns),
+            context: word(context),
+        };
         self.run(
             &CACHE_APPEND,
             params,
@@ -463,6 +468,7 @@ impl Kernels for Gpu {
         let params = Decode {
             rows: word(rows),
             heads: word(heads),
+            kv_heads: word(shape.kv_heads),
             context: word(context),
             scale: 1.0 / (shape.width as f32).sqrt(),
         };
@@ -480,9 +486,13 @@ impl Gpu {
         table: View,
         qkv: View,
     ) {
-        let pairs = shape.rows() * shape.heads * shape.width;
-        let params =
-            Rope { pairs: word(pairs), heads: word(shape.heads), width: word(shape.width) };
+        let pairs = shape.rows() * shape.turned_columns() / 2;
+        let params = Rope {
+            pairs: word(pairs),
+            heads: word(shape.heads),
+            kv_heads: word(shape.kv_heads),
+            width: word(shape.width),
+        };
         self.run(kernel, params, &[self.ids(positions), table, qkv], striding(pairs), 0.0);
     }
 
