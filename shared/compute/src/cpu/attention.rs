@@ -10,7 +10,7 @@ use multiversion::multiversion;
 
 use super::elementwise::{angles, rotate};
 use super::math::{CHUNK, dot, exp, map_sum, max_of};
-use super::matmul::{Packed, Strided, multiply, scratch};
+use super::matmul::{Output, Packed, Strided, multiply, multiply_into, scratch};
 use super::parallel::{each, each_part};
 use crate::AttentionShape;
 
@@ -77,22 +77,15 @@ pub(super) fn forward(shape: AttentionShape, qkv: &[f32], out: &mut [f32], lse: 
                     &mut lse[start..start + rows],
                     &mut inverse,
                 );
-                // SAFETY: this task is the only one that writes head h of sequence b.
-                let out = unsafe { out.rows(b, h, start) };
+                let out = out.from(b, h, start);
                 for Group { first, count, seen } in groups(start, rows) {
                     let weights = Strided::rows(&weights[first * stride..], stride);
-                    multiply(
-                        count,
-                        0..seen,
-                        weights,
-                        &own.values,
-                        0..width,
-                        &mut out[first * d..],
-                        d,
-                        false,
-                    );
+                    let (values, out) = (&own.values, out.from(first, 0));
+                    // SAFETY: this task is the only one that has head h of sequence b.
+                    unsafe { multiply_into(count, 0..seen, weights, values, 0..width, out, false) };
                 }
-                scale_rows(&inverse[..rows], out, d, width);
+                // SAFETY: as above, and the rows are lent one after the other.
+                scale_rows(&inverse[..rows], |row| unsafe { out.row(row, width) });
             }
         })
     });
@@ -128,26 +121,26 @@ pub(super) fn backward(
                 };
                 one.pack(own);
                 for start in (0..sequence).step_by(STRIP) {
-                    // SAFETY: this task is the only one that writes head h of sequence b.
-                    one.strip(own, start, unsafe { dqkv.rows(b, h, start) });
+                    // SAFETY: this task is the only one that has query head h of sequence b.
+                    unsafe { one.strip(own, start, dqkv.from(b, h, start)) };
                 }
             }
             let (key, value) = (heads + kv_head, heads + kv_heads + kv_head);
             for (head, gradient) in [(key, &mut own.dkeys), (value, &mut own.dvalues)] {
-                // SAFETY: as above; keys and values that this task alone has.
-                let target = unsafe { dqkv.rows(b, head, 0) };
+                let target = dqkv.from(b, head, 0);
                 let rows = scratch(gradient, sequence * width).chunks_exact(width);
                 for (i, row) in rows.enumerate() {
-                    target[i * stride..][..width].copy_from_slice(row);
+                    // SAFETY: keys and values that this task alone has, a row at a time.
+                    unsafe { target.row(i, width) }.copy_from_slice(row);
                 }
             }
             let Some((positions, table)) = rope else { return };
             for head in served.chain([key]) {
-                // SAFETY: as above; queries and keys of this task.
-                let target = unsafe { dqkv.rows(b, head, 0) };
+                let target = dqkv.from(b, head, 0);
                 for (i, &position) in positions[b * sequence..][..sequence].iter().enumerate() {
                     let (cos, sin) = angles(width, table, position);
-                    rotate(&mut target[i * stride..][..width], cos, sin, -1.0);
+                    // SAFETY: queries and keys that this task alone has, a row at a time.
+                    rotate(unsafe { target.row(i, width) }, cos, sin, -1.0);
                 }
             }
         })
@@ -183,7 +176,9 @@ impl HeadBackward<'_> {
     }
 
     /// The queries from `start` on: their gradients, and what they add to those of keys and values.
-    fn strip(&self, own: &mut Scratch, start: usize, dqueries: &mut [f32]) {
+    ///
+    /// SAFETY: nobody else reads or writes this head's columns of `dqueries`.
+    unsafe fn strip(&self, own: &mut Scratch, start: usize, dqueries: Output) {
         let AttentionShape { sequence, width, .. } = self.shape;
         let (d, stride_of_qkv) = (self.shape.query_columns(), self.shape.qkv_columns());
         let scale = 1.0 / (width as f32).sqrt();
@@ -218,8 +213,9 @@ impl HeadBackward<'_> {
         add_transposed(start, rows, width, dweights, &own.strip, dkeys, add);
         for Group { first, count, seen } in groups(start, rows) {
             let dscores = Strided::rows(&dweights[first * stride..], stride);
-            let out = &mut dqueries[first * stride_of_qkv..];
-            multiply(count, 0..seen, dscores, &own.keys, 0..width, out, stride_of_qkv, false);
+            let (keys, out) = (&own.keys, dqueries.from(first, 0));
+            // SAFETY: passed on.
+            unsafe { multiply_into(count, 0..seen, dscores, keys, 0..width, out, false) };
         }
     }
 }
@@ -342,11 +338,11 @@ fn softmax_backward_strip(
     }
 }
 
-/// `matrix[i, ..width] *= factors[i]`, rows `stride` apart.
+/// `row(i) *= factors[i]`
 #[multiversion(targets("x86_64+avx512f", "x86_64+avx2+fma"))]
-fn scale_rows(factors: &[f32], matrix: &mut [f32], stride: usize, width: usize) {
-    for (row, factor) in matrix.chunks_mut(stride).zip(factors) {
-        row[..width].iter_mut().for_each(|value| *value *= factor);
+fn scale_rows<'a>(factors: &[f32], row: impl Fn(usize) -> &'a mut [f32]) {
+    for (i, factor) in factors.iter().enumerate() {
+        row(i).iter_mut().for_each(|value| *value *= factor);
     }
 }
 
@@ -355,39 +351,22 @@ fn row_dot(a: &[f32], b: &[f32]) -> f32 {
     dot(a, b)
 }
 
-/// A matrix whose columns belong to heads, shared by the tasks that write one head each.
-struct HeadColumns {
-    data: *mut f32,
-    len: usize,
-    stride: usize,
+/// A matrix whose columns belong to heads, shared by the tasks that have one or a few heads each.
+struct HeadColumns<'a> {
+    matrix: Output<'a>,
     sequence: usize,
     width: usize,
 }
-// SAFETY: each task writes the columns of its own head and sequence only.
-unsafe impl Sync for HeadColumns {}
 
-impl HeadColumns {
-    fn new(matrix: &mut [f32], shape: AttentionShape, stride: usize) -> Self {
+impl<'a> HeadColumns<'a> {
+    fn new(matrix: &'a mut [f32], shape: AttentionShape, stride: usize) -> Self {
         assert_eq!(matrix.len(), shape.rows() * stride);
-        HeadColumns {
-            data: matrix.as_mut_ptr(),
-            len: matrix.len(),
-            stride,
-            sequence: shape.sequence,
-            width: shape.width,
-        }
+        let matrix = Output::new(matrix, stride);
+        HeadColumns { matrix, sequence: shape.sequence, width: shape.width }
     }
 
-    /// The matrix from row `row` of sequence `b` and the first column of `head`, counted over all heads of a row, to the end of
-    /// that sequence's head.
-    ///
-    /// SAFETY: the caller touches only columns of `head` in rows of sequence `b`, and no other task touches those.
-    #[expect(clippy::mut_from_ref, reason = "tasks write disjoint columns")]
-    unsafe fn rows(&self, b: usize, head: usize, row: usize) -> &mut [f32] {
-        let start = (b * self.sequence + row) * self.stride + head * self.width;
-        let len = (self.sequence - row - 1) * self.stride + self.width;
-        assert!(start + len <= self.len);
-        // SAFETY: inside the matrix by the assertion; exclusive by the caller's promise.
-        unsafe { std::slice::from_raw_parts_mut(self.data.add(start), len) }
+    /// The matrix from row `row` of sequence `b` and the first column of `head` on, heads being counted over all of a row.
+    fn from(&self, b: usize, head: usize, row: usize) -> Output<'a> {
+        self.matrix.from(b * self.sequence + row, head * self.width)
     }
 }

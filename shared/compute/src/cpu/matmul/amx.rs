@@ -120,12 +120,12 @@ unsafe fn multiply_block(block: &Block) {
         let space = scratch(space, AMX.panel(depth.len()));
         for i in rows.clone().step_by(ROWS) {
             let a = block.a.from(i, 0);
-            let rows = ROWS.min(rows.end - i);
+            let rows = i..(i + ROWS).min(rows.end);
             // SAFETY: `check` has covered a; the space is as long.
             unsafe {
                 pack(
                     Side::A,
-                    rows,
+                    rows.len(),
                     depth.len(),
                     a.data.as_ptr(),
                     a.row_stride,
@@ -134,15 +134,17 @@ unsafe fn multiply_block(block: &Block) {
                 )
             };
             for column in columns.clone().step_by(COLUMNS) {
-                // SAFETY: the caller's promise for this part of the block.
+                let columns = column..(column + COLUMNS).min(columns.end);
+                // SAFETY: the packed a and the panel have a block for each 32 steps, and c has these rows and columns: `tile`
+                // checks that. That they are nobody else's is the caller's promise.
                 unsafe {
                     kernel(&Tile {
-                        rows,
-                        columns: COLUMNS.min(columns.end - column),
+                        rows: rows.len(),
+                        columns: columns.len(),
                         depth: depth.len(),
                         a: space.as_ptr(),
                         b: AMX.panel_of(block, column).as_ptr(),
-                        c: out.data.add(i * out.stride + column),
+                        c: out.tile(rows.clone(), columns),
                         stride: out.stride,
                         accumulate: *accumulate,
                     });

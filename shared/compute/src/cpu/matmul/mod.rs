@@ -15,8 +15,8 @@ use std::ops::Range;
 
 use super::parallel::{each, each_part};
 pub(super) use machine::best;
-pub(super) use operands::{LINE, Strided, scratch};
-use operands::{Output, Panels, aligned};
+pub(super) use operands::{LINE, Output, Strided, scratch};
+use operands::{Panels, aligned};
 pub(super) use packed::Packed;
 use set::{Block, Set};
 
@@ -64,15 +64,7 @@ pub(super) fn matmul_then(
         let (first, rows) = (task * task_rows, c.len() / n);
         for columns in b.tiles() {
             // SAFETY: c has these rows and columns and belongs to this task.
-            unsafe {
-                b.multiply(
-                    0..rows,
-                    columns,
-                    a.from(first, 0),
-                    Output { data: c.as_mut_ptr(), stride: n },
-                    false,
-                )
-            };
+            unsafe { b.multiply(0..rows, columns, a.from(first, 0), Output::new(c, n), false) };
         }
         then(first, c, also);
     });
@@ -106,10 +98,7 @@ pub(super) fn strips<S: Send>(
             let width = columns.len();
             let tile = operands::scratch(space, rows.len() * width);
             // Row `rows.start` and column `columns.start` of the matmul are the tile's first element.
-            let out = Output {
-                data: tile.as_mut_ptr().wrapping_sub(rows.start * width + columns.start),
-                stride: width,
-            };
+            let out = Output::new(tile, width).named(rows.start, columns.start);
             // SAFETY: the tile has these rows and columns and belongs to this task.
             unsafe { b.multiply(rows.clone(), columns.clone(), a, out, false) };
             then(state, columns, tile);
@@ -150,7 +139,7 @@ fn matmul_with(
     let tiles: Vec<_> = b.tiles().collect();
     let tile_rows = task_rows(set, m, tiles.len());
     let row_tiles = m.div_ceil(tile_rows);
-    let out = Output { data: c.as_mut_ptr(), stride: n };
+    let out = Output::new(c, n);
     each(row_tiles * tiles.len(), |tile| {
         // Down the rows first: a tile of b stays in the second cache while a is streamed past it.
         let row = tile % row_tiles * tile_rows;
@@ -285,17 +274,31 @@ pub(super) fn multiply(
     stride: usize,
     accumulate: bool,
 ) {
+    // SAFETY: c is this function's alone.
+    unsafe { multiply_into(rows, depth, a, b, columns, Output::new(c, stride), accumulate) }
+}
+
+/// The same into a part of a matrix that others have parts of. Its column 0 is b's column `columns.start`.
+///
+/// SAFETY: nobody else reads or writes these rows and columns of `out` meanwhile.
+pub(super) unsafe fn multiply_into(
+    rows: usize,
+    depth: Range<usize>,
+    a: Strided,
+    b: &Packed,
+    columns: Range<usize>,
+    out: Output,
+    accumulate: bool,
+) {
     if rows == 0 || columns.is_empty() {
         return;
     }
     let set = b.set;
     assert!(depth.end <= b.depth && columns.end <= b.columns);
     assert!(columns.start.is_multiple_of(set.columns) && depth.start.is_multiple_of(set.depth));
-    assert!((rows - 1) * stride + columns.len() <= c.len());
     a.check(rows, depth.len().max(1));
-    // The output's column 0 is b's column `columns.start`.
-    let out = Output { data: c.as_mut_ptr().wrapping_sub(columns.start), stride };
-    // SAFETY: the asserts above keep every element of the block inside c.
+    let out = out.named(0, columns.start);
+    // SAFETY: the set is of this machine, a and b have what the asserts say, and the output is the caller's.
     unsafe {
         (set.multiply)(&Block { rows: 0..rows, columns, depth, a, b: b.panels(), out, accumulate })
     }
@@ -307,12 +310,13 @@ pub(super) fn matvec_nt(m: usize, n: usize, k: usize, a: &[f32], b: &[f32], c: &
     /// Outputs per task.
     const PART: usize = 64;
     assert!(a.len() == m * k && b.len() == n * k && c.len() == m * n);
-    let out = Output { data: c.as_mut_ptr(), stride: n };
+    let out = Output::new(c, n);
     each(n.div_ceil(PART), |part| {
         let (out, b) = (&out, &b[part * PART * k..(part * PART + PART).min(n) * k]);
         dot_rows(m, k, a, b, |i, j, value| {
-            // SAFETY: i < m and part * PART + j < n, and only this task has this part.
-            unsafe { *out.data.add(i * out.stride + part * PART + j) = value }
+            let column = part * PART + j;
+            // SAFETY: `tile` gives an element of c, and only this task has its column.
+            unsafe { *out.tile(i..i + 1, column..column + 1) = value }
         });
     });
 }

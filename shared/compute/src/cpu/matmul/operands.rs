@@ -1,4 +1,6 @@
 //! What a matmul reads and writes: matrices in place, panels of packed ones, and the memory they are packed into.
+use std::marker::PhantomData;
+use std::ops::Range;
 
 /// A matrix in place: element (i, j) is `data[i * rows + j * columns]`.
 #[derive(Clone, Copy)]
@@ -42,16 +44,73 @@ pub(crate) struct Panels<'a> {
     pub depth: usize,
 }
 
-/// Row-major output of a matmul.
+/// Row-major output of a matmul. The tasks that share it write disjoint tiles of it, through pointers: references to tiles would
+/// overlap, since the rows of one lie between those of another.
 #[derive(Clone, Copy)]
-pub(crate) struct Output {
-    pub data: *mut f32,
+pub(crate) struct Output<'a> {
+    data: *mut f32,
+    /// Values from `data` on.
+    len: usize,
     pub stride: usize,
+    /// The row and the column of the matmul that `data` is.
+    origin: [usize; 2],
+    borrowed: PhantomData<&'a mut [f32]>,
 }
-// SAFETY: the tasks that share it write disjoint tiles.
-unsafe impl Send for Output {}
+// SAFETY: whoever writes a tile promises that it is nobody else's.
+unsafe impl Send for Output<'_> {}
 // SAFETY: as above.
-unsafe impl Sync for Output {}
+unsafe impl Sync for Output<'_> {}
+
+impl<'a> Output<'a> {
+    /// A matrix with `stride` values from row to row.
+    pub(crate) fn new(matrix: &'a mut [f32], stride: usize) -> Self {
+        let (data, len) = (matrix.as_mut_ptr(), matrix.len());
+        Output { data, len, stride, origin: [0, 0], borrowed: PhantomData }
+    }
+
+    /// The same with another name for its first element.
+    pub(super) fn named(self, row: usize, column: usize) -> Self {
+        Output { origin: [row, column], ..self }
+    }
+
+    /// What lies from an element on, which is then the first of it.
+    pub(crate) fn from(self, row: usize, column: usize) -> Self {
+        let at = self.offset(row, column);
+        assert!(at <= self.len, "row {row}, column {column} of {} values", self.len);
+        // SAFETY: within the matrix or at its end.
+        Output { data: unsafe { self.data.add(at) }, len: self.len - at, ..self }.named(0, 0)
+    }
+
+    fn offset(&self, row: usize, column: usize) -> usize {
+        (row - self.origin[0]) * self.stride + (column - self.origin[1])
+    }
+
+    /// The first element of a tile, which lies in the matrix.
+    pub(super) fn tile(&self, rows: Range<usize>, columns: Range<usize>) -> *mut f32 {
+        let at = self.offset(rows.start, columns.start);
+        assert!(
+            rows.start < rows.end
+                && columns.start < columns.end
+                && self.offset(rows.end - 1, columns.end - 1) < self.len,
+            "rows {rows:?}, columns {columns:?} of {} values",
+            self.len
+        );
+        // SAFETY: the offset is at most that of the tile's last element.
+        unsafe { self.data.add(at) }
+    }
+
+    /// `len` values of a row.
+    ///
+    /// SAFETY: nobody else reads or writes them while this lives.
+    pub(crate) unsafe fn row<'b>(self, row: usize, len: usize) -> &'b mut [f32]
+    where
+        'a: 'b,
+    {
+        let first = self.tile(row..row + 1, 0..len);
+        // SAFETY: `tile` has checked that they lie in the matrix, and the caller promises that they are not shared.
+        unsafe { std::slice::from_raw_parts_mut(first, len) }
+    }
+}
 
 /// Values of a cache line: scratch starts at one, so that no vector of it lies across two.
 pub(crate) const LINE: usize = 16;

@@ -44,7 +44,7 @@ pub(crate) struct Block<'a> {
     pub a: Strided<'a>,
     pub b: Panels<'a>,
     /// Has these rows and columns, which are nobody else's.
-    pub out: Output,
+    pub out: Output<'a>,
     pub accumulate: bool,
 }
 

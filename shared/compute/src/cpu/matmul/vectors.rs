@@ -101,22 +101,24 @@ unsafe fn multiply(set: &Set, kernels: &[Microkernel], block: &Block) {
         && columns.len() > set.columns;
     let mut copy = conflicts.then(|| vec![0.0; set.rows * depth.len()]);
     for i in rows.clone().step_by(set.rows) {
-        let rows = set.rows.min(rows.end - i);
+        let rows = i..(i + set.rows).min(rows.end);
         let mut a = block.a.from(i, 0);
         if let Some(space) = &mut copy {
-            a = copy_transposed(set.rows, rows, depth.len(), a, space);
+            a = copy_transposed(set.rows, rows.len(), depth.len(), a, space);
         }
         for column in columns.clone().step_by(set.columns) {
-            // SAFETY: the caller's promise for this part of the block.
+            let columns = column..(column + set.columns).min(columns.end);
+            // SAFETY: a and the panel reach as far as the block says, and c has these rows and columns: `tile` checks that.
+            // That they are nobody else's is the caller's promise.
             unsafe {
-                kernels[rows - 1](&Tile {
+                kernels[rows.len() - 1](&Tile {
                     depth: depth.len(),
                     a: a.data.as_ptr(),
                     row_stride: a.row_stride,
                     column_stride: a.column_stride,
                     b: set.panel_of(block, column).as_ptr(),
-                    columns: set.columns.min(columns.end - column),
-                    c: out.data.add(i * out.stride + column),
+                    columns: columns.len(),
+                    c: out.tile(rows.clone(), columns),
                     stride: out.stride,
                     accumulate: *accumulate,
                 });
