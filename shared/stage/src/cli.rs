@@ -24,7 +24,8 @@ pub struct Common {
     /// Do the work again even if it is up to date
     #[arg(long)]
     pub force: bool,
-    /// Threads to use; the result does not depend on it [default: all cores]
+    /// Threads to use, at most four for each core or 16; the result does not depend on it [default: all cores that this
+    /// process may use]
     #[arg(long, value_name = "N")]
     pub threads: Option<usize>,
     /// How progress is reported on stderr
@@ -67,8 +68,28 @@ impl Common {
                 "--threads {threads}: expected 1 to {MOST_THREADS}"
             )));
         }
-        Ok(Stage { name, pipeline, out, force: self.force, threads: self.threads, log })
+        let threads = self.threads.map(|threads| capped(threads, &log));
+        Ok(Stage { name, pipeline, out, force: self.force, threads, log })
     }
+}
+
+/// Cores that this process may use: what its affinity mask and its control group's quota leave it of the machine's.
+pub fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// Many more threads than cores would mostly wait for one another.
+fn capped(threads: usize, log: &Log) -> usize {
+    let (cores, most) = (cores(), most_threads(cores()));
+    if threads > most {
+        log.say(format!("--threads {threads} for {cores} cores: {most} are used"));
+    }
+    threads.min(most)
+}
+
+/// Enough for tests of many threads on few cores.
+fn most_threads(cores: usize) -> usize {
+    cores.saturating_mul(4).max(16)
 }
 
 impl Stage {
@@ -92,5 +113,53 @@ impl Stage {
     /// A file or folder of this run, by its name in the table of files.
     pub fn path(&self, name: &str) -> PathBuf {
         self.out.join(name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn threads_far_beyond_the_cores_are_capped() {
+        for (cores, most) in [(1, 16), (2, 16), (5, 20), (64, 256)] {
+            assert_eq!(most_threads(cores), most);
+        }
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let open = |threads| {
+            let common = Common {
+                config: file.path().to_owned(),
+                settings: Vec::new(),
+                out: None,
+                force: false,
+                threads,
+                log: LogFormat::default(),
+            };
+            common.open("sample", "sample", &serde_json::json!({})).unwrap().threads
+        };
+        assert_eq!(open(None), None);
+        assert_eq!(open(Some(3)), Some(3));
+        assert_eq!(open(Some(4000)), Some(most_threads(cores())));
+    }
+
+    /// As `taskset` and job schedulers do. The quota of a control group needs a group of one's own to test; it is counted by the
+    /// same function of the standard library.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn cores_outside_the_affinity_mask_do_not_count() {
+        let on_one = std::thread::spawn(|| {
+            // SAFETY: both calls are given a set of the size they are told.
+            unsafe {
+                let mut all: libc::cpu_set_t = std::mem::zeroed();
+                let size = size_of::<libc::cpu_set_t>();
+                assert_eq!(libc::sched_getaffinity(0, size, &mut all), 0);
+                let own = (0..libc::CPU_SETSIZE as usize).find(|&cpu| libc::CPU_ISSET(cpu, &all));
+                let mut one: libc::cpu_set_t = std::mem::zeroed();
+                libc::CPU_SET(own.unwrap(), &mut one);
+                assert_eq!(libc::sched_setaffinity(0, size, &one), 0);
+            }
+            cores()
+        });
+        assert_eq!(on_one.join().unwrap(), 1);
     }
 }

@@ -1,19 +1,21 @@
 //! A team of threads for work of microseconds: its members meet at barriers by spinning.
 //!
 //! A token of a small model is forty steps of some microseconds each; a thread pool's hand-over would cost as much as the
-//! step. Here a whole token is one job that all members run, and a barrier costs a few hundred nanoseconds. Between jobs a
-//! member spins for a while, then sleeps.
+//! step. Here a whole token is one job that all members run, and a barrier costs a few hundred nanoseconds.
+//!
+//! Who has spun for [`SPIN`] sleeps. On a machine with more to run than it has cores, a member is taken off its core sooner or
+//! later, for milliseconds. If the others spun meanwhile, they would use up their own turns; asleep they keep them, and the
+//! members run together again once the late one is back.
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
-/// Looks at a flag before a member lets others run: longer than any step, so that it only happens when another member was
-/// taken off its processor.
-const SPINS: u32 = 50_000;
-/// The same between jobs, about as long as choosing a token takes.
-const IDLE_SPINS: u32 = 5_000;
-/// Looks, with others let run between them, before a member without a job sleeps.
-const YIELDS: u32 = 200;
+/// Longer than members with equal parts of a step wait for one another, and than choosing a token takes; much shorter than the
+/// milliseconds for which another process gets a core.
+const SPIN: Duration = Duration::from_micros(100);
+/// Looks at a flag between two at the clock.
+const LOOKS: u32 = 64;
 
 /// On cache lines of its own, and those that the processor fetches along.
 #[repr(align(128))]
@@ -31,6 +33,7 @@ struct Shared {
     /// Jobs given out so far.
     number: Line<AtomicUsize>,
     job: Mutex<Option<Job>>,
+    /// For those that sleep, whatever they wait for.
     wake: Condvar,
     sleepers: Line<AtomicUsize>,
     /// Members other than the caller that are at the job.
@@ -61,20 +64,8 @@ struct Alarm<'a>(&'a Shared);
 impl Drop for Alarm<'_> {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            self.0.broken.store(true, Ordering::Release);
-        }
-    }
-}
-
-/// Waits until `ready`, first spinning, then letting other threads run.
-fn wait_until(mut ready: impl FnMut() -> bool) {
-    let mut looks = 0u32;
-    while !ready() {
-        if looks < SPINS {
-            looks += 1;
-            std::hint::spin_loop();
-        } else {
-            std::thread::yield_now();
+            self.0.broken.store(true, Ordering::SeqCst);
+            self.0.wake();
         }
     }
 }
@@ -95,6 +86,36 @@ impl Shared {
         }
     }
 
+    /// Waits until `ready`, first spinning, then asleep. What makes it so is stored with `SeqCst` and followed by
+    /// [`wake`](Self::wake).
+    fn wait_until(&self, ready: impl Fn() -> bool) {
+        let mut begin = None;
+        while begin.is_none_or(|begin: Instant| begin.elapsed() < SPIN) {
+            for _ in 0..LOOKS {
+                if ready() {
+                    return;
+                }
+                std::hint::spin_loop();
+            }
+            begin = begin.or_else(|| Some(Instant::now()));
+        }
+        let mut job = self.job.lock().unwrap_or_else(PoisonError::into_inner);
+        // Before the last look: either that sees the change, or `wake` sees the sleeper.
+        self.sleepers.0.fetch_add(1, Ordering::SeqCst);
+        while !ready() {
+            job = self.wake.wait(job).unwrap_or_else(PoisonError::into_inner);
+        }
+        self.sleepers.0.fetch_sub(1, Ordering::SeqCst);
+    }
+
+    /// Lets those that sleep look again.
+    fn wake(&self) {
+        if self.sleepers.0.load(Ordering::SeqCst) > 0 {
+            let _job = self.job.lock();
+            self.wake.notify_all();
+        }
+    }
+
     fn check(&self) {
         assert!(!self.broken.load(Ordering::Acquire), "another thread of the decoder failed");
     }
@@ -110,11 +131,12 @@ impl Member<'_> {
         let before = phase.0.load(Ordering::Relaxed);
         if arrived.0.fetch_add(1, Ordering::AcqRel) + 1 == *threads {
             arrived.0.store(0, Ordering::Relaxed);
-            phase.0.store(before.wrapping_add(1), Ordering::Release);
+            phase.0.store(before.wrapping_add(1), Ordering::SeqCst);
+            self.shared.wake();
         } else {
-            wait_until(|| {
-                phase.0.load(Ordering::Acquire) != before
-                    || self.shared.broken.load(Ordering::Relaxed)
+            self.shared.wait_until(|| {
+                phase.0.load(Ordering::SeqCst) != before
+                    || self.shared.broken.load(Ordering::SeqCst)
             });
             self.shared.check();
         }
@@ -154,16 +176,14 @@ impl Team {
             shared.busy.0.store(shared.threads - 1, Ordering::Relaxed);
             *shared.job.lock().unwrap_or_else(PoisonError::into_inner) = Some(Job(job));
             shared.number.0.fetch_add(1, Ordering::SeqCst);
-            if shared.sleepers.0.load(Ordering::SeqCst) > 0 {
-                let _job = shared.job.lock();
-                shared.wake.notify_all();
-            }
+            shared.wake();
         }
         /// Nobody may be left with the job when this function ends, even by a panic.
         struct Wait<'a>(&'a Shared);
         impl Drop for Wait<'_> {
             fn drop(&mut self) {
-                wait_until(|| self.0.threads == 1 || self.0.busy.0.load(Ordering::Acquire) == 0);
+                let Shared { threads, busy, .. } = self.0;
+                self.0.wait_until(|| *threads == 1 || busy.0.load(Ordering::SeqCst) == 0);
             }
         }
         let wait = Wait(shared);
@@ -179,9 +199,7 @@ impl Drop for Team {
     fn drop(&mut self) {
         self.shared.stop.store(true, Ordering::SeqCst);
         self.shared.number.0.fetch_add(1, Ordering::SeqCst);
-        let job = self.shared.job.lock().unwrap_or_else(PoisonError::into_inner);
-        self.shared.wake.notify_all();
-        drop(job);
+        self.shared.wake();
         for worker in self.workers.drain(..) {
             let _ = worker.join();
         }
@@ -191,24 +209,8 @@ impl Drop for Team {
 fn work(index: usize, shared: &Shared) {
     let mut seen = 0;
     loop {
-        let new = |order| shared.number.0.load(order) != seen;
-        let mut looks = 0;
-        while !new(Ordering::Acquire) {
-            looks += 1;
-            if looks < IDLE_SPINS {
-                std::hint::spin_loop();
-            } else if looks < IDLE_SPINS + YIELDS {
-                std::thread::yield_now();
-            } else {
-                let mut job = shared.job.lock().unwrap_or_else(PoisonError::into_inner);
-                shared.sleepers.0.fetch_add(1, Ordering::SeqCst);
-                while !new(Ordering::SeqCst) {
-                    job = shared.wake.wait(job).unwrap_or_else(PoisonError::into_inner);
-                }
-                shared.sleepers.0.fetch_sub(1, Ordering::SeqCst);
-            }
-        }
-        seen = shared.number.0.load(Ordering::Acquire);
+        shared.wait_until(|| shared.number.0.load(Ordering::SeqCst) != seen);
+        seen = shared.number.0.load(Ordering::SeqCst);
         if shared.stop.load(Ordering::SeqCst) {
             return;
         }
@@ -221,10 +223,12 @@ fn work(index: usize, shared: &Shared) {
                 (*job)(Member { index, shared })
             }));
             if ended.is_err() {
-                shared.broken.store(true, Ordering::Release);
+                shared.broken.store(true, Ordering::SeqCst);
+                shared.wake();
             }
             drop(alarm);
-            shared.busy.0.fetch_sub(1, Ordering::Release);
+            shared.busy.0.fetch_sub(1, Ordering::SeqCst);
+            shared.wake();
         }
     }
 }
@@ -274,6 +278,35 @@ mod tests {
                 parts.iter().all(|part| part.start.is_multiple_of(unit) || part.is_empty()),
                 "{parts:?}"
             );
+        }
+    }
+
+    /// Processor time of the calling thread.
+    #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+    fn processor_time() -> Duration {
+        let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+        // SAFETY: fills the struct it is given.
+        let failed = unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &mut time) };
+        assert_eq!(failed, 0);
+        Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+    }
+
+    #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+    #[test]
+    fn who_waits_long_sleeps() {
+        for late in [0, 1] {
+            let used = Mutex::new(Duration::ZERO);
+            Team::new(2).run(&|member| {
+                if member.index == late {
+                    std::thread::sleep(Duration::from_millis(200));
+                    return member.barrier();
+                }
+                let before = processor_time();
+                member.barrier();
+                *used.lock().unwrap() = processor_time() - before;
+            });
+            let used = used.into_inner().unwrap();
+            assert!(used < Duration::from_millis(20), "{used:?} of 200 ms spent waiting");
         }
     }
 
