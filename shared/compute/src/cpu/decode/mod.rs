@@ -80,7 +80,10 @@ pub(crate) struct Session {
     scratch: Vec<Scratch>,
     /// Positions in a row of `keys`: the context and some more, so that a head's rows do not share sets of the caches.
     key_stride: usize,
-    /// [layer, slot, kv head, width, key_stride], and [layer, slot, kv head, context, width]
+    /// Values of a head's part of `values`: those of the context, and as many more as a kernel reads behind any of them. These
+    /// are nobody's: another member may be writing the next head's.
+    value_stride: usize,
+    /// [layer, slot, kv head, width, key_stride], and [layer, slot, kv head, value_stride]
     keys: Buffer,
     values: Buffer,
     /// [rows, d], [rows, qkv], [rows, d], [rows, f] twice, [slots, V]
@@ -106,8 +109,9 @@ impl Session {
             Storage::Q8 => table.len as u128 * 36 / 32 + 4 * (2 * n_layer + 1) as u128 * d as u128,
         };
         let key_stride = context.next_multiple_of(kernels::BLOCK) + LANES;
-        let kv = config.kv_width();
-        let caches = (n_layer * kv) as u128 * slots as u128 * (key_stride + context) as u128;
+        let heads = (n_layer * config.n_kv_head) as u128 * slots as u128;
+        let width = config.head_width();
+        let caches = heads * (width * key_stride + value_stride(config)) as u128;
         let columns = 2 * d + config.qkv_width() + 2 * f;
         let passes = rows as u128 * columns as u128 + slots as u128 * vocab as u128;
         let rope = (context * config.head_width()) as u128;
@@ -173,8 +177,9 @@ impl Session {
             scratch: (0..team.threads()).map(|_| Scratch::default()).collect(),
             team,
             key_stride,
+            value_stride: value_stride(&config),
             keys: Buffer::new(n_layer * slots * kv * key_stride),
-            values: Buffer::new(n_layer * slots * kv * context + LANES),
+            values: Buffer::new(n_layer * slots * config.n_kv_head * value_stride(&config)),
             x: Buffer::new(rows * d),
             qkv: Buffer::new(rows * config.qkv_width()),
             attention: Buffer::new(rows * d),
@@ -248,6 +253,11 @@ impl Session {
         (self.team, self.scratch) = (team, scratch);
         if last { &self.logits.data[..rows.len() * vocab] } else { &[] }
     }
+}
+
+/// See [`Session::value_stride`].
+fn value_stride(config: &Config) -> usize {
+    config.context * config.head_width() + LANES
 }
 
 /// Copies the norms, which are wanted where all else is quantised, and says where they are now.
@@ -509,8 +519,8 @@ impl Pass<'_> {
 
     /// Turns keys, and puts keys and values into the cache: their heads are shared out.
     fn keep(&self, l: usize) {
-        let Session { config, key_stride, .. } = self.session;
-        let Config { d_model: d, n_kv_head: heads, context, .. } = *config;
+        let Session { config, key_stride, value_stride, .. } = self.session;
+        let Config { d_model: d, n_kv_head: heads, .. } = *config;
         let (width, at) = (config.head_width(), self.places);
         let mut turned = vec![0.0; width];
         for head in self.member.part(heads, 1) {
@@ -527,7 +537,7 @@ impl Pass<'_> {
                     (
                         at.keys
                             .get_mut(place * width * key_stride..(place + 1) * width * key_stride),
-                        at.values.get_mut(place * width * context..(place + 1) * width * context),
+                        at.values.get_mut(place * value_stride..(place + 1) * value_stride),
                     )
                 };
                 turned.copy_from_slice(key);
@@ -544,8 +554,8 @@ impl Pass<'_> {
     /// Turns queries and attends: their heads are shared out. A row sees those of its story before it, which may be in the
     /// same pass: all are in the cache.
     fn attend(&self, l: usize, scratch: &mut Scratch) {
-        let Session { config, key_stride, kernels, .. } = self.session;
-        let Config { d_model: d, n_head: heads, context, .. } = *config;
+        let Session { config, key_stride, value_stride, kernels, .. } = self.session;
+        let Config { d_model: d, n_head: heads, .. } = *config;
         let (width, group, at) = (config.head_width(), heads / config.n_kv_head, self.places);
         scratch.weights.resize(*key_stride, 0.0);
         for head in self.member.part(heads, 1) {
@@ -557,8 +567,8 @@ impl Pass<'_> {
                 rotate(query, cos, sin, 1.0);
                 let place = self.place(l, row, head / group);
                 let out = i * d + head * width;
-                // SAFETY: sizes as the fields say: `key_stride` is beyond the context's last block, and sixteen values follow the
-                // last of `values`; nobody writes the cache before the next barrier; the columns of this head of `attention` are
+                // SAFETY: sizes as the fields say: `key_stride` is beyond the context's last block, and sixteen values follow a
+                // head's last of `values`; nobody writes the cache before the next barrier; the columns of this head of `attention` are
                 // this member's.
                 unsafe {
                     let keys = place * width * key_stride..(place + 1) * width * key_stride;
@@ -568,7 +578,7 @@ impl Pass<'_> {
                         key_stride: *key_stride,
                         query: query.as_ptr(),
                         keys: at.keys.get(keys).as_ptr(),
-                        values: at.values.data.add(place * width * context),
+                        values: at.values.data.add(place * value_stride),
                         weights: scratch.weights.as_mut_ptr(),
                         out: at.attention.get_mut(out..out + width).as_mut_ptr(),
                     });
