@@ -114,7 +114,7 @@ fn a_wrong_use_is_said_before_any_stage_runs() {
         (&["all", "--pipeline", "."], 2, &["remedy: "]),
         (&["all", "--set", "train.stepz=3"], 2, &["train.stepz", "train.steps"]),
         (&["all", "--threads", "0"], 2, &["--threads"]),
-        (&["train"], 3, &["train.bin", "remedy: "]),
+        (&["train"], 3, &["tokenizer.json", "remedy: "]),
         (&["data", "--", "--fresh"], 2, &["--fresh"]),
     ] {
         let ended = bedtime(&folder, arguments).code(code);

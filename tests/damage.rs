@@ -160,7 +160,7 @@ fn caught_by_hash(good: &[u8], bad: &[u8]) -> Result<()> {
     if good == bad {
         Ok(())
     } else {
-        Err(Failure::BadInput("another hash than the manifest says".into()))
+        Err(Failure::bad_input("another hash than the manifest says"))
     }
 }
 

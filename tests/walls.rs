@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::Command;
 
 use tests::imports::{Imports, circles};
+use tests::strings::strings;
 
 /// Names of all packages that are compiled into `package`.
 fn dependencies(package: &str) -> Vec<String> {
@@ -60,6 +61,43 @@ fn telling_and_evaluating_draw_no_plots_and_write_no_protobuf() {
         &["inference", "sample", "eval-ppl"],
         &["training", "plotters", "prost", "maud", "png", "epaint_default_fonts"],
     );
+}
+
+/// How a user types something is for the programs and for `stage::Action` to say.
+#[test]
+fn texts_below_the_programs_name_no_flag_no_target_and_no_folder_of_theirs() {
+    const TARGETS: [&str; 12] = [
+        "all",
+        "build",
+        "data",
+        "fetch",
+        "tokenizer",
+        "tokenize",
+        "pack",
+        "train",
+        "eval",
+        "sample",
+        "clean",
+        "help",
+    ];
+    let has_flag = |text: &str| {
+        text.split("--").skip(1).any(|behind| behind.starts_with(|c: char| c.is_ascii_lowercase()))
+    };
+    let has_target = |text: &str| {
+        text.split("make ").skip(1).any(|behind| {
+            let word = behind.split(|c: char| !c.is_ascii_alphanumeric()).next();
+            word.is_some_and(|word| TARGETS.contains(&word))
+        })
+    };
+    let mut found = Vec::new();
+    for room in ["grammar", "corpus", "model", "compute", "inference", "training"] {
+        let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared").join(room).join("src");
+        let texts = strings(&src);
+        assert!(!texts.is_empty(), "{room} has no texts at all");
+        let bad = |text: &str| has_flag(text) || has_target(text) || text.contains("OUT/");
+        found.extend(texts.into_iter().filter(|(_, text)| bad(text)));
+    }
+    assert!(found.is_empty(), "{found:#?}");
 }
 
 /// Circles of files that are still there; what is mended leaves this list. What counts as an import: `tests::imports`.

@@ -203,12 +203,12 @@ fn joined(path: &Names, name: &str) -> Names {
 }
 
 /// Whether an attribute's brackets hold `cfg(test)`.
-fn is_test(brackets: Option<&TokenTree>) -> bool {
+pub(crate) fn is_test(brackets: Option<&TokenTree>) -> bool {
     brackets.is_some_and(|brackets| brackets.to_string().replace(' ', "") == "[cfg(test)]")
 }
 
 /// The token after an item: after its braces, or after its semicolon.
-fn end_of_item(tokens: &[TokenTree], from: usize) -> usize {
+pub(crate) fn end_of_item(tokens: &[TokenTree], from: usize) -> usize {
     let ends = |token: &TokenTree| match token {
         TokenTree::Group(group) => group.delimiter() == Delimiter::Brace,
         TokenTree::Punct(punct) => punct.as_char() == ';',

@@ -160,10 +160,9 @@ fn stage_locks(out: &Path) -> Result<Vec<fs::File>> {
     for (path, stage) in lock_files(out) {
         let Ok(file) = fs::File::open(&path) else { continue };
         if let Err(fs::TryLockError::WouldBlock) = file.try_lock() {
-            return Err(Failure::try_again(format!(
-                "{}: {stage} is at work in it\n  remedy: wait until it ends",
-                out.display()
-            )));
+            return Err(Failure::try_again(format_args!("{stage} is at work in it"))
+                .file(out)
+                .remedy("wait until it ends"));
         }
         held.push(file);
     }

@@ -68,7 +68,7 @@ impl Doctor {
             .collect();
         match absent.is_empty() {
             true => Ok(()),
-            false => Err(Failure::usage(format!("missing: {}", absent.join(", "))).into()),
+            false => Err(Failure::usage(format_args!("missing: {}", absent.join(", "))).into()),
         }
     }
 }

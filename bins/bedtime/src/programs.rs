@@ -28,10 +28,10 @@ impl Program {
         let found = places().map(|folder| folder.join(&file)).find(|path| path.is_file());
         let path = found.ok_or_else(|| {
             let beside = beside.as_deref().unwrap_or("the folder of bedtime".as_ref());
-            Failure::usage(format!(
-                "{name}: no such program\n  looked in: {}, then along PATH\n  remedy: put it beside bedtime; in a checkout `make build` makes all of them",
-                beside.display()
-            ))
+            Failure::usage("no such program")
+                .at(name)
+                .note("looked in", format_args!("{}, then along PATH", beside.display()))
+                .remedy("put it beside bedtime; in a checkout `make build` makes all of them")
         })?;
         Ok(Program { path, arguments })
     }
@@ -51,31 +51,28 @@ impl Program {
         let said = said.split_once("error: ").map_or(&*said, |(_, words)| words).trim().to_owned();
         match output.status.code() {
             Some(0) => {}
-            Some(2) => return Err(Failure::Usage(said)),
-            Some(3) => return Err(Failure::BadInput(said)),
-            Some(130) => return Err(Failure::Interrupted(said)),
+            Some(2) => return Err(Failure::usage(said)),
+            Some(3) => return Err(Failure::bad_input(said)),
+            Some(130) => return Err(Failure::interrupted(said)),
             _ => {
-                return Err(Failure::try_again(format!(
-                    "{}: {}: {said}",
-                    self.path.display(),
-                    output.status
-                )));
+                return Err(
+                    Failure::try_again(format_args!("{}: {said}", output.status)).file(&self.path)
+                );
             }
         }
         serde_json::from_slice(&output.stdout).map_err(|error| {
-            Failure::usage(format!(
-                "{}: {error} in what it prints\n  expected: a program of version {}\n  remedy: put one of the same version beside bedtime",
-                self.path.display(),
-                env!("CARGO_PKG_VERSION")
-            ))
+            Failure::usage(format_args!("{error} in what it prints"))
+                .file(&self.path)
+                .expected(format_args!("a program of version {}", env!("CARGO_PKG_VERSION")))
+                .remedy("put one of the same version beside bedtime")
         })
     }
 
     fn unstartable(&self, error: &std::io::Error) -> Failure {
-        Failure::usage(format!(
-            "{}: cannot be started: {error}\n  expected: a program for this machine\n  remedy: put one of the same version beside bedtime",
-            self.path.display()
-        ))
+        Failure::usage(format_args!("cannot be started: {error}"))
+            .file(&self.path)
+            .expected("a program for this machine")
+            .remedy("put one of the same version beside bedtime")
     }
 
     /// As one would type it into a shell.
@@ -99,10 +96,13 @@ impl Program {
         let status = running.wait(Arc::new(child)).map_err(failed)?;
         match status.code() {
             Some(code) => Ok(u8::try_from(code).unwrap_or(1)),
-            None => Err(Failure::try_again(format!(
-                "{} was ended: {status}\n  kept: every file already under its final name\n  remedy: the same command goes on; signal 9 may say that memory did not suffice",
-                self.path.display()
-            ))),
+            None => {
+                Err(Failure::try_again(format_args!("{} was ended: {status}", self.path.display()))
+                    .kept("every file already under its final name")
+                    .remedy(
+                        "the same command goes on; signal 9 may say that memory did not suffice",
+                    ))
+            }
         }
     }
 }

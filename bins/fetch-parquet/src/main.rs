@@ -123,11 +123,10 @@ fn run() -> anyhow::Result<()> {
     }
     let raw = RawFolder::new(stage.path("raw"), args.shard, stage.force, stage.log);
     if source.lies_in(&stage.path("raw")) {
-        let message = format!(
-            "fetch.source {:?} is the folder that this stage writes to\n  remedy: set another --out DIR",
-            settings.source
-        );
-        return Err(Failure::usage(message).into());
+        return Err(Failure::usage("the folder that this stage writes to")
+            .at(format_args!("fetch.source {:?}", settings.source))
+            .remedy("set another --out DIR")
+            .into());
     }
     let work = Work {
         stage: "fetch-parquet",
@@ -194,11 +193,10 @@ fn make(
         .filter(copied)
         .find(|output| !manifest.inputs.iter().any(|input| input.sha256 == output.sha256))
     {
-        let message = format!(
-            "{}: its source changed while it was copied\n  remedy: run the same command again",
-            output.name
-        );
-        return Err(Failure::try_again(message).into());
+        return Err(Failure::try_again("its source changed while it was copied")
+            .file(&output.name)
+            .remedy("run the same command again")
+            .into());
     }
     let counts = [("train_stories", made.train.stories), ("train_bytes", made.train.bytes)];
     let more = [

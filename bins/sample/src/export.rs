@@ -125,7 +125,7 @@ impl Export {
         let (table, weights) = (TensorTable::new(&loaded.config), loaded.weights);
         let read: Read = Box::new(move |name, _, out| {
             let tensor = table.tensors.iter().find(|tensor| tensor.name == name);
-            let tensor = tensor.ok_or_else(|| Failure::usage(format!("no tensor {name}")))?;
+            let tensor = tensor.ok_or_else(|| Failure::usage(format_args!("no tensor {name}")))?;
             Ok(out.copy_from_slice(&weights[tensor.range()]))
         });
         Ok(Source { llama, read, tokenizer })

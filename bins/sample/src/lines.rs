@@ -39,11 +39,14 @@ impl Lines {
         let Some(editor) = &mut self.editor else {
             let mut line = Vec::new();
             let read = std::io::stdin().lock().read_until(b'\n', &mut line);
-            if read.map_err(|error| Failure::try_again(format!("stdin: {error}")))? == 0 {
+            if read.map_err(|error| Failure::try_again(error).at("stdin"))? == 0 {
                 return Ok(Answer::End);
             }
             let text = String::from_utf8(line).map_err(|_| {
-                Failure::BadInput("stdin: a line that is no UTF-8\n  expected: text\n  remedy: iconv -f LATIN1 -t UTF-8".into())
+                Failure::bad_input("a line that is no UTF-8")
+                    .at("stdin")
+                    .expected("text")
+                    .remedy("iconv -f LATIN1 -t UTF-8")
             })?;
             return Ok(Answer::Text(text.trim_end_matches(['\n', '\r']).to_owned()));
         };
@@ -64,5 +67,5 @@ impl Lines {
 }
 
 fn failed(error: ReadlineError) -> Failure {
-    Failure::try_again(format!("the terminal cannot be read: {error}"))
+    Failure::try_again(format_args!("the terminal cannot be read: {error}"))
 }

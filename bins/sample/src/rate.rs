@@ -37,7 +37,7 @@ pub(crate) fn run(
         interrupt::check("no story was rated")?;
     }
     if names[0].1 == names[1].1 {
-        return Err(Failure::usage(format!(
+        return Err(Failure::usage(format_args!(
             "--model and --against are the same model: {} and {}",
             names[0].0, names[1].0
         )));

@@ -2,6 +2,7 @@
 use std::borrow::Cow;
 
 use model::Config;
+use stage::Problem;
 
 use crate::EngineError;
 use crate::cpu::decode::{Session, Storage};
@@ -48,11 +49,18 @@ impl Decoder {
                 _ => format!("{} stories side by side", fit.min(slots as u64)),
             };
             return Err(EngineError::OutOfMemory {
-                message: format!(
-                    "{slots} stories side by side need {} of memory\n  fits: {fit} into the {} that can be had",
-                    stage::memory::mib(needed),
-                    stage::memory::mib(available)
-                ),
+                problem: Problem::new(format_args!(
+                    "{slots} stories side by side need {} of memory",
+                    stage::memory::mib(needed)
+                ))
+                .note(
+                    "fits",
+                    format_args!(
+                        "{fit} into the {} that can be had",
+                        stage::memory::mib(available)
+                    ),
+                )
+                .into(),
                 needed,
                 available,
             });

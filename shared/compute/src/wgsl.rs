@@ -8,6 +8,7 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
+use stage::Problem;
 
 use crate::kernels::{Precision, state};
 use crate::{EngineError, kernels::Result};
@@ -254,13 +255,16 @@ impl Expansion<'_> {
             _ => name.to_owned(),
         };
         let text = self.library.read(&file).map_err(|error| {
-            let place = from.map_or(String::new(), |place| format!("{place}: "));
+            let problem = Problem::new(format_args!("#import {name}: {error}"));
+            let problem = match from {
+                Some(place) => problem.at(place),
+                None => problem,
+            };
             let lib = |name: &&str| name.starts_with("lib/");
             let known: Vec<&str> = FILES.iter().map(|(name, _)| *name).filter(lib).collect();
-            EngineError::Shader(format!(
-                "{place}#import {name}: {error}\n  expected: lib/store or one of {}",
-                known.join(", ")
-            ))
+            EngineError::Shader(
+                problem.expected(format_args!("lib/store or one of {}", known.join(", "))).into(),
+            )
         })?;
         let lines: Vec<Line> = text.lines().enumerate().map(|(i, line)| (i + 1, line)).collect();
         self.lines(&self.library.path(&file), &lines, &mut Vec::new())
@@ -275,10 +279,18 @@ impl Expansion<'_> {
             } else if let Some(head) = line.strip_prefix("#repeat ") {
                 let body = &lines[at + 1..];
                 let len = block_len(body).ok_or_else(|| {
-                    EngineError::Shader(format!("{}: {line}: expected #end behind it", place()))
+                    EngineError::Shader(
+                        Problem::new(format_args!("{line}: expected #end behind it"))
+                            .at(place())
+                            .into(),
+                    )
                 })?;
                 let (variable, count) = self.count(head).map_err(|expected| {
-                    EngineError::Shader(format!("{}: {line}: expected {expected}", place()))
+                    EngineError::Shader(
+                        Problem::new(format_args!("{line}: expected {expected}"))
+                            .at(place())
+                            .into(),
+                    )
                 })?;
                 for i in 0..count {
                     variables.push((format!("${variable}"), i));
@@ -287,7 +299,9 @@ impl Expansion<'_> {
                 }
                 at += len + 1;
             } else if line.trim_end() == "#end" {
-                return Err(EngineError::Shader(format!("{}: #end without #repeat", place())));
+                return Err(EngineError::Shader(
+                    Problem::new("#end without #repeat").at(place()).into(),
+                ));
             } else {
                 let mut line = line.to_owned();
                 for (variable, value) in variables.iter() {
@@ -335,10 +349,13 @@ pub fn folder(path: &Path) -> Result<Library> {
     if path.join("matmul.wgsl").is_file() {
         return Ok(Library::Folder(path.to_owned()));
     }
-    Err(EngineError::Shader(format!(
-        "{}: no folder of shaders: matmul.wgsl is not there\n  expected: a copy of this project's shaders/\n  remedy: copy shaders/ and name the copy",
-        path.display()
-    )))
+    Err(EngineError::Shader(
+        Problem::new("no folder of shaders: matmul.wgsl is not there")
+            .file(path)
+            .expected("a copy of this project's shaders/")
+            .remedy("copy shaders/ and name the copy")
+            .into(),
+    ))
 }
 
 #[cfg(test)]

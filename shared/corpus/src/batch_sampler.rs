@@ -1,5 +1,5 @@
 //! Batches: random windows of a bin, any of which can be had directly.
-use stage::{Failure, Random, Result};
+use stage::{Action, Failure, Random, Result};
 
 use crate::bin::Bin;
 
@@ -26,7 +26,10 @@ impl<'a> BatchSampler<'a> {
                 format_args!(
                     "at least {window}: a sequence of model.context = {context} and its next token"
                 ),
-                "take more stories, or set a smaller context with --set model.context=N",
+                format_args!(
+                    "take more stories, or set a smaller context with {}",
+                    Action::Set("model.context", "N")
+                ),
             ));
         }
         Ok(BatchSampler { bin, seed, batch, window })

@@ -11,9 +11,9 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 use sha2::{Digest, Sha256};
-use stage::{Failure, Manifest, Result};
+use stage::{Action, Failure, Manifest, Result};
 
-const MAKE_PACK: &str = "run `make pack` again";
+const MAKE_PACK: Action = Action::RunAgain("pack");
 
 /// How one id lies in a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,7 +104,7 @@ impl Bin {
                     file,
                     "not found",
                     "packed tokens and the .json beside them",
-                    "run `make pack`, or carry both files",
+                    format_args!("{}, or carry both files", Action::Run("pack")),
                 ));
             }
         }
@@ -256,7 +256,7 @@ impl Bin {
         let found = stage::hex(&hasher.finalize());
         let expected = &self.manifest.outputs[0].sha256;
         if found != *expected {
-            let remedy = format!("{MAKE_PACK} with FORCE=1, or copy the file again");
+            let remedy = format!("{}, or copy the file again", Action::RunForced("pack"));
             return Err(Failure::input(
                 &self.path,
                 format_args!("its content has SHA-256 {found}"),
@@ -334,7 +334,7 @@ pub(crate) mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.bin");
         let error = |bin: Result<Bin>| bin.map(drop).unwrap_err();
-        assert!(error(Bin::open(&path)).to_string().contains("make pack"));
+        assert!(error(Bin::open(&path)).to_string().contains(&Action::Run("pack").to_string()));
         write_bin(&path, &[1, 2, 3], 500);
         std::fs::write(&path, [1, 0, 2, 0]).unwrap();
         let short = error(Bin::open(&path));

@@ -86,7 +86,7 @@ pub fn make(
     }
     let results = shared.results.into_inner().unwrap_or_else(|e| e.into_inner());
     let missing =
-        || Failure::try_again("a shard was not finished\n  remedy: run the same command again");
+        || Failure::try_again("a shard was not finished").remedy("run the same command again");
     results.into_iter().map(|result| result.ok_or_else(missing)).collect()
 }
 
@@ -217,7 +217,7 @@ impl Shared<'_> {
     }
 
     fn send(&self, finish: &SyncSender<Unfinished>, shard: Unfinished) -> Result<()> {
-        finish.send(shard).map_err(|_| Failure::Interrupted(KEPT.into())) // the failure that counts is noted already
+        finish.send(shard).map_err(|_| Failure::interrupted(KEPT)) // the failure that counts is noted already
     }
 
     /// One thread: gives shards their final names.
@@ -236,9 +236,11 @@ impl Shared<'_> {
         let bytes = self.bytes.fetch_add(new.bytes, Ordering::Relaxed) + new.bytes;
         let tokens = self.tokens.fetch_add(new.tokens, Ordering::Relaxed) + new.tokens;
         let seconds = self.progress.elapsed().as_secs_f64().max(1e-9);
-        let tokens = stage::count((tokens as f64 / seconds) as u64);
-        self.progress
-            .message(format!("{:.1} MB/s, {tokens} tokens/s", bytes as f64 / 1e6 / seconds));
+        let (bytes, tokens) = (bytes as f64 / seconds, tokens as f64 / seconds);
+        self.progress.message(
+            format!("{:.1} MB/s, {} tokens/s", bytes / 1e6, stage::count(tokens as u64)),
+            &[("bytes_per_second", bytes), ("tokens_per_second", tokens)],
+        );
         self.progress.add(new.stories);
     }
 

@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use stage::config::Fetch;
 use stage::{
-    AtomicFile, Failure, FileRecord, Log, Result, Temporary, commit_recorded, publish_file,
-    remember,
+    Action, AtomicFile, Failure, FailureKind, FileRecord, Log, Result, Temporary, commit_recorded,
+    publish_file, remember,
 };
 
 use crate::local_files::{Kind, LocalFile};
@@ -106,8 +106,7 @@ impl Fetcher<'_> {
             }
         });
         let failure = failure.into_inner().unwrap_or_else(|e| e.into_inner());
-        if let Some(failure) = failure.filter(|failure| !matches!(failure, Failure::Interrupted(_)))
-        {
+        if let Some(failure) = failure.filter(|failure| failure.kind != FailureKind::Interrupted) {
             meter.progress.clear();
             return Err(failure);
         }
@@ -118,7 +117,7 @@ impl Fetcher<'_> {
             let kept = format!(
                 "{done} of {all} parts are whole and kept, and a broken download goes on where it broke; run the same command again"
             );
-            return Err(Failure::Interrupted(kept));
+            return Err(Failure::interrupted(kept));
         }
         for (index, part) in results {
             made[index] = part;
@@ -153,7 +152,8 @@ impl Fetcher<'_> {
         if let Some(name) = &total.mended.undivided {
             let separator = Separator::of(self.settings.separator.as_deref());
             self.log.warn(format!(
-                "{name}: one story, for there is no {separator} in it\n  remedy: say what stands between its stories with --set fetch.separator=blank-line or any other text"
+                "{name}: one story, for there is no {separator} in it\n  remedy: say what stands between its stories with {} or any other text",
+                Action::Set("fetch.separator", "blank-line")
             ));
         }
         let stories = total.train.stories + total.validation.stories;
@@ -415,7 +415,7 @@ fn may_be_made_again(part: &Part, threshold: Option<u64>, made: &Made) -> bool {
 
 /// A download that is whole but no good parquet would be no better the next time it was resumed.
 fn drop_if_bad(partial: Temporary, error: Failure) -> Failure {
-    if matches!(error, Failure::BadInput(_)) {
+    if error.kind == FailureKind::BadInput {
         let _ = discard(partial);
     }
     error

@@ -2,7 +2,7 @@
 use std::path::{Path, PathBuf};
 
 use stage::config::Fetch;
-use stage::{Failure, Result};
+use stage::{Action, Failure, Result};
 use walkdir::{DirEntry, WalkDir};
 
 use crate::splits::{Names, Splits, tell_apart};
@@ -11,7 +11,6 @@ use crate::splits::{Names, Splits, tell_apart};
 const MOST_DEPTH: usize = 32;
 /// Files of one source, at most.
 const MOST_FILES: usize = 100_000;
-const REMEDY: &str = "check the path, or set another one with --set fetch.source=SOURCE";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -106,7 +105,7 @@ impl LocalFiles {
             add_below(path, path, &mut files)?;
         } else if text.contains(['*', '?', '[']) {
             let found = glob::glob(&text)
-                .map_err(|error| Failure::usage(format!("fetch.source {text:?}: {error}")))?;
+                .map_err(|error| Failure::usage(error).at(format_args!("fetch.source {text:?}")))?;
             let root = fixed_part(path);
             for entry in found {
                 let entry = entry.map_err(|error| {
@@ -116,12 +115,12 @@ impl LocalFiles {
                 add_below(&root, &entry, &mut files)?;
             }
         } else {
-            return Err(Failure::input(path, "not found", forms, REMEDY));
+            return Err(Failure::input(path, "not found", forms, remedy()));
         }
         let Some(kind) = Kind::of_all(&files) else {
             let found =
                 "no .parquet, .jsonl, .json or .txt file (the last three also as .gz or .zst)";
-            return Err(Failure::input(path, found, "at least one", REMEDY));
+            return Err(Failure::input(path, found, "at least one", remedy()));
         };
         let passed_over = passed_over(&files, kind);
         files.retain(|file| file.kind == kind);
@@ -176,7 +175,7 @@ fn add_below(root: &Path, path: &Path, files: &mut Vec<LocalFile>) -> Result<()>
         };
         if files.len() == MOST_FILES {
             let found = format!("more than {MOST_FILES} files");
-            return Err(Failure::input(path, found, "fewer, larger files", REMEDY));
+            return Err(Failure::input(path, found, "fewer, larger files", remedy()));
         }
         let below = entry.path().strip_prefix(root).unwrap_or(entry.path());
         let parts = below.iter().map(|part| part.to_string_lossy());
@@ -190,6 +189,10 @@ fn add_below(root: &Path, path: &Path, files: &mut Vec<LocalFile>) -> Result<()>
 fn fixed_part(pattern: &Path) -> PathBuf {
     let fixed = |part: &&std::ffi::OsStr| !part.to_string_lossy().contains(['*', '?', '[']);
     pattern.iter().take_while(fixed).collect()
+}
+
+fn remedy() -> String {
+    format!("check the path, or set another one with {}", Action::Set("fetch.source", "SOURCE"))
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde::Serialize;
 use stage::config::Fetch;
-use stage::{Failure, Result};
+use stage::{Action, Failure, Result};
 
 use crate::local_files::{Kind, LocalFile, LocalFiles};
 use crate::splits::Validation;
@@ -175,7 +175,8 @@ fn text(
     }
     if files.len() >= MANY_FILES {
         notes.push(format!(
-            "no {END} in these files: each is one story (--separator blank-line divides them at blank lines)"
+            "no {END} in these files: each is one story ({} divides them at blank lines)",
+            Action::Option("separator", BLANK_LINE)
         ));
         return Ok((None, read));
     }
@@ -202,7 +203,7 @@ fn each_file(
             read.stories += 1;
             read.bytes += text.len() as u64;
             has_enough = read.bytes >= enough;
-            if has_enough { Err(Failure::Interrupted("enough".into())) } else { Ok(()) }
+            if has_enough { Err(Failure::interrupted("enough")) } else { Ok(()) }
         });
         if has_enough {
             return Ok(read);

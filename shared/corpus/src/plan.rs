@@ -16,7 +16,8 @@ use crate::remote::http::HttpFile;
 use crate::remote::{Cancel, Network, Published, Ranged, RemoteFile, buckets, hub};
 use crate::source::{DEFAULT_SYNTHETIC_STORIES, Source};
 use crate::splits::{
-    DEFAULT_VALIDATION_FRACTION, Names, Splits, Validation, fraction_note, tell_apart,
+    DEFAULT_VALIDATION_FRACTION, Names, Splits, Validation, fraction_note, share_instead,
+    tell_apart,
 };
 use crate::stories::ParquetStories;
 use crate::text_files::{self, Mended, Separator};
@@ -214,9 +215,10 @@ fn inputs(
         Source::Url(url) => {
             let path = url.reveal().split(['?', '#']).next().unwrap_or_default();
             if !path.ends_with(".parquet") {
-                return Err(Failure::usage(format!(
-                    "fetch.source {url:?}: not a .parquet file\n  expected: https://HOST/FILE.parquet\n  remedy: download other files first and name the local copy"
-                )));
+                return Err(Failure::usage("not a .parquet file")
+                    .at(format_args!("fetch.source {url:?}"))
+                    .expected("https://HOST/FILE.parquet")
+                    .remedy("download other files first and name the local copy"));
             }
             let name = path.rsplit('/').next().unwrap_or_default().to_owned();
             let file: Arc<dyn RemoteFile> =
@@ -237,9 +239,9 @@ fn map<T>(splits: Splits<T>, f: impl Fn(T) -> Input + Copy) -> Splits<Input> {
 
 fn synthetic(settings: &Fetch) -> Result<Splits<Input>> {
     if let Some(split) = settings.validation_split.as_deref().filter(|split| !split.is_empty()) {
-        return Err(Failure::usage(format!(
-            "fetch.validation_split = {split:?}: stories: has no splits\n  remedy: --set fetch.validation_split= --set fetch.validation_fraction={DEFAULT_VALIDATION_FRACTION}"
-        )));
+        return Err(Failure::usage("stories: has no splits")
+            .at(format_args!("fetch.validation_split = {split:?}"))
+            .remedy(share_instead()));
     }
     let seed = settings.seed;
     let hinted = settings.max_tokens_hint.map(|tokens| {
@@ -251,9 +253,10 @@ fn synthetic(settings: &Fetch) -> Result<Splits<Input>> {
     let total =
         settings.max_stories.into_iter().chain(hinted).min().unwrap_or(DEFAULT_SYNTHETIC_STORIES);
     if total > MOST_SYNTHETIC_STORIES {
-        return Err(Failure::usage(format!(
-            "{total} stories of stories: expected at most {MOST_SYNTHETIC_STORIES}\n  remedy: a smaller fetch.max_stories or fetch.max_tokens_hint"
-        )));
+        return Err(Failure::usage(format_args!(
+            "{total} stories of stories: expected at most {MOST_SYNTHETIC_STORIES}"
+        ))
+        .remedy("a smaller fetch.max_stories or fetch.max_tokens_hint"));
     }
     let files = total.div_ceil(SYNTHETIC_STORIES_PER_FILE);
     let train = (0..files)

@@ -88,8 +88,8 @@ impl Cancel {
 
     pub fn check(&self) -> Result<()> {
         match self.requested() {
-            true => Err(Failure::Interrupted(
-                "what is whole is kept, and a broken download goes on where it broke; run the same command again".into(),
+            true => Err(Failure::interrupted(
+                "what is whole is kept, and a broken download goes on where it broke; run the same command again",
             )),
             false => Ok(()),
         }
@@ -122,8 +122,9 @@ impl Network {
     pub fn new(log: Log, cancel: Cancel) -> Result<Arc<Self>> {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-        let runtime = runtime
-            .map_err(|error| Failure::try_again(format!("no threads for the network: {error}")))?;
+        let runtime = runtime.map_err(|error| {
+            Failure::try_again(format_args!("no threads for the network: {error}"))
+        })?;
         let tries = number_from_env("BEDTIME_RETRIES", 5)?.clamp(1, 100) as u32;
         let first_pause = Duration::from_millis(number_from_env("BEDTIME_RETRY_BASE_MS", 500)?);
         let silence = Duration::from_secs(number_from_env("BEDTIME_STALL_S", 60)?.clamp(1, 86_400));
@@ -214,9 +215,9 @@ impl<T, A, B> FactorReady<T> for Either<(T, A), ((), B)> {
 
 fn number_from_env(name: &str, default: u64) -> Result<u64> {
     match std::env::var(name) {
-        Ok(text) => text
-            .parse()
-            .map_err(|_| Failure::usage(format!("{name}={text:?}: expected a whole number"))),
+        Ok(text) => text.parse().map_err(|_| {
+            Failure::usage("expected a whole number").at(format_args!("{name}={text:?}"))
+        }),
         Err(_) => Ok(default),
     }
 }
@@ -244,10 +245,12 @@ impl Patience<'_> {
         };
         self.failed += 1;
         if self.failed >= network.tries {
-            return Err(Failure::try_again(format!(
-                "{what}: {found} ({} tries)\n  kept: what has arrived so far\n  remedy: check the network and the proxy settings, then run the same command again",
-                self.failed
-            )));
+            return Err(Failure::try_again(format_args!("{found} ({} tries)", self.failed))
+                .at(what)
+                .kept("what has arrived so far")
+                .remedy(
+                    "check the network and the proxy settings, then run the same command again",
+                ));
         }
         let doubled = network.first_pause.saturating_mul(1 << (self.failed - 1).min(16));
         let pause = asked.map_or(doubled.mul_f64(0.5 + jitter()).min(LONGEST_PAUSE), |asked| {
@@ -328,9 +331,11 @@ impl RangeRead for Ranged {
                 || body.total != Some(self.length)
                 || (self.etag.is_some() && body.etag != self.etag)
             {
-                return Err(Trouble::Stop(Failure::try_again(format!(
-                    "{what}: it changed while it was read\n  remedy: run the same command again"
-                ))));
+                return Err(Trouble::Stop(
+                    Failure::try_again("it changed while it was read")
+                        .at(what)
+                        .remedy("run the same command again"),
+                ));
             }
             // The length is what a stranger said: memory is taken as bytes arrive.
             let mut read = Vec::with_capacity(bytes.min(1 << 20) as usize);

@@ -108,11 +108,9 @@ fn writing(path: &Path, error: ParquetError) -> Failure {
     match error {
         ParquetError::External(error) => match error.downcast::<std::io::Error>() {
             Ok(error) => Failure::writing(path)(*error),
-            Err(error) => {
-                Failure::try_again(format!("{}: writing failed: {error}", path.display()))
-            }
+            Err(error) => Failure::try_again(format_args!("writing failed: {error}")).file(path),
         },
-        error => Failure::try_again(format!("{}: writing failed: {error}", path.display())),
+        error => Failure::try_again(format_args!("writing failed: {error}")).file(path),
     }
 }
 

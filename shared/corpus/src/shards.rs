@@ -26,7 +26,7 @@ use flatbuffers::FlatBufferBuilder;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use stage::{
-    AtomicFile, Failure, FileRecord, Manifest, Ownership, Result, Shard, TokenizerRecord,
+    Action, AtomicFile, Failure, FileRecord, Manifest, Ownership, Result, Shard, TokenizerRecord,
     commit_recorded,
 };
 
@@ -44,7 +44,7 @@ const BATCH_TOKENS: usize = 1 << 18;
 /// Ids hardly compress, so the fastest level takes most of what there is to take.
 const ZSTD_LEVEL: i32 = 1;
 const ARROW_MAGIC: [u8; 6] = *b"ARROW1";
-const REMAKE: &str = "run `make tokenize` again";
+const REMAKE: Action = Action::RunAgain("tokenize");
 
 /// `train-00003-of-00016.arrow`
 pub fn file_name(split: &str, index: u32, of: u32) -> String {
@@ -172,9 +172,9 @@ impl BatchEncoder {
                 "{} tokens in {} stories: more than one record batch holds",
                 totals.tokens, totals.stories
             );
-            return Err(Failure::BadInput(format!(
-                "{words}\n  expected: stories of less than 2 GB\n  remedy: cut the long ones"
-            )));
+            return Err(Failure::bad_input(words)
+                .expected("stories of less than 2 GB")
+                .remedy("cut the long ones"));
         }
         let offsets = OffsetBuffer::from_lengths(lengths.iter().copied());
         let item = Arc::new(Field::new_list_field(ids.data_type().clone(), false));
@@ -188,7 +188,9 @@ impl BatchEncoder {
                     &mut self.context,
                 )
             })
-            .map_err(|error| Failure::usage(format!("a record batch cannot be made: {error}")))?;
+            .map_err(|error| {
+                Failure::usage(format_args!("a record batch cannot be made: {error}"))
+            })?;
         Ok(EncodedBatch { message: message.1, totals })
     }
 }
@@ -323,7 +325,7 @@ impl ShardWriter {
 fn writing(path: &Path, error: ArrowError) -> Failure {
     match error {
         ArrowError::IoError(_, error) => Failure::writing(path)(error),
-        other => Failure::try_again(format!("{}: writing failed: {other}", path.display())),
+        other => Failure::try_again(format_args!("writing failed: {other}")).file(path),
     }
 }
 

@@ -1,7 +1,7 @@
 //! What `fetch.source` names: the forms it can have.
 use std::path::{Path, PathBuf};
 
-use stage::{Address, Failure, Result};
+use stage::{Action, Address, Failure, Result};
 
 use crate::local_files::LocalFiles;
 
@@ -29,9 +29,10 @@ impl Source {
     /// Understands the text; of local sources it lists the files.
     pub fn parse(text: &str) -> Result<Self> {
         let usage = |found: &str| {
-            Failure::usage(format!(
-                "fetch.source {text:?}: {found}\n  expected: {FORMS}\n  remedy: --set fetch.source=SOURCE"
-            ))
+            Failure::usage(found)
+                .at(format_args!("fetch.source {text:?}"))
+                .expected(FORMS)
+                .remedy(Action::Set("fetch.source", "SOURCE"))
         };
         match text.split_once(':') {
             Some(("stories", "")) => Ok(Source::Synthetic),

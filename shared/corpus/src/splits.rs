@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use stage::config::Fetch;
-use stage::{Failure, Result};
+use stage::{Action, Failure, Result};
 
 /// Share of the stories set aside where a source has no validation stories and the settings say nothing.
 pub const DEFAULT_VALIDATION_FRACTION: f64 = 0.01;
@@ -138,9 +138,8 @@ pub fn tell_apart<T>(
     let wanted = settings.validation_split.as_deref().filter(|split| !split.is_empty());
     let asked = wanted.map(|split| (split.to_owned(), marked(&called, split, names)));
     if let Some((split, _)) = asked.as_ref().filter(|(_, found)| !found.contains(&true)) {
-        let remedy = format!(
-            "--set fetch.validation_split=NAME, or --set fetch.validation_split= --set fetch.validation_fraction={DEFAULT_VALIDATION_FRACTION}"
-        );
+        let remedy =
+            format!("{}, or {}", Action::Set("fetch.validation_split", "NAME"), share_instead());
         return Err(missing(place, "fetch.validation_split", split, &called, &remedy));
     }
     let own = match &asked {
@@ -245,7 +244,10 @@ fn nothing_to_train_on(
                     listed(called.iter())
                 ),
                 "files to train on",
-                format_args!("--set fetch.train_split={word} to train on them all the same"),
+                format_args!(
+                    "{} to train on them all the same",
+                    Action::Set("fetch.train_split", &word)
+                ),
             )
         }
         _ => missing(
@@ -253,9 +255,19 @@ fn nothing_to_train_on(
             "fetch.train_split",
             &settings.train_split,
             called,
-            "--set fetch.train_split=NAME",
+            &Action::Set("fetch.train_split", "NAME").to_string(),
         ),
     }
+}
+
+/// How to set a share of the stories aside where no split is for validation.
+pub(crate) fn share_instead() -> String {
+    let share = DEFAULT_VALIDATION_FRACTION.to_string();
+    let (no_split, share) = (
+        Action::Set("fetch.validation_split", ""),
+        Action::Set("fetch.validation_fraction", &share),
+    );
+    format!("{no_split} {share}")
 }
 
 fn missing(place: &str, setting: &str, split: &str, called: &[String], remedy: &str) -> Failure {

@@ -15,7 +15,7 @@ use parquet::arrow::arrow_reader::{
 use parquet::errors::ParquetError;
 use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader};
 use parquet::file::reader::{ChunkReader, Length};
-use stage::{Failure, FileRecord, Manifest, Result};
+use stage::{Action, Failure, FileRecord, Manifest, Result};
 
 use crate::parquet_form::{Pages, check_footer};
 
@@ -29,7 +29,8 @@ pub const BATCH_ROWS: u64 = 1024;
 pub const BATCH_BYTES: u64 = 1 << 20;
 /// Behind the footer: its length and the magic.
 const TAIL: usize = 8;
-const MAKE_FETCH: &str = "run `make fetch`";
+const MAKE_FETCH: Action = Action::Run("fetch");
+const COLUMN_NAME: Action = Action::Set("fetch.column", "NAME");
 
 /// `raw/<split>-*.parquet` in order, as named by `manifest.json` or by a complete set of `manifest-i-of-n.json`
 /// from one setting. `split` is "train" or "validation".
@@ -57,7 +58,7 @@ pub fn raw_files(raw: &Path, split: &str) -> Result<Vec<PathBuf>> {
                 raw,
                 format_args!("its manifests name {name}"),
                 expected,
-                format_args!("{MAKE_FETCH} with FORCE=1"),
+                Action::RunForced("fetch"),
             ));
         }
         if !path.is_file() {
@@ -104,8 +105,8 @@ pub fn raw_manifests(raw: &Path) -> Result<Vec<Manifest>> {
     let mut manifests = Vec::new();
     for i in 1..=n {
         if !shards.contains(&(i, n)) {
-            let remedy =
-                format!("run fetch-parquet --shard {i}/{n}, or `make fetch` for all of it");
+            let part = Action::RunPart("fetch-parquet", i, n);
+            let remedy = format!("{part}; or {MAKE_FETCH}, for all of it");
             return Err(Failure::input(
                 &shard_path(i, n),
                 "not found",
@@ -120,7 +121,10 @@ pub fn raw_manifests(raw: &Path) -> Result<Vec<Manifest>> {
             || manifest.inputs != manifests[0].inputs
     };
     if let Some(i) = manifests.iter().position(foreign) {
-        let remedy = format!("run fetch-parquet --shard I/{n} again for every I");
+        let remedy = format!(
+            "{} again, and so all of the {n} parts",
+            Action::RunPart("fetch-parquet", 1, n)
+        );
         return Err(Failure::input(
             &shard_path(i as u32 + 1, n),
             "fetched with other settings or from another source than shard 1",
@@ -141,7 +145,7 @@ pub fn check_raw(raw: &Path, records: &[FileRecord]) -> Result<()> {
             &raw.join(&record.name),
             format_args!("its {} bytes hash to {}", record.bytes, record.sha256),
             "the content that the manifest beside it names",
-            format_args!("{MAKE_FETCH} with FORCE=1"),
+            Action::RunForced("fetch"),
         )),
     }
 }
@@ -270,7 +274,7 @@ impl ParquetStories {
         }
         let Some((index, field)) = inferred.schema().column_with_name(wanted) else {
             let names: Vec<&str> = fields.iter().map(|field| field.name().as_str()).collect();
-            let remedy = "name the column that holds the text with --set fetch.column=NAME";
+            let remedy = format!("name the column that holds the text with {COLUMN_NAME}");
             return Err(Failure::input(
                 name,
                 format_args!("no column {column:?}; its columns are {}", names.join(", ")),
@@ -281,7 +285,7 @@ impl ParquetStories {
         // Some writers leave out that the bytes are text.
         let binary = *field.data_type() == DataType::Binary;
         if *field.data_type() != DataType::Utf8 && !binary {
-            let remedy = "name the column that holds the text with --set fetch.column=NAME";
+            let remedy = format!("name the column that holds the text with {COLUMN_NAME}");
             return Err(Failure::input(
                 name,
                 format_args!("column {column:?} holds {}", field.data_type()),
@@ -425,7 +429,9 @@ impl TextBatches<'_> {
         };
         if let Some(null) = (0..texts.len()).find(|&i| texts.is_null(i)) {
             let found = format!("row {} (from 0) is null", self.row + null as u64);
-            let remedy = "remove the rows without a text, or name another column with --set fetch.column=NAME";
+            let remedy = format!(
+                "remove the rows without a text, or name another column with {COLUMN_NAME}"
+            );
             return Err(Failure::input(&self.stories.name, found, "a text in every row", remedy));
         }
         self.row += texts.len() as u64;
@@ -446,7 +452,7 @@ impl TextBatches<'_> {
                 &self.stories.name,
                 format_args!("row {row} (from 0) holds bytes that are not UTF-8"),
                 "text in every row",
-                "mend or remove the row, or name another column with --set fetch.column=NAME",
+                format_args!("mend or remove the row, or name another column with {COLUMN_NAME}"),
             )
         })
     }

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde::de::{DeserializeSeed, Deserializer, Error, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
-use stage::{Failure, Result};
+use stage::{Action, Failure, Result};
 
 use crate::record::{TextOf, words};
 use crate::text_input::{TextInput, Values};
@@ -140,8 +140,10 @@ pub fn json_texts(
 fn bad_json(path: &Path, field: &str, part: &str, n: u64, error: &serde_json::Error) -> Failure {
     let found = format!("{part} {n}: {}", words(error));
     let expected = format!("JSON objects with a string {field:?}, one a line or in one array");
-    let remedy =
-        format!("mend or remove the {part}, or name another field with --set fetch.column=NAME");
+    let remedy = format!(
+        "mend or remove the {part}, or name another field with {}",
+        Action::Set("fetch.column", "NAME")
+    );
     Failure::input(path, found, expected, remedy)
 }
 
@@ -267,7 +269,10 @@ fn too_long(path: &Path) -> Failure {
         format_args!(
             "JSON objects, one a line or in one array, or stories with {END} between them"
         ),
-        "take a file of that kind, or say what stands between its stories with --set fetch.separator=TEXT",
+        format_args!(
+            "take a file of that kind, or say what stands between its stories with {}",
+            Action::Set("fetch.separator", "TEXT")
+        ),
     )
 }
 

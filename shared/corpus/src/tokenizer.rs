@@ -7,7 +7,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use stage::{Failure, Manifest, Result, TokenizerRecord, guarded};
+use stage::{Action, Failure, Manifest, Result, TokenizerRecord, guarded};
 use tokenizers::ModelWrapper;
 use tokenizers::models::bpe::BPE;
 
@@ -30,6 +30,7 @@ use encoder::Encoder;
 pub const EOS: &str = "<|endoftext|>";
 /// Fills sequences up. Id 1 of a tokenizer trained here; nothing in this project pads.
 pub const PAD: &str = "<|pad|>";
+const OWN_FILE: Action = Action::Set("tokenizer.file", "FILE");
 /// Text that a tokenizer has to survive: several scripts, controls, a combining mark, an emoji of four code points.
 const PROBE: &str = "Once upon a time, it's \"so\" 3.14!\n\n\tna\u{ef}ve cafe\u{301} \u{4f60}\u{597d} \u{1f469}\u{200d}\u{1f680}\u{0}\u{fffd}";
 
@@ -66,7 +67,7 @@ impl Tokenizer {
                     path,
                     "not found",
                     "a tokenizer",
-                    "run `make tokenizer`, or name your own with --set tokenizer.file=FILE",
+                    format_args!("{}, or name your own with {OWN_FILE}", Action::Run("tokenizer")),
                 )
             }));
         }
@@ -88,7 +89,8 @@ impl Tokenizer {
     }
 
     fn from_json_with(path: &Path, json: &[u8], ends: &[u32]) -> Result<Self> {
-        let remedy = "make one with `make tokenizer FORCE=1`, or name another with --set tokenizer.file=FILE";
+        let remedy =
+            &format!("{}, or name another with {OWN_FILE}", Action::RunForced("tokenizer"));
         let unreadable = |error: &dyn std::fmt::Display| {
             Failure::input(
                 path,
@@ -177,7 +179,10 @@ impl Tokenizer {
                 &self.path,
                 format_args!("damaged or another one: its SHA-256 is {}", self.record.sha256),
                 format_args!("{}, as {} says", wanted.sha256, manifest.display()),
-                "run `make tokenizer`, or name one of your own with --set tokenizer.file=FILE",
+                format_args!(
+                    "{}, or name one of your own with {OWN_FILE}",
+                    Action::Run("tokenizer")
+                ),
             )),
         }
     }
@@ -306,7 +311,7 @@ pub fn train_on_words(vocab_size: u32, words: WordCounts) -> Result<String> {
     let trained = train::merges(vocab_size as usize, &[EOS, PAD], words.into_sorted())?;
     trained
         .to_json(&[EOS, PAD])
-        .map_err(|error| Failure::BadInput(format!("training the tokenizer failed: {error}")))
+        .map_err(|error| Failure::bad_input(format_args!("training the tokenizer failed: {error}")))
 }
 
 /// [`train_on_words`] of the words of texts: `feed` calls what it is given with every one.

@@ -6,7 +6,9 @@ use compute::gpu::{self, Adapter, Device, adapters};
 use compute::{Cpu, Decoder, EngineError, Gpu, Kernels, Precision, Storage, wgsl};
 use model::Config;
 use serde_json::{Value, json};
-use stage::{Failure, Log, Manifest, Result, hash_file};
+use stage::{Action, Failure, FailureKind, Log, Manifest, Problem, Result, hash_file};
+
+const PROFILE: Action = Action::Switch("profile");
 
 /// What computes: the CPU engine, or an open GPU with its activation precision.
 #[derive(Clone)]
@@ -31,13 +33,14 @@ pub struct EngineOptions<'a> {
 
 /// For `map_err`: an engine's error with its exit code.
 pub fn failed(error: EngineError) -> Failure {
-    match error {
-        EngineError::NoDevice(_) | EngineError::Unsupported(_) => Failure::usage(error.to_string()),
-        EngineError::Shader(message) => Failure::BadInput(message),
+    let kind = match error {
+        EngineError::NoDevice(_) | EngineError::Unsupported(_) => FailureKind::Usage,
+        EngineError::Shader(_) => FailureKind::BadInput,
         EngineError::Probe(_) | EngineError::OutOfMemory { .. } | EngineError::DeviceLost(_) => {
-            Failure::try_again(error.to_string())
+            FailureKind::TryAgain
         }
-    }
+    };
+    Failure::new(kind, error)
 }
 
 impl Engine {
@@ -53,15 +56,20 @@ impl Engine {
                 return Ok(Engine::Cpu(Storage::Q8));
             }
             "q8" if section == "sample" => {
-                return Err(Failure::usage(format!(
-                    "{section}.precision = \"q8\": only the CPU engine has it\n  remedy: --device cpu, or --precision f16"
-                )));
+                return Err(Failure::usage("only the CPU engine has it")
+                    .at(format_args!("{section}.precision = \"q8\""))
+                    .remedy(format_args!(
+                        "{}, or {}",
+                        Action::Option("device", "cpu"),
+                        Action::Option("precision", "f16")
+                    )));
             }
             _ => {
                 let q8 = if section == "sample" { "; \"q8\" with the CPU engine" } else { "" };
-                return Err(Failure::usage(format!(
-                    "{section}.precision = {precision:?}: expected \"auto\", \"f32\", \"f16\" or \"bf16\"{q8}"
-                )));
+                return Err(Failure::usage(format_args!(
+                    "expected \"auto\", \"f32\", \"f16\" or \"bf16\"{q8}"
+                ))
+                .at(format_args!("{section}.precision = {precision:?}")));
             }
         };
         let choice = match device.split_once(':') {
@@ -71,9 +79,8 @@ impl Engine {
             }
             None if device == "cpu" => return Self::cpu(options, asked),
             _ => {
-                return Err(Failure::usage(format!(
-                    "{section}.device = {device:?}: expected \"auto\", \"cpu\", \"gpu\" or \"gpu:N\""
-                )));
+                return Err(Failure::usage("expected \"auto\", \"cpu\", \"gpu\" or \"gpu:N\"")
+                    .at(format_args!("{section}.device = {device:?}")));
             }
         };
         let opened = Self::gpu(options, choice, asked, log);
@@ -81,18 +88,15 @@ impl Engine {
             // A shader that does not compile is the user's own, whatever the device.
             Err(error) if device == "auto" && !matches!(error, EngineError::Shader(_)) => {
                 if options.profile {
-                    return Err(Failure::usage(format!(
-                        "--profile times the kernels of a GPU\n{error}"
-                    )));
+                    return Err(
+                        failed(error).at(format_args!("{PROFILE} times the kernels of a GPU"))
+                    );
                 }
-                let reason = error.to_string();
-                match error {
-                    EngineError::NoDevice(_) => log.say(format!(
-                        "device auto: the CPU engine, since {}",
-                        reason.lines().next().unwrap_or_default()
-                    )),
+                match &error {
+                    EngineError::NoDevice(problem) => log
+                        .say(format!("device auto: the CPU engine, since {}", problem.headline())),
                     _ => log.warn(format!(
-                        "device auto: the CPU engine, since the GPU cannot be used: {reason}"
+                        "device auto: the CPU engine, since the GPU cannot be used: {error}"
                     )),
                 }
                 Self::cpu(options, asked)
@@ -103,15 +107,18 @@ impl Engine {
 
     fn cpu(options: &EngineOptions, asked: Option<Precision>) -> Result<Self> {
         if let Some(precision) = asked.filter(|&precision| precision != Precision::F32) {
-            return Err(Failure::usage(format!(
-                "{}.precision = \"{precision}\": the CPU engine computes in f32\n  remedy: --precision auto, or a GPU (--list-devices)",
-                options.section
-            )));
+            return Err(Failure::usage("the CPU engine computes in f32")
+                .at(format_args!("{}.precision = \"{precision}\"", options.section))
+                .remedy(format_args!(
+                    "{}, or a GPU ({})",
+                    Action::Option("precision", "auto"),
+                    Action::Switch("list-devices")
+                )));
         }
         if options.profile {
-            return Err(Failure::usage(
-                "--profile times the kernels of a GPU: expected --device gpu",
-            ));
+            return Err(Failure::usage("only kernels of a GPU are timed")
+                .at(PROFILE)
+                .expected(Action::Option("device", "gpu")));
         }
         Ok(Engine::Cpu(Storage::F32))
     }
@@ -165,7 +172,9 @@ impl Engine {
                 Err(error) => return Err(error),
             }
         }
-        Err(last.unwrap_or_else(|| EngineError::NoDevice("no precision could be tried".into())))
+        Err(last.unwrap_or_else(|| {
+            EngineError::NoDevice(Problem::new("no precision could be tried").into())
+        }))
     }
 
     /// A fresh engine.
@@ -263,7 +272,7 @@ pub fn devices_as_json() -> Value {
         Some(number) => (format!("gpu:{number}"), "the best GPU that is hardware"),
         None => ("cpu".to_owned(), "there is no GPU that is hardware"),
     };
-    let missing = chosen.is_none().then(|| adapters::why_no_gpu(&adapters));
+    let missing = chosen.is_none().then(|| adapters::why_no_gpu(&adapters).to_string());
     json!({ "devices": devices, "auto": { "device": auto, "why": why }, "missing": missing })
 }
 
@@ -294,7 +303,10 @@ pub(crate) fn check_model(folder: &Path) -> Result<()> {
                 &folder.join(file),
                 format_args!("its {} bytes have SHA-256 {}", found.bytes, found.sha256),
                 format_args!("{}, as {} says", output.sha256, path.display()),
-                "run `make train`, which makes it again from the last checkpoint",
+                format_args!(
+                    "{}, which makes it again from the last checkpoint",
+                    Action::Run("train")
+                ),
             ));
         }
     }

@@ -3,7 +3,7 @@ use std::path::Path;
 
 use compute::{Model, NO_TARGET};
 use corpus::bin::Bin;
-use stage::{Failure, Result};
+use stage::{Action, Failure, Result};
 
 use crate::engine::failed;
 
@@ -74,7 +74,7 @@ pub fn check_ids(path: &Path, ids: &[u32], vocab_size: usize) -> Result<()> {
             path,
             format_args!("it holds the id {id}"),
             format_args!("ids below {vocab_size}, the vocabulary"),
-            "run `make pack` again with FORCE=1, or copy the file again",
+            format_args!("{}, or copy the file again", Action::RunForced("pack")),
         )),
     }
 }

@@ -127,10 +127,11 @@ pub fn generate(
     params: SamplingParams,
 ) -> Result<Vec<Story>> {
     if prompts.len() > MOST_KEPT {
-        return Err(Failure::usage(format!(
-            "{} stories: expected at most {MOST_KEPT} that are compared with one another\n  remedy: a smaller sample.n",
+        return Err(Failure::usage(format_args!(
+            "{} stories: expected at most {MOST_KEPT} that are compared with one another",
             prompts.len()
-        )));
+        ))
+        .remedy("a smaller sample.n"));
     }
     let mut stories: Vec<Option<Story>> = vec![None; prompts.len()];
     generate_each(decoder, tokenizer, prompts, 0, params, |event| {

@@ -3,7 +3,7 @@ use std::path::{Path, PathBuf};
 
 use corpus::tokenizer::{Tokenizer, in_another_form};
 use model::{Checkpoint, Config, Llama, Weights, weight_files};
-use stage::{Failure, Result, Stage};
+use stage::{Action, Failure, Result, Stage};
 
 use crate::engine::check_model;
 
@@ -50,7 +50,11 @@ pub fn open_model(stage: &Stage, named: Option<&Path>) -> Result<LoadedModel> {
                     file,
                     "not found",
                     "a trained model",
-                    "run `make train`, or name another folder with --model",
+                    format_args!(
+                        "{}, or name another folder with {}",
+                        Action::Run("train"),
+                        Action::Switch("model")
+                    ),
                 )
             }));
         }
@@ -67,7 +71,7 @@ pub fn open_model(stage: &Stage, named: Option<&Path>) -> Result<LoadedModel> {
             &path,
             format_args!("model.context is {asked}"),
             expected,
-            "set model.context to it, or train anew with `make train`",
+            format_args!("set model.context to it; or {}, which trains anew", Action::Run("train")),
         ));
     }
     let weights = Weights::open(&path)?.load(&Llama::read(&path)?)?;

@@ -5,7 +5,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use stage::{Failure, Result};
+use stage::{Action, Failure, Result};
 
 /// One story, rated.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -60,8 +60,8 @@ impl Ratings {
                 Failure::input(
                     path,
                     found,
-                    "one rating a line, as sample --rate writes them",
-                    "name another file with --ratings",
+                    "one rating a line, as ratings are written here",
+                    format_args!("name another file with {}", Action::Switch("ratings")),
                 )
             })?;
             all.push(rating);

@@ -95,7 +95,7 @@ impl Checkpoint {
         for (slot, flat) in &self.slots {
             views.extend(tensor_views(&table, &prefix_of(slot), flat)?);
         }
-        let unfit = |e: serde_json::Error| Failure::usage(format!("checkpoint: {e}"));
+        let unfit = |e: serde_json::Error| Failure::usage(format_args!("checkpoint: {e}"));
         let state = serde_json::value::to_raw_value(&self.state).map_err(unfit)?;
         let sha256 =
             digest(state.get(), views.iter().map(|(name, view)| (name.as_str(), view.data())));
@@ -268,10 +268,7 @@ pub(crate) fn tensor_views<'a>(
     let view = |t: &crate::Tensor| {
         let bytes = bytemuck::cast_slice(&flat[t.range()]);
         let view = TensorView::new(Dtype::F32, t.shape.clone(), bytes);
-        Ok((
-            format!("{prefix}{}", t.name),
-            view.map_err(|e| Failure::usage(format!("{}: {e}", t.name)))?,
-        ))
+        Ok((format!("{prefix}{}", t.name), view.map_err(|e| Failure::usage(e).at(&t.name))?))
     };
     table.tensors.iter().map(view).collect()
 }
@@ -304,8 +301,8 @@ pub(crate) fn write_safetensors(
     views: Vec<(String, TensorView)>,
     metadata: HashMap<String, String>,
 ) -> Result<()> {
-    let bytes = safetensors::serialize(views, Some(metadata))
-        .map_err(|e| Failure::usage(format!("{}: {e}", path.display())))?;
+    let bytes =
+        safetensors::serialize(views, Some(metadata)).map_err(|e| Failure::usage(e).file(path))?;
     AtomicFile::write(path, &bytes).map(drop)
 }
 

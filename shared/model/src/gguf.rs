@@ -256,7 +256,7 @@ pub fn write_gguf(
     let mut offset = 0u64;
     for (name, shape) in &tensors {
         let gguf = gguf_name(name)
-            .ok_or_else(|| Failure::usage(format!("tensor {name} has no name in GGUF")))?;
+            .ok_or_else(|| Failure::usage(format_args!("tensor {name} has no name in GGUF")))?;
         put_string(&mut head, &gguf);
         head.extend((shape.len() as u32).to_le_bytes());
         shape.iter().rev().for_each(|&n| head.extend((n as u64).to_le_bytes()));

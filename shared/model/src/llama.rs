@@ -4,7 +4,7 @@ use std::fmt::Display;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
-use stage::{Failure, Result};
+use stage::{Action, Failure, Result};
 
 use crate::Config;
 
@@ -51,7 +51,7 @@ impl Keys {
     fn read(path: PathBuf) -> Result<Self> {
         let text = std::fs::read(&path).map_err(|error| match error.kind() {
             std::io::ErrorKind::NotFound => {
-                Failure::input(&path, "not found", "a trained model", "make train")
+                Failure::input(&path, "not found", "a trained model", Action::Run("train"))
             }
             _ => Failure::reading(&path)(error),
         })?;

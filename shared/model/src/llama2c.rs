@@ -20,7 +20,7 @@ pub fn read_llama2c(path: &Path) -> Result<(Llama, BTreeMap<String, Vec<f32>>)> 
         Failure::input(
             path,
             found,
-            "a checkpoint of llama2.c, as its export.py --version 0 writes",
+            "a checkpoint of llama2.c, as its export.py writes in version 0",
             "name another file",
         )
     };

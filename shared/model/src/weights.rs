@@ -13,7 +13,7 @@ use memmap2::Mmap;
 use safetensors::SafeTensors;
 use safetensors::tensor::Dtype;
 use serde_json::Value;
-use stage::{Failure, Result};
+use stage::{Action, Failure, Result};
 
 use crate::{Llama, TensorTable};
 
@@ -55,9 +55,13 @@ pub fn weight_files(folder: &Path) -> Result<Vec<PathBuf>> {
         let (found, remedy) = match other {
             Some(name) => (
                 format!("not found, but {name}"),
-                "save it as safetensors: save_pretrained(FOLDER, safe_serialization=True)",
+                "save it as safetensors: save_pretrained(FOLDER, safe_serialization=True)"
+                    .to_owned(),
             ),
-            None => ("not found".to_owned(), "run `make train`, or name another folder"),
+            None => (
+                "not found".to_owned(),
+                format!("{}, or name another folder", Action::Run("train")),
+            ),
         };
         return Err(Failure::input(&single, found, "a trained model's weights", remedy));
     }

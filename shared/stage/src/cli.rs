@@ -64,9 +64,9 @@ impl Common {
             .unwrap_or_else(|| Path::new("out").join(stem));
         if let Some(threads) = self.threads.filter(|threads| !(1..=MOST_THREADS).contains(threads))
         {
-            return Err(Failure::usage(format!(
-                "--threads {threads}: expected 1 to {MOST_THREADS}"
-            )));
+            return Err(Failure::usage(format_args!("{threads} threads"))
+                .at("--threads")
+                .expected(format_args!("1 to {MOST_THREADS}")));
         }
         let threads = self.threads.map(|threads| capped(threads, &log));
         Ok(Stage { name, pipeline, out, force: self.force, threads, log })
@@ -97,7 +97,7 @@ impl Stage {
     pub fn use_threads(&self) -> Result<()> {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(self.threads.unwrap_or(0));
         pool.build_global()
-            .map_err(|e| Failure::try_again(format!("threads cannot be started: {e}")))
+            .map_err(|e| Failure::try_again(format_args!("threads cannot be started: {e}")))
     }
 
     /// The same, the calling thread being one of them: for a loop of short pieces of parallel work, none of which is then
@@ -107,7 +107,7 @@ impl Stage {
             .num_threads(self.threads.unwrap_or(0))
             .use_current_thread();
         pool.build_global()
-            .map_err(|e| Failure::try_again(format!("threads cannot be started: {e}")))
+            .map_err(|e| Failure::try_again(format_args!("threads cannot be started: {e}")))
     }
 
     /// A file or folder of this run, by its name in the table of files.

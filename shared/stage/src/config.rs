@@ -194,17 +194,15 @@ impl Pipeline {
         let (path, text) = crate::shipped::read(path)?;
         let path = path.as_path();
         let mut table: Table = text.parse().map_err(|e| bad_toml(path, &e))?;
-        reject_unknown(&table, &path.display().to_string())?;
+        reject_unknown(&table).map_err(|failure| failure.file(path))?;
         toml::from_str::<Pipeline>(&text).map_err(|e| bad_toml(path, &e))?; // for its line and column
         for setting in settings {
             apply(&mut table, setting)?;
         }
         let pipeline: Pipeline = table.try_into().map_err(|e: toml::de::Error| {
-            Failure::usage(format!("--set {}: {}", settings.join(" --set "), e.message()))
+            Failure::usage(e.message()).at(format_args!("--set {}", settings.join(" --set ")))
         })?;
-        pipeline
-            .validate()
-            .map_err(|message| Failure::usage(format!("{}: {message}", path.display())))?;
+        pipeline.validate().map_err(|message| Failure::usage(message).file(path))?;
         Ok(pipeline)
     }
 
@@ -337,50 +335,52 @@ impl Pipeline {
 fn bad_toml(path: &Path, error: &toml::de::Error) -> Failure {
     let text = error.to_string();
     let text = text.trim_end();
+    let failure = Failure::usage(text).file(path);
     // Integers of TOML have 64 bits with a sign.
-    let hint = match error.message().contains("too large") || error.message().contains("overflow") {
-        true => "\n  remedy: write a number above 9223372036854775807 as a string",
-        false => "",
-    };
-    Failure::usage(format!("{}: {text}{hint}", path.display()))
+    match error.message().contains("too large") || error.message().contains("overflow") {
+        true => failure.remedy("write a number above 9223372036854775807 as a string"),
+        false => failure,
+    }
 }
 
-fn reject_unknown(table: &Table, place: &str) -> Result<()> {
+fn reject_unknown(table: &Table) -> Result<()> {
     for (section, value) in table {
-        known_below(section, value, place)?;
+        known_below(section, value)?;
     }
     Ok(())
 }
 
 /// The keys of a table, and those of the tables in it.
-fn known_below(name: &str, value: &Value, place: &str) -> Result<()> {
+fn known_below(name: &str, value: &Value) -> Result<()> {
     match value {
-        Value::Table(keys) => keys
-            .iter()
-            .try_for_each(|(key, value)| known_below(&format!("{name}.{key}"), value, place)),
-        _ => known(name, place),
+        Value::Table(keys) => {
+            keys.iter().try_for_each(|(key, value)| known_below(&format!("{name}.{key}"), value))
+        }
+        _ => known(name),
     }
 }
 
-fn known(key: &str, place: &str) -> Result<()> {
+fn known(key: &str) -> Result<()> {
     if KEYS.contains(&key) {
         return Ok(());
     }
     if let Some((_, now)) = MOVED.iter().find(|(moved, _)| *moved == key) {
-        return Err(Failure::usage(format!("{place}: {key} is called {now} now")));
+        return Err(Failure::usage(format_args!("{key} is called {now} now")));
     }
     let distance = |candidate: &&&str| strsim::damerau_levenshtein(candidate, key);
     let nearest = KEYS.iter().min_by_key(distance).copied().unwrap_or_default();
-    Err(Failure::usage(format!("{place}: unknown key {key}\n  nearest known key: {nearest}")))
+    Err(Failure::usage(format_args!("unknown key {key}")).note("nearest known key", nearest))
 }
 
 /// `section.key=value`, the value as TOML, or as plain text where that is no TOML.
 fn apply(table: &mut Table, setting: &str) -> Result<()> {
     let (key, text) = setting.split_once('=').ok_or_else(|| {
-        Failure::usage(format!("--set {setting}: expected key=value, for example train.lr=3e-4"))
+        Failure::usage("no key=value")
+            .at(format_args!("--set {setting}"))
+            .expected("key=value, for example train.lr=3e-4")
     })?;
     let (key, text) = (key.trim(), text.trim());
-    known(key, &format!("--set {setting}"))?;
+    known(key).map_err(|failure| failure.at(format_args!("--set {setting}")))?;
     let value = format!("value = {text}").parse::<Table>().ok().and_then(|mut t| t.remove("value"));
     let value = value.unwrap_or_else(|| Value::String(text.to_owned()));
     let (sections, key) = key.rsplit_once('.').map_or((None, key), |(s, key)| (Some(s), key));
@@ -390,7 +390,7 @@ fn apply(table: &mut Table, setting: &str) -> Result<()> {
             .entry(section)
             .or_insert_with(|| Value::Table(Table::new()))
             .as_table_mut()
-            .ok_or_else(|| Failure::usage(format!("{section} must be a table")))?;
+            .ok_or_else(|| Failure::usage(format_args!("{section} must be a table")))?;
     }
     place.insert(key.to_owned(), value);
     Ok(())

@@ -24,11 +24,10 @@ pub fn main_with_code(name: &str, run: impl FnOnce() -> anyhow::Result<u8>) -> E
     match run() {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
-            let code = error
-                .chain()
-                .find_map(|cause| cause.downcast_ref::<Failure>())
-                .map_or(1, Failure::exit_code);
-            crate::log::report_error(name, code, &format!("{error:#}"));
+            let failure = error.chain().find_map(|cause| cause.downcast_ref::<Failure>());
+            let code = failure.map_or(1, Failure::exit_code);
+            let fields = failure.map(Failure::fields).unwrap_or_default();
+            crate::log::report_error(name, code, &format!("{error:#}"), fields);
             ExitCode::from(code)
         }
     }

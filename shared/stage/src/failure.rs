@@ -1,86 +1,165 @@
 //! What can go wrong, in words a person can act on, and the exit code each kind has.
-use std::fmt::Display;
+use std::fmt::{self, Display};
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Map, Value};
 
 use crate::io_advice::{self, Advice, Mend};
+use crate::problem::Problem;
 
 pub type Result<T, E = Failure> = std::result::Result<T, E>;
 
-/// Why a stage ended without its result. The variant decides the exit code.
-#[derive(Clone, Debug, thiserror::Error)]
-pub enum Failure {
+/// Who can do something about it. It decides the exit code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FailureKind {
     /// 2: the command line or the pipeline file is wrong, or the output cannot be written there.
-    #[error("{0}")]
-    Usage(String),
+    Usage,
     /// 3: an input is missing, damaged or does not fit.
-    #[error("{0}")]
-    BadInput(String),
+    BadInput,
     /// 4: the same command may work later: network, disk full, device lost.
-    #[error("{0}")]
-    TryAgain(String),
+    TryAgain,
     /// 130: stopped by a signal; everything finished is kept.
-    #[error("interrupted: {0}")]
-    Interrupted(String),
+    Interrupted,
+}
+
+impl FailureKind {
+    /// As JSON lines have it.
+    pub fn name(self) -> &'static str {
+        match self {
+            FailureKind::Usage => "usage",
+            FailureKind::BadInput => "bad_input",
+            FailureKind::TryAgain => "try_again",
+            FailureKind::Interrupted => "interrupted",
+        }
+    }
+
+    pub fn exit_code(self) -> u8 {
+        match self {
+            FailureKind::Usage => 2,
+            FailureKind::BadInput => 3,
+            FailureKind::TryAgain => 4,
+            FailureKind::Interrupted => 130,
+        }
+    }
+}
+
+/// Why a stage ended without its result.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    pub kind: FailureKind,
+    pub problem: Box<Problem>,
+}
+
+impl std::error::Error for Failure {}
+
+impl Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        match self.kind {
+            FailureKind::Interrupted => write!(f, "interrupted: {}", self.problem),
+            _ => self.problem.fmt(f),
+        }
+    }
 }
 
 impl Failure {
-    pub fn usage(message: impl Into<String>) -> Self {
-        Failure::Usage(message.into())
+    pub fn new(kind: FailureKind, problem: impl Into<Box<Problem>>) -> Self {
+        Failure { kind, problem: problem.into() }
     }
 
-    /// A bad input file: which one, what was found (with row, line or byte), what was expected, what to do.
+    pub fn usage(found: impl Display) -> Self {
+        Failure::new(FailureKind::Usage, Problem::new(found))
+    }
+
+    pub fn bad_input(found: impl Display) -> Self {
+        Failure::new(FailureKind::BadInput, Problem::new(found))
+    }
+
+    pub fn try_again(found: impl Display) -> Self {
+        Failure::new(FailureKind::TryAgain, Problem::new(found))
+    }
+
+    /// `kept` says what is kept, and how to go on.
+    pub fn interrupted(kept: impl Display) -> Self {
+        Failure::new(FailureKind::Interrupted, Problem::new(kept))
+    }
+
+    /// A bad input file: which one, what was found, what was expected, what to do. [`at`](Self::at) adds row, line or byte.
     pub fn input(
         file: &Path,
         found: impl Display,
         expected: impl Display,
         remedy: impl Display,
     ) -> Self {
-        Failure::BadInput(format!(
-            "{}: {found}\n  expected: {expected}\n  remedy: {remedy}",
-            file.display()
-        ))
+        Failure::bad_input(found).file(file).expected(expected).remedy(remedy)
     }
 
-    pub fn try_again(message: impl Into<String>) -> Self {
-        Failure::TryAgain(message.into())
+    fn with(mut self, change: impl FnOnce(Problem) -> Problem) -> Self {
+        *self.problem = change(std::mem::take(&mut *self.problem));
+        self
+    }
+
+    pub fn file(self, file: impl Into<PathBuf>) -> Self {
+        self.with(|problem| problem.file(file))
+    }
+
+    /// Where in the file, or which setting, address or device.
+    pub fn at(self, place: impl Display) -> Self {
+        self.with(|problem| problem.at(place))
+    }
+
+    pub fn note(self, name: &'static str, text: impl Display) -> Self {
+        self.with(|problem| problem.note(name, text))
+    }
+
+    pub fn expected(self, expected: impl Display) -> Self {
+        self.with(|problem| problem.expected(expected))
+    }
+
+    pub fn kept(self, kept: impl Display) -> Self {
+        self.with(|problem| problem.kept(kept))
+    }
+
+    pub fn remedy(self, remedy: impl Display) -> Self {
+        self.with(|problem| problem.remedy(remedy))
     }
 
     /// For `map_err`: an I/O error while reading `path`.
     pub fn reading(path: &Path) -> impl FnOnce(io::Error) -> Failure + '_ {
-        move |error| Failure::advised(path, "", io_advice::reading(&error))
+        move |error| Failure::advised(path, io_advice::reading(&error))
     }
 
     /// For `map_err`: an I/O error while writing `path`.
     pub fn writing(path: &Path) -> impl FnOnce(io::Error) -> Failure + '_ {
         move |error| {
-            let kept = "\n  kept: every file already under its final name";
-            Failure::advised(path, kept, io_advice::writing(&error))
+            let failure = Failure::advised(path, io_advice::writing(&error));
+            match failure.kind {
+                FailureKind::TryAgain => failure.kept("every file already under its final name"),
+                _ => failure,
+            }
         }
     }
 
-    /// `kept` is said where the same command can go on later.
-    fn advised(path: &Path, kept: &str, advice: Advice) -> Self {
+    fn advised(path: &Path, advice: Advice) -> Self {
         let Advice { mend, found, expected, remedy } = advice;
-        let kept = if mend == Mend::Machine { kept } else { "" };
-        let text = format!(
-            "{}: {found}\n  expected: {expected}{kept}\n  remedy: {remedy}",
-            path.display()
-        );
-        match mend {
-            Mend::Settings => Failure::Usage(text),
-            Mend::Input => Failure::BadInput(text),
-            Mend::Machine => Failure::TryAgain(text),
-        }
+        let kind = match mend {
+            Mend::Settings => FailureKind::Usage,
+            Mend::Input => FailureKind::BadInput,
+            Mend::Machine => FailureKind::TryAgain,
+        };
+        let problem = Problem::new(found).file(path).expected(expected).remedy(remedy);
+        Failure::new(kind, problem)
     }
 
     pub fn exit_code(&self) -> u8 {
-        match self {
-            Failure::Usage(_) => 2,
-            Failure::BadInput(_) => 3,
-            Failure::TryAgain(_) => 4,
-            Failure::Interrupted(_) => 130,
-        }
+        self.kind.exit_code()
+    }
+
+    /// The fields of a JSON line: `kind`, and those of the problem.
+    pub fn fields(&self) -> Map<String, Value> {
+        let mut fields = Map::from_iter([("kind".to_owned(), self.kind.name().into())]);
+        fields.extend(self.problem.fields());
+        fields
     }
 }
 

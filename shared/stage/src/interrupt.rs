@@ -82,7 +82,7 @@ pub fn pass_on(act: impl Fn(i32) + Send + 'static) -> Result<()> {
     {
         let heard = SIGNALS.iter().copied().filter(|&signal| !is_left_alone(signal));
         let mut signals = signal_hook::iterator::Signals::new(heard)
-            .map_err(|e| Failure::try_again(format!("signals cannot be received: {e}")))?;
+            .map_err(|e| Failure::try_again(format_args!("signals cannot be received: {e}")))?;
         std::thread::spawn(move || signals.forever().for_each(act));
     }
     #[cfg(not(unix))]
@@ -103,5 +103,5 @@ pub fn clear() {
 
 /// Ends the stage with exit code 130 if a signal asked for it; `kept` says what stays.
 pub fn check(kept: &str) -> Result<()> {
-    if requested() { Err(Failure::Interrupted(kept.to_owned())) } else { Ok(()) }
+    if requested() { Err(Failure::interrupted(kept)) } else { Ok(()) }
 }

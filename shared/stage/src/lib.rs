@@ -2,6 +2,7 @@
 //!
 //! Every executable of the pipeline opens a [`Stage`] from the command line, asks [`Work`] whether anything
 //! is left to do, writes its files through [`AtomicFile`], and ends through [`main`] with an exit code.
+mod action;
 mod address;
 pub mod cli;
 pub mod config;
@@ -20,6 +21,7 @@ pub mod memory;
 mod output;
 mod ownership;
 mod perform;
+mod problem;
 mod random;
 mod record;
 mod shard;
@@ -27,11 +29,12 @@ pub mod shipped;
 mod shown;
 mod temporary;
 
+pub use action::Action;
 pub use address::{Address, redact};
 pub use cli::{Common, Stage};
 pub use config::Pipeline;
 pub use entry::{main, main_with_code};
-pub use failure::{Failure, Result};
+pub use failure::{Failure, FailureKind, Result};
 pub use files::{
     AtomicFile, FileRecord, WriteBehind, create_dir, hash_content, hash_file, hex, publish_file,
     read_at, remove_if_present, sha256,
@@ -49,6 +52,7 @@ pub use manifest::{
 pub use output::{print, print_bytes};
 pub use ownership::{Ownership, is_our_manifest, make_way, retire_manifest};
 pub use perform::Done;
+pub use problem::Problem;
 pub use random::Random;
 pub use record::{commit_recorded, forget, records_in, records_of, remember, write_recorded};
 pub use shard::{Shard, manifests};

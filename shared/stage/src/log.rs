@@ -68,6 +68,7 @@ fn emit(stage: &str, event: &str, fields: Value, text: &str) {
         if let Value::Object(fields) = fields {
             line.extend(fields.into_iter().map(|(name, value)| (name, clean(value))));
         }
+        line.entry("text").or_insert_with(|| clean(text.into()));
         say(&Value::Object(line).to_string());
     } else {
         say(&format!("{stage}: {}", shown(&redact(text))));
@@ -91,8 +92,12 @@ fn say(line: &str) {
     let _ = writeln!(std::io::stderr(), "{line}");
 }
 
-pub(crate) fn report_error(stage: &str, code: u8, text: &str) {
-    emit(stage, "error", json!({ "exit_code": code, "text": text }), &format!("error: {text}"));
+/// The end of a stage: `fields` are those of its failure.
+pub(crate) fn report_error(stage: &str, code: u8, text: &str, fields: Map<String, Value>) {
+    let mut all =
+        Map::from_iter([("exit_code".to_owned(), code.into()), ("text".to_owned(), text.into())]);
+    all.extend(fields);
+    emit(stage, "error", all.into(), &format!("error: {text}"));
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -154,8 +159,8 @@ pub struct Progress {
     total: Mutex<Option<u64>>,
     bar: ProgressBar,
     done: AtomicU64,
-    /// What else there is to say of the rate.
-    note: Mutex<String>,
+    /// What else there is to say of the rate, for people and as figures.
+    note: Mutex<(String, Map<String, Value>)>,
     started: Instant,
     last_line: Mutex<Instant>,
 }
@@ -233,10 +238,10 @@ impl Progress {
     }
 
     /// Other rates than that of the unit, shown behind it.
-    pub fn message(&self, text: impl Into<String>) {
+    pub fn message(&self, text: impl Into<String>, figures: &[(&str, f64)]) {
         let text = text.into();
         self.bar.set_message(text.clone());
-        self.note(text);
+        self.note(text, figures);
     }
 
     /// Lines below the bar, on a terminal: `lines` makes them for its width.
@@ -254,10 +259,12 @@ impl Progress {
         !self.bar.is_hidden()
     }
 
-    /// What plain lines say behind the rate.
-    pub fn note(&self, text: impl Into<String>) {
+    /// What lines say behind the rate: plain ones the text, those of JSON the figures as well.
+    pub fn note(&self, text: impl Into<String>, figures: &[(&str, f64)]) {
         if let Ok(mut note) = self.note.lock() {
-            *note = text.into();
+            let known = figures.iter().filter(|(_, figure)| figure.is_finite());
+            let figures = known.map(|(name, figure)| ((*name).to_owned(), json!(figure)));
+            *note = (text.into(), figures.collect());
         }
     }
 
@@ -283,7 +290,7 @@ impl Progress {
         let left = total.map(|total| {
             Duration::from_secs_f64(total.saturating_sub(done) as f64 / rate.max(1e-9))
         });
-        let note = self.note.lock().map_or(String::new(), |note| note.clone());
+        let (note, figures) = self.note.lock().map_or(Default::default(), |note| note.clone());
         let also = if note.is_empty() { String::new() } else { format!(", {note}") };
         let text = match (total, left) {
             (Some(total), Some(left)) => {
@@ -299,8 +306,11 @@ impl Progress {
                 format!("{} {}, {}/s{also}", self.what, self.unit.show(done), self.unit.rate(rate))
             }
         };
-        let fields = json!({ "what": self.what, "unit": self.unit.name(), "done": done, "total": total,
-            "per_second": rate, "seconds_left": left.map(|l| l.as_secs_f64()), "note": note });
+        let mut fields = json!({ "what": self.what, "unit": self.unit.name(), "done": done, "total": total,
+            "per_second": rate, "seconds_left": left.map(|l| l.as_secs_f64()) });
+        if let Value::Object(fields) = &mut fields {
+            fields.extend(figures);
+        }
         self.log.event("progress", fields, &text);
     }
 

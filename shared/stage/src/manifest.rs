@@ -78,7 +78,7 @@ impl Manifest {
     /// Writes it under its seal.
     pub fn write(&self, path: &Path) -> Result<FileRecord> {
         let value = serde_json::to_value(self)
-            .map_err(|error| Failure::usage(format!("manifest: {error}")))?;
+            .map_err(|error| Failure::usage(format_args!("manifest: {error}")))?;
         AtomicFile::write(path, seal(value).as_bytes())
     }
 
@@ -335,7 +335,7 @@ impl Work {
             })
             .collect();
         let text =
-            serde_json::to_vec(&stamps).map_err(|e| Failure::usage(format!("stamp: {e}")))?;
+            serde_json::to_vec(&stamps).map_err(|e| Failure::usage(format_args!("stamp: {e}")))?;
         AtomicFile::write(&stamp_path(&self.manifest), &text).map(drop)
     }
 }
@@ -352,10 +352,9 @@ fn check(path: &Path, output: &FileRecord) -> Result<()> {
         }
         std::thread::sleep(Duration::from_millis(50));
     }
-    Err(Failure::try_again(format!(
-        "{}: another attempt has changed it while this one was at work\n  remedy: run the same command again",
-        path.display()
-    )))
+    Err(Failure::try_again("another attempt has changed it while this one was at work")
+        .file(path)
+        .remedy("run the same command again"))
 }
 
 /// `a, b.c`: the keys in which two settings differ.

@@ -32,7 +32,9 @@ fn unwritable(error: &std::io::Error) -> Failure {
         }
         _ => error.to_string(),
     };
-    Failure::try_again(format!(
-        "stdout: {found}\n  expected: a terminal, a pipe or a file with room\n  kept: every file already under its final name\n  remedy: free space or send the output elsewhere, then run the same command again"
-    ))
+    Failure::try_again(found)
+        .at("stdout")
+        .expected("a terminal, a pipe or a file with room")
+        .kept("every file already under its final name")
+        .remedy("free space or send the output elsewhere, then run the same command again")
 }

@@ -33,12 +33,13 @@ pub(crate) fn read(pipeline: &Path) -> Result<(PathBuf, Cow<'static, str>)> {
         }
     }
     let text = crate::read_text(&path).map_err(|error| {
-        let error = error.to_string();
-        Failure::usage(format!(
-            "{}\n  expected: a pipeline file, or one that comes with the program: {}\n  remedy: name one with --config FILE.toml",
-            error.lines().next().unwrap_or_default(),
-            names().collect::<Vec<_>>().join(", ")
-        ))
+        Failure::usage(error.problem.found)
+            .file(&path)
+            .expected(format_args!(
+                "a pipeline file, or one that comes with the program: {}",
+                names().collect::<Vec<_>>().join(", ")
+            ))
+            .remedy("name one with --config FILE.toml")
     })?;
     Ok((path, Cow::Owned(text)))
 }

@@ -1,7 +1,7 @@
 //! The check of the bins' hashes, beside the first steps: nothing is published before it is known to fit.
 use std::thread::JoinHandle;
 
-use stage::{Failure, Result};
+use stage::{Failure, FailureKind, Result};
 
 use crate::setup::Setup;
 
@@ -19,9 +19,11 @@ impl BinCheck {
     pub(crate) fn finish(&mut self) -> Result<()> {
         match self.0.take().map(JoinHandle::join) {
             None => Ok(()),
-            Some(Ok(Err(Failure::Interrupted(_)))) => Err(Failure::Interrupted(
-                "train.bin and val.bin were still being checked, so nothing new is saved; run the same command to go on".into(),
-            )),
+            Some(Ok(Err(Failure { kind: FailureKind::Interrupted, .. }))) => {
+                Err(Failure::interrupted(
+                    "train.bin and val.bin were still being checked, so nothing new is saved; run the same command to go on",
+                ))
+            }
             Some(Ok(result)) => result,
             Some(Err(_)) => Err(Failure::try_again("the thread that checks train.bin failed")),
         }

@@ -143,7 +143,7 @@ impl Chart {
 }
 
 fn cannot(title: &str, error: impl std::fmt::Display) -> Failure {
-    Failure::try_again(format!("the picture \"{title}\" cannot be drawn: {error}"))
+    Failure::try_again(format_args!("the picture \"{title}\" cannot be drawn: {error}"))
 }
 
 #[cfg(test)]

@@ -2,7 +2,9 @@
 use std::path::{Path, PathBuf};
 
 use model::Checkpoint;
-use stage::{Failure, Log, Result, Temporary, create_dir, publish_file, remove_if_present};
+use stage::{
+    Failure, FailureKind, Log, Result, Temporary, create_dir, publish_file, remove_if_present,
+};
 
 /// What a checkpoint is called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,7 +102,7 @@ impl Checkpoints {
     ) -> Result<Option<Checkpoint>> {
         match Checkpoint::load(path) {
             Ok(checkpoint) => Ok(Some(checkpoint)),
-            Err(error @ Failure::TryAgain(_)) => {
+            Err(error @ Failure { kind: FailureKind::TryAgain, .. }) => {
                 log.warn(format!("{error}"));
                 *unreadable = Some(error);
                 Ok(None)

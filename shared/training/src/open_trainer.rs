@@ -2,7 +2,7 @@
 use compute::{EngineError, Trainer};
 use inference::failed;
 use model::Config;
-use stage::{Failure, Result, memory};
+use stage::{Action, Failure, Result, memory};
 
 use crate::setup::Setup;
 
@@ -26,10 +26,9 @@ pub(crate) fn open_trainer(setup: &Setup, weights: &[f32]) -> Result<Trainer> {
         Err(Err(failure)) => return Err(failure),
         Err(Ok(error)) => error,
     };
-    let EngineError::OutOfMemory { message, needed, available } = &error else {
+    let EngineError::OutOfMemory { problem, needed, available } = &error else {
         return Err(failed(error));
     };
-    let what = message.lines().next().unwrap_or_default();
     // Memory is a part that stays and a part per sequence: two sizes tell both.
     let one = match with(1) {
         Ok(trainer) => trainer.model.kernels.bytes(),
@@ -40,7 +39,10 @@ pub(crate) fn open_trainer(setup: &Setup, weights: &[f32]) -> Result<Trainer> {
     let per_sequence = needed.saturating_sub(one) as f64 / f64::from(t.batch.max(2) - 1);
     let fits = ((available.saturating_sub(one)) as f64 / per_sequence.max(1.0)) as u32 + 1;
     let remedy = if *available < one {
-        "a smaller model or model.context, a precision of two bytes, or --device cpu".to_owned()
+        format!(
+            "a smaller model or model.context, a precision of two bytes, or {}",
+            Action::Option("device", "cpu")
+        )
     } else {
         // The largest part of the batch that fits; what is left goes into accumulation.
         let batch =
@@ -50,19 +52,27 @@ pub(crate) fn open_trainer(setup: &Setup, weights: &[f32]) -> Result<Trainer> {
             t.accumulate * (t.batch / batch)
         )
     };
-    Err(Failure::try_again(format!(
-        "the memory does not suffice: {what}\n  needed: {} MiB for train.batch = {} of {} tokens ({} MiB, and {:.1} MiB per sequence)\n  fits: {}\n  remedy: {remedy}",
-        needed >> 20,
-        t.batch,
-        setup.config.context,
-        one >> 20,
-        per_sequence / (1 << 20) as f64,
-        if *available < one {
-            "not even a batch of 1".to_owned()
-        } else {
-            format!("a batch of {}", fits.min(t.batch))
-        }
-    )))
+    Err(Failure::try_again(format_args!("the memory does not suffice: {}", problem.headline()))
+        .note(
+            "needed",
+            format_args!(
+                "{} MiB for train.batch = {} of {} tokens ({} MiB, and {:.1} MiB per sequence)",
+                needed >> 20,
+                t.batch,
+                setup.config.context,
+                one >> 20,
+                per_sequence / (1 << 20) as f64
+            ),
+        )
+        .note(
+            "fits",
+            if *available < one {
+                "not even a batch of 1".to_owned()
+            } else {
+                format!("a batch of {}", fits.min(t.batch))
+            },
+        )
+        .remedy(remedy))
 }
 
 /// Refuses weights for which there is no memory. Gives what is left beside them.
@@ -77,13 +87,7 @@ pub(crate) fn check_weights(config: &Config) -> Result<u64> {
         u64::MAX => "more parameters than can be counted".to_owned(),
         _ => format!("{parameters} parameters, which are {}", memory::mib(weights)),
     };
-    Err(Failure::try_again(format!(
-        "model.d_model = {}, model.d_mlp = {}, model.n_layer = {} make {count}; {} of memory can be had\n  remedy: a smaller model, or a machine with more memory",
-        config.d_model,
-        config.d_mlp,
-        config.n_layer,
-        memory::mib(available)
-    )))
+    Err(Failure::try_again(format_args!("model.d_model = {}, model.d_mlp = {}, model.n_layer = {} make {count}; {} of memory can be had", config.d_model, config.d_mlp, config.n_layer, memory::mib(available))).remedy("a smaller model, or a machine with more memory"))
 }
 
 /// Refuses what is taken before the engine says what it needs: the weights, and the ids of a batch.
@@ -95,11 +99,12 @@ pub(crate) fn check_memory(setup: &Setup) -> Result<()> {
     if sequence.saturating_mul(u64::from(t.batch)) <= left {
         return Ok(());
     }
-    Err(Failure::try_again(format!(
-        "train.batch = {}: the tokens of a batch alone need {}; {} of memory can be had\n  fits: a batch of {}\n  remedy: a smaller train.batch; train.accumulate does the same step in parts",
-        t.batch,
+    Err(Failure::try_again(format_args!(
+        "the tokens of a batch alone need {}; {} of memory can be had",
         memory::mib(sequence.saturating_mul(u64::from(t.batch))),
-        memory::mib(left),
-        (left / sequence).max(1)
-    )))
+        memory::mib(left)
+    ))
+    .at(format_args!("train.batch = {}", t.batch))
+    .note("fits", format_args!("a batch of {}", (left / sequence).max(1)))
+    .remedy("a smaller train.batch; train.accumulate does the same step in parts"))
 }

@@ -42,7 +42,7 @@ pub(crate) fn up_to_date(mut settings: Value) -> Value {
 }
 
 fn kind(section: &config::Optimizer) -> Result<OptimizerKind> {
-    let unknown = |error| Failure::usage(format!("train.optimizer.kind = {error}"));
+    let unknown = |error| Failure::usage(format_args!("train.optimizer.kind = {error}"));
     section.kind.parse().map_err(unknown)
 }
 

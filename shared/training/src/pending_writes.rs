@@ -70,7 +70,7 @@ impl PendingWrites {
     pub(crate) fn into_failure(self) -> Option<Failure> {
         let waiting = self.saves.into_iter().next_back().map(|(_, failure)| failure);
         waiting.or(self.given_up.map(|(step, failure)| {
-            Failure::try_again(format!("the checkpoint of step {step} is lost, more than {WAITING} could not be written: {failure}"))
+            Failure::try_again(format_args!("the checkpoint of step {step} is lost, more than {WAITING} could not be written: {failure}"))
         }))
     }
 

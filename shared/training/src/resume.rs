@@ -4,7 +4,7 @@ use std::path::Path;
 use compute::Trainer;
 use model::{Best, Checkpoint, initial_weights};
 use serde_json::Value;
-use stage::{Failure, Lock, Result};
+use stage::{Action, Failure, Lock, Result};
 
 use crate::checkpoints::{Checkpoints, step_of};
 use crate::open_trainer::open_trainer;
@@ -31,11 +31,12 @@ pub(crate) fn resume(
     };
     let settings = up_to_date(checkpoint.state.settings.clone());
     if !stage::same_settings(&settings, &setup.settings) {
-        return Err(Failure::usage(format!(
-            "{}: its checkpoint was made with other settings: {}\n  remedy: --fresh keeps it as run.N and starts anew",
-            setup.folder.display(),
+        return Err(Failure::usage(format_args!(
+            "its checkpoint was made with other settings: {}",
             stage::changed_keys(&settings, &setup.settings)
-        )));
+        ))
+        .file(&setup.folder)
+        .remedy(format_args!("{} keeps it as run.N and starts anew", Action::Switch("fresh"))));
     }
     let (device, precision, plan) = (
         trainer.model.kernels.device(),
@@ -64,7 +65,10 @@ pub(crate) fn resume(
             &setup.folder,
             format!("a checkpoint with {found}"),
             "a checkpoint of this optimizer",
-            "start anew with --fresh, which keeps the old run as run.N",
+            format_args!(
+                "start anew with {}, which keeps the old run as run.N",
+                Action::Switch("fresh")
+            ),
         )
     };
     trainer.set_slots(&checkpoint.slots).map_err(other)?;
@@ -93,7 +97,7 @@ pub(crate) fn set_aside_if_other(setup: &Setup, force: bool) -> Result<()> {
     let old = old.map(up_to_date);
     let why = match old {
         _ if !setup.folder.exists() || is_only_begun(&setup.folder) => return Ok(()),
-        _ if force => "--force".to_owned(),
+        _ if force => Action::Switch("force").to_string(),
         None if is_a_run(&setup.folder) => return Ok(()),
         None => return Err(in_the_way(&setup.folder)),
         Some(old) if old == setup.settings => return Ok(()),
@@ -111,10 +115,12 @@ pub(crate) fn set_aside_if_other(setup: &Setup, force: bool) -> Result<()> {
 pub(crate) fn lock(setup: &Setup) -> Result<Lock> {
     let out = setup.folder.parent().unwrap_or(Path::new(""));
     Lock::try_take(out, "train")?.ok_or_else(|| {
-        Failure::try_again(format!(
-            "{}: another train is at work in it\n  remedy: wait until it ends, or give this one a folder of its own with --out DIR",
-            setup.folder.display()
-        ))
+        Failure::try_again("another train is at work in it").file(&setup.folder).remedy(
+            format_args!(
+                "wait until it ends, or give this one a folder of its own with {}",
+                Action::Option("out", "DIR")
+            ),
+        )
     })
 }
 
@@ -155,6 +161,6 @@ fn in_the_way(run: &Path) -> Failure {
         run,
         "in the way: it has no readable settings.json, so no training of this program is known to have made it",
         "no folder of that name, or one that training made",
-        "move it away, or set it aside as run.N with --force",
+        format_args!("move it away, or set it aside as run.N with {}", Action::Switch("force")),
     )
 }

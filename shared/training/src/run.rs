@@ -151,12 +151,12 @@ impl Run {
         match steps.end("interrupted") {
             Err(failure) => failure,
             Ok(StepsSummary { writer, .. }) => match writer.pending {
-                None => Failure::Interrupted(format!(
+                None => Failure::interrupted(format_args!(
                     "step {step} of {} is saved in {}; run the same command to go on",
                     self.setup.pipeline.train.steps,
                     self.setup.folder.display()
                 )),
-                Some(failure) => Failure::try_again(format!(
+                Some(failure) => Failure::try_again(format_args!(
                     "interrupted at step {step}; not all of it could be saved: {failure}"
                 )),
             },

@@ -9,7 +9,7 @@ use inference::{Engine, EngineOptions, Prompts, SamplingParams};
 use model::Config;
 use serde_json::{Map, Value, json};
 use stage::config::Outcome;
-use stage::{AtomicFile, Failure, Log, Result, Stage};
+use stage::{Action, AtomicFile, Failure, Log, Result, Stage};
 
 use crate::checkpoint_writer::Generator;
 use crate::optimizer;
@@ -177,7 +177,10 @@ fn check_tokenizer(bin: &Bin, tokenizer: &Tokenizer) -> Result<()> {
             bin.path(),
             found,
             expected,
-            "run `make tokenize pack`, or bring the tokenizer.json that made it",
+            format_args!(
+                "{}, or bring the tokenizer.json that made it",
+                Action::Run("tokenize pack")
+            ),
         ));
     }
     Ok(())

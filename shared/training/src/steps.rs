@@ -6,7 +6,7 @@ use inference::{LossSum, evaluate, failed};
 use model::{Best, Schedule, State};
 use serde_json::json;
 use stage::config::OnNan;
-use stage::{Failure, Result, interrupt};
+use stage::{Action, Failure, Result, interrupt};
 
 use crate::batches::Batches;
 use crate::bin_check::BinCheck;
@@ -361,16 +361,18 @@ impl<'a> Steps<'a> {
         self.hear()?;
         let on = self.setup.pipeline.train.on_nan;
         if on == OnNan::Stop || self.rollbacks == ROLLBACKS {
-            let tried = if on == OnNan::Stop {
-                String::new()
-            } else {
-                format!("\n  tried: {ROLLBACKS} times to go on without such a batch")
+            let failure = Failure::try_again(what);
+            let failure = match on {
+                OnNan::Stop => failure,
+                OnNan::Rollback => failure
+                    .note("tried", format_args!("{ROLLBACKS} times to go on without such a batch")),
             };
-            let remedy = "a lower train.lr, a longer train.warmup or a smaller train.clip; --on-nan rollback skips single batches";
-            let folder = self.setup.folder.display();
-            return Err(Failure::try_again(format!(
-                "{what}{tried}\n  kept: the last checkpoint in {folder}\n  remedy: {remedy}"
-            )));
+            return Err(failure
+                .kept(format_args!("the last checkpoint in {}", self.setup.folder.display()))
+                .remedy(format_args!(
+                    "a lower train.lr, a longer train.warmup or a smaller train.clip; {} skips single batches",
+                    Action::Option("on-nan", "rollback")
+                )));
         }
         self.rollbacks += 1;
         let to = self.go_back(step)?;

@@ -157,7 +157,7 @@ impl EventFile {
                 Err(error) => last = Some(Failure::writing(&path)(error)),
             }
         }
-        Err(last.unwrap_or_else(|| Failure::usage(format!("{}: no free name", folder.display()))))
+        Err(last.unwrap_or_else(|| Failure::usage("no free name").file(folder)))
     }
 
     /// The figures of a line of the log.

@@ -10,7 +10,7 @@ use compute::gpu::{Device, Options};
 use compute::{EngineError, Gpu, KernelTime, Optimizer, Precision, Trainer};
 use inference::{Engine, failed};
 use model::Config;
-use stage::{Failure, Log, Result, interrupt};
+use stage::{Action, Failure, Log, Result, interrupt};
 
 /// Tiles that are not tried by then are left out.
 const MOST: Duration = Duration::from_secs(120);
@@ -30,9 +30,9 @@ pub(crate) struct Tuned<'a> {
 /// Times the tiles, switches to the best, and saves them for later runs.
 pub(crate) fn tune(engine: &Engine, tuned: &Tuned, log: &Log) -> Result<()> {
     let Engine::Gpu { device, precision: precision @ Precision::F16, head_width } = engine else {
-        return Err(Failure::usage(
-            "--tune looks for the tiles of cooperative matrices: expected a GPU, and --precision f16",
-        ));
+        return Err(Failure::usage("only cooperative matrices have tiles to choose from")
+            .at(Action::Switch("tune"))
+            .expected(format_args!("a GPU, and {}", Action::Option("precision", "f16"))));
     };
     let Some(plan) = device.shipped_plan() else {
         log.say(format!(

@@ -41,7 +41,14 @@ impl TerminalView {
 impl RunObserver for TerminalView {
     fn step(&mut self, step: &StepMetrics, status: &Status) {
         self.curve.add(step.loss);
-        self.progress.note(format!("loss {:.3}", step.loss));
+        let rate = status.lines.last().map_or(f64::NAN, |line| line.tokens_per_second);
+        let figures = [
+            ("step", status.step as f64),
+            ("loss", f64::from(step.loss)),
+            ("lr", step.lr),
+            ("tokens_per_second", rate),
+        ];
+        self.progress.note(format!("loss {:.3}", step.loss), &figures);
         self.progress.add(1);
         if self.progress.is_live() && self.drawn.elapsed() >= EVERY {
             self.drawn = Instant::now();

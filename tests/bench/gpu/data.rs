@@ -95,15 +95,22 @@ fn make(programs: &Path, scratch: &Path, quick: bool) -> Result<PathBuf> {
     fs::write(&config, text).map_err(Failure::writing(&config))?;
     eprintln!("no --data: making {stories} synthetic stories");
     for stage in ["fetch-parquet", "train-tokenizer", "tokenize", "pack-bin"] {
-        let output = program(programs, stage).arg("--config").arg(&config).arg("--out").arg(&folder).output().map_err(|error| {
-            let place = programs.display();
-            Failure::usage(format!("{stage} cannot be started: {error}\n  expected: the data stages in {place}\n  remedy: --data DIR"))
-        })?;
+        let output = program(programs, stage)
+            .arg("--config")
+            .arg(&config)
+            .arg("--out")
+            .arg(&folder)
+            .output()
+            .map_err(|error| {
+                let place = programs.display();
+                Failure::usage(format_args!("{stage} cannot be started: {error}"))
+                    .expected(format_args!("the data stages in {place}"))
+                    .remedy("--data DIR")
+            })?;
         if !output.status.success() {
-            return Err(Failure::try_again(format!(
-                "{stage}: {}",
-                String::from_utf8_lossy(&output.stderr).trim()
-            )));
+            return Err(
+                Failure::try_again(String::from_utf8_lossy(&output.stderr).trim()).at(stage)
+            );
         }
     }
     Ok(folder)

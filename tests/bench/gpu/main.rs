@@ -80,26 +80,30 @@ fn main() -> std::process::ExitCode {
 fn run() -> anyhow::Result<()> {
     let args = Args::parse();
     if !(args.minutes > 0.0 && args.minutes.is_finite()) {
-        return Err(
-            Failure::usage(format!("--minutes {}: expected more than 0", args.minutes)).into()
-        );
+        return Err(Failure::usage(format_args!(
+            "--minutes {}: expected more than 0",
+            args.minutes
+        ))
+        .into());
     }
     let deadline = Instant::now() + Duration::from_secs_f64(60.0 * args.minutes);
     let choice = match args.device.strip_prefix("gpu:").map(str::parse) {
         None if args.device == "gpu" => DeviceChoice::Best,
         Some(Ok(number)) => DeviceChoice::Number(number),
         _ => {
-            return Err(
-                Failure::usage(format!("--device {}: expected gpu or gpu:N", args.device)).into()
-            );
+            return Err(Failure::usage(format_args!(
+                "--device {}: expected gpu or gpu:N",
+                args.device
+            ))
+            .into());
         }
     };
     let adapter = adapters::choose(choice);
     let own = std::env::current_exe()
-        .map_err(|error| Failure::try_again(format!("this program's own path: {error}")))?;
+        .map_err(|error| Failure::try_again(format_args!("this program's own path: {error}")))?;
     let programs = own.parent().map(Path::to_owned).unwrap_or_default();
     let scratch = tempfile::tempdir()
-        .map_err(|error| Failure::try_again(format!("a temporary folder: {error}")))?;
+        .map_err(|error| Failure::try_again(format_args!("a temporary folder: {error}")))?;
     let pace = match args.quick {
         true => Pace { log_every: 2, warm: 12, last: 20, short: 18, val_windows: 4 },
         false => Pace { log_every: 10, warm: 20, last: 300, short: 120, val_windows: 64 },
@@ -170,7 +174,7 @@ fn run() -> anyhow::Result<()> {
     let profile = all.profile.map(|table| format!("\n{table}")).unwrap_or_default();
     stage::print(&format!("{title}\n\n{}{profile}", all.figures.table()))?;
     match stage::interrupt::requested() {
-        true => Err(Failure::Interrupted(format!(
+        true => Err(Failure::interrupted(format_args!(
             "what was measured by then is in {}",
             args.json.display()
         ))

@@ -1,6 +1,8 @@
 //! The CPU engine's buffers, its reports, and how kernels get at what they read and write.
 use std::ops::{Deref, DerefMut};
 
+use stage::Problem;
+
 use super::large::Large;
 use super::matmul::{self, LINE, Strided};
 use crate::EngineError;
@@ -220,11 +222,12 @@ impl Memory for Cpu {
             return Ok(());
         }
         Err(EngineError::OutOfMemory {
-            message: format!(
+            problem: Problem::new(format_args!(
                 "{} of memory can be had; {} were asked for in all",
                 stage::memory::mib(available),
                 stage::memory::mib(needed)
-            ),
+            ))
+            .into(),
             needed,
             available,
         })

@@ -1,8 +1,9 @@
 //! Which GPUs there are, which one is taken, and what to do where there is none.
-use std::fmt::Write;
 use std::path::Path;
 
-use crate::EngineError;
+use stage::{Action, Problem};
+
+use crate::error::{CPU, EngineError, LIST_DEVICES};
 use crate::kernels::{Precision, Result};
 use crate::wgsl::CoopShape;
 
@@ -60,44 +61,41 @@ pub fn choose(choice: DeviceChoice) -> Result<Adapter> {
         DeviceChoice::Best => "no GPU was found".to_owned(),
         DeviceChoice::Number(number) => format!("there is no gpu:{number}"),
     };
-    Err(EngineError::NoDevice(format!("{asked}\n{}", why_none(&adapters, Path::new("/")))))
+    Err(EngineError::NoDevice(why_none(asked, &adapters, Path::new("/")).into()))
 }
 
 /// What to say where `auto` finds no GPU.
-pub fn why_no_gpu(adapters: &[Adapter]) -> String {
-    format!("no GPU was found\n{}", why_none(adapters, Path::new("/")))
+pub fn why_no_gpu(adapters: &[Adapter]) -> Problem {
+    why_none("no GPU was found".to_owned(), adapters, Path::new("/"))
 }
 
 /// What to say, and do, where the wanted GPU is missing. `root` is where `/proc`, `/dev` and `/usr` are.
-fn why_none(adapters: &[Adapter], root: &Path) -> String {
-    let mut text = String::new();
-    for (number, adapter) in adapters.iter().enumerate() {
-        let _ = writeln!(
-            text,
-            "  found: gpu:{number} {}{}",
-            adapter.name(),
-            if adapter.is_software() { ", software" } else { "" }
-        );
-    }
-    if adapters.is_empty() {
-        text.push_str("  found: no adapter\n");
-    }
+fn why_none(found: String, adapters: &[Adapter], root: &Path) -> Problem {
+    let shown = adapters.iter().enumerate().map(|(number, adapter)| {
+        let software = if adapter.is_software() { ", software" } else { "" };
+        format!("gpu:{number} {}{software}", adapter.name())
+    });
+    let shown = match adapters.is_empty() {
+        true => "no adapter".to_owned(),
+        false => shown.collect::<Vec<String>>().join("; "),
+    };
+    let mut problem = Problem::new(found).note("adapters", shown);
     let nvidia_seen = adapters.iter().any(|adapter| adapter.info.vendor == 0x10de);
-    if !nvidia_seen && let Some(advice) = nvidia_without_vulkan(root) {
-        text.push_str(&advice);
-        return text;
+    if !nvidia_seen && let Some(advised) = nvidia_without_vulkan(&problem, root) {
+        return advised;
     }
-    text.push_str("  expected: a GPU with a Vulkan, Metal or DX12 driver\n");
     if cfg!(target_os = "linux") && adapters.is_empty() && !has_vulkan_loader(root) {
-        text.push_str("  missing: libvulkan.so.1, the Vulkan loader (Debian, Ubuntu: apt-get install libvulkan1)\n");
+        let loader =
+            "libvulkan.so.1, the Vulkan loader (Debian, Ubuntu: apt-get install libvulkan1)";
+        problem = problem.note("missing", loader);
     }
-    text.push_str(
-        "  remedy: --device cpu computes without one; --list-devices shows what there is",
-    );
-    if adapters.iter().any(Adapter::is_software) {
-        text.push_str("; a software one is taken only by its number, as gpu:0");
-    }
-    text
+    let software = match adapters.iter().any(Adapter::is_software) {
+        true => "; a software one is taken only by its number, as gpu:0",
+        false => "",
+    };
+    problem.expected("a GPU with a Vulkan, Metal or DX12 driver").remedy(format_args!(
+        "{CPU} computes without one; {LIST_DEVICES} shows what there is{software}"
+    ))
 }
 
 fn has_vulkan_loader(root: &Path) -> bool {
@@ -113,7 +111,7 @@ fn has_vulkan_loader(root: &Path) -> bool {
 }
 
 /// An NVIDIA card whose kernel driver runs while its Vulkan driver is not there, as in Colab and many containers.
-fn nvidia_without_vulkan(root: &Path) -> Option<String> {
+fn nvidia_without_vulkan(problem: &Problem, root: &Path) -> Option<Problem> {
     let version = std::fs::read_to_string(root.join("proc/driver/nvidia/version")).ok();
     if version.is_none() && !root.join("dev/nvidia0").exists() {
         return None;
@@ -148,10 +146,13 @@ fn nvidia_without_vulkan(root: &Path) -> Option<String> {
     } else {
         missing.join(", ")
     };
-    Some(format!(
-        "  found: an NVIDIA card with kernel driver {} whose Vulkan driver does not answer\n  missing: {missing}\n  remedy: apt-get install libvulkan1 libnvidia-gl-{major} (of exactly the kernel driver's version); in a container start it with NVIDIA_DRIVER_CAPABILITIES=all; or --device cpu",
+    let card = format!(
+        "an NVIDIA card with kernel driver {} whose Vulkan driver does not answer",
         version.as_deref().unwrap_or("of an unknown version"),
-    ))
+    );
+    Some(problem.clone().note("card", card).note("missing", missing).remedy(format_args!(
+        "apt-get install libvulkan1 libnvidia-gl-{major} (of exactly the kernel driver's version); in a container start it with NVIDIA_DRIVER_CAPABILITIES=all; or {CPU}"
+    )))
 }
 
 impl Adapter {
@@ -224,13 +225,14 @@ impl Adapter {
             .collect();
         let mib = |bytes: u64| bytes >> 20;
         let (precision, why) = self.best_precision();
+        let by_number = || Action::Option("device", &format!("gpu:{number}")).to_string();
         let auto = match (chosen, self.is_software()) {
             (true, _) => format!("would take it, in {precision}: {why}"),
             (false, true) => {
-                format!("would not take it: it is software, for tests; --device gpu:{number} does")
+                format!("would not take it: it is software, for tests; {} does", by_number())
             }
             (false, false) => {
-                format!("would take a better one; --device gpu:{number} takes this, in {precision}")
+                format!("would take a better one; {} takes this, in {precision}", by_number())
             }
         };
         format!(
@@ -283,14 +285,14 @@ mod tests {
             ("proc/driver/nvidia/version", version),
             ("usr/lib/x86_64-linux-gnu/libvulkan.so.1", ""),
         ]);
-        let text = why_none(&[], root.path());
+        let text = why_none(String::new(), &[], root.path()).to_string();
         for part in [
             "535.104.05",
             "libGLX_nvidia.so.0",
             "nvidia_icd.json",
             "libnvidia-gl-535",
             "NVIDIA_DRIVER_CAPABILITIES=all",
-            "--device cpu",
+            &CPU.to_string(),
         ] {
             assert!(text.contains(part), "{part} in {text}");
         }
@@ -299,8 +301,8 @@ mod tests {
 
     #[test]
     fn without_any_card_the_loader_is_asked_for_where_it_is_missing() {
-        let text = why_none(&[], tree(&[]).path());
-        assert!(text.contains("no adapter") && text.contains("--device cpu"), "{text}");
+        let text = why_none(String::new(), &[], tree(&[]).path()).to_string();
+        assert!(text.contains("no adapter") && text.contains(&CPU.to_string()), "{text}");
         assert_eq!(text.contains("apt-get install libvulkan1"), cfg!(target_os = "linux"));
     }
 }

@@ -3,12 +3,14 @@ use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use stage::{Action, Problem};
+
 use super::adapters::{self, Adapter};
 use super::cache::replace_file;
 use super::pipeline::{self, Pipeline};
 use super::plan::{Plan, attention_tiles};
 use super::table::{KERNELS, Kernel, Workgroup};
-use crate::EngineError;
+use crate::error::{CPU, EngineError, LIST_DEVICES};
 use crate::kernels::{Precision, Result};
 use crate::wgsl::{CoopShape, Library, Variant};
 
@@ -87,10 +89,13 @@ impl Device {
         };
         let features = adapter.features & optional;
         if options.profile && !features.contains(wgpu::Features::TIMESTAMP_QUERY) {
-            return Err(EngineError::Unsupported(format!(
-                "{}: no timestamps\n  expected: a driver that can tell when a kernel began and ended\n  remedy: leave --profile away",
-                adapter.name()
-            )));
+            return Err(EngineError::Unsupported(
+                Problem::new("no timestamps")
+                    .at(adapter.name())
+                    .expected("a driver that can tell when a kernel began and ended")
+                    .remedy(format_args!("leave {} away", Action::Switch("profile")))
+                    .into(),
+            ));
         }
         let mut limits = wgpu::Limits::defaults();
         if !options.default_limits {
@@ -113,11 +118,13 @@ impl Device {
                 .any(|part| text.contains(part))
         });
         if !small.is_empty() {
-            return Err(EngineError::Unsupported(format!(
-                "{}: {}\n  expected: the limits of WebGPU\n  remedy: another GPU (--list-devices), or --device cpu",
-                adapter.name(),
-                small.join(", ")
-            )));
+            return Err(EngineError::Unsupported(
+                Problem::new(small.join(", "))
+                    .at(adapter.name())
+                    .expected("the limits of WebGPU")
+                    .remedy(format_args!("another GPU ({LIST_DEVICES}), or {CPU}"))
+                    .into(),
+            ));
         }
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("bedtime"),
@@ -132,12 +139,17 @@ impl Device {
             },
             ..Default::default()
         };
-        let (device, queue) = pollster::block_on(adapter.adapter.request_device(&descriptor)).map_err(|error| {
-            EngineError::NoDevice(format!(
-                "{}: it cannot be opened: {error}\n  remedy: see that no other program holds it and the driver is whole; or --device cpu",
-                adapter.name()
-            ))
-        })?;
+        let (device, queue) = pollster::block_on(adapter.adapter.request_device(&descriptor))
+            .map_err(|error| {
+                EngineError::NoDevice(
+                    Problem::new(format_args!("it cannot be opened: {error}"))
+                        .at(adapter.name())
+                        .remedy(format_args!(
+                            "see that no other program holds it and the driver is whole; or {CPU}"
+                        ))
+                        .into(),
+                )
+            })?;
         let troubles = Arc::<Troubles>::default();
         let (lost, errors) = (troubles.clone(), troubles.clone());
         device.set_device_lost_callback(move |reason, message| {
@@ -170,17 +182,18 @@ impl Device {
     /// Loss of the device, or whatever else the driver complained about.
     pub fn check(&self) -> Result<()> {
         if let Some(reason) = noted(&self.troubles.lost) {
-            return Err(EngineError::DeviceLost(format!(
-                "{}: the GPU was lost: {}\n  kept: the last checkpoint\n  remedy: run the same command again; if it comes back, look at the driver's log and the card's power and temperature",
-                self.adapter.name(),
-                reason.trim()
-            )));
+            return Err(EngineError::DeviceLost(Problem::new(format_args!("the GPU was lost: {}", reason.trim())).at(self.adapter.name()).kept("the last checkpoint").remedy("run the same command again; if it comes back, look at the driver's log and the card's power and temperature").into()));
         }
         match noted(&self.troubles.error) {
-            Some(error) => Err(EngineError::DeviceLost(format!(
-                "{}: the driver reported: {error}\n  kept: the last checkpoint\n  remedy: run the same command again; if it comes back, try --device cpu and report it",
-                self.adapter.name()
-            ))),
+            Some(error) => Err(EngineError::DeviceLost(
+                Problem::new(format_args!("the driver reported: {error}"))
+                    .at(self.adapter.name())
+                    .kept("the last checkpoint")
+                    .remedy(format_args!(
+                        "run the same command again; if it comes back, try {CPU} and report it"
+                    ))
+                    .into(),
+            )),
             None => Ok(()),
         }
     }
@@ -191,10 +204,13 @@ impl Device {
             self.device.poll(wgpu::PollType::Wait { submission_index: submission, timeout: None });
         self.check()?;
         waited.map(drop).map_err(|error| {
-            EngineError::DeviceLost(format!(
-                "{}: waiting for the GPU failed: {error}\n  kept: the last checkpoint\n  remedy: run the same command again",
-                self.adapter.name()
-            ))
+            EngineError::DeviceLost(
+                Problem::new(format_args!("waiting for the GPU failed: {error}"))
+                    .at(self.adapter.name())
+                    .kept("the last checkpoint")
+                    .remedy("run the same command again")
+                    .into(),
+            )
         })
     }
 

@@ -2,11 +2,13 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use stage::Problem;
+
 use super::device::Device;
 use super::pipeline::Element;
 use super::plan::Plan;
 use super::record::{self, Reading, Recorder, Spares};
-use crate::EngineError;
+use crate::error::{CPU, EngineError};
 use crate::kernels::{Precision, Result, STEPS_IN_FLIGHT, View, state};
 
 /// Bytes read back at once.
@@ -130,11 +132,13 @@ impl Gpu {
     fn refusal(&self) -> Option<EngineError> {
         let (what, available) = self.refused.as_ref()?;
         Some(EngineError::OutOfMemory {
-            message: format!(
-                "{}: {what}; {} MiB were asked for in all\n  remedy: end what else uses the GPU, or --device cpu",
-                self.device.adapter.name(),
+            problem: Problem::new(format_args!(
+                "{what}; {} MiB were asked for in all",
                 self.bytes >> 20
-            ),
+            ))
+            .at(self.device.adapter.name())
+            .remedy(format_args!("end what else uses the GPU, or {}", CPU))
+            .into(),
             needed: self.bytes,
             available: *available,
         })

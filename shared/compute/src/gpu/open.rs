@@ -1,6 +1,8 @@
 //! Opening an engine: its kernels are compiled and probed before it is trusted.
 use std::sync::Arc;
 
+use stage::{Action, Problem};
+
 use super::device::Device;
 use super::engine::Gpu;
 use super::probe;
@@ -24,11 +26,16 @@ impl Gpu {
                 .filter(|&p| device.adapter.supports(p))
                 .map(Precision::name)
                 .collect();
-            return Err(EngineError::Unsupported(format!(
-                "{}: it cannot keep values in {precision}\n  expected: one of {}\n  remedy: --precision auto, or one of those",
-                device.adapter.name(),
-                has.join(", ")
-            )));
+            return Err(EngineError::Unsupported(
+                Problem::new(format_args!("it cannot keep values in {precision}"))
+                    .at(device.adapter.name())
+                    .expected(format_args!("one of {}", has.join(", ")))
+                    .remedy(format_args!(
+                        "{}, or one of those",
+                        Action::Option("precision", "auto")
+                    ))
+                    .into(),
+            ));
         }
         let head_width = head_width as u32;
         device.prepare(precision, head_width)?;

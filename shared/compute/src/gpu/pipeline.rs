@@ -2,6 +2,7 @@
 //!
 //! What a kernel takes is read off the shader itself: its `Params` and its bindings, so that a call with the wrong
 //! buffers, types or fields is a panic on the host, not a wrong number on the device.
+use stage::{Action, Problem};
 use wgpu::naga;
 
 use super::table::Kernel;
@@ -70,10 +71,17 @@ pub fn parse(library: &Library, file: &str, variant: &Variant) -> Result<Parsed>
         let (line, column) =
             location.map_or((1, 1), |l| (l.line_number as usize, l.line_position as usize));
         let text = source.text.lines().nth(line - 1).unwrap_or_default().trim();
-        EngineError::Shader(format!(
-            "{}: {message}\n  in: {text}\n  expected: WGSL that naga accepts (shaders/README.md)\n  remedy: mend the shader, or leave --shaders away",
-            source.place(line, column)
-        ))
+        EngineError::Shader(
+            Problem::new(message)
+                .at(source.place(line, column))
+                .note("in", text)
+                .expected("WGSL that naga accepts (shaders/README.md)")
+                .remedy(format_args!(
+                    "mend the shader, or leave {} away",
+                    Action::Switch("shaders")
+                ))
+                .into(),
+        )
     };
     let module = naga::front::wgsl::parse_str(&source.text)
         .map_err(|error| broken(error.location(&source.text), error.message().to_owned()))?;
@@ -100,8 +108,9 @@ impl Parsed {
     /// What an entry point of it takes.
     pub fn interface(&self, kernel: &str) -> Result<Interface> {
         let module = &self.module;
-        let wrong =
-            |what: String| EngineError::Shader(format!("{}: {what}", self.source.place(1, 1)));
+        let wrong = |what: String| {
+            EngineError::Shader(Problem::new(what).at(self.source.place(1, 1)).into())
+        };
         let entry = module
             .entry_points
             .iter()

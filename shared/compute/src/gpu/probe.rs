@@ -1,6 +1,8 @@
 //! A small product of each form with asymmetric data, on the very pipelines that will be used: a driver that gets it wrong is
 //! told so before a run of hours.
-use crate::EngineError;
+use stage::{Action, Problem};
+
+use crate::error::{CPU, EngineError, LIST_DEVICES};
 use crate::kernels::{Kernels, Result, View};
 
 /// m, n and k: not a multiple of any tile, and no two alike; in fours, for cooperative matrices, with slices enough for sums to live
@@ -52,15 +54,7 @@ fn products(gpu: &mut dyn Kernels, [m, n, k]: [usize; 3]) -> Result<()> {
         let wrong = (0..m * n)
             .find(|&i| (found[i] - expected[i]).abs() > 2.0 * (expected[i].abs() / 256.0).floor());
         if let Some(i) = wrong {
-            return Err(EngineError::Probe(format!(
-                "{}: its {kernel} in {} gives {} for {} at row {}, column {} of a small product\n  expected: the exact integer\n  remedy: update the driver; until then another precision (--precision f32), another GPU (--list-devices) or --device cpu",
-                gpu.device(),
-                gpu.precision(),
-                found[i],
-                expected[i],
-                i / n,
-                i % n
-            )));
+            return Err(EngineError::Probe(Problem::new(format_args!("its {kernel} in {} gives {} for {} at row {}, column {} of a small product", gpu.precision(), found[i], expected[i], i / n, i % n)).at(gpu.device()).expected("the exact integer").remedy(format_args!("update the driver; until then another precision ({}), another GPU ({LIST_DEVICES}) or {CPU}", Action::Option("precision", "f32"))).into()));
         }
     }
     Ok(())

@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use stage::Problem;
+
 use super::device::Device;
 use super::pipeline::Pipeline;
 use crate::EngineError;
@@ -303,10 +305,12 @@ impl Reading {
     ) -> Result<()> {
         device.check()?;
         let failed = |why: String| {
-            EngineError::DeviceLost(format!(
-                "{}: reading back failed: {why}\n  remedy: run the same command again",
-                device.adapter.name()
-            ))
+            EngineError::DeviceLost(
+                Problem::new(format_args!("reading back failed: {why}"))
+                    .at(device.adapter.name())
+                    .remedy("run the same command again")
+                    .into(),
+            )
         };
         if self.status.load(Ordering::Acquire) != 1 {
             return Err(failed("the buffer cannot be mapped".into()));

@@ -23,10 +23,9 @@ pub fn list(
     settings: &Fetch,
 ) -> Result<Splits<Arc<dyn RemoteFile>>> {
     let usage = |error: Error| {
-        Failure::usage(format!(
-            "{place}: {}\n  remedy: set the credentials and the endpoint in the environment",
-            causes(&error)
-        ))
+        Failure::usage(causes(&error))
+            .at(place)
+            .remedy("set the credentials and the endpoint in the environment")
     };
     check_endpoints()?;
     // The network's own patience does the trying again, and bodies may take as long as they need.
@@ -55,8 +54,7 @@ pub fn list(
         .map(|(_, rest)| rest.split_once('/').unwrap_or((rest, "")))
         .unwrap_or_default();
     let scheme = &place[..2];
-    let key =
-        Key::from_url_path(path).map_err(|error| Failure::usage(format!("{place}: {error}")))?;
+    let key = Key::from_url_path(path).map_err(|error| Failure::usage(error).at(place))?;
     let object = |key: Key, bytes: Option<u64>| -> Arc<dyn RemoteFile> {
         let address = format!("{scheme}://{bucket}/{key}");
         Arc::new(Object { network: network.clone(), store: store.clone(), key, address, bytes })
@@ -69,9 +67,12 @@ pub fn list(
             while let Some(object) = network.wait(place, listing.next())? {
                 found.push(object.map_err(|error| trouble(place, error))?);
                 if found.len() > MOST_FILES {
-                    return Err(Trouble::Stop(Failure::BadInput(format!(
-                        "{place}: more than {MOST_FILES} objects\n  expected: at most that number below one prefix\n  remedy: name a longer prefix in fetch.source"
-                    ))));
+                    return Err(Trouble::Stop(
+                        Failure::bad_input(format_args!("more than {MOST_FILES} objects"))
+                            .at(place)
+                            .expected("at most that number below one prefix")
+                            .remedy("name a longer prefix in fetch.source"),
+                    ));
                 }
             }
             Ok(found)
@@ -81,9 +82,10 @@ pub fn list(
         found.into_iter().map(|found| object(found.location, Some(found.size))).collect()
     };
     if files.is_empty() {
-        return Err(Failure::BadInput(format!(
-            "{place}: no .parquet object\n  expected: at least one below this prefix\n  remedy: check fetch.source"
-        )));
+        return Err(Failure::bad_input("no .parquet object")
+            .at(place)
+            .expected("at least one below this prefix")
+            .remedy("check fetch.source"));
     }
     let names = if path.ends_with(".parquet") { Names::Single } else { Names::Paths };
     let folder = format!("{}/", place.trim_end_matches('/'));
@@ -100,10 +102,10 @@ fn check_endpoints() -> Result<()> {
         let fits = reqwest::Url::parse(&text)
             .is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
         if !fits {
-            return Err(Failure::usage(format!(
-                "{name}={}: not an address\n  expected: https://HOST[:PORT], or http:// with AWS_ALLOW_HTTP=true\n  remedy: set it so, or unset it",
-                redact(&text)
-            )));
+            return Err(Failure::usage("not an address")
+                .at(format_args!("{name}={}", redact(&text)))
+                .expected("https://HOST[:PORT], or http:// with AWS_ALLOW_HTTP=true")
+                .remedy("set it so, or unset it"));
         }
     }
     Ok(())
@@ -166,7 +168,7 @@ fn trouble(address: &str, error: Error) -> Trouble {
         }
         _ => return Trouble::Again(text, None),
     };
-    Trouble::Stop(Failure::BadInput(format!(
-        "{address}: {text}\n  expected: an object that can be read\n  remedy: {remedy}"
-    )))
+    Trouble::Stop(
+        Failure::bad_input(text).at(address).expected("an object that can be read").remedy(remedy),
+    )
 }

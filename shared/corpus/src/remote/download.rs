@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use stage::{
-    AtomicFile, Failure, FileRecord, Progress, Result, Temporary, WriteBehind, hash_content,
-    remove_if_present,
+    AtomicFile, Failure, FailureKind, FileRecord, Progress, Result, Temporary, WriteBehind,
+    hash_content, remove_if_present,
 };
 
 use super::{Body, Network, RemoteFile, Trouble};
@@ -226,7 +226,9 @@ fn transfer(
         };
         let arrived;
         (arrived, hashed) = append(network, partial, &mut body, meter, start, note.bytes);
-        if let (Err(Trouble::Stop(Failure::BadInput(_))), None) = (&arrived, note.bytes) {
+        if let (Err(Trouble::Stop(Failure { kind: FailureKind::BadInput, .. })), None) =
+            (&arrived, note.bytes)
+        {
             remove_if_present(partial)?; // without an end
         }
         // Patience starts anew only where the download got further: a server that always breaks at the same byte ends it.
@@ -284,9 +286,13 @@ fn append(
                 break; // the lengths are compared by whoever asked
             }
             if announced.is_none() && bytes > network.unannounced {
-                return Err(Trouble::Stop(Failure::BadInput(format!(
-                    "a file without an end: {bytes} bytes so far, and no length announced\n  expected: at most BEDTIME_UNANNOUNCED_GIB\n  remedy: check fetch.source"
-                ))));
+                return Err(Trouble::Stop(
+                    Failure::bad_input(format_args!(
+                        "a file without an end: {bytes} bytes so far, and no length announced"
+                    ))
+                    .expected("at most BEDTIME_UNANNOUNCED_GIB")
+                    .remedy("check fetch.source"),
+                ));
             }
         }
         Ok(())

@@ -29,13 +29,11 @@ impl Http {
         let set = |name: &str| std::env::var(name).ok().filter(|value| !value.trim().is_empty());
         let endpoint = set("HF_ENDPOINT").unwrap_or_else(|| "https://huggingface.co".into());
         let hub = Url::parse(endpoint.trim().trim_end_matches('/')).map_err(|error| {
-            Failure::usage(format!("HF_ENDPOINT={}: {error}", redact(&endpoint)))
+            Failure::usage(error).at(format_args!("HF_ENDPOINT={}", redact(&endpoint)))
         })?;
         if !matches!(hub.scheme(), "http" | "https") {
-            return Err(Failure::usage(format!(
-                "HF_ENDPOINT={}: no http:// or https:// address",
-                redact(&endpoint)
-            )));
+            return Err(Failure::usage("no http:// or https:// address")
+                .at(format_args!("HF_ENDPOINT={}", redact(&endpoint))));
         }
         let client = Client::builder()
             .user_agent(concat!("bedtime/", env!("CARGO_PKG_VERSION")))
@@ -43,10 +41,8 @@ impl Http {
             .connect_timeout(Duration::from_secs(20))
             .build()
             .map_err(|error| {
-                Failure::usage(format!(
-                    "the HTTP client cannot start: {}\n  remedy: check the proxy settings",
-                    causes(&error)
-                ))
+                Failure::usage(format_args!("the HTTP client cannot start: {}", causes(&error)))
+                    .remedy("check the proxy settings")
             })?;
         Ok(Http { client, hub, token: set("HF_TOKEN") })
     }
@@ -95,9 +91,12 @@ fn refusal(status: StatusCode, url: &Url, hub: bool) -> Option<Failure> {
         }
         _ => "check fetch.source: owner, name, revision and path",
     };
-    Some(Failure::BadInput(format!(
-        "{url}: HTTP {status}\n  expected: a file that can be read\n  remedy: {remedy}"
-    )))
+    Some(
+        Failure::bad_input(format_args!("HTTP {status}"))
+            .at(url)
+            .expected("a file that can be read")
+            .remedy(remedy),
+    )
 }
 
 /// An answer that is no redirect, with what was published on the way to it.
@@ -131,11 +130,9 @@ impl Network {
             }
             let response =
                 self.wait("HTTP", request.send())?.map_err(|error| match error.is_builder() {
-                    true => Trouble::Stop(Failure::usage(format!(
-                        "{}: {}",
-                        redact(url.as_str()),
-                        causes(&error.without_url())
-                    ))),
+                    true => Trouble::Stop(
+                        Failure::usage(causes(&error.without_url())).at(redact(url.as_str())),
+                    ),
                     false => Trouble::Again(
                         format!("no connection: {}", causes(&error.without_url())),
                         None,
@@ -169,10 +166,11 @@ impl Network {
                 return Err(Trouble::Again(format!("HTTP {status}"), after));
             }
         }
-        Err(Trouble::Stop(Failure::BadInput(format!(
-            "{}: more than {REDIRECTS} redirects\n  remedy: check fetch.source",
-            redact(url.as_str())
-        ))))
+        Err(Trouble::Stop(
+            Failure::bad_input(format_args!("more than {REDIRECTS} redirects"))
+                .at(redact(url.as_str()))
+                .remedy("check fetch.source"),
+        ))
     }
 
     /// A small document, and the address of its next page.
@@ -189,10 +187,12 @@ impl Network {
         {
             bytes.extend_from_slice(&piece);
             if bytes.len() > LONGEST_DOCUMENT {
-                return Err(Trouble::Stop(Failure::BadInput(format!(
-                    "{}: a listing without an end\n  expected: at most {LONGEST_DOCUMENT} bytes\n  remedy: check HF_ENDPOINT, or name one file in fetch.source",
-                    redact(url.as_str())
-                ))));
+                return Err(Trouble::Stop(
+                    Failure::bad_input("a listing without an end")
+                        .at(redact(url.as_str()))
+                        .expected(format_args!("at most {LONGEST_DOCUMENT} bytes"))
+                        .remedy("check HF_ENDPOINT, or name one file in fetch.source"),
+                ));
             }
         }
         Ok((bytes.into(), next))
@@ -221,10 +221,7 @@ pub struct HttpFile {
 impl HttpFile {
     pub fn new(network: &Arc<Network>, url: &str, published: Published) -> Result<Self> {
         let url = Url::parse(url).map_err(|error| {
-            Failure::usage(format!(
-                "{}: {error}\n  expected: https://HOST/FILE.parquet",
-                redact(url)
-            ))
+            Failure::usage(error).at(redact(url)).expected("https://HOST/FILE.parquet")
         })?;
         let shown = redact(url.as_str());
         Ok(HttpFile { network: network.clone(), url, shown, published })

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use stage::config::Fetch;
-use stage::{Failure, Result, redact};
+use stage::{Failure, FailureKind, Result, redact};
 
 use super::http::HttpFile;
 use super::{Network, Published, RemoteFile, Trouble};
@@ -68,9 +68,10 @@ fn converted(network: &Arc<Network>, dataset: &str) -> Result<Vec<HubFile>> {
     for (split, addresses) in splits {
         let count = addresses.as_array().map_or(0, Vec::len);
         if files.len() + count > MOST_FILES {
-            return Err(Failure::BadInput(format!(
-                "hf://datasets/{dataset}: more than {MOST_FILES} files\n  expected: at most that number\n  remedy: check HF_ENDPOINT, or name one file in fetch.source"
-            )));
+            return Err(Failure::bad_input(format_args!("more than {MOST_FILES} files"))
+                .at(format_args!("hf://datasets/{dataset}"))
+                .expected("at most that number")
+                .remedy("check HF_ENDPOINT, or name one file in fetch.source"));
         }
         for text in addresses.as_array().into_iter().flatten().filter_map(Value::as_str) {
             let mirrored = text
@@ -113,11 +114,14 @@ fn in_repository(network: &Arc<Network>, dataset: &str, revision: &str) -> Resul
     let mut pages = BTreeSet::new();
     while let Some(url) = page {
         if !pages.insert(url.to_string()) || pages.len() > MOST_PAGES || files.len() > MOST_FILES {
-            return Err(Failure::BadInput(format!(
-                "hf://datasets/{dataset}: a listing without an end: page {} names {}\n  expected: at most {MOST_PAGES} different pages and {MOST_FILES} files\n  remedy: check HF_ENDPOINT, or name one file in fetch.source",
+            return Err(Failure::bad_input(format_args!(
+                "a listing without an end: page {} names {}",
                 pages.len(),
                 redact(url.as_str())
-            )));
+            ))
+            .at(format_args!("hf://datasets/{dataset}"))
+            .expected(format_args!("at most {MOST_PAGES} different pages and {MOST_FILES} files"))
+            .remedy("check HF_ENDPOINT, or name one file in fetch.source"));
         }
         let (bytes, next) = network.persist(url.as_str(), || network.document(&url))?;
         for entry in parse::<Vec<Entry>>(url.as_str(), &bytes)? {
@@ -146,13 +150,8 @@ fn in_repository(network: &Arc<Network>, dataset: &str, revision: &str) -> Resul
     }
     if files.is_empty() {
         others.truncate(8);
-        let found = format!(
-            "hf://datasets/{dataset}: no parquet file at revision {revision}; it has {}",
-            others.join(", ")
-        );
-        return Err(Failure::BadInput(format!(
-            "{found}\n  expected: parquet files\n  remedy: take another dataset or revision, or download its files and name them in fetch.source"
-        )));
+        let found = format!("no parquet file at revision {revision}; it has {}", others.join(", "));
+        return Err(Failure::bad_input(found).at(format_args!("hf://datasets/{dataset}")).expected("parquet files").remedy("take another dataset or revision, or download its files and name them in fetch.source"));
     }
     files.sort_by(|a, b| a.path.cmp(&b.path));
     Ok(files)
@@ -161,22 +160,21 @@ fn in_repository(network: &Arc<Network>, dataset: &str, revision: &str) -> Resul
 fn document_if_any(network: &Network, url: &reqwest::Url) -> Result<Option<bytes::Bytes>, Trouble> {
     match network.document(url) {
         Ok((bytes, _)) => Ok(Some(bytes)),
-        Err(Trouble::Stop(Failure::BadInput(_))) => Ok(None),
+        Err(Trouble::Stop(Failure { kind: FailureKind::BadInput, .. })) => Ok(None),
         Err(trouble) => Err(trouble),
     }
 }
 
 fn address(network: &Network, path: &str) -> Result<reqwest::Url> {
     let text = format!("{}/{path}", network.hub_url().as_str().trim_end_matches('/'));
-    reqwest::Url::parse(&text)
-        .map_err(|error| Failure::usage(format!("{}: {error}", redact(&text))))
+    reqwest::Url::parse(&text).map_err(|error| Failure::usage(error).at(redact(&text)))
 }
 
 fn parse<T: for<'a> Deserialize<'a>>(url: &str, bytes: &[u8]) -> Result<T> {
     serde_json::from_slice(bytes).map_err(|error| {
-        Failure::BadInput(format!(
-            "{}: not the listing of a dataset: {error}\n  expected: the Hub's JSON\n  remedy: check HF_ENDPOINT and the proxy settings",
-            redact(url)
-        ))
+        Failure::bad_input(format_args!("not the listing of a dataset: {error}"))
+            .at(redact(url))
+            .expected("the Hub's JSON")
+            .remedy("check HF_ENDPOINT and the proxy settings")
     })
 }
