@@ -94,9 +94,10 @@ bench-gpu: ## What training reaches on this GPU, beside PyTorch where python3 ha
 	$(BIN)/bench-gpu --minutes $(MINUTES) --json $(OUT_DIR)/bench-gpu.json \
 	  $(if $(filter-out pipelines/quickstart.toml,$(PIPELINE)),--data $(OUT_DIR))
 
-lint: ## Format and lints, warnings as errors
+lint: ## Format, lints and documentation, warnings as errors
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --release --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --release --workspace --no-deps
 
 clean: ## Remove what this pipeline made (nothing else in OUT) and what cargo built
 	$(CARGO) build --release -p bedtime

@@ -22,7 +22,7 @@ const LATE: [(&str, u64); 6] = [
     ("train, from step 11,985", 11_985),
 ];
 
-pub fn is_long() -> bool {
+pub(crate) fn is_long() -> bool {
     std::env::var_os("BEDTIME_LONG").is_some()
 }
 

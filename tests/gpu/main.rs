@@ -17,14 +17,14 @@ use compute::gpu::{Adapter, Device, Options, adapters};
 use libtest_mimic::{Arguments, Failed, Trial};
 
 /// A test and what it needs.
-pub struct Case {
+pub(crate) struct Case {
     pub name: &'static str,
     pub run: fn(&Bench),
 }
 
 /// What a test runs on.
 #[derive(Clone)]
-pub struct Bench {
+pub(crate) struct Bench {
     pub device: Arc<Device>,
     pub precision: Precision,
 }

@@ -26,6 +26,7 @@ pub fn story(index: u64) -> String {
     )
 }
 
+/// The tokenizer.json of this many tokens, trained on 300 of these stories.
 pub fn tokenizer_of(vocab_size: u32) -> String {
     tokenizer::train(vocab_size, |each| (0..300).try_for_each(|i| each(&story(i)))).unwrap()
 }

@@ -32,10 +32,15 @@ pub fn shim() -> Option<&'static Path> {
 /// What the shim saw of a process that ended by itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Calls {
+    /// fsync and fdatasync.
     pub sync: u64,
+    /// rename, link and unlink.
     pub change: u64,
+    /// Writes.
     pub write: u64,
+    /// Reads.
     pub read: u64,
+    /// Looks at the clock.
     pub clock: u64,
     /// Peak of the resident memory.
     pub peak_kib: u64,
@@ -44,6 +49,7 @@ pub struct Calls {
 }
 
 impl Calls {
+    /// The report that the shim left; None where the process was killed before.
     pub fn read_from(report: &Path) -> Option<Self> {
         let text = fs::read_to_string(report).ok()?;
         let number = |name: &str| {
@@ -60,6 +66,7 @@ impl Calls {
         })
     }
 
+    /// The number of calls of a kind, by the field's name.
     pub fn of(&self, kind: &str) -> u64 {
         match kind {
             "sync" => self.sync,

@@ -5,12 +5,15 @@ use model::{Config, TensorTable};
 use safetensors::SafeTensors;
 use serde_json::Value;
 
+/// One file of golden values.
 pub struct Golden {
     bytes: Vec<u8>,
+    /// The model's sizes.
     pub config: Config,
 }
 
 impl Golden {
+    /// A file of `tests/golden`.
     pub fn open(name: &str) -> Self {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("golden").join(name);
         let bytes = std::fs::read(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
@@ -41,10 +44,12 @@ impl Golden {
         tensor.data().as_chunks().0.to_vec()
     }
 
+    /// A tensor of f32, row-major.
     pub fn floats(&self, name: &str) -> Vec<f32> {
         self.raw(name).into_iter().map(f32::from_le_bytes).collect()
     }
 
+    /// A tensor of ids.
     pub fn tokens(&self, name: &str) -> Vec<u32> {
         self.raw(name).into_iter().map(u32::from_le_bytes).collect()
     }
@@ -71,7 +76,9 @@ impl Golden {
 
 /// A folder that transformers saved, and the logits it gave for some tokens.
 pub struct Folder {
+    /// The model's sizes.
     pub config: Config,
+    /// Flat, in the layout of the tensor table.
     pub weights: Vec<f32>,
     /// Two sequences of the context's length.
     pub tokens: Vec<u32>,
@@ -80,6 +87,7 @@ pub struct Folder {
 }
 
 impl Folder {
+    /// A folder of `tests/golden`.
     pub fn open(name: &str) -> Self {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("golden").join(name);
         let (config, weights) = model::load_folder(&folder).unwrap_or_else(|e| panic!("{e}"));

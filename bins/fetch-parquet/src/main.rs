@@ -65,7 +65,7 @@ struct Args {
     look: bool,
 }
 
-/// Each short for the key of the same name in [fetch].
+/// Each short for the key of the same name in `[fetch]`.
 #[derive(clap::Args, serde::Serialize)]
 struct Flags {
     /// Where the stories come from (see below)

@@ -41,7 +41,7 @@ struct Args {
     flags: Flags,
 }
 
-/// Each short for the key of the same name in [pack].
+/// Each short for the key of the same name in `[pack]`.
 #[derive(clap::Args, serde::Serialize)]
 struct Flags {
     /// Seed of the order of stories

@@ -72,7 +72,7 @@ enum Command {
     Export(export::Export),
 }
 
-/// Each flag is short for the key of the same name in [sample].
+/// Each flag is short for the key of the same name in `[sample]`.
 #[derive(clap::Args, Serialize)]
 struct Flags {
     /// auto, cpu, gpu or gpu:N (see train --list-devices)

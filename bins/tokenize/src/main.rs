@@ -39,7 +39,7 @@ struct Args {
     shard: Option<Shard>,
 }
 
-/// Each short for the key of the same name in [tokenize].
+/// Each short for the key of the same name in `[tokenize]`.
 #[derive(clap::Args, serde::Serialize)]
 struct Flags {
     /// Number of output files per split

@@ -40,7 +40,7 @@ struct Args {
     flags: Flags,
 }
 
-/// Each short for the key of the same name in [tokenizer].
+/// Each short for the key of the same name in `[tokenizer]`.
 #[derive(clap::Args, serde::Serialize)]
 struct Flags {
     /// Tokens, special tokens and bytes included

@@ -56,7 +56,7 @@ struct Args {
     shaders: Option<PathBuf>,
 }
 
-/// Each flag is short for the key of the same name in [train] or [train.optimizer].
+/// Each flag is short for the key of the same name in `[train]` or `[train.optimizer]`.
 #[derive(clap::Args, Serialize)]
 struct Flags {
     /// auto, cpu, gpu or gpu:N (see --list-devices)

@@ -11,8 +11,11 @@ use crate::kernels::Result;
 /// A token to be read: the story's slot in the cache and the position in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Row {
+    /// Its id.
     pub token: u32,
+    /// The story's place in the cache, from 0.
     pub slot: u32,
+    /// Tokens of the story before it.
     pub position: u32,
 }
 
@@ -21,6 +24,7 @@ pub(crate) const PROMPT_ROWS: usize = 64;
 
 /// A model with its cache, on some engine.
 pub trait Decode {
+    /// The model's sizes.
     fn config(&self) -> &Config;
     /// Reads rows into the cache without asking what comes next: a prompt but for its last token. Rows of a story are in the
     /// order of their positions.

@@ -68,6 +68,7 @@ impl Decoder {
         Ok(Decoder(Box::new(Session::new(config, weights, slots, rows, threads, storage))))
     }
 
+    /// The model's sizes.
     pub fn config(&self) -> &Config {
         self.0.config()
     }

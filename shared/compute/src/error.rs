@@ -19,15 +19,23 @@ pub enum EngineError {
     /// The GPU computed the probe's product wrongly.
     #[error("{0}")]
     Probe(Box<Problem>),
-    /// The buffers do not fit: bytes asked for in all, and bytes that could be had.
+    /// The buffers do not fit.
     #[error("{problem}")]
-    OutOfMemory { problem: Box<Problem>, needed: u64, available: u64 },
+    OutOfMemory {
+        /// What to say of it.
+        problem: Box<Problem>,
+        /// Bytes asked for in all.
+        needed: u64,
+        /// Bytes that could be had.
+        available: u64,
+    },
     /// The GPU went away: reset, unplugged, driver restarted, machine slept.
     #[error("{0}")]
     DeviceLost(Box<Problem>),
 }
 
 impl EngineError {
+    /// What to say of it.
     pub fn problem(&self) -> &Problem {
         match self {
             EngineError::NoDevice(problem)

@@ -11,13 +11,17 @@
 use crate::EngineError;
 use crate::optimizer::Update;
 
+/// What an engine returns.
 pub type Result<T, E = EngineError> = std::result::Result<T, E>;
 
 /// `len` values from `offset` on in a buffer of the engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct View {
+    /// The engine's number for the buffer.
     pub buffer: usize,
+    /// First element.
     pub offset: usize,
+    /// Number of elements.
     pub len: usize,
 }
 
@@ -37,12 +41,16 @@ impl View {
 /// `len` u32 values: token ids, positions, slots.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tokens {
+    /// The engine's number for the buffer.
     pub buffer: usize,
+    /// First element.
     pub offset: usize,
+    /// Number of elements.
     pub len: usize,
 }
 
 impl Tokens {
+    /// The part from `start` on, `len` tokens long.
     pub fn slice(self, start: usize, len: usize) -> Tokens {
         assert!(start + len <= self.len, "{start} + {len} lies beyond {} tokens", self.len);
         Tokens { buffer: self.buffer, offset: self.offset + start, len }
@@ -56,8 +64,11 @@ pub const NO_TARGET: u32 = u32::MAX;
 /// Queries, keys and values lie in one matrix [batch * sequence, (heads + 2 kv_heads) * width], in this order.
 #[derive(Clone, Copy, Debug)]
 pub struct AttentionShape {
+    /// Sequences.
     pub batch: usize,
+    /// Tokens of a sequence.
     pub sequence: usize,
+    /// Heads of queries, keys and values.
     pub heads: usize,
     /// Heads of keys and values: each serves a group of `heads / kv_heads` query heads that lie side by side (Ainslie et al.,
     /// arXiv 2305.13245).
@@ -67,6 +78,7 @@ pub struct AttentionShape {
 }
 
 impl AttentionShape {
+    /// Tokens of all sequences.
     pub fn rows(&self) -> usize {
         self.batch * self.sequence
     }
@@ -113,9 +125,11 @@ pub mod state {
     pub const SKIPPED: usize = 4;
     /// The optimizer's beta1 and beta2 to the power of the updates done.
     pub const BETA1_POWER: usize = 5;
+    /// See [`BETA1_POWER`].
     pub const BETA2_POWER: usize = 6;
     /// What the update multiplies gradients by: clipping over loss scale; 0 skips it.
     pub const FACTOR: usize = 7;
+    /// Number of values.
     pub const LEN: usize = 8;
 }
 
@@ -130,6 +144,7 @@ pub const STEPS_IN_FLIGHT: usize = 3;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Precision {
+    /// 8 bits of exponent, 23 of fraction.
     F32,
     /// 5 bits of exponent, 10 of fraction: needs a loss scale.
     F16,
@@ -138,6 +153,7 @@ pub enum Precision {
 }
 
 impl Precision {
+    /// As settings and checkpoints spell it.
     pub fn name(self) -> &'static str {
         match self {
             Precision::F32 => "f32",
@@ -146,6 +162,7 @@ impl Precision {
         }
     }
 
+    /// Bytes of a value.
     pub fn bytes(self) -> usize {
         if self == Precision::F32 { 4 } else { 2 }
     }
@@ -168,8 +185,11 @@ pub const GROWTH_INTERVAL: u32 = 2000;
 /// What was made and handed to a device so far: tests hold the loop to its budget by these.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
+    /// Buffers.
     pub buffers: u64,
+    /// Bind groups.
     pub bind_groups: u64,
+    /// Dispatches.
     pub dispatches: u64,
     /// Command buffers.
     pub submits: u64,
@@ -178,11 +198,14 @@ pub struct Counts {
 /// A row of the profile.
 #[derive(Clone, Debug, PartialEq, serde::Serialize)]
 pub struct KernelTime {
+    /// Its entry point.
     pub kernel: String,
     /// m, n and k of a matmul.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub shape: Option<[usize; 3]>,
+    /// Dispatches of it.
     pub calls: u64,
+    /// Time on the device.
     pub seconds: f64,
     /// Multiplications and additions of the matmuls in it.
     pub flop: f64,
@@ -204,6 +227,7 @@ pub trait Memory {
     fn allocate(&mut self, label: &'static str, len: usize) -> View;
     /// A buffer of `len` zeros in the storage precision.
     fn allocate_stored(&mut self, label: &'static str, len: usize) -> View;
+    /// A buffer of `len` tokens, all 0.
     fn allocate_tokens(&mut self, label: &'static str, len: usize) -> Tokens;
     /// A place for the half copy of an f32 view, in the storage precision; `x` itself where that is f32.
     fn half_copy(&mut self, label: &'static str, x: View) -> View {
@@ -213,7 +237,9 @@ pub trait Memory {
     fn allocated(&mut self) -> Result<()>;
     /// Bytes of all buffers asked for.
     fn bytes(&self) -> u64;
+    /// Copies values to the device, rounded to what the view is stored in.
     fn upload(&mut self, to: View, values: &[f32]);
+    /// Copies tokens to the device.
     fn upload_tokens(&mut self, to: Tokens, values: &[u32]);
     /// Waits for all that was asked before, then copies out.
     fn download(&mut self, from: View) -> Result<Vec<f32>>;
@@ -228,6 +254,7 @@ pub trait Queue {
     fn submit(&mut self, report: View) -> Ticket;
     /// The report of the oldest ticket: None while the device is not there yet, unless `wait`.
     fn collect(&mut self, ticket: Ticket, wait: bool) -> Result<Option<Vec<f32>>>;
+    /// What was made and handed over so far; 0 where the engine does not count.
     fn counts(&self) -> Counts {
         Counts::default()
     }
@@ -377,7 +404,7 @@ pub trait Kernels: Memory + Queue {
     fn matvec_nt(&mut self, m: usize, n: usize, k: usize, a: View, b: View, c: View);
 
     /// Turns queries and keys in place by their positions, halves of a head paired (Su et al., arXiv 2104.09864, in the
-    /// rotate-half form of Llama). `positions` [rows], `table` [positions, width]: cosines, then sines.
+    /// rotate-half form of Llama). `positions[rows]`, `table[positions, width]`: cosines, then sines.
     fn rope_forward(&mut self, shape: AttentionShape, positions: Tokens, table: View, qkv: View);
     /// Turns the gradients of queries and keys back.
     fn rope_backward(&mut self, shape: AttentionShape, positions: Tokens, table: View, dqkv: View);

@@ -20,6 +20,7 @@ pub struct Rule {
     pub slots: &'static [&'static str],
     /// Where the settings give none.
     pub betas: [f64; 2],
+    /// Added to the divisor, where the settings give none.
     pub eps: f64,
 }
 
@@ -32,8 +33,10 @@ const ADAMW: Rule = Rule {
 };
 
 impl OptimizerKind {
+    /// Every kind there is.
     pub const ALL: &[OptimizerKind] = &[OptimizerKind::AdamW];
 
+    /// What it is made of.
     pub fn rule(self) -> &'static Rule {
         match self {
             OptimizerKind::AdamW => &ADAMW,
@@ -56,9 +59,13 @@ impl std::str::FromStr for OptimizerKind {
 /// A kind with its constants.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Optimizer {
+    /// The rule.
     pub kind: OptimizerKind,
+    /// Decay of the running mean of the gradient.
     pub beta1: f32,
+    /// Decay of the running mean of its square.
     pub beta2: f32,
+    /// Added to the divisor.
     pub eps: f32,
     /// On matrices only.
     pub weight_decay: f32,
@@ -88,7 +95,9 @@ impl Default for Optimizer {
 /// One update.
 #[derive(Clone, Copy, Debug)]
 pub struct Update {
+    /// The rule and its constants.
     pub optimizer: Optimizer,
+    /// That of the step.
     pub learning_rate: f32,
     /// The first `decay_len` weights decay.
     pub decay_len: usize,

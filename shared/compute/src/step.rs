@@ -16,8 +16,11 @@ use crate::slots::SlotViews;
 
 /// A model on an engine: weights and the forward pass.
 pub struct Model {
+    /// The engine.
     pub kernels: Box<dyn Kernels>,
+    /// Sizes.
     pub config: Config,
+    /// Where each tensor is in `weights`.
     pub table: TensorTable,
     /// f32, and the copy that matmuls read
     weights: View,
@@ -109,11 +112,13 @@ impl Model {
         Ok(())
     }
 
+    /// Takes weights in the layout of the tensor table.
     pub fn set_weights(&mut self, weights: &[f32]) {
         self.kernels.upload(self.weights, weights);
         self.kernels.round(self.weights, self.weights_half);
     }
 
+    /// The weights, flat. Waits for the device.
     pub fn weights(&mut self) -> Result<Vec<f32>> {
         self.kernels.download(self.weights)
     }
@@ -128,7 +133,7 @@ impl Model {
         self.rows / self.sequence
     }
 
-    /// The loss of each row. `inputs` and `targets` [rows]; rows with [`NO_TARGET`](crate::NO_TARGET) count 0.
+    /// The loss of each row. `inputs[rows]` and `targets[rows]`; rows with [`NO_TARGET`](crate::NO_TARGET) count 0.
     pub fn losses(&mut self, inputs: &[u32], targets: &[u32]) -> Result<Vec<f32>> {
         let mut losses = Vec::with_capacity(inputs.len());
         for (inputs, targets) in inputs.chunks(self.rows).zip(targets.chunks(self.rows)) {
@@ -234,6 +239,7 @@ impl Model {
 
 /// A model in training: gradients and the optimizer's slots beside the weights, all flat and of one layout.
 pub struct Trainer {
+    /// Weights and the forward pass.
     pub model: Model,
     optimizer: Optimizer,
     gradients: View,
@@ -255,6 +261,7 @@ pub struct Metrics {
     pub grad_norm: f32,
     /// Loss scale after the step, and updates skipped so far.
     pub loss_scale: f32,
+    /// Updates skipped so far, since their gradient was not finite.
     pub skipped: u64,
 }
 
@@ -262,6 +269,7 @@ pub struct Metrics {
 pub struct TrainerState {
     /// Flat, in the layout of the tensor table.
     pub weights: Vec<f32>,
+    /// The optimizer's, by name.
     pub slots: Slots,
     /// What else moves from update to update: see [`state`].
     pub update: Vec<f32>,
@@ -284,6 +292,10 @@ impl TrainerSnapshot {
 }
 
 impl Trainer {
+    /// A trainer for `batch` sequences of `sequence` tokens, before its first update.
+    ///
+    /// # Errors
+    /// Where the engine has not the memory.
     pub fn new(
         kernels: Box<dyn Kernels>,
         config: Config,
@@ -343,6 +355,7 @@ impl Trainer {
         self.model.kernels.download(self.state)
     }
 
+    /// Puts back what [`state`](Self::state) gave.
     pub fn set_state(&mut self, state: &[f32]) {
         self.model.kernels.upload(self.state, state);
     }
@@ -352,6 +365,7 @@ impl Trainer {
         self.model.kernels.download(self.gradients)
     }
 
+    /// Replaces the sum so far, multiplied by the loss scale.
     pub fn set_gradients(&mut self, gradients: &[f32]) {
         self.model.kernels.upload(self.gradients, gradients);
     }

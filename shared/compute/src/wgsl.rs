@@ -66,6 +66,7 @@ impl Library {
 /// What differs between two uses of a file: these are the constants it may name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Variant {
+    /// What values are stored as.
     pub precision: Precision,
     /// Invocations of a workgroup: `LANES`.
     pub lanes: u32,
@@ -86,12 +87,15 @@ pub struct CoopShape {
     pub scalars: bool,
 }
 
-/// How a product on cooperative matrices is cut: a workgroup has subgroups[0] x subgroups[1] subgroups, each of them sums
-/// fragments[0] x fragments[1] fragments of the result, over slices of `depth`.
+/// How a product on cooperative matrices is cut: a workgroup has `subgroups[0] x subgroups[1]` subgroups, each of them sums
+/// `fragments[0] x fragments[1]` fragments of the result, over slices of `depth`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Tiles {
+    /// Rows and columns of a subgroup's fragments.
     pub fragments: [u32; 2],
+    /// Rows and columns of a workgroup's subgroups.
     pub subgroups: [u32; 2],
+    /// Elements of a slice along k.
     pub depth: u32,
 }
 
@@ -101,6 +105,7 @@ impl Tiles {
         [0, 1].map(|i| self.fragments[i] * self.subgroups[i] * coop.side)
     }
 
+    /// Invocations of a workgroup.
     pub fn lanes(&self, coop: CoopShape) -> u32 {
         self.subgroups[0] * self.subgroups[1] * coop.subgroup
     }
@@ -196,6 +201,7 @@ fn coop_prelude(CoopShape { side, subgroup, .. }: CoopShape, tiles: Tiles) -> St
 /// A shader with all that it imports.
 #[derive(Clone, Debug)]
 pub struct Expanded {
+    /// The WGSL that naga reads.
     pub text: String,
     /// File and line, from 1, of each line of the text.
     lines: Vec<(String, usize)>,

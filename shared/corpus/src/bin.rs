@@ -18,7 +18,9 @@ const MAKE_PACK: Action = Action::RunAgain("pack");
 /// How one id lies in a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Dtype {
+    /// Two bytes, little-endian.
     U16,
+    /// Four bytes, little-endian.
     U32,
 }
 
@@ -170,6 +172,7 @@ impl Bin {
         self.tokens
     }
 
+    /// Whether there are no tokens.
     pub fn is_empty(&self) -> bool {
         self.tokens == 0
     }
@@ -222,18 +225,22 @@ impl Bin {
         &self.manifest
     }
 
+    /// The id after every story.
     pub fn eos(&self) -> u32 {
         self.eos
     }
 
+    /// Every id is below this.
     pub fn vocab_size(&self) -> u32 {
         self.vocab_size
     }
 
+    /// How ids lie in the file.
     pub fn dtype(&self) -> Dtype {
         self.dtype
     }
 
+    /// Where it was opened.
     pub fn path(&self) -> &Path {
         &self.path
     }

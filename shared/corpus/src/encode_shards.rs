@@ -20,16 +20,21 @@ use crate::tokenizer::{Id, Scratch, Tokenizer};
 const AHEAD_BYTES: usize = 32 << 20;
 /// Shards synced to the disk at once: waiting for a disk takes no processor.
 const FINISHERS: usize = 4;
+/// What is said where making shards is broken off.
 pub const KEPT: &str = "finished shards are kept; the same command makes the rest";
 
 /// One shard to make, of the stories of these row groups in this order.
 pub struct Task<'a> {
+    /// The shard's file.
     pub path: PathBuf,
+    /// What it is made from.
     pub origin: Origin,
+    /// Files and numbers of row groups.
     pub row_groups: Vec<(&'a ParquetStories, usize)>,
 }
 
 impl Task<'_> {
+    /// Stories in its row groups.
     pub fn stories(&self) -> u64 {
         self.row_groups.iter().map(|(file, row_group)| file.stories_in(*row_group)).sum()
     }

@@ -29,13 +29,19 @@ const DOWNLOADS: usize = 4;
 
 /// Carries plans out.
 pub struct Fetcher<'a> {
+    /// Where the files go.
     pub raw: &'a RawFolder,
+    /// The `[fetch]` section.
     pub settings: &'a Fetch,
     /// The settings in the manifest: parts made under others are not kept.
     pub config: &'a Value,
+    /// Files made before are made again.
     pub force: bool,
+    /// Parts made at once.
     pub threads: usize,
+    /// Where messages and progress go.
     pub log: Log,
+    /// Ends all parts.
     pub cancel: Cancel,
 }
 

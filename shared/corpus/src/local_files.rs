@@ -12,13 +12,16 @@ const MOST_DEPTH: usize = 32;
 /// Files of one source, at most.
 const MOST_FILES: usize = 100_000;
 
+/// What a file of stories is, by the end of its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
+    /// A column holds the texts.
     Parquet,
     /// An object a line.
     JsonLines,
     /// An array of objects, or an object a line.
     Json,
+    /// Plain text with separators.
     Text,
 }
 
@@ -66,9 +69,12 @@ impl Kind {
     }
 }
 
+/// A file of a local source.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LocalFile {
+    /// Where it is.
     pub path: PathBuf,
+    /// What it is.
     pub kind: Kind,
     /// The path below the source, with `/` between its parts, the same on every machine.
     pub name: String,
@@ -77,6 +83,7 @@ pub struct LocalFile {
 /// What a local source has.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LocalFiles {
+    /// In the order of their names.
     pub files: Vec<LocalFile>,
     /// The source names one file.
     single: bool,

@@ -31,27 +31,37 @@ const BYTES_PER_TOKEN: u64 = 4;
 
 /// Where the stories of a part come from.
 pub enum Input {
+    /// The grammar's stories of these numbers.
     Synthetic {
+        /// `fetch.seed`
         seed: u64,
+        /// Numbers of the stories, from 0.
         stories: Range<u64>,
     },
+    /// A file of this machine.
     Local(Arc<LocalFile>),
     /// To be downloaded whole.
     Remote(Arc<dyn RemoteFile>),
     /// Footer read; the rest on demand, over the network or from `scratch`, a download that goes when the part is made.
     Open {
+        /// What messages call it.
         address: String,
+        /// The file, its footer read.
         stories: Arc<ParquetStories>,
+        /// The download, where the file is downloaded first.
         scratch: Mutex<Option<Temporary>>,
     },
 }
 
 /// One piece of work.
 pub struct Part {
+    /// Where its stories come from.
     pub input: Input,
     /// Take only this number of stories, the first ones.
     pub limit: Option<u64>,
+    /// `train` or `validation`.
     pub split: &'static str,
+    /// Name of the file it makes.
     pub output: String,
     /// The share that goes to a validation file, and its name.
     pub aside: Option<(f64, String)>,
@@ -59,15 +69,21 @@ pub struct Part {
     pub whole: bool,
 }
 
+/// All that is to be made of a source.
 pub struct Plan {
     /// Those of this run; of a shard its share.
     pub parts: Vec<Part>,
     /// Splits with their number of files, over all shards.
     pub files: Vec<(&'static str, usize)>,
+    /// None for sources of this machine.
     pub network: Option<Arc<Network>>,
 }
 
 impl Plan {
+    /// Lists the source, tells its splits apart and divides it into parts.
+    ///
+    /// # Errors
+    /// Where the source has no such files or splits, or cannot be listed.
     pub fn new(
         source: Source,
         settings: &Fetch,

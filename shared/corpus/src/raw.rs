@@ -13,7 +13,9 @@ use stage::{
 use crate::stories::shard_of_manifest;
 use crate::text_files::Mended;
 
+/// The split that is trained on.
 pub const TRAIN: &str = "train";
+/// The split that is set aside.
 pub const VALIDATION: &str = "validation";
 /// Records of the files made so far, gone once the manifest has them all.
 const PARTS: &str = ".parts";
@@ -26,12 +28,16 @@ pub fn file_name(split: &str, index: usize, of: usize) -> String {
 /// What has been made of one part of the source, remembered until all parts are.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Made {
+    /// Its files.
     pub outputs: Vec<FileRecord>,
+    /// What of it is trained on.
     pub train: Count,
+    /// What of it is set aside.
     pub validation: Count,
     /// Names of outputs that hold the source's bytes.
     #[serde(default)]
     pub copies: Vec<String>,
+    /// What was mended on the way.
     #[serde(default)]
     pub mended: Mended,
     /// The smallest and the largest hash of a story, where a share of the stories goes to validation.
@@ -40,6 +46,7 @@ pub struct Made {
 }
 
 impl Made {
+    /// Joins two parts.
     pub fn add(&mut self, other: Made) {
         self.outputs.extend(other.outputs);
         self.train.add(other.train);
@@ -54,11 +61,14 @@ impl Made {
 /// Stories, and bytes of their text.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Count {
+    /// Whole stories.
     pub stories: u64,
+    /// UTF-8 bytes of their text.
     pub bytes: u64,
 }
 
 impl Count {
+    /// Adds both figures.
     pub fn add(&mut self, other: Count) {
         self.stories += other.stories;
         self.bytes += other.bytes;
@@ -81,6 +91,7 @@ impl Record {
     }
 }
 
+/// `raw/`: its files, and the records of those made so far.
 pub struct RawFolder {
     path: PathBuf,
     shard: Option<Shard>,
@@ -118,10 +129,12 @@ impl RawFolder {
         self.shard.is_some()
     }
 
+    /// Where a file of this name is.
     pub fn path(&self, name: &str) -> PathBuf {
         self.path.join(name)
     }
 
+    /// Where the manifest is: that of the shard, where this is one.
     pub fn manifest(&self) -> PathBuf {
         self.path(&match self.shard {
             None => "manifest.json".to_owned(),
@@ -156,6 +169,7 @@ impl RawFolder {
         (record.of == *of && record.made.outputs.iter().all(whole)).then_some(record.made)
     }
 
+    /// Records what was made of a part, so that a later run keeps it.
     pub fn remember(&self, output: &str, of: &Value, made: &Made) -> Result<()> {
         let record = serde_json::to_value(Record { of: of.clone(), made: made.clone() });
         let text = stage::seal(record.map_err(|error| Failure::usage(error.to_string()))?);

@@ -10,12 +10,15 @@ use crate::stories::{ParquetStories, TextBatches, Texts};
 /// The place of a batch: its row group in the order given, and its number in there.
 pub type Place = (usize, usize);
 
+/// Some stories of a row group.
 pub struct Batch {
+    /// Where it belongs.
     pub place: Place,
     /// It is the last of its row group.
     pub last: bool,
     /// Stories of the row group before it.
     pub before: u64,
+    /// Its stories.
     pub texts: Texts,
 }
 

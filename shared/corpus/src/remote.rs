@@ -44,6 +44,7 @@ pub enum Trouble {
 /// What a source says of a file before its bytes are there.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Published {
+    /// Its length, where the listing has it.
     pub bytes: Option<u64>,
     /// Lower case, 64 digits.
     pub sha256: Option<String>,
@@ -57,6 +58,7 @@ pub struct Body {
     pub total: Option<u64>,
     /// Name of this state of the file, fit for a condition.
     pub etag: Option<String>,
+    /// SHA-256 of the whole file, where the server gives it: lower case, 64 digits.
     pub sha256: Option<String>,
     /// The next bytes; None at the end.
     pub next: Box<dyn FnMut() -> Result<Option<Bytes>, Trouble> + Send>,
@@ -78,14 +80,18 @@ pub trait RemoteFile: Send + Sync {
 pub struct Cancel(Arc<AtomicBool>);
 
 impl Cancel {
+    /// Asks.
     pub fn cancel(&self) {
         self.0.store(true, Ordering::Relaxed);
     }
 
+    /// Whether anyone asked, or a signal came.
     pub fn requested(&self) -> bool {
         self.0.load(Ordering::Relaxed) || interrupt::requested()
     }
 
+    /// # Errors
+    /// Exit code 130 once it was asked for.
     pub fn check(&self) -> Result<()> {
         match self.requested() {
             true => Err(Failure::interrupted(
@@ -98,7 +104,9 @@ impl Cancel {
 
 /// The network of one run: one runtime, one connection pool, one measure of patience.
 pub struct Network {
+    /// Where messages go.
     pub log: Log,
+    /// Ends all requests.
     pub cancel: Cancel,
     runtime: tokio::runtime::Runtime,
     http: http::Http,

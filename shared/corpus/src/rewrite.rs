@@ -14,6 +14,7 @@ use stage::{AtomicFile, Failure, FileRecord, Result, commit_recorded};
 
 use crate::stories::{COLUMN, SOURCE_COLUMN};
 
+/// Stories of a row group, at most.
 pub const STORIES_PER_ROW_GROUP: usize = 1000;
 /// Offsets of a column are 32 bits wide: a row group ends before they would not do, and before memory is short.
 const BYTES_PER_ROW_GROUP: usize = 256 << 20;
@@ -75,6 +76,7 @@ impl StoryWriter {
         if self.in_group == STORIES_PER_ROW_GROUP { self.flush() } else { Ok(()) }
     }
 
+    /// Stories written so far.
     pub fn stories(&self) -> u64 {
         self.stories
     }

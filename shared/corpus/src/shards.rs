@@ -33,7 +33,9 @@ use stage::{
 use crate::bin::Dtype;
 use crate::shard_form::{self, Wrong};
 
+/// The split that is trained on.
 pub const TRAIN: &str = "train";
+/// The split that is set aside.
 pub const VALIDATION: &str = "validation";
 const COLUMN: &str = "ids";
 const ORIGIN: &str = "bedtime.origin";
@@ -63,9 +65,13 @@ pub fn parse_file_name(name: &str) -> Option<(&'static str, u32, u32)> {
 /// What a shard was made from. Equal origins give equal bytes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Origin {
+    /// The tokenizer that made the ids.
     pub tokenizer: TokenizerRecord,
+    /// `train` or `validation`.
     pub split: String,
+    /// Index of the file, from 0.
     pub shard: u32,
+    /// Number of files of the split.
     pub of: u32,
     /// SHA-256 of the SHA-256 of the files of the split, in order.
     pub inputs: String,
@@ -99,6 +105,7 @@ impl Origin {
 /// What is in a shard.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Totals {
+    /// Rows.
     pub stories: u64,
     /// Without EOS: that comes in with packing.
     pub tokens: u64,
@@ -141,6 +148,7 @@ pub struct BatchEncoder {
 /// One record batch, ready to be written.
 pub struct EncodedBatch {
     message: EncodedData,
+    /// What is in it.
     pub totals: Totals,
 }
 
@@ -152,6 +160,7 @@ impl EncodedBatch {
 }
 
 impl BatchEncoder {
+    /// For ids of this width.
     pub fn new(dtype: Dtype) -> Result<Self> {
         let options = options().map_err(|error| Failure::usage(error.to_string()))?;
         let (generator, dictionaries) = (IpcDataGenerator::default(), DictionaryTracker::new(true));
@@ -214,6 +223,7 @@ pub struct ShardWriter {
 }
 
 impl ShardWriter {
+    /// Opens a temporary beside `path`.
     pub fn create(path: &Path, origin: &Origin) -> Result<Self> {
         let dtype = Dtype::of(origin.tokenizer.vocab_size);
         let text =
@@ -369,14 +379,17 @@ impl ShardReader {
         Ok(ShardReader { reader, path: path.to_owned(), origin, totals })
     }
 
+    /// What it was made from.
     pub fn origin(&self) -> &Origin {
         &self.origin
     }
 
+    /// What its metadata says is in it.
     pub fn totals(&self) -> Totals {
         self.totals
     }
 
+    /// Where it was opened.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -423,14 +436,19 @@ impl ShardReader {
 
 /// Some stories of a shard: the row of the first, and where each begins and ends in `ids`.
 pub struct Stories<'a> {
+    /// Row of the first story in the shard.
     pub row: u64,
     offsets: &'a [i32],
+    /// The ids of all of them, without EOS.
     pub ids: Ids<'a>,
 }
 
+/// Ids as they lie in a record batch.
 #[derive(Clone, Copy)]
 pub enum Ids<'a> {
+    /// Of a vocabulary of at most 65,536.
     U16(&'a [u16]),
+    /// Of a larger one.
     U32(&'a [u32]),
 }
 
@@ -465,10 +483,12 @@ fn first_above<T: Copy>(ids: &[T], above: impl Fn(T) -> bool) -> Option<usize> {
 }
 
 impl Stories<'_> {
+    /// Stories.
     pub fn len(&self) -> usize {
         self.offsets.len() - 1
     }
 
+    /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }

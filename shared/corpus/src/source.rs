@@ -14,9 +14,13 @@ const FORMS: &str = "stories:, hf://datasets/OWNER/NAME[@REVISION], https://HOST
 pub enum Source {
     /// The grammar of this project: synthetic, without end.
     Synthetic,
+    /// Files of this machine.
     Local(LocalFiles),
+    /// A dataset of the Hugging Face Hub.
     Hub {
+        /// OWNER/NAME.
         dataset: String,
+        /// Branch, tag or commit.
         revision: Option<String>,
     },
     /// One parquet file at an https (or http) address.

@@ -13,6 +13,7 @@ const MOST_SHOWN: usize = 12;
 /// Where validation stories come from.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Validation<T> {
+    /// Files of their own.
     Files(Vec<T>),
     /// This share of the training files' stories.
     Fraction(f64),
@@ -21,7 +22,9 @@ pub enum Validation<T> {
 /// The files of a source, told apart.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Splits<T> {
+    /// Files of the training split.
     pub train: Vec<T>,
+    /// Where validation stories come from.
     pub validation: Validation<T>,
     /// What was decided, for the user to see.
     pub notes: Vec<String>,

@@ -26,6 +26,7 @@ pub const SOURCE_COLUMN: &str = "bedtime.source_column";
 /// What is decoded at once: up to this number of stories, and about this number of bytes by the average of the row group. Both decide
 /// which stories share a record batch of a token shard, so another value makes other shards.
 pub const BATCH_ROWS: u64 = 1024;
+/// See [`BATCH_ROWS`].
 pub const BATCH_BYTES: u64 = 1 << 20;
 /// Behind the footer: its length and the magic.
 const TAIL: usize = 8;
@@ -160,6 +161,7 @@ pub fn shard_of_manifest(name: &str) -> Option<(u32, u32)> {
 pub trait RangeRead: Send + Sync {
     /// Length of the whole file in bytes.
     fn length(&self) -> u64;
+    /// `bytes` bytes from `start` on.
     fn read_range(&self, start: u64, bytes: u64) -> Result<Bytes>;
 }
 
@@ -314,6 +316,7 @@ impl ParquetStories {
         })
     }
 
+    /// Number of row groups.
     pub fn row_groups(&self) -> usize {
         self.metadata.metadata().num_row_groups()
     }
@@ -468,14 +471,17 @@ impl TextBatches<'_> {
 pub struct Texts(StringViewArray);
 
 impl Texts {
+    /// Number of texts.
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
+    /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
+    /// The texts, in order.
     pub fn iter(&self) -> impl Iterator<Item = &str> {
         (0..self.0.len()).map(|i| self.0.value(i))
     }

@@ -22,7 +22,9 @@ const LINES_BETWEEN: u64 = 1 << 16;
 /// What stands between the stories of a text file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Separator {
+    /// This text, wherever it stands.
     Text(String),
+    /// One blank line or more.
     BlankLine,
 }
 
@@ -66,6 +68,7 @@ pub struct Mended {
 }
 
 impl Mended {
+    /// Adds the counts of another file.
     pub fn add(&mut self, other: Mended) {
         self.ends += other.ends;
         self.divided += other.divided;

@@ -1,9 +1,9 @@
 //! The tokenizer: byte-level BPE in the `tokenizer.json` of Hugging Face, trained here or brought along.
 //!
 //! Crate `tokenizers` is the definition: it reads the file, decodes ids, and encodes for every tokenizer that is not
-//! plain byte-level BPE with the GPT-2 pattern. For those that are, the [`encoder`] of this project gives the same ids
-//! at the speed of memory: [`split`] finds the pieces, [`cache`] knows their ids, [`merges`] makes those it does not
-//! know, [`added`] looks for special tokens. [`words`] and [`train`] make a tokenizer from stories.
+//! plain byte-level BPE with the GPT-2 pattern. For those that are, the `encoder` of this project gives the same ids
+//! at the speed of memory: `split` finds the pieces, `cache` knows their ids, `merges` makes those it does not
+//! know, `added` looks for special tokens. `words` and [`train`] make a tokenizer from stories.
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
@@ -222,6 +222,7 @@ impl Tokenizer {
         &self.record
     }
 
+    /// Where it was opened.
     pub fn path(&self) -> &Path {
         &self.path
     }

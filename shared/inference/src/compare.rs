@@ -9,6 +9,7 @@ use crate::{LossSum, TokenLoss};
 /// A story's sums.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct StoryLoss {
+    /// Sum of the losses, nats.
     pub nats: f64,
     /// Evaluated tokens, its end included.
     pub tokens: u64,
@@ -17,17 +18,22 @@ pub struct StoryLoss {
 /// A sum over a range: of tokens seen before, or of a story's tokens.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Bucket {
+    /// Inclusive.
     pub from: u64,
     /// Inclusive.
     pub to: u64,
+    /// Over the tokens in the range.
     pub sum: LossSum,
+    /// Stories that have a token in it.
     pub stories: u64,
 }
 
 /// Sums over the tokens of one text under one model.
 #[derive(Clone, Debug, Default)]
 pub struct Tally {
+    /// Over all tokens.
     pub sum: LossSum,
+    /// Story by story, in the order of the text.
     pub stories: Vec<StoryLoss>,
     open: StoryLoss,
     by_position: Vec<LossSum>,
@@ -105,14 +111,16 @@ impl Tally {
 /// The middle 95 % of resamples.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Interval {
+    /// 2.5 % of resamples are below.
     pub low: f64,
+    /// 2.5 % of resamples are above.
     pub high: f64,
 }
 
 const RESAMPLES: usize = 1000;
 
 /// Paired bootstrap over stories (Efron 1979; Koehn 2004 for pairs): stories are drawn with replacement, the same for every
-/// model. `models` [models][stories] are the nats of each story, `bytes` its length. Gives, for every model, the interval of
+/// model. `models[model][story]` are the nats of each story, `bytes` its length. Gives, for every model, the interval of
 /// its bits per byte, and of their difference to the first model's.
 pub fn bootstrap(models: &[Vec<f64>], bytes: &[f64]) -> Vec<(Interval, Interval)> {
     assert!(

@@ -13,15 +13,26 @@ const PROFILE: Action = Action::Switch("profile");
 /// What computes: the CPU engine, or an open GPU with its activation precision.
 #[derive(Clone)]
 pub enum Engine {
+    /// The CPU engine, with what decoding keeps weights in.
     Cpu(Storage),
-    Gpu { device: Arc<Device>, precision: Precision, head_width: usize },
+    /// An open GPU.
+    Gpu {
+        /// The GPU and its compiled kernels.
+        device: Arc<Device>,
+        /// The activation precision.
+        precision: Precision,
+        /// Elements of a head, for which kernels are compiled.
+        head_width: usize,
+    },
 }
 
 /// What is asked of [`Engine::open`].
 pub struct EngineOptions<'a> {
     /// The section that `device` and `precision` come from, for errors.
     pub section: &'a str,
+    /// auto, cpu, gpu or gpu:N.
     pub device: &'a str,
+    /// auto, f32, f16, bf16 or q8.
     pub precision: &'a str,
     /// `--shaders`: a folder to read shaders from.
     pub shaders: Option<&'a Path>,
@@ -200,6 +211,7 @@ impl Engine {
         }
     }
 
+    /// The activation precision.
     pub fn precision(&self) -> Precision {
         match self {
             Engine::Cpu(_) => Precision::F32,
@@ -215,6 +227,7 @@ impl Engine {
         }
     }
 
+    /// Whether a GPU computes.
     pub fn is_gpu(&self) -> bool {
         matches!(self, Engine::Gpu { .. })
     }

@@ -12,6 +12,7 @@ use crate::engine::failed;
 pub struct LossSum {
     /// Sum of the losses, nats.
     pub nats: f64,
+    /// Evaluated tokens.
     pub tokens: u64,
 }
 
@@ -21,6 +22,7 @@ impl LossSum {
         self.nats / self.tokens as f64
     }
 
+    /// exp of the mean loss.
     pub fn perplexity(&self) -> f64 {
         self.loss().exp()
     }
@@ -33,10 +35,13 @@ impl LossSum {
 
 /// Tokens to evaluate.
 pub trait Ids {
+    /// Ids in all.
     fn len(&self) -> u64;
+    /// Whether there are none.
     fn is_empty(&self) -> bool {
         self.len() == 0
     }
+    /// Copies `out.len()` ids from `start` on.
     fn copy(&self, start: u64, out: &mut [u32]) -> Result<()>;
     /// The file they come from, for errors.
     fn path(&self) -> &Path;
@@ -59,6 +64,7 @@ impl Ids for Bin {
 /// An evaluated token.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct TokenLoss {
+    /// Its id.
     pub token: u32,
     /// Tokens of its window that the model saw before it.
     pub seen: usize,

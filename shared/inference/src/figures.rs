@@ -6,8 +6,11 @@ use stage::Random;
 /// A value and the middle 95 % of what other stories of the same kind would have given.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Figure {
+    /// Over all stories.
     pub value: f64,
+    /// 2.5 % of resamples are below.
     pub low: f64,
+    /// 2.5 % of resamples are above.
     pub high: f64,
 }
 

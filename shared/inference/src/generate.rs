@@ -9,8 +9,11 @@ use crate::engine::failed;
 /// How stories are generated.
 #[derive(Clone, Copy, Debug)]
 pub struct SamplingParams {
+    /// How the next token is chosen.
     pub sampler: TokenSampler,
+    /// Tokens after the prompt, at most.
     pub max_tokens: usize,
+    /// Story i draws from the stream (seed, i).
     pub seed: u64,
     /// Stories generated in parallel; changes only the speed.
     pub slots: usize,
@@ -19,6 +22,7 @@ pub struct SamplingParams {
 }
 
 impl SamplingParams {
+    /// Those of the `[sample]` section.
     pub fn new(section: &stage::config::Sample) -> Self {
         let sampler = TokenSampler {
             temperature: section.temperature,
@@ -45,6 +49,7 @@ pub struct Prompts {
 }
 
 impl Prompts {
+    /// `each` stories of every text.
     pub fn new(texts: Vec<String>, each: usize) -> Self {
         Prompts { texts, each }
     }
@@ -54,6 +59,7 @@ impl Prompts {
         self.texts.len().saturating_mul(self.each)
     }
 
+    /// Whether there are to be no stories.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -63,13 +69,16 @@ impl Prompts {
         Some(self.texts.get(index.checked_div(self.each)?)?)
     }
 
+    /// The prompts, each once.
     pub fn texts(&self) -> &[String] {
         &self.texts
     }
 }
 
+/// A generated story.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Story {
+    /// What it begins with.
     pub prompt: String,
     /// Prompt and continuation.
     pub text: String,
@@ -93,12 +102,18 @@ impl Story {
 pub enum GenerationEvent<'a> {
     /// A story has one more token.
     Token {
+        /// Number of its prompt.
         index: usize,
+        /// Ids of the prompt.
         prompt: &'a [u32],
+        /// Ids so far, without the prompt.
         generated: &'a [u32],
     },
+    /// A story has ended.
     Finished {
+        /// Number of its prompt.
         index: usize,
+        /// All of it.
         story: Story,
     },
 }
@@ -307,6 +322,7 @@ pub struct Pieces<'a> {
 }
 
 impl<'a> Pieces<'a> {
+    /// No ids yet.
     pub fn new(tokenizer: &'a Tokenizer) -> Self {
         Pieces { tokenizer, ids: Vec::new(), start: 0, read: 0 }
     }
@@ -316,6 +332,7 @@ impl<'a> Pieces<'a> {
         self.ids.len()
     }
 
+    /// Whether no ids were pushed.
     pub fn is_empty(&self) -> bool {
         self.ids.is_empty()
     }

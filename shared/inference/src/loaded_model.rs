@@ -11,6 +11,7 @@ use crate::engine::check_model;
 pub struct LoadedModel {
     /// The folder or checkpoint.
     pub path: PathBuf,
+    /// Sizes.
     pub config: Config,
     /// Flat, in the layout of [`model::TensorTable`].
     pub weights: Vec<f32>,

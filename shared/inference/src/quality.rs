@@ -9,8 +9,11 @@ use stage::Result;
 /// A story without its prompt.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Continuation {
+    /// The text after the prompt.
     pub text: String,
+    /// Its ids, without the end of the story.
     pub tokens: Vec<u32>,
+    /// By the model, not by the limit.
     pub ended: bool,
 }
 
@@ -18,11 +21,13 @@ pub struct Continuation {
 /// go from one story into the next.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Quality {
+    /// Stories measured.
     pub stories: usize,
     /// Share of stories that the model ended.
     pub ended: f64,
     /// Means over the stories.
     pub tokens: f64,
+    /// Mean over the stories.
     pub words: f64,
     /// Different n-grams over all n-grams of all stories, n = 1, 2, 3 (Li et al., arXiv 1510.03055). More text gives less, so only
     /// equally many stories of equal length compare.

@@ -12,11 +12,15 @@ use stage::{Action, Failure, Result};
 pub struct Rating {
     /// SHA-256 of the model's weights, and of the story's text.
     pub model: String,
+    /// SHA-256 of the story's text.
     pub story: String,
     /// As it was named.
     pub name: String,
+    /// 0 to 5.
     pub grammar: u8,
+    /// 0 to 5.
     pub coherence: u8,
+    /// 0 to 5.
     pub fun: u8,
 }
 
@@ -36,6 +40,7 @@ impl Rating {
 pub struct Ratings {
     path: PathBuf,
     file: File,
+    /// Those of the file, then those added.
     pub all: Vec<Rating>,
 }
 
@@ -80,6 +85,7 @@ impl Ratings {
         self.all.iter().map(|rating| (rating.model.clone(), rating.story.clone())).collect()
     }
 
+    /// Appends a rating, on disk when this returns.
     pub fn add(&mut self, rating: Rating) -> Result<()> {
         let line = serde_json::to_string(&rating)
             .map_err(|error| Failure::try_again(error.to_string()))?
@@ -96,10 +102,15 @@ impl Ratings {
 /// Means of one model's ratings.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Average {
+    /// The model's.
     pub name: String,
+    /// Ratings averaged.
     pub stories: usize,
+    /// 0 to 5.
     pub grammar: f64,
+    /// 0 to 5.
     pub coherence: f64,
+    /// 0 to 5.
     pub fun: f64,
 }
 

@@ -11,7 +11,9 @@ use crate::quality::{Continuation, words};
 /// What is measured of one set of stories. Every entry is of what follows the prompt.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct StoryFigures {
+    /// Share of stories that the model ended.
     pub ended: Option<Figure>,
+    /// Mean words of a story.
     pub words: Option<Figure>,
     /// Different n-grams of words over all of them, n = 1, 2, 3.
     pub distinct: [Option<Figure>; 3],

@@ -38,12 +38,15 @@ struct Header<'a> {
 pub struct State {
     /// Updates done; the next step has this number.
     pub step: u64,
+    /// The model's sizes.
     pub config: Config,
     /// The settings that decide the weights.
     pub settings: serde_json::Value,
+    /// SHA-256 of the tokenizer.json that the ids are from.
     pub tokenizer_sha256: String,
     /// What computed it, and what it keeps values in; others give other bits.
     pub device: String,
+    /// `f32`, `f16` or `bf16`: the activation precision.
     pub precision: String,
     /// Which of the device's kernels: what `Kernels::plan` says.
     #[serde(default)]
@@ -76,9 +79,11 @@ pub type Slots = BTreeMap<String, Vec<f32>>;
 /// Everything needed to go on.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Checkpoint {
+    /// What is not a tensor.
     pub state: State,
     /// A flat buffer in the tensor table's layout.
     pub weights: Vec<f32>,
+    /// The optimizer's.
     pub slots: Slots,
 }
 

@@ -1,19 +1,27 @@
 //! The sizes of a model: a small Llama.
 use serde::{Deserialize, Serialize};
 
+/// The sizes and constants of a model: all that its tensors' shapes and its forward pass follow from.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(from = "Stored")]
 pub struct Config {
+    /// Tokens of the vocabulary.
     pub vocab_size: usize,
+    /// Transformer blocks.
     pub n_layer: usize,
+    /// Query heads of a block.
     pub n_head: usize,
     /// Heads of keys and values: each serves `n_head / n_kv_head` query heads.
     pub n_kv_head: usize,
+    /// Width of the residual stream.
     pub d_model: usize,
+    /// Width of the SwiGLU MLP.
     pub d_mlp: usize,
     /// Longest sequence, tokens.
     pub context: usize,
+    /// Added to the mean square in RMSNorm.
     pub rms_eps: f32,
+    /// Base of RoPE's frequencies.
     pub rope_base: f32,
     /// Whether the output product uses the embedding; what is trained here always does.
     pub tied: bool,
@@ -53,7 +61,9 @@ impl From<Stored> for Config {
 }
 
 impl Config {
+    /// That of the models trained here.
     pub const RMS_EPS: f32 = 1e-6;
+    /// That of the models trained here.
     pub const ROPE_BASE: f32 = 10_000.0;
 
     /// The `[model]` section with the tokenizer's vocabulary.
@@ -106,6 +116,7 @@ impl Config {
         (all <= 1 << 40).then_some(all)
     }
 
+    /// Elements of a head.
     pub fn head_width(&self) -> usize {
         self.d_model / self.n_head
     }

@@ -17,8 +17,11 @@ pub(crate) const BLOCK: usize = 32;
 /// What matrices are written as. Norms stay f32, and in q8_0 rows that are no whole blocks stay f16.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GgufType {
+    /// 32 bits a value.
     F32,
+    /// 16 bits a value.
     F16,
+    /// 8.5 bits a value: signed bytes in blocks of 32 with an f16 scale.
     Q8_0,
 }
 
@@ -82,9 +85,13 @@ fn q8_0(block: &[f32; BLOCK], out: &mut Vec<u8>) {
 /// How a token counts, by llama.cpp's numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TokenKind {
+    /// Part of ordinary text.
     Normal = 1,
+    /// Steers, and is not shown: the end of a story.
     Control = 3,
+    /// Added by hand, matched before the merges.
     UserDefined = 4,
+    /// An id without a token.
     Unused = 5,
 }
 
@@ -95,7 +102,9 @@ pub struct Vocabulary {
     pub tokens: Vec<(String, TokenKind)>,
     /// "left right", the first joined first.
     pub merges: Vec<String>,
+    /// The token that ends a story.
     pub eos: u32,
+    /// The token that fills a batch.
     pub pad: Option<u32>,
 }
 

@@ -11,6 +11,7 @@ use crate::Config;
 /// What a folder's `config.json` says.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Llama {
+    /// The sizes, in this project's terms.
     pub config: Config,
     /// The token that begins a text, where the folder names one.
     pub bos: Option<u32>,

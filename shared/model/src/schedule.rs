@@ -1,13 +1,18 @@
 //! The learning rate: linear warm-up, then a cosine down to a tenth of the peak.
 
+/// Warm-up from peak / warmup to `peak`, then half a cosine.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Schedule {
+    /// Largest learning rate.
     pub peak: f64,
+    /// Steps of warm-up.
     pub warmup: u64,
+    /// Steps in all.
     pub steps: u64,
 }
 
 impl Schedule {
+    /// The last learning rate over the peak.
     pub const FINAL_SHARE: f64 = 0.1;
 
     /// Learning rate of `step`, counted from 0. The first step already learns: it has peak / warmup, not 0.

@@ -10,7 +10,12 @@ use crate::Config;
 /// How a tensor begins.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Init {
-    Normal { std: f32 },
+    /// Drawn from N(0, std^2).
+    Normal {
+        /// Standard deviation.
+        std: f32,
+    },
+    /// All 1.
     Ones,
 }
 
@@ -28,23 +33,30 @@ pub enum Group {
 /// A tensor in the flat buffer, row-major. `name` is the one LlamaForCausalLM uses.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Tensor {
+    /// As in the Hugging Face folder.
     pub name: String,
-    /// [outputs, inputs] of a matrix, [width] of a norm.
+    /// `[outputs, inputs]` of a matrix, `[width]` of a norm.
     pub shape: Vec<usize>,
+    /// Its first element in the flat buffer.
     pub offset: usize,
+    /// How it begins.
     pub init: Init,
+    /// What it is to an optimizer.
     pub group: Group,
 }
 
 impl Tensor {
+    /// Elements.
     pub fn len(&self) -> usize {
         self.shape.iter().product()
     }
 
+    /// Whether it has no elements.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
+    /// Its elements in the flat buffer.
     pub fn range(&self) -> Range<usize> {
         self.offset..self.offset + self.len()
     }
@@ -61,19 +73,22 @@ pub struct Layer {
     pub gate_up: Range<usize>,
     /// [d_model, d_mlp]
     pub down: Range<usize>,
-    /// [d_model]
+    /// `[d_model]`
     pub attention_norm: Range<usize>,
-    /// [d_model]
+    /// `[d_model]`
     pub mlp_norm: Range<usize>,
 }
 
+/// Where every tensor of a model lies in the flat buffer.
 #[derive(Clone, Debug)]
 pub struct TensorTable {
+    /// In the order of the buffer.
     pub tensors: Vec<Tensor>,
+    /// The same, by block.
     pub layers: Vec<Layer>,
     /// [vocab_size, d_model]
     pub embedding: Range<usize>,
-    /// [d_model]
+    /// `[d_model]`
     pub final_norm: Range<usize>,
     /// [vocab_size, d_model], what the output product uses: the embedding itself where both are tied.
     pub head: Range<usize>,
@@ -82,6 +97,7 @@ pub struct TensorTable {
 }
 
 impl TensorTable {
+    /// The table of a model of these sizes.
     pub fn new(config: &Config) -> Self {
         let (d, f, kv) = (config.d_model, config.d_mlp, config.kv_width());
         let std = 0.02;

@@ -36,11 +36,17 @@ pub struct Common {
 /// A stage at work: its settings, its folder, its voice.
 #[derive(Clone, Debug)]
 pub struct Stage {
+    /// The program's name: in messages, manifests and locks.
     pub name: &'static str,
+    /// All settings: the file's, changed by `--set` and the flags.
     pub pipeline: Pipeline,
+    /// Folder of all outputs, OUT.
     pub out: PathBuf,
+    /// `--force`: make it again, and set aside what is in the way.
     pub force: bool,
+    /// `--threads`; None is one for each core.
     pub threads: Option<usize>,
+    /// Where messages and progress go.
     pub log: Log,
 }
 

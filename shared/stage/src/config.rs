@@ -30,6 +30,7 @@ sections! {
         /// `stories:` (synthetic, embedded), `hf://datasets/OWNER/NAME[@REVISION]`, `https://...parquet`, `s3://...`,
         /// `gs://...`, or a local file, folder or glob of .parquet, .jsonl, .json, .txt (the last three also as .gz or .zst)
         source: Address = "stories:".into() => decides(Fetch),
+        /// Split (or file name prefix) of the training stories.
         train_split: String = "train".into() => decides(Fetch),
         /// Split (or file name prefix) that validation comes from; not with validation_fraction. "" means none.
         validation_split: Option<String> = None => decides(Fetch),
@@ -50,6 +51,7 @@ sections! {
     }
     /// The byte-level BPE tokenizer.
     tokenizer Tokenizer {
+        /// Tokens of the vocabulary, the 256 bytes and the end of a story among them.
         vocab_size: u32 = 8000 => decides(Tokenizer),
         /// Training stories it is trained on.
         max_stories: u64 = 100_000 => decides(Tokenizer),
@@ -71,11 +73,15 @@ sections! {
     }
     /// The model: a small Llama. The vocabulary is the tokenizer's.
     model Model {
+        /// Transformer blocks.
         n_layer: u32 = 6 => decides(Train, Resume),
+        /// Attention heads; they divide d_model into even widths.
         n_head: u32 = 8 => decides(Train, Resume),
         /// Heads of keys and values, each for n_head / n_kv_head query heads; n_head when not given.
         n_kv_head: Option<u32> = None => decides(Train, Resume),
+        /// Width of the residual stream.
         d_model: u32 = 320 => decides(Train, Resume),
+        /// Width of the SwiGLU MLP.
         d_mlp: u32 = 856 => decides(Train, Resume),
         /// Longest sequence in tokens.
         context: u32 = 512 => decides(Train, Resume),
@@ -86,6 +92,7 @@ sections! {
         device: String = "auto".into() => free,
         /// What a GPU keeps values in: auto, f32, f16, bf16. Arithmetic is f32 with all of them.
         precision: String = "auto".into() => decides(Train, Resume),
+        /// Updates of the weights.
         steps: u64 = 12_000 => decides(Train, Resume),
         /// Sequences per micro-batch.
         batch: u32 = 32 => decides(Train, Resume),
@@ -100,10 +107,13 @@ sections! {
         /// Seed of initial weights and batches.
         #[serde(with = "whole_u64")]
         seed: u64 = 1 => decides(Train, Resume),
+        /// Steps between two log lines.
         log_every: u64 = 50 => free,
+        /// Steps between two validations along the way.
         val_every: u64 = 500 => free,
         /// Windows of the context's length that each validation along the way takes (0: all of val.bin).
         val_windows: u64 = 400 => free,
+        /// Steps between two numbered checkpoints.
         checkpoint_every: u64 = 1000 => free,
         /// Numbered checkpoints kept beside `last` and `best`.
         keep_last: u32 = 3 => free,
@@ -118,6 +128,7 @@ sections! {
     }
     /// Perplexity of the validation stories.
     eval Eval {
+        /// auto, cpu, gpu, gpu:N (`train --list-devices`)
         device: String = "auto".into() => free,
         /// Tokens each window advances; the rest of the window is context only.
         stride: u32 = 256 => decides(Eval),
@@ -126,17 +137,20 @@ sections! {
     }
     /// Telling stories.
     sample Sample {
+        /// auto, cpu, gpu, gpu:N (`train --list-devices`)
         device: String = "auto".into() => free,
         /// f32, f16, bf16, auto; q8 on the CPU: weights and activations in eight bits
         precision: String = "f32".into() => free,
         /// Stories told side by side: changes nothing but the speed.
         batch: u32 = 10 => free,
+        /// What stories begin with.
         prompts: Vec<String> = ["Once upon a time", "Lily found a big", "The little dog wanted", "On a sunny day,", "There was a kind"]
             .map(String::from).into() => free,
         /// A file of prompts, one a line, in place of them.
         prompts_file: Option<String> = None => free,
         /// Stories per prompt.
         n: u32 = 2 => free,
+        /// Tokens of a story after its prompt, at most.
         max_tokens: u32 = 120 => decides(Stories),
         /// 0 takes the likeliest token each time.
         temperature: f32 = 0.8 => decides(Stories),
@@ -150,6 +164,7 @@ sections! {
         min_p: f32 = 0.0 => decides(Stories),
         /// Divides the logits of tokens that the story has already (1: no penalty).
         repetition_penalty: f32 = 1.0 => decides(Stories),
+        /// Seed of the choice of tokens.
         #[serde(with = "whole_u64")]
         seed: u64 = 1 => decides(Stories),
     }
@@ -167,17 +182,23 @@ sections! {
     }
 }
 
+/// The order of whole stories in a bin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Order {
+    /// A permutation that `pack.seed` decides.
     Shuffled,
+    /// That of the source.
     AsPublished,
 }
 
+/// What `train` does where a loss is not finite.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum OnNan {
+    /// Ends the run; the last checkpoint is kept.
     Stop,
+    /// Goes back to the last checkpoint, and on without that batch.
     Rollback,
 }
 

@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 use crate::io_advice::{self, Advice, Mend};
 use crate::problem::Problem;
 
+/// What most of a stage returns.
 pub type Result<T, E = Failure> = std::result::Result<T, E>;
 
 /// Who can do something about it. It decides the exit code.
@@ -34,6 +35,7 @@ impl FailureKind {
         }
     }
 
+    /// The number before each of them.
     pub fn exit_code(self) -> u8 {
         match self {
             FailureKind::Usage => 2,
@@ -47,7 +49,9 @@ impl FailureKind {
 /// Why a stage ended without its result.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
+    /// Who can do something about it.
     pub kind: FailureKind,
+    /// What is wrong, where, and what to do.
     pub problem: Box<Problem>,
 }
 
@@ -63,18 +67,22 @@ impl Display for Failure {
 }
 
 impl Failure {
+    /// A failure of this kind.
     pub fn new(kind: FailureKind, problem: impl Into<Box<Problem>>) -> Self {
         Failure { kind, problem: problem.into() }
     }
 
+    /// A wrong command line or pipeline file: exit code 2.
     pub fn usage(found: impl Display) -> Self {
         Failure::new(FailureKind::Usage, Problem::new(found))
     }
 
+    /// A bad input: exit code 3.
     pub fn bad_input(found: impl Display) -> Self {
         Failure::new(FailureKind::BadInput, Problem::new(found))
     }
 
+    /// What may work later: exit code 4.
     pub fn try_again(found: impl Display) -> Self {
         Failure::new(FailureKind::TryAgain, Problem::new(found))
     }
@@ -99,6 +107,7 @@ impl Failure {
         self
     }
 
+    /// Adds the file.
     pub fn file(self, file: impl Into<PathBuf>) -> Self {
         self.with(|problem| problem.file(file))
     }
@@ -108,18 +117,22 @@ impl Failure {
         self.with(|problem| problem.at(place))
     }
 
+    /// Adds a line of another name.
     pub fn note(self, name: &'static str, text: impl Display) -> Self {
         self.with(|problem| problem.note(name, text))
     }
 
+    /// Adds what was expected.
     pub fn expected(self, expected: impl Display) -> Self {
         self.with(|problem| problem.expected(expected))
     }
 
+    /// Adds what is kept.
     pub fn kept(self, kept: impl Display) -> Self {
         self.with(|problem| problem.kept(kept))
     }
 
+    /// Adds what to do.
     pub fn remedy(self, remedy: impl Display) -> Self {
         self.with(|problem| problem.remedy(remedy))
     }
@@ -151,6 +164,7 @@ impl Failure {
         Failure::new(kind, problem)
     }
 
+    /// 2, 3, 4 or 130: see the variants.
     pub fn exit_code(&self) -> u8 {
         self.kind.exit_code()
     }

@@ -16,8 +16,11 @@ use crate::{Failure, Result, Temporary};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FileRecord {
+    /// Relative to the manifest's folder, with `/` between its parts.
     pub name: String,
+    /// Its length.
     pub bytes: u64,
+    /// Lower case, 64 digits.
     pub sha256: String,
 }
 
@@ -58,6 +61,7 @@ impl WriteBehind {
         WriteBehind { file, piece: Vec::new(), state: State::Small(hasher) }
     }
 
+    /// Appends bytes. An error may be that of an earlier call.
     pub fn put(&mut self, mut bytes: &[u8]) -> io::Result<()> {
         if matches!(self.state, State::Over) {
             return Err(over());
@@ -109,6 +113,7 @@ impl WriteBehind {
         }
     }
 
+    /// The file that is written.
     pub fn file(&self) -> &File {
         &self.file
     }
@@ -188,6 +193,7 @@ pub struct AtomicFile {
 }
 
 impl AtomicFile {
+    /// Opens a temporary beside `path`, which is not touched before [`commit`](Self::commit).
     pub fn create(path: &Path) -> Result<Self> {
         let (temporary, file) = Temporary::file(path).map_err(Failure::writing(path))?;
         let writer = WriteBehind::new(file, Sha256::new());
@@ -340,10 +346,12 @@ pub fn sha256(bytes: &[u8]) -> String {
     hex(&Sha256::digest(bytes))
 }
 
+/// Makes a folder and those above it, where they are not there.
 pub fn create_dir(path: &Path) -> Result<()> {
     fs::create_dir_all(path).map_err(Failure::writing(path))
 }
 
+/// Removes a file; it is no error where there is none.
 pub fn remove_if_present(path: &Path) -> Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Failure::writing(path)(error)),

@@ -17,10 +17,13 @@ use crate::shown;
 static JSON: AtomicBool = AtomicBool::new(false);
 const PLAIN_LINE_EVERY: Duration = Duration::from_secs(5);
 
+/// How messages and progress look on stderr: `--log`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum LogFormat {
+    /// Lines for people, with a progress bar on a terminal.
     #[default]
     Text,
+    /// One JSON object a line.
     Json,
 }
 
@@ -31,15 +34,18 @@ pub struct Log {
 }
 
 impl Log {
+    /// The format is that of the whole process.
     pub fn new(stage: &'static str, format: LogFormat) -> Self {
         JSON.store(format == LogFormat::Json, Ordering::Relaxed);
         Log { stage }
     }
 
+    /// A message.
     pub fn say(&self, text: impl AsRef<str>) {
         self.event("message", json!({ "text": text.as_ref() }), text.as_ref());
     }
 
+    /// A message about something that may not be as it was meant.
     pub fn warn(&self, text: impl AsRef<str>) {
         self.event(
             "warning",
@@ -100,12 +106,18 @@ pub(crate) fn report_error(stage: &str, code: u8, text: &str, fields: Map<String
     emit(stage, "error", all.into(), &format!("error: {text}"));
 }
 
+/// What a progress bar counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unit {
+    /// Shown as MiB or GiB.
     Bytes,
+    /// Whole stories.
     Stories,
+    /// Texts of any kind.
     Texts,
+    /// Steps of training.
     Steps,
+    /// Token ids.
     Tokens,
 }
 
@@ -215,6 +227,7 @@ impl Progress {
         self.bar.reset_eta();
     }
 
+    /// Counts `n` more.
     pub fn add(&self, n: u64) {
         let done = self.done.fetch_add(n, Ordering::Relaxed) + n;
         self.bar.inc(n);
@@ -279,6 +292,7 @@ impl Progress {
         self.bar.suspend(f)
     }
 
+    /// Time since the progress began.
     pub fn elapsed(&self) -> Duration {
         self.started.elapsed()
     }

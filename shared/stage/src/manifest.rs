@@ -25,13 +25,19 @@ const SEAL: &str = "sha256";
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Manifest {
+    /// Version of the format of manifests.
     pub format: u32,
+    /// The program that made it.
     pub stage: String,
+    /// Its version.
     pub program: String,
+    /// What it was made from.
     pub inputs: Vec<FileRecord>,
     /// The settings that decide the result, and the SHA-256 of their JSON text.
     pub config: Value,
+    /// SHA-256 of the JSON text of `config`.
     pub config_sha256: String,
+    /// The files that this manifest makes whole.
     pub outputs: Vec<FileRecord>,
     /// Sums over the outputs: stories, tokens, bytes, ...
     pub counts: BTreeMap<String, u64>,
@@ -43,14 +49,21 @@ pub struct Manifest {
     pub facts: BTreeMap<String, Value>,
 }
 
+/// What manifests say of the tokenizer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TokenizerRecord {
+    /// SHA-256 of tokenizer.json.
     pub sha256: String,
+    /// Tokens of its vocabulary.
     pub vocab_size: u64,
 }
 
 impl Manifest {
+    /// Reads a manifest of any format so far.
+    ///
+    /// # Errors
+    /// Exit code 3 where it is damaged, of another program or of a later format.
     pub fn read(path: &Path) -> Result<Self> {
         let text = std::fs::read(path).map_err(Failure::reading(path))?;
         let remedy = "run the stage that makes it again with --force";
@@ -87,10 +100,12 @@ impl Manifest {
         self.facts.get("synthetic") == Some(&Value::Bool(true))
     }
 
+    /// Says that the stories were made up by a grammar.
     pub fn label_synthetic(&mut self) {
         self.facts.insert("synthetic".to_owned(), true.into());
     }
 
+    /// One of the counts; 0 where it is not there.
     pub fn count(&self, name: &str) -> u64 {
         self.counts.get(name).copied().unwrap_or(0)
     }
@@ -154,13 +169,17 @@ fn config_hash(config: &Value) -> String {
 
 /// One piece of work: named inputs and settings in, one manifest and its outputs out.
 pub struct Work {
+    /// The program's name.
     pub stage: &'static str,
+    /// Where the manifest is, or will be.
     pub manifest: PathBuf,
     /// Name in the manifest, and where the file is now.
     pub inputs: Vec<(String, PathBuf)>,
+    /// The settings that decide the result.
     pub config: Value,
 }
 
+/// Whether there is anything to do.
 pub enum State {
     /// Made before from the same inputs and settings, and still as it was made.
     UpToDate(Box<Manifest>),

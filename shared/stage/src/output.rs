@@ -11,10 +11,10 @@ pub fn print(text: &str) -> Result<bool> {
     print_bytes(text.as_bytes())
 }
 
-/// As [`print`], for a result that is no text.
+/// As [`print()`], for a result that is no text.
 ///
 /// # Errors
-/// Those of [`print`].
+/// Those of [`print()`].
 pub fn print_bytes(bytes: &[u8]) -> Result<bool> {
     let mut out = std::io::stdout().lock();
     match out.write_all(bytes).and_then(|()| out.flush()) {

@@ -3,6 +3,7 @@ use crate::{Lock, Manifest, Result, Shard, Stage, State, Work};
 
 /// What a stage has in the end.
 pub struct Done {
+    /// The one that was published, or found.
     pub manifest: Manifest,
     /// False where it was up to date.
     pub made: bool,

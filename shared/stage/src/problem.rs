@@ -7,47 +7,59 @@ use serde_json::{Map, Value};
 /// Printed as `FILE: PLACE: FOUND`, then a line for each of the rest.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Problem {
+    /// The file it is about.
     pub file: Option<PathBuf>,
     /// Where in the file, if there is one: a row, a line, a tensor. Else a setting, an address, a device.
     pub place: Option<String>,
+    /// What is there.
     pub found: String,
     /// What else there is to say, each under its name: `needed`, `fits`, `missing`.
     pub notes: Vec<(&'static str, String)>,
+    /// What should be there.
     pub expected: Option<String>,
+    /// What is not lost.
     pub kept: Option<String>,
+    /// What to do.
     pub remedy: Option<String>,
 }
 
 impl Problem {
+    /// Only what was found; the rest is added.
     pub fn new(found: impl Display) -> Self {
         Problem { found: found.to_string(), ..Problem::default() }
     }
 
+    /// Adds the file.
     pub fn file(mut self, file: impl Into<PathBuf>) -> Self {
         self.file = Some(file.into());
         self
     }
 
+    /// Adds the place.
     pub fn at(mut self, place: impl Display) -> Self {
         self.place = Some(place.to_string());
         self
     }
 
+    /// Adds a line of another name.
     pub fn note(mut self, name: &'static str, text: impl Display) -> Self {
         self.notes.push((name, text.to_string()));
         self
     }
 
+    /// Adds what was expected.
     pub fn expected(mut self, expected: impl Display) -> Self {
         self.expected = Some(expected.to_string());
         self
     }
 
+    /// Adds what is kept.
     pub fn kept(mut self, kept: impl Display) -> Self {
         self.kept = Some(kept.to_string());
         self
     }
 
+    /// Adds what to do.
     pub fn remedy(mut self, remedy: impl Display) -> Self {
         self.remedy = Some(remedy.to_string());
         self

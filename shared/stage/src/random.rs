@@ -22,6 +22,7 @@ impl Random {
         Random(rng)
     }
 
+    /// Uniform over all of 64 bits.
     pub fn u64(&mut self) -> u64 {
         self.0.next_u64()
     }

@@ -7,7 +7,9 @@ use crate::{Failure, Manifest, Result};
 /// One of `of` jobs, `index` from 1: it makes the files whose index is `index - 1` modulo `of`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shard {
+    /// Which of them, from 1.
     pub index: u32,
+    /// Number of jobs.
     pub of: u32,
 }
 
@@ -35,6 +37,7 @@ impl Shard {
         format!("manifest-{}-of-{}.json", self.index, self.of)
     }
 
+    /// The job that leaves a manifest of this name.
     pub fn of_manifest_name(name: &str) -> Option<Self> {
         let (i, n) = name.strip_prefix("manifest-")?.strip_suffix(".json")?.split_once("-of-")?;
         format!("{i}/{n}").parse().ok()

@@ -208,6 +208,7 @@ impl Temporary {
         note_of(&self.path)
     }
 
+    /// Where it is now.
     pub fn path(&self) -> &Path {
         &self.path
     }

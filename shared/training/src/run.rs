@@ -37,6 +37,7 @@ pub struct Run {
 
 /// The results of a finished run.
 pub struct RunSummary {
+    /// Steps done.
     pub steps: u64,
     /// Why it ended before train.steps, if it did.
     pub early: Option<String>,
@@ -44,6 +45,7 @@ pub struct RunSummary {
     pub loss: f32,
     /// Of all of val.bin, each token once.
     pub validation: LossSum,
+    /// Of the text of val.bin.
     pub bits_per_byte: f64,
     /// Of the whole run, earlier parts included.
     pub elapsed_s: f64,
@@ -68,6 +70,7 @@ impl Run {
         &self.setup.deciding_settings
     }
 
+    /// OUT/run.
     pub fn folder(&self) -> &Path {
         &self.setup.folder
     }

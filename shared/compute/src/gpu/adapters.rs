@@ -11,8 +11,11 @@ use crate::wgsl::CoopShape;
 #[derive(Clone, Debug)]
 pub struct Adapter {
     pub(super) adapter: wgpu::Adapter,
+    /// Its name, kind and driver.
     pub info: wgpu::AdapterInfo,
+    /// What it can do.
     pub features: wgpu::Features,
+    /// Its largest buffers and workgroups.
     pub limits: wgpu::Limits,
 }
 
@@ -164,6 +167,7 @@ impl Adapter {
             .unwrap_or(3)
     }
 
+    /// Whether it is a CPU in disguise, such as lavapipe.
     pub fn is_software(&self) -> bool {
         self.info.device_type == wgpu::DeviceType::Cpu
     }

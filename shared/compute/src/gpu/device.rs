@@ -39,7 +39,9 @@ pub struct Options {
 pub struct Device {
     pub(super) device: wgpu::Device,
     pub(super) queue: wgpu::Queue,
+    /// The GPU it is on.
     pub adapter: Adapter,
+    /// What it was opened with.
     pub options: Options,
     /// What the device was granted.
     pub limits: wgpu::Limits,
@@ -71,6 +73,8 @@ fn noted(place: &Mutex<Option<String>>) -> Option<String> {
 }
 
 impl Device {
+    /// # Errors
+    /// Where the driver gives no device with the features asked for.
     pub fn open(adapter: Adapter, options: Options) -> Result<Arc<Self>> {
         let optional = [Precision::F16, Precision::Bf16].map(adapters::needed).into_iter().fold(
             wgpu::Features::PIPELINE_CACHE

@@ -31,25 +31,39 @@ pub struct TokenBuffer {
 
 /// An engine on a GPU.
 pub struct Gpu {
+    /// The GPU and its compiled kernels.
     pub device: Arc<Device>,
+    /// The storage precision.
     pub precision: Precision,
+    /// Elements of a head, for which kernels are compiled.
     pub head_width: u32,
     /// How products are cut for cooperative matrices, if they go on these.
     pub plan: Option<Plan>,
+    /// Those that views name, by number.
     pub buffers: Vec<Buffer>,
+    /// Those that [`Tokens`](crate::Tokens) name, by number.
     pub tokens: Vec<TokenBuffer>,
+    /// The command buffer that is being recorded.
     pub recorder: Recorder,
     /// Where partials are kept, made with the last of the model's buffers; and those in it.
     pub scratch: Option<View>,
+    /// Those in scratch that are not reduced yet.
     pub partials: Vec<Partials>,
+    /// Buffers of the attention kernels.
     pub attention: AttentionBuffers,
+    /// What downloads go through, a piece at a time.
     pub staging: wgpu::Buffer,
+    /// Buffers of snapshots, to be used again.
     pub spares: Spares,
+    /// The ring of reports.
     pub reports: Vec<Report>,
+    /// Tickets handed out.
     pub submitted: u64,
+    /// Reports collected.
     pub collected: u64,
     /// Bytes of all buffers, and the first that could not be had.
     pub bytes: u64,
+    /// The first buffer that could not be had: which, and bytes that could.
     pub refused: Option<(String, u64)>,
     /// Whether `allocated` has reported it: a later refusal is an error of its own.
     pub asked: bool,
@@ -84,6 +98,7 @@ pub struct AttentionBuffers {
 }
 
 impl Gpu {
+    /// An engine without buffers, whose kernels were not probed.
     pub fn bare(device: &Arc<Device>, precision: Precision, head_width: u32) -> Self {
         let readable = |label, size| record::readable(device, label, size);
         let report =
@@ -120,6 +135,7 @@ impl Gpu {
         }
     }
 
+    /// What went wrong so far, on the device or while recording.
     pub fn check(&mut self) -> Result<()> {
         self.device.check()?;
         match self.trouble.take().or_else(|| self.refusal().filter(|_| self.asked)) {

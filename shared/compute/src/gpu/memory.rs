@@ -5,6 +5,7 @@ use super::record::Reading;
 use crate::kernels::{Precision, Result, Tokens, View};
 
 impl Gpu {
+    /// A buffer of `len` zeros. One that cannot be had is told by the next check.
     pub fn create(&mut self, label: &'static str, element: Element, len: usize) -> View {
         let size = (len.max(1) * element.bytes()).next_multiple_of(4) as u64;
         let limits = &self.device.limits;
@@ -107,24 +108,28 @@ impl Gpu {
         Ok(bytes)
     }
 
+    /// A buffer of `len` tokens.
     pub fn create_tokens(&mut self, label: &'static str, len: usize) -> Tokens {
         let view = self.create(label, Element::U32, len);
         self.tokens.push(TokenBuffer { buffer: view.buffer, ids: vec![0; len], sorted: None });
         Tokens { buffer: self.tokens.len() - 1, offset: 0, len }
     }
 
+    /// Stores values in the buffer's precision.
     pub fn write_values(&mut self, to: View, values: &[f32]) {
         assert_eq!(to.len, values.len(), "upload to {}", self.buffers[to.buffer].label);
         let bytes = encode(self.buffers[to.buffer].element, values);
         self.write(to, &bytes);
     }
 
+    /// Stores tokens.
     pub fn write_tokens(&mut self, to: Tokens, values: &[u32]) {
         self.tokens[to.buffer].ids[to.offset..to.offset + to.len].copy_from_slice(values);
         let view = self.ids(to);
         self.write(view, bytemuck::cast_slice(values));
     }
 
+    /// Waits for all that was recorded, then copies out.
     pub fn read_values(&mut self, from: View) -> Result<Vec<f32>> {
         let bytes = self.read(from)?;
         self.check()?;

@@ -1,7 +1,8 @@
 //! The GPU engine: every kernel a shader, recorded here and run through wgpu.
 //!
-//! Nothing waits for the device but [`Kernels::download`] and, once the ring of reports is full, [`Kernels::collect`]. What
-//! is asked for is recorded into one command buffer, which [`Kernels::submit`] hands over: one per step.
+//! Nothing waits for the device but [`Memory::download`](crate::Memory::download) and, once the ring of reports is full,
+//! [`Queue::collect`](crate::Queue::collect). What is asked for is recorded into one command buffer, which
+//! [`Queue::submit`](crate::Queue::submit) hands over: one per step.
 pub mod adapters;
 mod cache;
 mod device;

@@ -13,11 +13,14 @@ use crate::wgsl::{Expanded, Library, Variant, expand};
 /// What the values of a buffer are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Element {
+    /// A floating-point number.
     Value(Precision),
+    /// An index or id.
     U32,
 }
 
 impl Element {
+    /// Bytes of one.
     pub fn bytes(self) -> usize {
         match self {
             Element::Value(precision) => precision.bytes(),
@@ -29,9 +32,13 @@ impl Element {
 /// A storage buffer of a kernel.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Binding {
+    /// As the shader declares it.
     pub name: String,
+    /// `@binding` of group 0.
     pub index: u32,
+    /// Declared `read_write`.
     pub writes: bool,
+    /// What its values are.
     pub element: Element,
     /// As vectors of four: the view has to begin and end at multiples of four.
     pub vectors: bool,
@@ -42,7 +49,9 @@ pub struct Binding {
 /// A field of `Params`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Field {
+    /// As the shader declares it.
     pub name: String,
+    /// Bytes from the start of `Params`.
     pub offset: usize,
     /// Else u32.
     pub float: bool,
@@ -51,7 +60,9 @@ pub struct Field {
 /// What a kernel takes.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Interface {
+    /// Those of `Params`, in order.
     pub fields: Vec<Field>,
+    /// Size of `Params`.
     pub params_bytes: usize,
     /// In the order of their numbers: inputs, then outputs.
     pub bindings: Vec<Binding>,
@@ -59,8 +70,11 @@ pub struct Interface {
 
 /// A shader read and validated by naga.
 pub struct Parsed {
+    /// Its text.
     pub source: Expanded,
+    /// As naga parsed it.
     pub module: naga::Module,
+    /// What naga's validation found.
     pub info: naga::valid::ModuleInfo,
 }
 
@@ -212,8 +226,11 @@ impl Parsed {
 
 /// A compiled kernel.
 pub struct Pipeline {
+    /// What it takes.
     pub interface: Interface,
+    /// Layout of group 0.
     pub layout: wgpu::BindGroupLayout,
+    /// The compiled entry point.
     pub pipeline: wgpu::ComputePipeline,
 }
 

@@ -11,12 +11,14 @@ use crate::wgsl::{CoopShape, Tiles};
 /// As text, for checkpoints and the cache: `coop 16x16 of 32 lanes; matmul_nt_coop 16384x8000x320 4x4 2x2 16`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plan {
+    /// The cooperative matrices.
     pub coop: CoopShape,
     /// What a workgroup may have of its memory, and of invocations.
     most_bytes: u32,
     most_lanes: u32,
     /// For all shapes: what tuning tries.
     forced: Option<Tiles>,
+    /// Tiles of a kernel and a shape [m, n, k].
     pub tuned: BTreeMap<(String, [usize; 3]), Tiles>,
 }
 

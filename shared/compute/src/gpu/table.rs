@@ -12,6 +12,7 @@ pub struct Kernel {
     pub name: &'static str,
     /// Its file in `shaders/`, without `.wgsl`.
     pub file: &'static str,
+    /// What runs it.
     pub workgroup: Workgroup,
     /// The method of [`Kernels`](crate::Kernels) it serves.
     pub method: &'static str,
@@ -73,26 +74,32 @@ impl Kernel {
         Kernel { workgroup, ..Self::lanes(name, file, 0).serves(method).heads().differentiable() }
     }
 
+    /// Of another method than that of its name.
     pub const fn serves(self, method: &'static str) -> Self {
         Kernel { method, ..self }
     }
 
+    /// Sets [`heads`](Self#structfield.heads).
     pub const fn heads(self) -> Self {
         Kernel { heads: true, ..self }
     }
 
+    /// Sets [`split_k`](Self#structfield.split_k).
     pub const fn split_k(self) -> Self {
         Kernel { split_k: true, ..self }
     }
 
+    /// Sets [`coop`](Self#structfield.coop).
     pub const fn with_coop(self, coop: &'static Kernel) -> Self {
         Kernel { coop: Some(coop), ..self }
     }
 
+    /// Sets [`checked_on_software`](Self#structfield.checked_on_software).
     pub const fn checked_on_software(self) -> Self {
         Kernel { checked_on_software: true, ..self }
     }
 
+    /// Sets [`differentiable`](Self#structfield.differentiable).
     pub const fn differentiable(self) -> Self {
         Kernel { differentiable: true, ..self }
     }
@@ -125,7 +132,9 @@ impl Kernel {
 
 macro_rules! kernels {
     ($($name:ident = $kernel:expr;)*) => {
-        $(pub static $name: Kernel = $kernel;)*
+        $(
+            /// The row of the kernel of this name.
+            pub static $name: Kernel = $kernel;)*
         /// The table: what is compiled, dispatched and tested follows from it.
         pub static KERNELS: &[&Kernel] = &[$(&$name),*];
     };

@@ -21,12 +21,15 @@ const LONGEST_UNWRITTEN: Duration = Duration::from_millis(200);
 
 /// Progress over several files whose lengths become known one by one: the total is estimated from those seen.
 pub struct Meter {
+    /// Bytes of all files.
     pub progress: Progress,
+    /// Number of files.
     pub files: u64,
     seen: Mutex<(u64, u64)>,
 }
 
 impl Meter {
+    /// No file seen yet.
     pub fn new(progress: Progress, files: u64) -> Self {
         Meter { progress, files, seen: Mutex::new((0, 0)) }
     }

@@ -219,6 +219,8 @@ pub struct HttpFile {
 }
 
 impl HttpFile {
+    /// # Errors
+    /// Exit code 2 for an address that cannot be read; its secrets are not shown.
     pub fn new(network: &Arc<Network>, url: &str, published: Published) -> Result<Self> {
         let url = Url::parse(url).map_err(|error| {
             Failure::usage(error).at(redact(url)).expected("https://HOST/FILE.parquet")

@@ -14,6 +14,7 @@ use crate::splits::{Names, Splits, tell_apart};
 
 /// A parquet file of a dataset with the split it belongs to, where the listing says so.
 pub struct HubFile {
+    /// Where its bytes are.
     pub file: Arc<dyn RemoteFile>,
     split: Option<String>,
     path: String,

@@ -18,11 +18,12 @@ const SPARE: usize = 8;
 pub trait Id: Copy + Send + Sync + 'static {
     /// Narrow ids only go into buffers of a vocabulary that has no others.
     const NARROW: bool;
+    /// The id; its upper bits go where it is narrow.
     fn from_u32(id: u32) -> Self;
-    /// Writes [`SPARE`] ids, of which those packed come first.
+    /// Writes `SPARE` ids, of which those packed come first.
     ///
     /// # Safety
-    /// `to` has room for [`SPARE`] ids.
+    /// `to` has room for `SPARE` ids.
     unsafe fn put(to: *mut Self, packed: Packed, narrow: bool);
 }
 

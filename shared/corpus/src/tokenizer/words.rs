@@ -77,6 +77,7 @@ struct Tables<'a> {
 }
 
 impl Counter<'_> {
+    /// Counts the words of a text.
     pub fn add(&mut self, text: &str) {
         split(text, &mut self.starts, &mut self.tables);
     }

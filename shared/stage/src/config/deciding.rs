@@ -6,13 +6,19 @@ use super::{Order, Pipeline};
 /// What settings decide: the result of a stage, or whether a training run can be resumed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
+    /// `raw/`
     Fetch,
+    /// `tokenizer.json`
     Tokenizer,
+    /// `tokens/`
     Tokenize,
+    /// `train.bin` and `val.bin`
     Pack,
+    /// `run/`
     Train,
     /// The weights after every step. A run may be resumed with another end.
     Resume,
+    /// `eval.json`
     Eval,
     /// The figures of the stories that models tell.
     Stories,

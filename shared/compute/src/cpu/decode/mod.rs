@@ -29,6 +29,7 @@ use team::{Member, Team};
 /// What weights are kept in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Storage {
+    /// Weights as they are.
     F32,
     /// Eight bits in blocks of 32 with a scale, activations too; norms in f32.
     Q8,

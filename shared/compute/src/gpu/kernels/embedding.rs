@@ -11,6 +11,7 @@ params! {
 }
 
 impl Gpu {
+    /// `out[R, width] = table[tokens]`
     pub fn embed(&mut self, width: usize, tokens: Tokens, table: View, out: View) {
         let params = Embedding { len: word(out.len), width: word(width) };
         self.run(
@@ -22,6 +23,7 @@ impl Gpu {
         );
     }
 
+    /// `dtable[tokens] += dout[R, width]`, equal tokens in the order of their rows.
     pub fn embed_backward(&mut self, width: usize, tokens: Tokens, dout: View, dtable: View) {
         let (order, segments, count) = self.sort_rows(tokens);
         let params = Segments { segments: word(count), width: word(width) };
