@@ -7,6 +7,11 @@ FORCE    ?=
 CARGO    ?= cargo
 BIN      := target/release
 
+# rust-toolchain.toml names a version; where rustup has it not and cannot get it, its default has to do.
+ifeq ($(shell $(CARGO) --version 2>/dev/null),)
+export RUSTUP_TOOLCHAIN = stable
+endif
+
 # Names may have spaces and quotes in them.
 quoted    = '$(subst ','\'',$(1))'
 empty    :=

@@ -5,6 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
+use serde_json::Value;
 use tests::imports::{Imports, circles};
 use tests::strings::strings;
 
@@ -98,6 +99,30 @@ fn texts_below_the_programs_name_no_flag_no_target_and_no_folder_of_theirs() {
         found.extend(texts.into_iter().filter(|(_, text)| bad(text)));
     }
     assert!(found.is_empty(), "{found:#?}");
+}
+
+#[test]
+fn every_crate_says_what_it_is_and_keeps_the_lints() {
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.current_dir(env!("CARGO_MANIFEST_DIR")).args(["metadata", "--offline", "--no-deps"]);
+    let output = cargo.args(["--format-version", "1"]).output().expect("cargo can be started");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let metadata: Value = serde_json::from_slice(&output.stdout).expect("cargo prints JSON");
+    let packages = metadata["packages"].as_array().expect("a list of packages");
+    let version = &packages[0]["version"];
+    for package in packages {
+        let manifest = package["manifest_path"].as_str().expect("a path");
+        for key in ["description", "license", "rust_version"] {
+            assert!(package[key].is_string(), "{manifest}: no {key}");
+        }
+        for key in ["keywords", "categories"] {
+            let words = package[key].as_array().map_or(0, Vec::len);
+            assert!((1..=5).contains(&words), "{manifest}: {words} {key}, expected 1 to 5");
+        }
+        assert_eq!(&package["version"], version, "{manifest}");
+        let text = fs::read_to_string(manifest).expect("the manifest can be read");
+        assert!(text.contains("[lints]\nworkspace = true\n"), "{manifest}: not the lints of all");
+    }
 }
 
 /// Circles of files that are still there; what is mended leaves this list. What counts as an import: `tests::imports`.
