@@ -15,6 +15,7 @@ use stage::{Failure, Log, Result, interrupt};
 use crate::stories::RangeRead;
 
 pub mod buckets;
+mod client;
 pub mod download;
 pub mod http;
 pub mod hub;
@@ -109,7 +110,7 @@ pub struct Network {
     /// Ends all requests.
     pub cancel: Cancel,
     runtime: tokio::runtime::Runtime,
-    http: http::Http,
+    client: client::Client,
     tries: u32,
     first_pause: Duration,
     /// How long nothing, or next to nothing, may arrive.
@@ -137,9 +138,9 @@ impl Network {
         let first_pause = Duration::from_millis(number_from_env("BEDTIME_RETRY_BASE_MS", 500)?);
         let silence = Duration::from_secs(number_from_env("BEDTIME_STALL_S", 60)?.clamp(1, 86_400));
         let unannounced = number_from_env("BEDTIME_UNANNOUNCED_GIB", 64)?.saturating_mul(1 << 30);
-        let http = http::Http::new()?;
+        let client = client::Client::new()?;
         let network =
-            Network { log, cancel, runtime, http, tries, first_pause, silence, unannounced };
+            Network { log, cancel, runtime, client, tries, first_pause, silence, unannounced };
         Ok(Arc::new(network))
     }
 

@@ -12,7 +12,7 @@ use object_store::{
 use stage::config::Fetch;
 use stage::{Failure, Result, redact};
 
-use super::http::causes;
+use super::client::causes;
 use super::{Body, MOST_FILES, Network, Published, RemoteFile, Trouble};
 use crate::splits::{Names, Splits, tell_apart};
 

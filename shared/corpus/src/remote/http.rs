@@ -7,64 +7,15 @@ use bytes::Bytes;
 use reqwest::header::{
     ACCEPT_ENCODING, CONTENT_RANGE, ETAG, HeaderMap, IF_RANGE, LINK, LOCATION, RANGE, RETRY_AFTER,
 };
-use reqwest::{Client, Response, StatusCode, Url};
+use reqwest::{Response, StatusCode, Url};
 use stage::{Failure, Result, redact};
 
+use super::client::causes;
 use super::{Body, Network, Pace, Published, RemoteFile, Trouble};
 
 const REDIRECTS: usize = 10;
 /// Of a listing's page: as JSON in memory it takes some fifty times this at the worst.
 const LONGEST_DOCUMENT: usize = 8 << 20;
-
-/// Client, the Hub's address and the token that goes there and nowhere else.
-pub(crate) struct Http {
-    client: Client,
-    pub hub: Url,
-    token: Option<String>,
-}
-
-impl Http {
-    /// Reads `HF_ENDPOINT` and `HF_TOKEN`; the client itself reads `http_proxy`, `https_proxy`, `no_proxy`.
-    pub(crate) fn new() -> Result<Self> {
-        let set = |name: &str| std::env::var(name).ok().filter(|value| !value.trim().is_empty());
-        let endpoint = set("HF_ENDPOINT").unwrap_or_else(|| "https://huggingface.co".into());
-        let hub = Url::parse(endpoint.trim().trim_end_matches('/')).map_err(|error| {
-            Failure::usage(error).at(format_args!("HF_ENDPOINT={}", redact(&endpoint)))
-        })?;
-        if !matches!(hub.scheme(), "http" | "https") {
-            return Err(Failure::usage("no http:// or https:// address")
-                .at(format_args!("HF_ENDPOINT={}", redact(&endpoint))));
-        }
-        let client = Client::builder()
-            .user_agent(concat!("bedtime/", env!("CARGO_PKG_VERSION")))
-            .redirect(reqwest::redirect::Policy::none())
-            .connect_timeout(Duration::from_secs(20))
-            .build()
-            .map_err(|error| {
-                Failure::usage(format_args!("the HTTP client cannot start: {}", causes(&error)))
-                    .remedy("check the proxy settings")
-            })?;
-        Ok(Http { client, hub, token: set("HF_TOKEN") })
-    }
-
-    fn is_hub(&self, url: &Url) -> bool {
-        url.origin() == self.hub.origin()
-    }
-}
-
-/// The error with its causes: "error sending request" alone says nothing.
-pub(crate) fn causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        let words = inner.to_string();
-        if !text.contains(&words) {
-            text = format!("{text}: {words}");
-        }
-        cause = inner.source();
-    }
-    text
-}
 
 fn header(headers: &HeaderMap, name: impl reqwest::header::AsHeaderName) -> Option<&str> {
     headers.get(name)?.to_str().ok()
@@ -117,15 +68,15 @@ impl Network {
         let mut published = Published::default();
         for _ in 0..=REDIRECTS {
             // Lengths and hashes are those of the bytes as published, so nothing may compress them on the way.
-            let mut request = self.http.client.get(url.clone()).header(ACCEPT_ENCODING, "identity");
+            let mut request = self.client.http.get(url.clone()).header(ACCEPT_ENCODING, "identity");
             if let Some(range) = range {
                 request = request.header(RANGE, range);
             }
             if let Some(etag) = etag {
                 request = request.header(IF_RANGE, etag);
             }
-            let hub = self.http.is_hub(&url);
-            if let Some(token) = self.http.token.as_ref().filter(|_| hub) {
+            let hub = self.client.is_hub(&url);
+            if let Some(token) = self.client.token.as_ref().filter(|_| hub) {
                 request = request.bearer_auth(token);
             }
             let response =
@@ -199,7 +150,7 @@ impl Network {
     }
 
     pub(crate) fn hub_url(&self) -> &Url {
-        &self.http.hub
+        &self.client.hub
     }
 }
 
