@@ -1,12 +1,12 @@
 //! Token shards to `train.bin` and `val.bin`: what training maps into memory.
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 
 use clap::Parser;
 use corpus::bin::{Dtype, sidecar};
 use corpus::pack::{BUCKET_BYTES, Packer};
 use corpus::shards::{self, ShardReader, TRAIN, Totals, VALIDATION};
 use corpus::tokenizer::Tokenizer;
+use parking_lot::Mutex;
 use serde_json::Value;
 use stage::config::{Order, Outcome};
 use stage::{Failure, FileRecord, Manifest, Ownership, Progress, Shard, Stage, Unit, Work};
@@ -182,7 +182,7 @@ fn pack(
                 return Ok(());
             };
             loop {
-                let shard = next.lock().unwrap_or_else(|e| e.into_inner()).next();
+                let shard = next.lock().next();
                 let Some((first, path)) = shard else { return dealer.end() };
                 read(open(&path, tokenizer)?, tokenizer, &progress, |row, ids| {
                     dealer.push(first + row, ids)

@@ -260,7 +260,7 @@ impl Bin {
             hasher.update(&*piece);
             at += piece.len() as u64;
         }
-        let found = stage::hex(&hasher.finalize());
+        let found = hex::encode(hasher.finalize());
         let expected = &self.manifest.outputs[0].sha256;
         if found != *expected {
             let remedy = format!("{}, or copy the file again", Action::RunForced("pack"));

@@ -3,11 +3,12 @@
 //! about the bytes.
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, MutexGuard};
 
 use arrow::array::{ArrayRef, UInt16Array, UInt32Array};
+use parking_lot::Mutex;
 use stage::{Failure, FileRecord, Progress, Result};
 
 use crate::bin::Dtype;
@@ -86,10 +87,10 @@ pub fn make(
         }
         shared.note(shared.write_empty(&finish).and_then(|()| shared.work(finish)));
     });
-    if let Some(failure) = shared.failure.into_inner().unwrap_or_else(|e| e.into_inner()) {
+    if let Some(failure) = shared.failure.into_inner() {
         return Err(failure);
     }
-    let results = shared.results.into_inner().unwrap_or_else(|e| e.into_inner());
+    let results = shared.results.into_inner();
     let missing =
         || Failure::try_again("a shard was not finished").remedy("run the same command again");
     results.into_iter().map(|result| result.ok_or_else(missing)).collect()
@@ -150,7 +151,7 @@ impl Shared<'_> {
         let (mut scratch, mut encoder) = (Scratch::default(), BatchEncoder::new(self.dtype)?);
         loop {
             stage::interrupt::check(KEPT)?;
-            let ahead = lock(&self.waiting).bytes < AHEAD_BYTES;
+            let ahead = self.waiting.lock().bytes < AHEAD_BYTES;
             let Some(Batch { place, last, texts, .. }) = self.reading.next(ahead)? else {
                 return Ok(());
             };
@@ -164,7 +165,7 @@ impl Shared<'_> {
             }?;
             drop(texts);
             self.tell(&batch.totals);
-            let mut waiting = lock(&self.waiting);
+            let mut waiting = self.waiting.lock();
             waiting.bytes += batch.bytes();
             waiting.batches.insert(place, (last, batch));
             if waiting.writing {
@@ -174,7 +175,7 @@ impl Shared<'_> {
             while let Some((place, last, batch)) = waiting.take() {
                 drop(waiting);
                 self.write(place.0, last, batch, &finish)?;
-                waiting = lock(&self.waiting);
+                waiting = self.waiting.lock();
             }
             waiting.writing = false;
         }
@@ -206,7 +207,7 @@ impl Shared<'_> {
         finish: &SyncSender<Unfinished>,
     ) -> Result<()> {
         let index = self.shards[row_group];
-        let mut writer = lock(&self.writer);
+        let mut writer = self.writer.lock();
         if writer.is_none() {
             *writer =
                 Some(ShardWriter::create(&self.tasks[index].path, &self.tasks[index].origin)?);
@@ -228,10 +229,10 @@ impl Shared<'_> {
     /// One thread: gives shards their final names.
     fn finish(&self, unfinished: Arc<Mutex<Receiver<Unfinished>>>) {
         loop {
-            let next = lock(&unfinished).recv();
+            let next = unfinished.lock().recv();
             let Ok((index, writer)) = next else { return };
             match writer.finish() {
-                Ok(result) => lock(&self.results)[index] = Some(result),
+                Ok(result) => self.results.lock()[index] = Some(result),
                 Err(failure) => return self.note(Err(failure)),
             }
         }
@@ -252,12 +253,8 @@ impl Shared<'_> {
     /// Keeps the first failure and stops all threads.
     fn note(&self, result: Result<()>) {
         if let Err(failure) = result {
-            lock(&self.failure).get_or_insert(failure);
+            self.failure.lock().get_or_insert(failure);
             self.reading.stop();
         }
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(|e| e.into_inner())
 }

@@ -2,9 +2,9 @@
 //! until the manifest has them all.
 use std::io::Read;
 use std::path::Path;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use parking_lot::Mutex;
 use rayon::prelude::*;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -94,16 +94,10 @@ impl Fetcher<'_> {
                         };
                         match self.part(plan, &plan.parts[index], threshold, meter) {
                             Ok(made) => {
-                                results
-                                    .lock()
-                                    .unwrap_or_else(|e| e.into_inner())
-                                    .push((index, made));
+                                results.lock().push((index, made));
                             }
                             Err(error) => {
-                                failure
-                                    .lock()
-                                    .unwrap_or_else(|e| e.into_inner())
-                                    .get_or_insert(error);
+                                failure.lock().get_or_insert(error);
                                 self.cancel.cancel();
                             }
                         }
@@ -111,12 +105,12 @@ impl Fetcher<'_> {
                 });
             }
         });
-        let failure = failure.into_inner().unwrap_or_else(|e| e.into_inner());
+        let failure = failure.into_inner();
         if let Some(failure) = failure.filter(|failure| failure.kind != FailureKind::Interrupted) {
             meter.progress.clear();
             return Err(failure);
         }
-        let results = results.into_inner().unwrap_or_else(|e| e.into_inner());
+        let results = results.into_inner();
         let (done, all) = (results.len(), parts.len());
         if done < all {
             meter.progress.clear();
@@ -271,7 +265,7 @@ impl Fetcher<'_> {
                     read_all(stories, part.limit, each)
                 })?;
                 if !may_be_made_again(part, threshold, &made) {
-                    let scratch = scratch.lock().unwrap_or_else(|e| e.into_inner()).take();
+                    let scratch = scratch.lock().take();
                     scratch.map_or(Ok(()), discard)?;
                 }
                 made

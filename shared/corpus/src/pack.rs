@@ -11,8 +11,8 @@ use std::fs::File;
 use std::io::{BufReader, Read, Write};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard};
 
+use parking_lot::{Mutex, MutexGuard};
 use stage::{AtomicFile, Failure, FileRecord, Random, Result, Temporary, remember};
 
 use crate::bin::Dtype;
@@ -81,7 +81,7 @@ impl Packer {
 
     /// Takes the next story of a bin that is packed as published: its ids as they will lie in the bin.
     pub fn append(&mut self, ids: &[u8]) -> Result<()> {
-        let output = self.output.get_mut().unwrap_or_else(|e| e.into_inner());
+        let output = self.output.get_mut();
         output.put(ids)?;
         output.put(&self.eos)
     }
@@ -97,7 +97,7 @@ impl Packer {
             self.empty(buckets)?;
         }
         stage::interrupt::check(KEPT)?;
-        let output = self.output.into_inner().unwrap_or_else(|e| e.into_inner());
+        let output = self.output.into_inner();
         let path = output.path().to_owned();
         output.commit_with(|record| {
             remember(&path, record)?;
@@ -110,7 +110,7 @@ impl Packer {
         let deeper = buckets.shift + buckets.bits;
         for bucket in std::mem::take(&mut buckets.all) {
             stage::interrupt::check(KEPT)?;
-            let bucket = bucket.into_inner().unwrap_or_else(|e| e.into_inner());
+            let bucket = bucket.into_inner();
             match bucket.place {
                 Place::Memory(pages) => self.write_sorted(&pages)?,
                 Place::Disk(_, None) => {}
@@ -162,7 +162,7 @@ impl Packer {
             pages = rest;
         }
         self.order.sort_unstable_by_key(|(key, index, _)| (*key, *index));
-        let output = self.output.get_mut().unwrap_or_else(|e| e.into_inner());
+        let output = self.output.get_mut();
         for (_, _, ids) in &self.order {
             output.put(&all[ids.clone()])?;
             output.put(&self.eos)?;
@@ -353,7 +353,7 @@ impl Buckets {
     }
 
     fn lock(&self, index: usize) -> MutexGuard<'_, Bucket> {
-        self.all[index].lock().unwrap_or_else(|e| e.into_inner())
+        self.all[index].lock()
     }
 }
 

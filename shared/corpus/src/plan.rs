@@ -2,9 +2,10 @@
 //! stories, or one of each. The parts depend on the source and the settings alone, so shards agree on them.
 use std::ops::Range;
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
+use parking_lot::Mutex;
 use serde_json::{Value, json};
 use stage::config::Fetch;
 use stage::{Failure, Log, Result, Temporary, Unit};

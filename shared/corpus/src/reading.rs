@@ -1,8 +1,8 @@
 //! Texts of many row groups read by many threads: each batch knows its place, so that what is made of them can be put
 //! in order. A row group is decoded by one thread at a time, and which one changes from batch to batch, so that a file
 //! of a single large row group keeps all threads busy, too.
-use std::sync::{Condvar, Mutex, MutexGuard};
 
+use parking_lot::{Condvar, Mutex, MutexGuard};
 use stage::Result;
 
 use crate::stories::{ParquetStories, TextBatches, Texts};
@@ -79,7 +79,7 @@ impl<'a> Reading<'a> {
             } else if state.open.is_empty() {
                 return Ok(None);
             } else {
-                state = self.changed.wait(state).unwrap_or_else(|e| e.into_inner());
+                self.changed.wait(&mut state);
             }
         };
         drop(state);
@@ -116,6 +116,6 @@ impl<'a> Reading<'a> {
     }
 
     fn lock(&self) -> MutexGuard<'_, State<'a>> {
-        self.state.lock().unwrap_or_else(|e| e.into_inner())
+        self.state.lock()
     }
 }

@@ -90,7 +90,7 @@ impl Origin {
     ) -> Self {
         let inputs =
             files.iter().fold(Sha256::new(), |hasher, file| hasher.chain_update(&file.sha256));
-        let inputs = stage::hex(&inputs.finalize());
+        let inputs = hex::encode(inputs.finalize());
         Origin {
             tokenizer: tokenizer.clone(),
             split: split.to_owned(),

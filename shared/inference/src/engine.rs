@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use compute::gpu::{self, Adapter, Device, adapters};
 use compute::{Cpu, Decoder, EngineError, Gpu, Kernels, Precision, Storage, wgsl};
+use etcetera::BaseStrategy;
 use model::Config;
 use serde_json::{Value, json};
 use stage::{Action, Failure, FailureKind, Log, Manifest, Problem, Result, hash_file};
@@ -235,12 +236,10 @@ impl Engine {
 
 /// The cache folder: `BEDTIME_CACHE`, or the user's own.
 pub fn cache_folder() -> Option<PathBuf> {
-    let folder =
-        |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    folder("BEDTIME_CACHE")
-        .or_else(|| folder("XDG_CACHE_HOME").map(|cache| cache.join("bedtime")))
-        .or_else(|| folder("LOCALAPPDATA").map(|cache| cache.join("bedtime")))
-        .or_else(|| folder("HOME").map(|home| home.join(".cache/bedtime")))
+    let given = std::env::var_os("BEDTIME_CACHE").filter(|folder| !folder.is_empty());
+    given
+        .map(PathBuf::from)
+        .or_else(|| Some(etcetera::choose_base_strategy().ok()?.cache_dir().join("bedtime")))
 }
 
 /// Every device, and what `auto` would do with it.

@@ -193,7 +193,7 @@ fn digest<'a>(state: &str, tensors: impl Iterator<Item = (&'a str, &'a [u8])>) -
         hasher.update([0]);
         hasher.update(data);
     }
-    stage::hex(&hasher.finalize())
+    hex::encode(hasher.finalize())
 }
 
 /// Numbers as the hexadecimal digits of their IEEE 754 bits: what is read back is what was written, whatever parses it.

@@ -2,10 +2,10 @@
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -88,7 +88,7 @@ impl WriteBehind {
                 State::Large(Threads::start(self.file.try_clone()?, std::mem::take(hasher)));
         }
         let State::Large(threads) = &mut self.state else { return Err(over()) };
-        let empty = threads.empty.get_mut().unwrap_or_else(|e| e.into_inner());
+        let empty = threads.empty.get_mut();
         let next = empty.try_recv().unwrap_or_else(|_| Vec::with_capacity(PIECE_BYTES));
         match threads.pieces.send(std::mem::replace(&mut self.piece, next)) {
             Ok(()) => Ok(()),
@@ -231,7 +231,7 @@ impl AtomicFile {
         let (mut writer, temporary) = self.writing.take().ok_or_else(over).map_err(failed())?;
         let hasher = writer.end().map_err(failed())?;
         let name = self.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let record = FileRecord { name, bytes: self.bytes, sha256: hex(&hasher.finalize()) };
+        let record = FileRecord { name, bytes: self.bytes, sha256: hex::encode(hasher.finalize()) };
         if hash_again(writer.file()).map_err(failed())? != record.sha256 {
             let found = "another process has written to it while it was made";
             return Err(failed()(io::Error::other(found)));
@@ -290,21 +290,12 @@ pub fn read_at(file: &File, bytes: &mut [u8], at: u64) -> io::Result<()> {
     }
 }
 
-/// Bytes as lower-case hexadecimal digits.
-pub fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
-}
-
 /// SHA-256 and length of a file.
 pub fn hash_file(path: &Path) -> Result<FileRecord> {
     let before = Touch::of(path);
     let (hasher, bytes) = hash_content(path)?;
     let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let record = FileRecord { name, bytes, sha256: hex(&hasher.finalize()) };
+    let record = FileRecord { name, bytes, sha256: hex::encode(hasher.finalize()) };
     known::note(
         path,
         before.filter(|touch| Touch::of(path).as_ref() == Some(touch)),
@@ -321,7 +312,7 @@ fn hash_again(file: &File) -> io::Result<String> {
     let (mut hasher, mut buffer) = (Sha256::new(), vec![0u8; PIECE_BYTES]);
     loop {
         match file.read(&mut buffer)? {
-            0 => return Ok(hex(&hasher.finalize())),
+            0 => return Ok(hex::encode(hasher.finalize())),
             n => hasher.update(buffer.get(..n).unwrap_or_default()),
         }
     }
@@ -343,7 +334,7 @@ pub fn hash_content(path: &Path) -> Result<(Sha256, u64)> {
 
 /// SHA-256 of bytes in memory, as the manifests write it.
 pub fn sha256(bytes: &[u8]) -> String {
-    hex(&Sha256::digest(bytes))
+    hex::encode(Sha256::digest(bytes))
 }
 
 /// Makes a folder and those above it, where they are not there.
@@ -402,7 +393,7 @@ mod tests {
             WriteBehind::new(fs::OpenOptions::new().append(true).open(&path).unwrap(), hasher);
         file.put(&content[first..first + 9]).unwrap();
         file.hurry().and_then(|()| file.put(&content[first + 9..])).unwrap();
-        assert_eq!(hex(&file.end().unwrap().finalize()), sha256(&content));
+        assert_eq!(hex::encode(file.end().unwrap().finalize()), sha256(&content));
         assert!(fs::read(&path).unwrap() == content && file.end().is_err());
     }
 

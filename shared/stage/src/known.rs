@@ -2,8 +2,9 @@
 use std::collections::BTreeMap;
 use std::fs::Metadata;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 use std::time::UNIX_EPOCH;
+
+use parking_lot::Mutex;
 
 /// Enough to see that nobody touched a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,7 +38,7 @@ static KNOWN: Mutex<BTreeMap<PathBuf, (Touch, String)>> = Mutex::new(BTreeMap::n
 
 /// When it was as `touch` says, its content had this SHA-256.
 pub(crate) fn note(path: &Path, touch: Option<Touch>, sha256: &str) {
-    let mut known = KNOWN.lock().unwrap_or_else(|e| e.into_inner());
+    let mut known = KNOWN.lock();
     match touch {
         Some(touch) => known.insert(path.to_owned(), (touch, sha256.to_owned())),
         None => known.remove(path),
@@ -46,7 +47,7 @@ pub(crate) fn note(path: &Path, touch: Option<Touch>, sha256: &str) {
 
 /// The file as it is now, if its content is known to have this SHA-256.
 pub(crate) fn still(path: &Path, sha256: &str) -> Option<Touch> {
-    let known = KNOWN.lock().unwrap_or_else(|e| e.into_inner());
+    let known = KNOWN.lock();
     let (touch, _) = known.get(path).filter(|(_, known)| known == sha256)?;
     (Touch::of(path).as_ref() == Some(touch)).then_some(*touch)
 }

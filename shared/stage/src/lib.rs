@@ -36,7 +36,7 @@ pub use config::Pipeline;
 pub use entry::{main, main_with_code};
 pub use failure::{Failure, FailureKind, Result};
 pub use files::{
-    AtomicFile, FileRecord, WriteBehind, create_dir, hash_content, hash_file, hex, publish_file,
+    AtomicFile, FileRecord, WriteBehind, create_dir, hash_content, hash_file, publish_file,
     read_at, remove_if_present, sha256,
 };
 pub use guard::guarded;

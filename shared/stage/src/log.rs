@@ -1,7 +1,6 @@
 //! What a stage says while it works: one progress bar on a terminal, a plain line every few seconds elsewhere,
 //! JSON lines with `--log json`. All of it on stderr; results go to stdout.
 use std::io::{IsTerminal, Write};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -9,6 +8,7 @@ use indicatif::{
     HumanBytes, HumanCount, HumanDuration, ProgressBar, ProgressDrawTarget, ProgressState,
     ProgressStyle,
 };
+use parking_lot::Mutex;
 use serde_json::{Map, Value, json};
 
 use crate::address::redact;
@@ -232,7 +232,7 @@ impl Progress {
         let done = self.done.fetch_add(n, Ordering::Relaxed) + n;
         self.bar.inc(n);
         if self.bar.is_hidden()
-            && let Ok(mut last) = self.last_line.try_lock()
+            && let Some(mut last) = self.last_line.try_lock()
             && last.elapsed() >= PLAIN_LINE_EVERY
         {
             *last = Instant::now();
@@ -242,9 +242,7 @@ impl Progress {
 
     /// The total, where it becomes known or is estimated anew on the way.
     pub fn set_total(&self, total: u64) {
-        if let Ok(mut known) = self.total.lock()
-            && known.replace(total).is_none()
-        {
+        if self.total.lock().replace(total).is_none() {
             self.bar.set_style(style(self.unit, Some(total), " {msg}"));
         }
         self.bar.set_length(total);
@@ -274,11 +272,9 @@ impl Progress {
 
     /// What lines say behind the rate: plain ones the text, those of JSON the figures as well.
     pub fn note(&self, text: impl Into<String>, figures: &[(&str, f64)]) {
-        if let Ok(mut note) = self.note.lock() {
-            let known = figures.iter().filter(|(_, figure)| figure.is_finite());
-            let figures = known.map(|(name, figure)| ((*name).to_owned(), json!(figure)));
-            *note = (text.into(), figures.collect());
-        }
+        let known = figures.iter().filter(|(_, figure)| figure.is_finite());
+        let figures = known.map(|(name, figure)| ((*name).to_owned(), json!(figure)));
+        *self.note.lock() = (text.into(), figures.collect());
     }
 
     /// Sets how much is done: back, where work has to be done again.
@@ -300,11 +296,11 @@ impl Progress {
     fn plain_line(&self, done: u64) {
         let seconds = self.started.elapsed().as_secs_f64().max(1e-9);
         let rate = done as f64 / seconds;
-        let total = self.total.lock().map_or(None, |total| *total);
+        let total = *self.total.lock();
         let left = total.map(|total| {
             Duration::from_secs_f64(total.saturating_sub(done) as f64 / rate.max(1e-9))
         });
-        let (note, figures) = self.note.lock().map_or(Default::default(), |note| note.clone());
+        let (note, figures) = self.note.lock().clone();
         let also = if note.is_empty() { String::new() } else { format!(", {note}") };
         let text = match (total, left) {
             (Some(total), Some(left)) => {

@@ -11,7 +11,6 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use crate::files::hex;
 use crate::known::{self, Touch};
 use crate::record::forget;
 use crate::{AtomicFile, Failure, FileRecord, PROGRAM, Result, hash_file};
@@ -121,7 +120,7 @@ pub fn seal(mut object: Value) -> String {
     let text = format!("{object:#}\n");
     let Some(at) = seal_at(&text) else { return text };
     let (content, seal) = text.split_at(at);
-    let sha256 = hex(&Sha256::digest(content));
+    let sha256 = hex::encode(Sha256::digest(content));
     format!("{content}{}", seal.replacen("\"\"", &format!("\"{sha256}\""), 1))
 }
 
@@ -132,8 +131,8 @@ pub fn unseal(text: &[u8]) -> Result<Value, &'static str> {
     let fields = object.as_object_mut().ok_or("JSON that is not an object")?;
     let sha256 = fields.shift_remove(SEAL).ok_or("no sha256 of itself in it")?;
     let content = seal_at(text).map(|at| &text[..at]).ok_or("no sha256 of itself in it")?;
-    let fits =
-        sha256 == hex(&Sha256::digest(content)) || sha256 == hex(&Sha256::digest(compact(content)));
+    let fits = sha256 == hex::encode(Sha256::digest(content))
+        || sha256 == hex::encode(Sha256::digest(compact(content)));
     if fits { Ok(object) } else { Err("its content does not fit its sha256") }
 }
 
@@ -164,7 +163,7 @@ fn compact(content: &str) -> String {
 }
 
 fn config_hash(config: &Value) -> String {
-    hex(&Sha256::digest(config.to_string()))
+    hex::encode(Sha256::digest(config.to_string()))
 }
 
 /// One piece of work: named inputs and settings in, one manifest and its outputs out.
@@ -513,7 +512,7 @@ mod tests {
     fn seals_of_format_2_are_read_with_numbers_that_no_longer_print_the_same() {
         for number in ["1.32190000000000000001e-23", "7.2740000000000004e-12", "0.1", "-1E+2"] {
             let content = format!(r#"{{"lr":{number},"a \"b\"":["x, y",{{}},[]]"#);
-            let sha256 = hex(&Sha256::digest(format!("{content}}}")));
+            let sha256 = hex::encode(Sha256::digest(format!("{content}}}")));
             let compact = format!(r#"{content},"sha256":"{sha256}"}}"#);
             let pretty = format!(
                 "{{\n  \"lr\": {number},\n  \"a \\\"b\\\"\": [\n    \"x, y\",\n    {{}},\n    []\n  ],\n  \"sha256\": \"{sha256}\"\n}}\n"

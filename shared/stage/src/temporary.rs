@@ -8,8 +8,10 @@ use std::fs::{self, File, Metadata, OpenOptions};
 use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, OnceLock};
+use std::sync::OnceLock;
 use std::time::Duration;
+
+use parking_lot::Mutex;
 
 /// What an owner of whom nothing is known has left alone for so long is nobody's any more.
 const ABANDONED: Duration = Duration::from_secs(24 * 60 * 60);
@@ -287,7 +289,7 @@ fn left_behind(folder: &Path, kind: Kind) -> Vec<(PathBuf, Metadata)> {
 /// Removes what killed attempts left in a folder, once in the life of a process.
 fn sweep_once(folder: &Path) {
     static SWEPT: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
-    let is_new = SWEPT.lock().unwrap_or_else(|e| e.into_inner()).insert(folder.to_owned());
+    let is_new = SWEPT.lock().insert(folder.to_owned());
     if is_new {
         sweep(folder, Kind::Partial);
     }

@@ -4,9 +4,9 @@
 //! them. A wrong hash is tried once more from the start if the file had been put together from several answers; from one answer it is final.
 use std::fs::{self, OpenOptions};
 use std::path::Path;
-use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use stage::{
@@ -35,10 +35,9 @@ impl Meter {
     }
 
     fn saw(&self, bytes: u64) {
-        if let Ok(mut seen) = self.seen.lock() {
-            *seen = (seen.0 + 1, seen.1 + bytes);
-            self.progress.set_total(seen.1 / seen.0 * self.files.max(seen.0));
-        }
+        let mut seen = self.seen.lock();
+        *seen = (seen.0 + 1, seen.1 + bytes);
+        self.progress.set_total(seen.1 / seen.0 * self.files.max(seen.0));
     }
 }
 
@@ -87,7 +86,7 @@ pub fn download(
     loop {
         let (note, joined, (hasher, bytes)) = transfer(network, file, partial, meter)?;
         let name = partial.path().file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let record = FileRecord { name, bytes, sha256: stage::hex(&hasher.finalize()) };
+        let record = FileRecord { name, bytes, sha256: hex::encode(hasher.finalize()) };
         let length = note.bytes.or(file.published().bytes);
         let found = match (&note.sha256, length) {
             (_, Some(bytes)) if bytes != record.bytes => format!("{} bytes arrived", record.bytes),

@@ -1,7 +1,8 @@
 //! How often each piece occurs: what a tokenizer is trained on. Counted by many threads, each in a small table of its
 //! own that it empties into one of all when it is full, so memory grows with the different words and not with the text.
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard};
+
+use parking_lot::{Mutex, MutexGuard};
 
 use super::cache::{Key, LongCache, SHORT};
 use super::split::{Sink, Starts, split};
@@ -39,17 +40,14 @@ impl WordCounts {
 
     /// All words with their counts, sorted: the same for any number of threads.
     pub fn into_sorted(self) -> Vec<(Box<[u8]>, u64)> {
-        let parts = self
-            .parts
-            .into_iter()
-            .flat_map(|part| part.into_inner().unwrap_or_else(|e| e.into_inner()));
+        let parts = self.parts.into_iter().flat_map(|part| part.into_inner());
         let mut words: Vec<_> = parts.collect();
         words.sort_unstable();
         words
     }
 
     fn part(&self, hash: u64) -> MutexGuard<'_, Words> {
-        self.parts[(hash >> 32) as usize % PARTS].lock().unwrap_or_else(|e| e.into_inner())
+        self.parts[(hash >> 32) as usize % PARTS].lock()
     }
 
     fn add(&self, piece: &[u8], hash: u64, count: u64) {
