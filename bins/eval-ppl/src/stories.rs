@@ -10,7 +10,7 @@ use inference::{
 use serde_json::{Map, Value, json};
 use stage::{Failure, Progress, Result, Stage, Unit, interrupt};
 
-use crate::engine;
+use crate::evaluate::{KEPT, engine};
 use crate::sources::stories_of;
 
 /// What is evaluated.
@@ -136,7 +136,7 @@ impl Evaluation<'_> {
         let texts = opened.iter().map(|(prompt, _)| prompt.clone()).collect();
         let started = std::time::Instant::now();
         let stories = generate(&mut decoder, tokenizer, &Prompts::new(texts, 1), params)?;
-        interrupt::check(crate::KEPT)?;
+        interrupt::check(KEPT)?;
         let tokens: usize = stories.iter().map(|story| story.tokens.len()).sum();
         let speed = tokens as f64 / started.elapsed().as_secs_f64();
         let told = stories.into_iter().map(|story| Told {
