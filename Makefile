@@ -36,7 +36,8 @@ all: data train eval sample ## From stories to a model that tells them
 
 build: build-data build-model ## Build every stage
 
-# Two builds, so that a box that only makes data compiles nothing of the trainer.
+# Two builds, so that a box that only makes data compiles nothing of the trainer. What both need has the same features in
+# both (shared/features), and is compiled once.
 build-data:
 	$(CARGO) build --release $(addprefix -p ,$(DATA))
 build-model:

@@ -125,6 +125,46 @@ fn every_crate_says_what_it_is_and_keeps_the_lints() {
     }
 }
 
+/// The crates of others that a call of cargo compiles for the target, and those that macros are made of, with their
+/// features.
+fn compiled(packages: &[&str]) -> BTreeSet<String> {
+    let is_of_macros = |line: &String| ["syn ", "quote "].iter().any(|name| line.starts_with(name));
+    let mut all = tree(packages, "normal,no-proc-macro");
+    all.extend(tree(packages, "normal,build").into_iter().filter(is_of_macros));
+    all
+}
+
+fn tree(packages: &[&str], edges: &str) -> BTreeSet<String> {
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.current_dir(env!("CARGO_MANIFEST_DIR")).args(["tree", "--offline", "--prefix", "none"]);
+    cargo.args(["--edges", edges, "--format", "{p} {f}"]).args(packages);
+    let output = cargo.output().expect("cargo can be started");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let others = text.lines().filter(|line| !line.contains(" (/") && !line.contains(":\\"));
+    others.map(|line| line.trim_end_matches(" (*)").trim_end().to_owned()).collect()
+}
+
+/// The calls of the Makefile. A crate that one of them compiles with other features than `make test` is compiled twice.
+#[test]
+fn every_call_of_cargo_compiles_a_crate_with_the_same_features() {
+    let all = compiled(&["--workspace"]);
+    let calls: [&[&str]; 3] = [
+        &["-p", "fetch-parquet", "-p", "train-tokenizer", "-p", "tokenize", "-p", "pack-bin"],
+        &["-p", "train", "-p", "eval-ppl", "-p", "sample"],
+        &["-p", "bedtime"],
+    ];
+    for call in calls {
+        let others: Vec<String> = compiled(call).difference(&all).cloned().collect();
+        assert!(
+            others.is_empty(),
+            "{call:?} compiles these with other features than --workspace: {others:#?}\n\
+             the workspace has them as in `cargo tree --workspace -f '{{p}} {{f}}'`; ask for the same where the crate is \
+             used, or in shared/features/Cargo.toml"
+        );
+    }
+}
+
 /// What counts as an import: `tests::imports`.
 #[test]
 fn no_two_files_import_each_other_on_whatever_way_round() {

@@ -3,7 +3,6 @@
 //! What a kernel takes is read off the shader itself: its `Params` and its bindings, so that a call with the wrong
 //! buffers, types or fields is a panic on the host, not a wrong number on the device.
 use stage::{Action, Problem};
-use wgpu::naga;
 
 use super::table::Kernel;
 use crate::EngineError;
