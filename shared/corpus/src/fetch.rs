@@ -17,8 +17,8 @@ use stage::{
 use crate::local_files::{Kind, LocalFile};
 use crate::plan::{Input, Part, Plan, texts};
 use crate::raw::{Count, Made, RawFolder, VALIDATION};
-use crate::remote::Cancel;
 use crate::remote::download::{Meter, begin, discard, download};
+use crate::remote::{Cancel, Network, RemoteFile};
 use crate::rewrite::StoryWriter;
 use crate::source;
 use crate::stories::ParquetStories;
@@ -194,45 +194,10 @@ impl Fetcher<'_> {
             || plan.network.as_ref().ok_or_else(|| Failure::usage("this source needs the network"));
         let made = match &part.input {
             Input::Remote(file) if part.whole => {
-                let path = self.raw.path(&part.output);
-                let partial = begin(&path)?;
-                let record = download(network()?, file.as_ref(), &partial, meter)?;
-                let (address, column) = (Path::new(file.address()), &self.settings.column);
-                let stories = ParquetStories::open_mapped(partial.path(), address, column);
-                let verified =
-                    stories.and_then(|stories| Ok((self.verify(&stories, None)?, stories)));
-                match verified {
-                    Ok((Some(count), _)) => {
-                        self.raw.unpublish()?;
-                        let named = FileRecord { name: part.output.clone(), ..record.clone() };
-                        remember(&path, &named)?;
-                        publish_file(partial, &path, record.bytes)?;
-                        self.made_whole(part, record, count)
-                    }
-                    Ok((None, stories)) => {
-                        let read = |each: &mut dyn FnMut(&str) -> Result<()>| {
-                            read_all(&stories, None, each)
-                        };
-                        let made = self.rewrite(part, threshold, None, read)?;
-                        drop(stories);
-                        discard(partial).map(|()| made)?
-                    }
-                    Err(error) => return Err(drop_if_bad(partial, error)),
-                }
+                self.downloaded_whole(network()?, part, file.as_ref(), threshold, meter)?
             }
             Input::Remote(file) => {
-                let partial = begin(&self.raw.scratch(&part.output))?;
-                download(network()?, file.as_ref(), &partial, meter)?;
-                let (address, column) = (Path::new(file.address()), &self.settings.column);
-                let stories = ParquetStories::open_named(partial.path(), address, column);
-                let made = stories.and_then(|stories| {
-                    self.rewrite(part, threshold, None, |each| read_all(&stories, part.limit, each))
-                });
-                match made {
-                    Ok(made) if may_be_made_again(part, threshold, &made) => made,
-                    Ok(made) => discard(partial).map(|()| made)?,
-                    Err(error) => return Err(drop_if_bad(partial, error)),
-                }
+                self.downloaded(network()?, part, file.as_ref(), threshold, meter)?
             }
             Input::Local(file) if part.whole => match self.copied(file, part, meter)? {
                 Some(made) => made,
@@ -273,6 +238,63 @@ impl Fetcher<'_> {
         };
         self.raw.remember(&part.output, &identity, &made)?;
         Ok(made)
+    }
+
+    /// The file as it was published, or rewritten where something in it has to be mended.
+    fn downloaded_whole(
+        &self,
+        network: &Network,
+        part: &Part,
+        file: &dyn RemoteFile,
+        threshold: Option<u64>,
+        meter: &Meter,
+    ) -> Result<Made> {
+        let path = self.raw.path(&part.output);
+        let partial = begin(&path)?;
+        let record = download(network, file, &partial, meter)?;
+        let (address, column) = (Path::new(file.address()), &self.settings.column);
+        let stories = ParquetStories::open_mapped(partial.path(), address, column);
+        let verified = stories.and_then(|stories| Ok((self.verify(&stories, None)?, stories)));
+        match verified {
+            Ok((Some(count), _)) => {
+                self.raw.unpublish()?;
+                let named = FileRecord { name: part.output.clone(), ..record.clone() };
+                remember(&path, &named)?;
+                publish_file(partial, &path, record.bytes)?;
+                Ok(self.made_whole(part, record, count))
+            }
+            Ok((None, stories)) => {
+                let read =
+                    |each: &mut dyn FnMut(&str) -> Result<()>| read_all(&stories, None, each);
+                let made = self.rewrite(part, threshold, None, read)?;
+                drop(stories);
+                discard(partial).map(|()| made)
+            }
+            Err(error) => Err(drop_if_bad(partial, error)),
+        }
+    }
+
+    /// Stories of a download that stays only while the part may have to be made again.
+    fn downloaded(
+        &self,
+        network: &Network,
+        part: &Part,
+        file: &dyn RemoteFile,
+        threshold: Option<u64>,
+        meter: &Meter,
+    ) -> Result<Made> {
+        let partial = begin(&self.raw.scratch(&part.output))?;
+        download(network, file, &partial, meter)?;
+        let (address, column) = (Path::new(file.address()), &self.settings.column);
+        let stories = ParquetStories::open_named(partial.path(), address, column);
+        let made = stories.and_then(|stories| {
+            self.rewrite(part, threshold, None, |each| read_all(&stories, part.limit, each))
+        });
+        match made {
+            Ok(made) if may_be_made_again(part, threshold, &made) => Ok(made),
+            Ok(made) => discard(partial).map(|()| made),
+            Err(error) => Err(drop_if_bad(partial, error)),
+        }
     }
 
     /// A parquet file of this machine, taken as it is; None where its texts have to be mended.

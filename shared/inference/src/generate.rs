@@ -169,15 +169,7 @@ pub fn generate_each(
     mut on_event: impl FnMut(GenerationEvent) -> Result<bool>,
 ) -> Result<()> {
     let (context, vocab) = (decoder.config().context, decoder.config().vocab_size);
-    if tokenizer.vocab_size() as usize > vocab {
-        let found = format!("a vocabulary of {}", tokenizer.vocab_size());
-        return Err(Failure::input(
-            tokenizer.path(),
-            found,
-            format_args!("at most the model's {vocab}"),
-            "use the tokenizer the model was trained with",
-        ));
-    }
+    check_vocabulary(tokenizer, vocab)?;
     let mut waiting = 0;
     let mut slots: Vec<Option<InProgress>> =
         (0..params.slots.min(prompts.len())).map(|_| None).collect();
@@ -247,6 +239,19 @@ pub fn generate_each(
             }
         }
     }
+}
+
+fn check_vocabulary(tokenizer: &Tokenizer, vocab: usize) -> Result<()> {
+    if tokenizer.vocab_size() as usize <= vocab {
+        return Ok(());
+    }
+    let found = format!("a vocabulary of {}", tokenizer.vocab_size());
+    Err(Failure::input(
+        tokenizer.path(),
+        found,
+        format_args!("at most the model's {vocab}"),
+        "use the tokenizer the model was trained with",
+    ))
 }
 
 impl InProgress {
