@@ -193,3 +193,37 @@ fn no_two_files_import_each_other_on_whatever_way_round() {
     }
     assert!(found.is_empty(), "circles of files: {found:#?}\nall that is found:\n{explained}");
 }
+
+/// Files of the user's are opened by `stage::open`, which neither waits for a pipe nor reads from a device.
+#[test]
+fn files_are_opened_in_one_place() {
+    const OWN: [&str; 9] = [
+        "shared/stage/src/input.rs",
+        "shared/stage/src/files.rs",          // folders, to sync them
+        "shared/stage/src/lock.rs",           // its own file
+        "shared/stage/src/memory.rs",         // /proc
+        "shared/stage/src/temporary.rs",      // folders, and the machine's name
+        "shared/compute/src/wgsl.rs",         // shaders of the source tree
+        "shared/compute/src/gpu/adapters.rs", // /proc
+        "shared/compute/src/gpu/device.rs",   // caches
+        "shared/compute/src/gpu/device_plan.rs",
+    ];
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let mut seen = 0;
+    for path in ["shared", "bins"].iter().flat_map(|room| tests::files_below(&root.join(room))) {
+        let name = path.strip_prefix(&root).unwrap().to_string_lossy().replace('\\', "/");
+        if !name.ends_with(".rs") || !name.contains("/src/") || OWN.contains(&&*name) {
+            continue;
+        }
+        seen += 1;
+        let text = std::fs::read_to_string(&path).unwrap();
+        let code = text.split("#[cfg(test)]").next().unwrap_or_default();
+        for call in ["File::open(", "fs::read(", "fs::read_to_string("] {
+            assert!(
+                !code.contains(call),
+                "{name}: {call}..) in place of stage::open or stage::read"
+            );
+        }
+    }
+    assert!(seen > 100, "{seen} files");
+}

@@ -3,6 +3,8 @@
 mod http;
 mod memory;
 mod models;
+#[cfg(unix)]
+mod pipes;
 mod probe;
 mod settings;
 mod tokenizers;
@@ -14,6 +16,8 @@ fn main() -> std::process::ExitCode {
     let mut trials = Vec::new();
     trials.extend(memory::trials());
     trials.extend(models::trials());
+    #[cfg(unix)]
+    trials.extend(pipes::trials());
     trials.extend(settings::trials());
     trials.extend(http::trials());
     trials.extend(tokenizers::trials());

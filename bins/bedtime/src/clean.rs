@@ -158,7 +158,7 @@ fn lock_files(out: &Path) -> Vec<(PathBuf, &'static str)> {
 fn stage_locks(out: &Path) -> Result<Vec<fs::File>> {
     let mut held = Vec::new();
     for (path, stage) in lock_files(out) {
-        let Ok(file) = fs::File::open(&path) else { continue };
+        let Ok(file) = stage::open(&path) else { continue };
         if let Err(fs::TryLockError::WouldBlock) = file.try_lock() {
             return Err(Failure::try_again(format_args!("{stage} is at work in it"))
                 .file(out)

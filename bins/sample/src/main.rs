@@ -193,7 +193,7 @@ fn prompts(stage: &Stage, n: u32) -> Result<Prompts> {
 
 /// One prompt per line; empty lines are ignored.
 fn read_prompts(path: &Path) -> Result<Vec<String>> {
-    let bytes = std::fs::read(path).map_err(Failure::reading(path))?;
+    let bytes = stage::read(path)?;
     let text = std::str::from_utf8(&bytes).map_err(|error| {
         let line = bytes[..error.valid_up_to()].iter().filter(|&&byte| byte == b'\n').count() + 1;
         let found = format!("line {line}, byte {}: no UTF-8", error.valid_up_to());

@@ -118,7 +118,7 @@ fn weights_hash(ready: &ReadyModel) -> Result<String> {
         .iter()
         .filter(|(_, path)| path.extension().is_some_and(|extension| extension == "safetensors"))
     {
-        hashes += &stage::sha256(&std::fs::read(path).map_err(Failure::reading(path))?);
+        hashes += &stage::sha256(&stage::read(path)?);
     }
     Ok(stage::sha256(hashes.as_bytes()))
 }

@@ -115,7 +115,7 @@ fn make(
     let json = match own {
         Some(own) => {
             stage.log.say(format!("taking {} ({why})", own.display()));
-            std::fs::read(own).map_err(Failure::reading(own))?
+            stage::read(own)?
         }
         None => {
             stage.log.say(format!(

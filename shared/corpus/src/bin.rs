@@ -155,7 +155,7 @@ impl Bin {
                 "a length that is tokens x width",
             );
         }
-        let file = File::open(path).map_err(Failure::reading(path))?;
+        let file = stage::open(path)?;
         let length = file.metadata().map_err(Failure::reading(path))?.len();
         if length != record.bytes {
             let expected = format!(

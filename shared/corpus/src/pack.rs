@@ -122,10 +122,7 @@ impl Packer {
                         deeper,
                         bucket.bytes * SMALLER / self.limit,
                     )?;
-                    let mut file = BufReader::with_capacity(
-                        1 << 20,
-                        File::open(&path).map_err(Failure::reading(&path))?,
-                    );
+                    let mut file = BufReader::with_capacity(1 << 20, stage::open(&path)?);
                     let (mut lanes, mut page) = (Lanes::of(&inner), Vec::new());
                     while read_page(&mut file, &mut page).map_err(Failure::reading(&path))? {
                         stories_of(&page)
@@ -138,7 +135,7 @@ impl Packer {
                 Place::Disk(path, Some(_)) => {
                     let mut pages = std::mem::take(&mut self.pages);
                     pages.clear();
-                    let read = File::open(&path).and_then(|mut file| file.read_to_end(&mut pages));
+                    let read = stage::open(&path)?.read_to_end(&mut pages);
                     read.map_err(Failure::reading(&path))?;
                     stage::remove_if_present(&path)?;
                     self.write_sorted(&pages)?;

@@ -130,7 +130,7 @@ impl ShardReader {
         if !path.is_file() {
             return Err(Failure::input(path, "not found", "a token shard", REMAKE));
         }
-        let mut file = File::open(path).map_err(Failure::reading(path))?;
+        let mut file = stage::open(path)?;
         shard_form::check(&mut file).map_err(|wrong| match wrong {
             Wrong::Io(error) => Failure::reading(path)(error),
             Wrong::Form(found) => damaged(path, found),

@@ -80,7 +80,7 @@ impl Tokenizer {
                 "name another file",
             ));
         }
-        Self::from_json_with(path, &std::fs::read(path).map_err(Failure::reading(path))?, ends)
+        Self::from_json_with(path, &stage::read(path)?, ends)
     }
 
     /// Like [`load`](Self::load), from the content that `path` has or will have.

@@ -53,10 +53,7 @@ impl Ratings {
         if let Some(folder) = path.parent() {
             std::fs::create_dir_all(folder).map_err(Failure::writing(folder))?;
         }
-        let text = match std::fs::read_to_string(path) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
-            read => read.map_err(Failure::reading(path))?,
-        };
+        let text = stage::read_if_present(path)?.unwrap_or_default();
         let whole = text.rfind('\n').map_or(0, |end| end + 1);
         let mut all = Vec::new();
         for (number, line) in text[..whole].lines().enumerate() {

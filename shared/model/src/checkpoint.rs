@@ -112,7 +112,7 @@ impl Checkpoint {
 
     /// Reads and checks a checkpoint: its form, its hash, its tensors.
     pub fn load(path: &Path) -> Result<Self> {
-        let bytes = std::fs::read(path).map_err(Failure::reading(path))?;
+        let bytes = stage::read(path)?;
         let damaged = |found: String| {
             Failure::input(
                 path,

@@ -50,12 +50,10 @@ struct Keys {
 
 impl Keys {
     fn read(path: PathBuf) -> Result<Self> {
-        let text = std::fs::read(&path).map_err(|error| match error.kind() {
-            std::io::ErrorKind::NotFound => {
-                Failure::input(&path, "not found", "a trained model", Action::Run("train"))
-            }
-            _ => Failure::reading(&path)(error),
-        })?;
+        if matches!(path.try_exists(), Ok(false)) {
+            return Err(Failure::input(&path, "not found", "a trained model", Action::Run("train")));
+        }
+        let text = stage::read(&path)?;
         let json = serde_json::from_slice(&text).map_err(|error| {
             Failure::input(
                 &path,

@@ -15,7 +15,7 @@ use crate::{Config, Llama, Weights};
 /// # Errors
 /// Exit code 3: no such file, sizes that make no model, another length than they say, a weight that is no number.
 pub fn read_llama2c(path: &Path) -> Result<(Llama, BTreeMap<String, Vec<f32>>)> {
-    let bytes = std::fs::read(path).map_err(Failure::reading(path))?;
+    let bytes = stage::read(path)?;
     let bad = |found: String| {
         Failure::input(
             path,

@@ -65,7 +65,7 @@ pub fn weight_files(folder: &Path) -> Result<Vec<PathBuf>> {
         };
         return Err(Failure::input(&single, found, "a trained model's weights", remedy));
     }
-    let text = std::fs::read(&index).map_err(Failure::reading(&index))?;
+    let text = stage::read(&index)?;
     let damaged = |found: String| {
         Failure::input(&index, found, "a weight_map from tensors to files of this folder", REMEDY)
     };
@@ -91,7 +91,7 @@ impl Weights {
     pub fn open(folder: &Path) -> Result<Self> {
         let mut weights = Weights { files: Vec::new(), entries: BTreeMap::new(), only_head: false };
         for (number, path) in weight_files(folder)?.into_iter().enumerate() {
-            let file = File::open(&path).map_err(Failure::reading(&path))?;
+            let file = stage::open(&path)?;
             // SAFETY: only the header is read, and the mapping ends with this turn of the loop.
             let map = unsafe { Mmap::map(&file) }.map_err(Failure::reading(&path))?;
             let bad =

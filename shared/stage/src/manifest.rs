@@ -64,7 +64,7 @@ impl Manifest {
     /// # Errors
     /// Exit code 3 where it is damaged, of another program or of a later format.
     pub fn read(path: &Path) -> Result<Self> {
-        let text = std::fs::read(path).map_err(Failure::reading(path))?;
+        let text = crate::read(path)?;
         let remedy = "run the stage that makes it again with --force";
         let foreign = |error: serde_json::Error| {
             Failure::input(path, error, "a manifest of this program", remedy)
@@ -220,7 +220,7 @@ pub(crate) fn stamp_path(manifest: &Path) -> PathBuf {
 
 /// What the stamp beside a manifest says.
 pub(crate) fn stamp_of(manifest: &Path) -> Vec<Stamped> {
-    let stamp = std::fs::read(stamp_path(manifest)).ok();
+    let stamp = crate::read(&stamp_path(manifest)).ok();
     stamp.and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default()
 }
 

@@ -1,14 +1,19 @@
 //! Results on stdout.
-use std::io::{ErrorKind, Write};
+use std::io::{ErrorKind, IsTerminal, Write};
 
 use crate::{Failure, Result};
 
 /// Prints a result. A reader that leaves early, as `head` does, has had enough: false.
 ///
+/// On a terminal, what would steer it is written out: prompts, names and stories are text of others.
+///
 /// # Errors
 /// Exit code 4 when stdout cannot be written: a full disk behind it.
 pub fn print(text: &str) -> Result<bool> {
-    print_bytes(text.as_bytes())
+    match std::io::stdout().is_terminal() {
+        true => print_bytes(crate::shown(text).as_bytes()),
+        false => print_bytes(text.as_bytes()),
+    }
 }
 
 /// As [`print()`], for a result that is no text.

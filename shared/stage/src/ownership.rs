@@ -121,7 +121,7 @@ fn is_manifest(name: &str) -> bool {
 /// Whole, or damaged but not to be mistaken for somebody else's.
 pub fn is_our_manifest(path: &Path) -> bool {
     let is_file = fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_file());
-    let text = if is_file { fs::read(path).ok() } else { None };
+    let text = if is_file { crate::read(path).ok() } else { None };
     text.is_some_and(|text| {
         let said = |words: &[u8]| text.windows(words.len()).any(|window| window == words);
         text.is_empty() || said(b"\"bedtime ") && said(b"\"stage\"") || Manifest::read(path).is_ok()

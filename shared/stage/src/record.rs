@@ -16,7 +16,7 @@ fn record_path(path: &Path) -> PathBuf {
 
 /// What stands in the file of a record: one, as 0.1 wrote it, or several.
 pub fn records_of(path: &Path) -> Vec<FileRecord> {
-    let Ok(text) = fs::read(path) else { return Vec::new() };
+    let Ok(text) = crate::read(path) else { return Vec::new() };
     serde_json::from_slice(&text)
         .or_else(|_| serde_json::from_slice(&text).map(|one| vec![one]))
         .unwrap_or_default()

@@ -93,7 +93,7 @@ pub(crate) fn restart(setup: &Setup, trainer: &mut Trainer) {
 pub(crate) fn set_aside_if_other(setup: &Setup, force: bool) -> Result<()> {
     let path = setup.folder.join("settings.json");
     let old: Option<Value> =
-        std::fs::read(&path).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
+        stage::read(&path).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
     let old = old.map(up_to_date);
     let why = match old {
         _ if !setup.folder.exists() || is_only_begun(&setup.folder) => return Ok(()),

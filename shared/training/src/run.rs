@@ -245,7 +245,7 @@ impl Run {
 
     fn save_final(&self, weights: &[f32]) -> Result<()> {
         let Setup { folder, config, tokenizer, .. } = &self.setup;
-        let json = std::fs::read(tokenizer.path()).map_err(Failure::reading(tokenizer.path()))?;
+        let json = stage::read(tokenizer.path())?;
         save_folder(&folder.join("final"), config, weights, &json, tokenizer.ends()).map(drop)
     }
 

@@ -20,10 +20,7 @@ pub(crate) struct RunLog {
 impl RunLog {
     /// Opens the log of a run that resumes at `step` and returns its lines. Later lines are dropped and written again.
     pub(crate) fn open(path: &Path, step: u64) -> Result<(Self, Vec<LogLine>)> {
-        let text = match std::fs::read_to_string(path) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
-            text => text.map_err(Failure::reading(path))?,
-        };
+        let text = stage::read_if_present(path)?.unwrap_or_default();
         // A line without its end was cut by a crash and will be written again.
         let whole = text.split_inclusive('\n').take_while(|line| line.ends_with('\n'));
         let lines: Vec<LogLine> = whole

@@ -21,10 +21,7 @@ impl Samples {
     /// Opens the stories of a run that resumes at `step`. Later ones are dropped and generated again.
     pub(crate) fn open(folder: &Path, note: Option<&'static str>, step: u64) -> Result<Self> {
         let path = folder.join("stories.jsonl");
-        let text = match std::fs::read_to_string(&path) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
-            text => text.map_err(Failure::reading(&path))?,
-        };
+        let text = stage::read_if_present(&path)?.unwrap_or_default();
         let stories = text
             .lines()
             .map_while(|line| serde_json::from_str(line).ok())

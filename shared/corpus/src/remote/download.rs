@@ -133,7 +133,7 @@ fn transfer(
 ) -> Result<(Note, bool, Hashed)> {
     let address = file.address();
     let (note_path, partial) = (partial.note(), partial.path());
-    let mut note: Note = fs::read(&note_path)
+    let mut note: Note = stage::read(&note_path)
         .ok()
         .and_then(|bytes| serde_json::from_slice(&bytes).ok())
         .unwrap_or_default();
