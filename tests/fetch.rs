@@ -591,3 +591,23 @@ fn limits_take_the_first_stories_and_no_file_more_than_needed() {
     let bytes = run.json("raw/manifest.json")["counts"]["train_bytes"].as_u64().unwrap();
     assert!((60_000..100_000).contains(&bytes), "{bytes}");
 }
+
+/// What was read before and behind the change would be of two files.
+#[test]
+fn a_text_that_is_shortened_while_it_is_read_is_told() {
+    let run = plain().set("fetch.source=long.txt").set("fetch.validation_fraction=0.1");
+    let text: String = (0..150_000).map(|i| story(i) + "\n<|endoftext|>\n").collect();
+    fs::write(run.input("long.txt"), text).unwrap();
+    let child = run.start("fetch-parquet", &[]);
+    let started = Instant::now();
+    while run.partials().is_empty() {
+        assert!(started.elapsed().as_secs() < 60, "nothing is written");
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+    fs::File::options().write(true).open(run.input("long.txt")).unwrap().set_len(5000).unwrap();
+    ended(child)
+        .code(3)
+        .says(&["long.txt: it changed while it was read: 5000 bytes now", "remedy"]);
+    assert!(!run.path("raw/manifest.json").exists());
+    run.run("fetch-parquet", &[]).ok().says(&["stories"]);
+}

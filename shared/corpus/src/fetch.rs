@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use stage::config::Fetch;
 use stage::{
-    Action, AtomicFile, Failure, FailureKind, FileRecord, Log, Result, Temporary, commit_recorded,
+    Action, AtomicFile, Failure, FailureKind, FileRecord, Log, Result, Temporary, Unchanged, commit_recorded,
     publish_file, remember,
 };
 
@@ -89,10 +89,10 @@ impl Fetcher<'_> {
             for _ in 0..workers {
                 scope.spawn(|| {
                     while !self.cancel.requested() {
-                        let Some(&index) = parts.get(next.fetch_add(1, Ordering::Relaxed)) else {
-                            break;
-                        };
-                        match self.part(plan, &plan.parts[index], threshold, meter) {
+                        let next = parts.get(next.fetch_add(1, Ordering::Relaxed));
+                        let part = next.and_then(|&index| Some((index, plan.parts.get(index)?)));
+                        let Some((index, part)) = part else { break };
+                        match self.part(plan, part, threshold, meter) {
                             Ok(made) => {
                                 results.lock().push((index, made));
                             }
@@ -120,7 +120,9 @@ impl Fetcher<'_> {
             return Err(Failure::interrupted(kept));
         }
         for (index, part) in results {
-            made[index] = part;
+            if let Some(place) = made.get_mut(index) {
+                *place = part;
+            }
         }
         Ok(())
     }
@@ -137,7 +139,7 @@ impl Fetcher<'_> {
         let (smallest, largest) = total.hashes.filter(|(smallest, largest)| smallest < largest)?;
         let holds = |hash: u64| -> Vec<usize> {
             let has = |made: &Made| made.hashes.is_some_and(|(a, b)| a == hash || b == hash);
-            (0..made.len()).filter(|&i| has(&made[i])).collect()
+            made.iter().enumerate().filter(|(_, made)| has(made)).map(|(i, _)| i).collect()
         };
         match (total.train.stories, total.validation.stories) {
             (_, 0) => Some((holds(smallest), smallest.saturating_add(1))),
@@ -192,6 +194,10 @@ impl Fetcher<'_> {
         }
         let network =
             || plan.network.as_ref().ok_or_else(|| Failure::usage("this source needs the network"));
+        let source = match &part.input {
+            Input::Local(file) => Some(Unchanged::of(&file.path)),
+            _ => None,
+        };
         let made = match &part.input {
             Input::Remote(file) if part.whole => {
                 self.downloaded_whole(network()?, part, file.as_ref(), threshold, meter)?
@@ -236,6 +242,7 @@ impl Fetcher<'_> {
                 made
             }
         };
+        source.map_or(Ok(()), |source| source.check())?;
         self.raw.remember(&part.output, &identity, &made)?;
         Ok(made)
     }
@@ -253,7 +260,7 @@ impl Fetcher<'_> {
         let partial = begin(&path)?;
         let record = download(network, file, &partial, meter)?;
         let (address, column) = (Path::new(file.address()), &self.settings.column);
-        let stories = ParquetStories::open_mapped(partial.path(), address, column);
+        let stories = ParquetStories::open_named(partial.path(), address, column);
         let verified = stories.and_then(|stories| Ok((self.verify(&stories, None)?, stories)));
         match verified {
             Ok((Some(count), _)) => {
@@ -368,7 +375,7 @@ impl Fetcher<'_> {
             self.cancel.check().and_then(|()| bad.check())?;
             match from.read(&mut piece).map_err(Failure::reading(&file.path))? {
                 0 => return Ok(to),
-                read => to.put(&piece[..read])?,
+                read => to.put(piece.get(..read).unwrap_or_default())?,
             }
         }
     }

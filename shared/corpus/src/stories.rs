@@ -6,7 +6,6 @@ use std::sync::Arc;
 use arrow::array::{Array, BinaryViewArray, StringViewArray};
 use arrow::datatypes::{DataType, Field, Schema};
 use bytes::Bytes;
-use memmap2::Mmap;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader,
@@ -118,8 +117,9 @@ pub fn raw_manifests(raw: &Path) -> Result<Vec<Manifest>> {
         manifests.push(Manifest::read(&shard_path(i, n))?);
     }
     let foreign = |manifest: &Manifest| {
-        manifest.config_sha256 != manifests[0].config_sha256
-            || manifest.inputs != manifests[0].inputs
+        manifests.first().is_some_and(|first| {
+            manifest.config_sha256 != first.config_sha256 || manifest.inputs != first.inputs
+        })
     };
     if let Some(i) = manifests.iter().position(foreign) {
         let remedy = format!(
@@ -167,8 +167,6 @@ pub trait RangeRead: Send + Sync {
 
 enum Place {
     Local(PathBuf),
-    /// A local file of our own, mapped: its pages are decoded where they lie.
-    Mapped(Bytes),
     Remote(Arc<dyn RangeRead>),
 }
 
@@ -213,17 +211,6 @@ impl ParquetStories {
             decode_footer(name, &footer)?,
             column,
         )
-    }
-
-    /// Like [`open_named`](Self::open_named), for a file that this process wrote and that nobody else shortens: its bytes
-    /// are not copied once more.
-    pub fn open_mapped(path: &Path, name: &Path, column: &str) -> Result<Self> {
-        let mut stories = Self::open_named(path, name, column)?;
-        let file = stage::open(path)?;
-        // SAFETY: the file is this process's own, in a folder of its own, and changed by nobody while it is read.
-        let mapped = unsafe { Mmap::map(&file) }.map_err(Failure::reading(path))?;
-        stories.place = Place::Mapped(Bytes::from_owner(mapped));
-        Ok(stories)
     }
 
     /// Reads the footer over the network; `name` is the name that messages give the file.
@@ -351,7 +338,6 @@ impl ParquetStories {
     pub fn batches(&self, row_group: usize) -> Result<TextBatches<'_>> {
         match &self.place {
             Place::Local(path) => self.batches_from(stage::open(path)?, row_group),
-            Place::Mapped(bytes) => self.batches_from(bytes.clone(), row_group),
             Place::Remote(remote) => {
                 let (start, bytes) =
                     self.metadata.metadata().row_group(row_group).column(self.column).byte_range();

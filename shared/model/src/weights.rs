@@ -4,14 +4,11 @@
 //! Tensors are read, not mapped: a mapped file that somebody shortens ends the process with SIGBUS, without a word.
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
-use std::io::ErrorKind;
-use std::ops::Range;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use half::{bf16, f16};
-use memmap2::Mmap;
-use safetensors::SafeTensors;
-use safetensors::tensor::Dtype;
+use safetensors::tensor::{Dtype, Metadata};
 use serde_json::Value;
 use stage::{Action, Failure, Result};
 
@@ -21,6 +18,8 @@ const SINGLE: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
 const EMBEDDING: &str = "model.embed_tokens.weight";
 const HEAD: &str = "lm_head.weight";
+/// As crate safetensors and every other reader has it.
+const LONGEST_HEADER: u64 = 100_000_000;
 const REMEDY: &str = "copy the folder again, or take another model";
 
 /// Where a tensor lies.
@@ -28,7 +27,8 @@ struct Entry {
     file: usize,
     dtype: Dtype,
     shape: Vec<usize>,
-    bytes: Range<usize>,
+    /// Byte of the file.
+    start: u64,
 }
 
 /// Tensors by name in open files.
@@ -71,7 +71,10 @@ pub fn weight_files(folder: &Path) -> Result<Vec<PathBuf>> {
     };
     let json: Value =
         serde_json::from_slice(&text).map_err(|e| damaged(format!("no JSON: {e}")))?;
-    let map = json["weight_map"].as_object().ok_or_else(|| damaged("no weight_map".into()))?;
+    let map = json
+        .get("weight_map")
+        .and_then(Value::as_object)
+        .ok_or_else(|| damaged("no weight_map".into()))?;
     let mut names = BTreeSet::new();
     for (tensor, file) in map {
         // A plain file name: an index from elsewhere must not lead out of its folder.
@@ -92,20 +95,16 @@ impl Weights {
         let mut weights = Weights { files: Vec::new(), entries: BTreeMap::new(), only_head: false };
         for (number, path) in weight_files(folder)?.into_iter().enumerate() {
             let file = stage::open(&path)?;
-            // SAFETY: only the header is read, and the mapping ends with this turn of the loop.
-            let map = unsafe { Mmap::map(&file) }.map_err(Failure::reading(&path))?;
             let bad =
                 |found: String| Failure::input(&path, found, "a whole safetensors file", REMEDY);
-            let tensors = SafeTensors::deserialize(&map).map_err(|e| bad(e.to_string()))?;
-            for (name, view) in tensors.tensors() {
-                let start = view.data().as_ptr() as usize - map.as_ptr() as usize;
-                let bytes = start..start + view.data().len();
-                let entry = Entry {
-                    file: number,
-                    dtype: view.dtype(),
-                    shape: view.shape().to_vec(),
-                    bytes,
-                };
+            let (header, data) = read_header(&file).map_err(|wrong| match wrong {
+                Wrong::Io(error) => Failure::reading(&path)(error),
+                Wrong::Form(found) => bad(found),
+            })?;
+            for (name, info) in header.tensors() {
+                let start = data + info.data_offsets.0 as u64;
+                let shape = info.shape.clone();
+                let entry = Entry { file: number, dtype: info.dtype, shape, start };
                 if weights.entries.insert(name.clone(), entry).is_some() {
                     return Err(bad(format!("tensor {name} is in two files")));
                 }
@@ -174,15 +173,16 @@ impl Weights {
         {
             return Ok(());
         }
-        let at = out.iter().position(|value| !value.is_finite()).unwrap_or_default();
-        Err(self.bad(Some(entry), format!("tensor {name} has {} at element {at}, where every weight has to be a finite number", out[at])))
+        let wrong = out.iter().enumerate().find(|(_, value)| !value.is_finite());
+        let (at, value) = wrong.unwrap_or((0, &f32::NAN));
+        Err(self.bad(Some(entry), format!("tensor {name} has {value} at element {at}, where every weight has to be a finite number")))
     }
 
     /// Bytes of a tensor from its byte `at` on.
     fn fill(&self, entry: &Entry, at: usize, bytes: &mut [u8]) -> Result<()> {
-        let (path, file) = &self.files[entry.file];
-        let place = (entry.bytes.start + at) as u64;
-        stage::read_at(file, bytes, place).map_err(|error| match error.kind() {
+        let lies = || self.bad(None, "a tensor in none of its files".to_owned());
+        let (path, file) = self.files.get(entry.file).ok_or_else(lies)?;
+        stage::read_at(file, bytes, entry.start + at as u64).map_err(|error| match error.kind() {
             ErrorKind::UnexpectedEof => {
                 self.bad(Some(entry), "it was shortened while it was read".to_owned())
             }
@@ -195,7 +195,7 @@ impl Weights {
         let mut buffer = [0; 1 << 15];
         let mut at = 0;
         for part in out.chunks_mut(buffer.len() / 2) {
-            let bytes = &mut buffer[..2 * part.len()];
+            let (bytes, _) = buffer.split_at_mut(2 * part.len());
             self.fill(entry, at, bytes)?;
             at += bytes.len();
             part.iter_mut().zip(bytes.as_chunks().0).for_each(|(out, &pair)| *out = wide(pair));
@@ -260,7 +260,7 @@ impl Weights {
         if config.tied && self.entries.contains_key(HEAD) {
             let mut written = vec![0.0; table.head.len()];
             self.read(HEAD, &[config.vocab_size, config.d_model], &mut written)?;
-            if written != flat[table.head.clone()] {
+            if flat.get(table.head.clone()) != Some(&written[..]) {
                 let found = format!(
                     "tensor {HEAD} differs from {EMBEDDING}, though tie_word_embeddings is true"
                 );
@@ -271,10 +271,50 @@ impl Weights {
     }
 }
 
+enum Wrong {
+    Io(io::Error),
+    Form(String),
+}
+
+impl From<io::Error> for Wrong {
+    fn from(error: io::Error) -> Self {
+        Wrong::Io(error)
+    }
+}
+
+/// The header of a safetensors file, and the byte at which its tensors begin. They lie one behind the other, each as long as
+/// its shape says (the crate looks at that), to the end of the file.
+fn read_header(file: &File) -> std::result::Result<(Metadata, u64), Wrong> {
+    let length = file.metadata()?.len();
+    let form = |found: String| Wrong::Form(found);
+    let mut first = [0; 8];
+    if length < first.len() as u64 {
+        return Err(form(format!("{length} bytes")));
+    }
+    stage::read_at(file, &mut first, 0)?;
+    let bytes = u64::from_le_bytes(first);
+    let data = bytes.saturating_add(first.len() as u64);
+    if bytes > LONGEST_HEADER || data > length {
+        return Err(form(format!("a header of {bytes} bytes in {length}")));
+    }
+    let mut header = vec![0; bytes as usize];
+    stage::read_at(file, &mut header, first.len() as u64)?;
+    let header: Metadata = serde_json::from_slice(&header)
+        .map_err(|error| form(format!("its header cannot be read: {error}")))?;
+    match data.checked_add(header.data_len() as u64) {
+        Some(expected) if expected == length => Ok((header, data)),
+        _ => {
+            let tensors = header.data_len();
+            Err(form(format!("{length} bytes, where its header says {data} + {tensors}")))
+        }
+    }
+}
+
 /// The flat layout of [`TensorTable`]. `read` gives a tensor by its name and shape.
 ///
 /// # Errors
 /// Those of `read`.
+#[allow(clippy::indexing_slicing)] // ranges of the table, in a buffer of its length
 pub fn flatten(
     llama: &Llama,
     read: impl Fn(&str, &[usize], &mut [f32]) -> Result<()>,

@@ -64,7 +64,7 @@ fn redact_one(word: &str) -> String {
         |c: char| c.is_whitespace() || matches!(c, ':' | ',' | ')' | ';' | '"' | '\'' | '`');
     let fields = query.trim_end_matches(prose);
     let fields_shown: String = fields.split_inclusive(['?', '#', '&', ';']).map(field).collect();
-    format!("{shown}{path}{fields_shown}{}", &query[fields.len()..])
+    format!("{shown}{path}{fields_shown}{}", query.get(fields.len()..).unwrap_or_default())
 }
 
 fn field(text: &str) -> String {

@@ -327,7 +327,7 @@ pub fn hash_content(path: &Path) -> Result<(Sha256, u64)> {
         if n == 0 {
             return Ok((hasher, bytes));
         }
-        hasher.update(&buffer[..n]);
+        hasher.update(buffer.get(..n).unwrap_or_default());
         bytes += n as u64;
     }
 }

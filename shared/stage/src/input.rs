@@ -2,12 +2,15 @@
 //! device may never end.
 use std::fs::{File, FileType, OpenOptions};
 use std::io::{self, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use crate::{Failure, Result};
+use crate::known::Touch;
+use crate::{Failure, Result, memory};
 
 /// A text that is read whole, such as a file of prompts, has at most this number of bytes.
 const LONGEST_TEXT: u64 = 64 << 20;
+/// A file up to this length is read without a look at the memory that is left.
+const SMALL: u64 = 64 << 20;
 const BOM: &[u8] = b"\xef\xbb\xbf";
 
 /// Opens a file for reading, whatever its name leads to. It never waits.
@@ -62,17 +65,63 @@ fn name_of(kind: FileType) -> &'static str {
     if kind.is_dir() { "a folder" } else { "a device" }
 }
 
-/// The whole content of a file.
+/// The whole content of a file, which has to fit into memory: what is in it decides later how much of it is used.
+///
+/// # Errors
+/// Exit code 3 for one that does not fit; else those of [`open`] and of reading.
 pub fn read(path: &Path) -> Result<Vec<u8>> {
-    let mut file = open(path)?;
-    let length = file.metadata().map_or(0, |metadata| metadata.len());
+    let file = open(path)?;
+    let length = file.metadata().map_err(Failure::reading(path))?.len();
+    if length > SMALL && length > memory::available() {
+        let available = memory::mib(memory::available());
+        return Err(Failure::input(
+            path,
+            format_args!("{}", memory::mib(length)),
+            format_args!("a file that fits into memory, of which {available} are left"),
+            "name another file, or take a machine with more memory",
+        ));
+    }
     let mut content = Vec::new();
     let room = usize::try_from(length).map_err(|_| io::Error::from(io::ErrorKind::OutOfMemory));
     let reserved = room.and_then(|bytes| {
         content.try_reserve_exact(bytes).map_err(|_| io::ErrorKind::OutOfMemory.into())
     });
-    reserved.and_then(|()| file.read_to_end(&mut content)).map_err(Failure::reading(path))?;
+    // What is appended meanwhile is not waited for.
+    reserved
+        .and_then(|()| file.take(length.max(SMALL)).read_to_end(&mut content))
+        .map_err(Failure::reading(path))?;
     Ok(content)
+}
+
+/// A file as it is now: what is read of it from here on is one state of it only if it stays so.
+pub struct Unchanged {
+    path: PathBuf,
+    touch: Option<Touch>,
+}
+
+impl Unchanged {
+    pub fn of(path: &Path) -> Self {
+        Unchanged { path: path.to_owned(), touch: Touch::of(path) }
+    }
+
+    /// # Errors
+    /// Exit code 3 where somebody wrote to the file, shortened it, or put another in its place.
+    pub fn check(&self) -> Result<()> {
+        let now = Touch::of(&self.path);
+        if now == self.touch {
+            return Ok(());
+        }
+        let bytes = |touch: Option<Touch>| match touch {
+            Some(touch) => format!("{} bytes", touch.bytes),
+            None => "no file".to_owned(),
+        };
+        Err(Failure::input(
+            &self.path,
+            format_args!("it changed while it was read: {} now", bytes(now)),
+            format_args!("the {} of when it was opened, untouched", bytes(self.touch)),
+            "let whatever writes it end, then run the same command again",
+        ))
+    }
 }
 
 /// The whole content of a file in UTF-8, None where there is none of that name.
@@ -167,6 +216,32 @@ mod tests {
             }
         }
         assert!(open(&folder.path().join("x")).unwrap_err().to_string().contains("not found"));
+    }
+
+    /// Without blocks on the disk, as a damaged or hostile file system shows them.
+    #[cfg(unix)]
+    #[test]
+    fn what_no_memory_holds_is_refused_before_it_is_read() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        file.as_file().set_len(4 << 40).unwrap();
+        let error = read(file.path()).unwrap_err();
+        assert!(error.to_string().contains("4096 GiB") && error.exit_code() == 3, "{error}");
+    }
+
+    #[test]
+    fn a_file_that_changes_while_it_is_read_is_found_out() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.txt");
+        std::fs::write(&path, "One. Two.").unwrap();
+        let before = Unchanged::of(&path);
+        before.check().unwrap();
+        let file = std::fs::File::options().write(true).open(&path).unwrap();
+        file.set_len(4).unwrap();
+        let error = before.check().unwrap_err();
+        assert!(error.to_string().contains("4 bytes now\n  expected: the 9 bytes"), "{error}");
+        assert_eq!(error.exit_code(), 3);
+        std::fs::remove_file(&path).unwrap();
+        assert!(before.check().unwrap_err().to_string().contains("no file now"));
     }
 
     #[test]

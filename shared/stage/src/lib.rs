@@ -2,6 +2,11 @@
 //!
 //! Every executable of the pipeline opens a [`Stage`] from the command line, asks [`Work`] whether anything
 //! is left to do, writes its files through [`AtomicFile`], and ends through [`main`] with an exit code.
+#![cfg_attr(
+    not(test),
+    deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing) // much of what it reads was written by others
+)]
+
 mod action;
 mod address;
 pub mod cli;
@@ -41,7 +46,7 @@ pub use files::{
 };
 pub use guard::guarded;
 pub use input::{
-    bom_of_utf8, open, other_encoding, read, read_if_present, read_text, read_to_string,
+    Unchanged, bom_of_utf8, open, other_encoding, read, read_if_present, read_text, read_to_string,
     wrong_encoding,
 };
 pub use lock::Lock;

@@ -125,9 +125,9 @@ fn parse(name: &str) -> Option<Parsed<'_>> {
 fn target_of(path: &Path) -> String {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let end = (0..=name.len().min(NAME_BYTES)).rev().find(|&end| name.is_char_boundary(end));
-    match &name[..end.unwrap_or_default()] {
-        "" => "file".to_owned(),
-        name => name.to_owned(),
+    match end.and_then(|end| name.get(..end)) {
+        None | Some("") => "file".to_owned(),
+        Some(name) => name.to_owned(),
     }
 }
 
