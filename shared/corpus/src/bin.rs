@@ -64,12 +64,12 @@ impl Dtype {
         match self {
             Dtype::U16 => out
                 .iter_mut()
-                .zip(bytes.chunks_exact(2))
-                .for_each(|(id, b)| *id = u32::from(u16::from_le_bytes([b[0], b[1]]))),
+                .zip(bytes.as_chunks().0)
+                .for_each(|(id, bytes)| *id = u32::from(u16::from_le_bytes(*bytes))),
             Dtype::U32 => out
                 .iter_mut()
-                .zip(bytes.chunks_exact(4))
-                .for_each(|(id, b)| *id = u32::from_le_bytes([b[0], b[1], b[2], b[3]])),
+                .zip(bytes.as_chunks().0)
+                .for_each(|(id, bytes)| *id = u32::from_le_bytes(*bytes)),
         }
     }
 }
@@ -196,7 +196,7 @@ impl Bin {
         let mut buffer = [0; 4096];
         let mut at = start * width;
         for part in out.chunks_mut(buffer.len() / self.dtype.width()) {
-            let bytes = &mut buffer[..part.len() * self.dtype.width()];
+            let (bytes, _) = buffer.split_at_mut(part.len() * self.dtype.width());
             self.read(at, bytes)?;
             self.dtype.read(bytes, part);
             at += bytes.len() as u64;
@@ -255,14 +255,14 @@ impl Bin {
         let length = self.tokens * self.dtype.width() as u64;
         while at < length {
             stage::interrupt::check("nothing was changed")?;
-            let piece = &mut buffer[..(length - at).min(1 << 20) as usize];
-            self.read(at, piece)?;
-            hasher.update(&*piece);
-            at += piece.len() as u64;
+            buffer.truncate((length - at).min(1 << 20) as usize);
+            self.read(at, &mut buffer)?;
+            hasher.update(&buffer);
+            at += buffer.len() as u64;
         }
         let found = hex::encode(hasher.finalize());
-        let expected = &self.manifest.outputs[0].sha256;
-        if found != *expected {
+        let expected = self.manifest.outputs.first().map_or("", |output| &output.sha256);
+        if found != expected {
             let remedy = format!("{}, or copy the file again", Action::RunForced("pack"));
             return Err(Failure::input(
                 &self.path,

@@ -3,6 +3,7 @@
 //! The text is indexed, not the bin: every run of [`SHORTEST`] of its tokens by its hash. The bin passes by once with a rolling
 //! hash (Karp and Rabin 1987), in parts on all threads; where a hash is known the tokens are compared, and a match is followed to
 //! its end. Memory depends on the text alone.
+#![allow(clippy::indexing_slicing)] // indices are computed here, none is read
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, Ordering};
 

@@ -1,6 +1,7 @@
 //! Stories to token shards: batches are decoded, encoded and compressed by many threads at once and written in their
 //! order, while finished shards are synced to the disk by threads of their own. Which thread does what decides nothing
 //! about the bytes.
+#![allow(clippy::indexing_slicing)] // indices are computed here, none is read
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;

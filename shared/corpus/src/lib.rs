@@ -1,4 +1,9 @@
 //! What the data is: stories, tokenizer, token shards, packed bins, batches.
+#![cfg_attr(
+    not(test),
+    deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing) // much of what it reads was written by others
+)]
+
 pub mod batch_sampler;
 pub mod bin;
 pub mod copies;

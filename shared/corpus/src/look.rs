@@ -78,7 +78,8 @@ pub fn look(source: &str, files: LocalFiles, settings: &Fetch) -> Result<Look> {
             parquet(&train, &name)?
         }
         Kind::JsonLines | Kind::Json => {
-            let name = column_of(settings, |name| json(&train[..1], name, 1).map(drop))?;
+            let name =
+                column_of(settings, |name| json(std::slice::from_ref(first), name, 1).map(drop))?;
             column = (name != settings.column).then(|| name.clone());
             json(&train, &name, ENOUGH_BYTES)?
         }

@@ -7,6 +7,7 @@
 //! A bucket is a row of pages, as databases slot them: a header, the ids of stories from the front, and from the back
 //! what is known of each. Pages are large and begin at multiples of their size: a kernel takes them in with few
 //! steps, and a sort reads what it needs of many stories in a row.
+#![allow(clippy::indexing_slicing)] // indices are computed here, none is read
 use std::fs::File;
 use std::io::{BufReader, Read, Write};
 use std::ops::Range;

@@ -103,25 +103,25 @@ impl Plan {
             true => limit(splits.train, settings, raw, network.as_ref(), cancel, log)?,
             false => splits.train.into_iter().map(|input| (input, None)).collect(),
         };
-        let mut files = vec![(TRAIN, train.len())];
+        let for_training = train.len();
         let (fraction, validation) = match splits.validation {
             Validation::Fraction(fraction) => (Some(fraction), Vec::new()),
             Validation::Files(files) => (None, files),
         };
-        files.push((VALIDATION, if fraction.is_some() { train.len() } else { validation.len() }));
+        let for_validation = if fraction.is_some() { for_training } else { validation.len() };
         let mut parts = Vec::new();
         let rewritten = limited || fraction.is_some();
         for (index, (input, limit)) in train.into_iter().enumerate() {
             let whole = !rewritten && input.is_parquet();
             let aside =
-                fraction.map(|fraction| (fraction, file_name(VALIDATION, index, files[1].1)));
+                fraction.map(|fraction| (fraction, file_name(VALIDATION, index, for_validation)));
             parts.push((
                 index,
                 Part {
                     input,
                     limit,
                     split: TRAIN,
-                    output: file_name(TRAIN, index, files[0].1),
+                    output: file_name(TRAIN, index, for_training),
                     aside,
                     whole,
                 },
@@ -135,7 +135,7 @@ impl Plan {
                     input,
                     limit: None,
                     split: VALIDATION,
-                    output: file_name(VALIDATION, index, files[1].1),
+                    output: file_name(VALIDATION, index, for_validation),
                     aside: None,
                     whole,
                 },
@@ -146,6 +146,7 @@ impl Plan {
             .filter(|(index, _)| raw.takes(*index))
             .map(|(_, part)| part)
             .collect();
+        let files = vec![(TRAIN, for_training), (VALIDATION, for_validation)];
         Ok(Plan { parts, files, network })
     }
 

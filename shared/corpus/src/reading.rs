@@ -1,6 +1,7 @@
 //! Texts of many row groups read by many threads: each batch knows its place, so that what is made of them can be put
 //! in order. A row group is decoded by one thread at a time, and which one changes from batch to batch, so that a file
 //! of a single large row group keeps all threads busy, too.
+#![allow(clippy::indexing_slicing)] // indices are computed here, none is read
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use stage::Result;

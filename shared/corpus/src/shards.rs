@@ -174,9 +174,15 @@ impl ShardReader {
         self.read_batches(|stories| {
             for (row, (start, end)) in (stories.row..).zip(stories.bounds()) {
                 ids.clear();
+                // Arrow has checked that the offsets rise and lie within the ids.
                 match stories.ids {
-                    Ids::U16(all) => ids.extend(all[start..end].iter().map(|&id| u32::from(id))),
-                    Ids::U32(all) => ids.extend_from_slice(&all[start..end]),
+                    Ids::U16(all) => {
+                        let own = all.get(start..end).unwrap_or_default();
+                        ids.extend(own.iter().map(|&id| u32::from(id)));
+                    }
+                    Ids::U32(all) => {
+                        ids.extend_from_slice(all.get(start..end).unwrap_or_default());
+                    }
                 }
                 each(row, &ids)?;
             }

@@ -1,5 +1,6 @@
 //! Which files of a source are for training, which for validation and which for neither: told by the words of their
 //! names, as people and the Hub write them.
+#![allow(clippy::indexing_slicing)] // each list has one element a file
 use std::path::Path;
 
 use stage::config::Fetch;

@@ -220,14 +220,17 @@ pub fn separated_text(
             Separator::Text(text) => {
                 story.ends_with(text.as_bytes()).then(|| story.len() - text.len())
             }
-            Separator::BlankLine => story[before..].trim_ascii().is_empty().then_some(before),
+            Separator::BlankLine => {
+                let line = story.get(before..).unwrap_or_default();
+                line.trim_ascii().is_empty().then_some(before)
+            }
         };
         if read > 0 && end.is_none() {
             continue;
         }
         // Blank lines before the first story divide nothing.
         cuts += u64::from(read > 0 && (before > 0 || *separator != Separator::BlankLine));
-        let bytes = &story[..end.unwrap_or(story.len())];
+        let bytes = end.and_then(|end| story.get(..end)).unwrap_or(&story);
         let text = std::str::from_utf8(bytes).map_err(|error| {
             let (good, _) = bytes.split_at(error.valid_up_to());
             let line = line + count(good);

@@ -68,8 +68,9 @@ impl TextInput {
             if buffer.is_empty() {
                 return Ok(None);
             }
-            match buffer.iter().position(|byte| !byte.is_ascii_whitespace()) {
-                Some(at) => return Ok(Some(buffer[at])),
+            let blank = buffer.iter().take_while(|byte| byte.is_ascii_whitespace()).count();
+            match buffer.get(blank) {
+                Some(&byte) => return Ok(Some(byte)),
                 None => {
                     stage::interrupt::check("nothing was written")?;
                     let all = buffer.len();
@@ -145,11 +146,10 @@ impl Values {
 impl Read for Values {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         let left = self.room.left.get();
-        let room = left.min(into.len());
-        if room == 0 && !into.is_empty() {
+        if left == 0 && !into.is_empty() {
             return Err(io::ErrorKind::FileTooLarge.into());
         }
-        let read = self.input.reader.read(&mut into[..room])?;
+        let read = self.input.reader.by_ref().take(left as u64).read(into)?;
         self.room.left.set(left - read);
         Ok(read)
     }
@@ -166,17 +166,19 @@ impl<R: Read> Read for Lines<R> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         loop {
             let read = self.inner.read(into)?;
-            if read == 0 || (!self.after_return && !into[..read].contains(&b'\r')) {
+            let bytes = into.get_mut(..read).unwrap_or_default();
+            if read == 0 || (!self.after_return && !bytes.contains(&b'\r')) {
                 return Ok(read);
             }
             self.changed = true;
             let mut kept = 0;
-            for i in 0..read {
-                let byte = into[i];
+            let bytes = Cell::from_mut(bytes).as_slice_of_cells();
+            let mut places = bytes.iter();
+            for byte in bytes.iter().map(Cell::get) {
                 let second_half = byte == b'\n' && self.after_return;
                 self.after_return = byte == b'\r';
-                if !second_half {
-                    into[kept] = if byte == b'\r' { b'\n' } else { byte };
+                if !second_half && let Some(place) = places.next() {
+                    place.set(if byte == b'\r' { b'\n' } else { byte });
                     kept += 1;
                 }
             }

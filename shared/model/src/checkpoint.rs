@@ -265,6 +265,7 @@ mod bits {
 }
 
 /// Views of a flat buffer under the tensors' names. safetensors is little-endian, as every machine this runs on.
+#[allow(clippy::indexing_slicing)] // ranges of the table, in a buffer of its length
 pub(crate) fn tensor_views<'a>(
     table: &TensorTable,
     prefix: &str,
@@ -279,6 +280,7 @@ pub(crate) fn tensor_views<'a>(
 }
 
 /// Copies the table's tensors out of a file into a flat buffer. The error says which tensor does not fit.
+#[allow(clippy::indexing_slicing)] // ranges of the table, in a buffer of its length
 pub(crate) fn read_tensors(
     table: &TensorTable,
     prefix: &str,

@@ -27,10 +27,11 @@ pub fn save_folder(
     eos: &[u32],
 ) -> Result<()> {
     let json: Value = serde_json::from_slice(tokenizer).unwrap_or_default();
-    let added = json["added_tokens"].as_array().map(Vec::as_slice).unwrap_or_default();
-    let token =
-        |id: u32| added.iter().find(|token| token["id"] == id).map(|token| &token["content"]);
-    let pad = added.iter().find(|token| token["content"] == "<|pad|>").map(|token| &token["id"]);
+    let added = json.get("added_tokens").and_then(Value::as_array);
+    let added =
+        || added.into_iter().flatten().filter_map(|t| Some((t.get("id")?, t.get("content")?)));
+    let token = |id: u32| added().find(|(own, _)| **own == id).map(|(_, content)| content);
+    let pad = added().find(|(_, content)| *content == "<|pad|>").map(|(id, _)| id);
     let ends = match eos {
         [one] => json!(one),
         several => json!(several),

@@ -3,6 +3,7 @@
 //! Written from the format's specification (ggml, docs/gguf.md). Two things differ from a Hugging Face folder. Rotary
 //! embedding turns neighbours, not halves of a head, so rows of queries and keys change places: row 2 i + p of a head is row
 //! p width / 2 + i of the folder's. And an axis is named from the inside out: [inputs, outputs].
+#![allow(clippy::indexing_slicing)] // indices are computed here, none is read
 use std::path::Path;
 
 use half::f16;

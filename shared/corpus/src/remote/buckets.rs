@@ -49,11 +49,8 @@ pub fn list(
                 .map_err(usage)?,
         ),
     };
-    let (bucket, path) = place
-        .split_once("://")
-        .map(|(_, rest)| rest.split_once('/').unwrap_or((rest, "")))
-        .unwrap_or_default();
-    let scheme = &place[..2];
+    let (scheme, rest) = place.split_once("://").unwrap_or_default();
+    let (bucket, path) = rest.split_once('/').unwrap_or((rest, ""));
     let key = Key::from_url_path(path).map_err(|error| Failure::usage(error).at(place))?;
     let object = |key: Key, bytes: Option<u64>| -> Arc<dyn RemoteFile> {
         let address = format!("{scheme}://{bucket}/{key}");

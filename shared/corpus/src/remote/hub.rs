@@ -64,7 +64,7 @@ fn converted(network: &Arc<Network>, dataset: &str) -> Result<Vec<HubFile>> {
             .log
             .warn(format!("{dataset} has the configs {}; {config:?} is taken", names.join(", ")));
     }
-    let splits: Map<String, Value> = listing[config].as_object().cloned().unwrap_or_default();
+    let splits = listing.get(config).and_then(Value::as_object).cloned().unwrap_or_default();
     let mut files = Vec::new();
     for (split, addresses) in splits {
         let count = addresses.as_array().map_or(0, Vec::len);

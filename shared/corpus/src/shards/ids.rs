@@ -44,9 +44,9 @@ impl<'a> Ids<'a> {
 }
 
 /// Goes through all of them first: a loop without an exit is many times faster, and none is above in a good shard.
-fn first_above<T: Copy>(ids: &[T], above: impl Fn(T) -> bool) -> Option<usize> {
+fn first_above<T: Copy>(ids: &[T], above: impl Fn(T) -> bool) -> Option<(usize, T)> {
     let any = ids.iter().fold(false, |any, &id| any | above(id));
-    any.then(|| ids.iter().position(|&id| above(id))).flatten()
+    any.then(|| ids.iter().copied().enumerate().find(|&(_, id)| above(id))).flatten()
 }
 
 impl Stories<'_> {
@@ -64,8 +64,8 @@ impl Stories<'_> {
     pub fn above(&self, vocab_size: u32) -> Option<(u64, u32)> {
         let place = match self.ids {
             Ids::U16(ids) => first_above(ids, |id| u32::from(id) >= vocab_size)
-                .map(|at| (at, u32::from(ids[at]))),
-            Ids::U32(ids) => first_above(ids, |id| id >= vocab_size).map(|at| (at, ids[at])),
+                .map(|(at, id)| (at, u32::from(id))),
+            Ids::U32(ids) => first_above(ids, |id| id >= vocab_size),
         };
         place.map(|(at, id)| {
             (self.row + self.offsets.partition_point(|&start| start as usize <= at) as u64 - 1, id)
@@ -74,6 +74,7 @@ impl Stories<'_> {
 
     /// First id of each story, and the end.
     pub fn bounds(&self) -> impl Iterator<Item = (usize, usize)> {
-        self.offsets.windows(2).map(|story| (story[0] as usize, story[1] as usize))
+        let starts = self.offsets.iter().map(|&start| start as usize);
+        starts.clone().zip(starts.skip(1))
     }
 }

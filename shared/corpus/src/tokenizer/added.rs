@@ -54,12 +54,15 @@ fn parts<'a>(passes: &[Pass], text: &'a str, each: &mut impl FnMut(Part<'a>)) ->
     };
     let mut from = 0;
     for found in pass.finder.find_iter(text) {
-        let (id, has_rules) = pass.tokens[found.pattern().as_usize()];
-        if has_rules || !parts(rest, &text[from..found.start()], each) {
+        let token = pass.tokens.get(found.pattern().as_usize()).filter(|(_, has_rules)| !has_rules);
+        let (Some(&(id, _)), Some(before)) = (token, text.get(from..found.start())) else {
+            return false;
+        };
+        if !parts(rest, before, each) {
             return false;
         }
         each(Part::Token(id));
         from = found.end();
     }
-    parts(rest, &text[from..], each)
+    parts(rest, text.get(from..).unwrap_or_default(), each)
 }

@@ -1,6 +1,7 @@
 //! Ids of the pieces seen so far, shared by all threads: reading takes no lock, and what one thread merged is warm for
 //! the others. Nothing is ever changed or thrown out; a full cache takes no more, so its memory is bounded. What is in
 //! it decides how fast a piece is encoded, never what its ids are.
+#![allow(clippy::indexing_slicing)] // indices are computed here, none is read
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
@@ -109,14 +110,14 @@ pub(super) struct ShortCache {
 const LARGE_PAGE: usize = 2 << 20;
 
 impl ShortCache {
-    pub(super) fn new() -> Self {
-        let memory = MmapMut::map_anon(SHORT_SLOTS * size_of::<Slot>() + LARGE_PAGE)
-            .expect("memory for the cache of pieces");
+    /// None where there is no memory for it.
+    pub(super) fn new() -> Option<Self> {
+        let memory = MmapMut::map_anon(SHORT_SLOTS * size_of::<Slot>() + LARGE_PAGE).ok()?;
         #[cfg(target_os = "linux")]
         let _ = memory.advise(memmap2::Advice::HugePage); // without it, it is only slower
         let first = memory.as_ptr().align_offset(LARGE_PAGE);
         assert!(first <= LARGE_PAGE);
-        ShortCache { memory, first, taken: AtomicUsize::new(0) }
+        Some(ShortCache { memory, first, taken: AtomicUsize::new(0) })
     }
 
     #[inline(always)]

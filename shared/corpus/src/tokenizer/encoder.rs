@@ -1,5 +1,6 @@
 //! Text to ids for byte-level BPE with the GPT-2 pattern, identical to crate `tokenizers` and some hundred times faster:
 //! split without a regex engine, look every piece up, merge only those never seen before.
+#![allow(clippy::indexing_slicing)] // indices are computed here, none is read
 use std::collections::HashMap;
 
 use serde::Deserialize;
@@ -146,7 +147,7 @@ impl Encoder {
             whole,
             added: Added::new(tokenizer)?,
             narrow: highest <= u32::from(u16::MAX),
-            short: ShortCache::new(),
+            short: ShortCache::new()?,
             long: LongCache::new(),
         })
     }

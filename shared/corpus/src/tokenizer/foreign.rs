@@ -149,7 +149,7 @@ fn repeats_a_repetition(pattern: &str) -> bool {
                 }
             }
             b'+' | b'*' if bytes.get(at + 1) == Some(&b'+') => at += 1, // possessive
-            b'+' | b'*' | b'{' if unbounded(&bytes[at..]) => {
+            b'+' | b'*' | b'{' if unbounded(bytes.get(at..).unwrap_or_default()) => {
                 if let Some(group) = groups.last_mut() {
                     *group = true;
                 }

@@ -1,4 +1,5 @@
 //! Byte pair encoding of one piece: the lowest rank first, the leftmost of equals, as crate `tokenizers` merges.
+#![allow(clippy::indexing_slicing)] // indices are computed here, none is read
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 

@@ -5,6 +5,7 @@
 //! where the class changes, but for three things the pattern says: a space goes with what follows it, so the last
 //! character of a run of white space stands apart from the run; and a quote that begins a piece may begin a contraction.
 //! Characters beyond ASCII set the bits of all their bytes by the class of their code point.
+#![allow(clippy::indexing_slicing)] // indices are computed here, none is read
 use super::classes::{Class, Classes};
 
 /// Bytes that one step looks at.

@@ -4,6 +4,7 @@
 //! waits in a heap with the words that hold it. A pair found again after it has been queued (two merges can make the
 //! same token) is queued once more with the new words, and is then merged as often as it was queued: that is what the
 //! crate does, so that is what happens here.
+#![allow(clippy::indexing_slicing)] // indices are computed here, none is read
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
 use std::hash::{BuildHasherDefault, Hasher};

@@ -1,5 +1,6 @@
 //! How often each piece occurs: what a tokenizer is trained on. Counted by many threads, each in a small table of its
 //! own that it empties into one of all when it is full, so memory grows with the different words and not with the text.
+#![allow(clippy::indexing_slicing)] // indices are computed here, none is read
 use std::collections::HashMap;
 
 use parking_lot::{Mutex, MutexGuard};
