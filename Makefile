@@ -83,7 +83,7 @@ test-mesa: ## The GPU tests on a second software Vulkan (Debian, x86-64; unpacks
 	    $(CARGO) test --release --workspace --test gpu -- $$room:: || exit 1; done
 	BEDTIME_GPU_CHECKS=1 $(CARGO) test --release --workspace --test gpu -- kernels::
 
-FUZZ := manifest tokenizer shard bin checkpoint config parquet folder
+FUZZ := manifest tokenizer shard bin checkpoint config parquet folder jsonl text llama2c
 fuzz: ## Every reader against made-up files, 15 minutes each (cargo-fuzz and a nightly compiler: tests/fuzz/README.md)
 	BEDTIME_FUZZ_SEEDS=$(CURDIR)/tests/fuzz/corpus $(CARGO) test --release --workspace --test damage
 	for target in $(FUZZ); do \

@@ -4,6 +4,7 @@
 //! Cases come from a seeded loop of this project's own generator: all of them where a file is small, else random ones.
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::fs;
+use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
@@ -20,8 +21,12 @@ use corpus::bin::{Bin, Dtype, sidecar};
 use corpus::rewrite::StoryWriter;
 use corpus::shards::{Origin, ShardReader, ShardWriter, TRAIN};
 use corpus::stories::ParquetStories;
+use corpus::text_files::{Mended, Separator, json_texts, separated_text};
 use corpus::tokenizer::{Tokenizer, train};
-use model::{Checkpoint, Config, State, TensorTable, initial_weights, load_folder, save_folder};
+use model::{
+    Checkpoint, Config, State, TensorTable, Weights, initial_weights, load_folder, read_llama2c,
+    save_folder,
+};
 use parquet::arrow::ArrowWriter;
 use parquet::basic::Compression;
 use parquet::file::metadata::{
@@ -80,7 +85,7 @@ static ALLOCATOR: Counting = Counting;
 const SMALL: usize = 3000;
 const AT_RANDOM: usize = 1000;
 
-/// Every damage of a file, with words for it.
+/// Every damage of a file, with words for it. `BEDTIME_LONG=SECONDS` goes on with several damages at once for so long.
 fn damages(good: &[u8], mut each: impl FnMut(&str, &[u8])) {
     let mut random = Random::new(1, "damage", good.len() as u64);
     let small = good.len() <= SMALL;
@@ -119,6 +124,56 @@ fn damages(good: &[u8], mut each: impl FnMut(&str, &[u8])) {
     for cut in cuts {
         each(&format!("cut at {cut}"), &good[..cut]);
     }
+    let Some(seconds) = long_seconds() else { return };
+    let end = Instant::now() + seconds;
+    let mut number = 0;
+    while Instant::now() < end {
+        number += 1;
+        let mut random = Random::new(number, "damages", good.len() as u64);
+        let mut bad = good.to_vec();
+        for _ in 0..1 + random.below(8) {
+            mutate(&mut bad, &mut random);
+        }
+        each(&format!("{number} of the long form"), &bad);
+    }
+}
+
+/// How long the long form of each file takes.
+fn long_seconds() -> Option<Duration> {
+    let text = std::env::var("BEDTIME_LONG").ok()?;
+    Some(Duration::from_secs(text.parse().ok().filter(|seconds| *seconds > 1).unwrap_or(60)))
+}
+
+/// One change of those that find most: a byte or a number set to what lies at a border, bytes taken out, repeated or put
+/// elsewhere.
+fn mutate(bytes: &mut Vec<u8>, random: &mut Random) {
+    const BORDERS: [u64; 10] =
+        [0, 1, 0x7f, 0x80, 0xff, 0x7fff, 0xffff, 0x7fff_ffff, 0xffff_ffff, u64::MAX];
+    let mut any = |below: usize| random.below(below.max(1) as u64) as usize;
+    let (at, kind, width, border) = (any(bytes.len()), any(6), 1 << any(4), BORDERS[any(10)]);
+    let length = 1 + any(64);
+    let end = (at + length).min(bytes.len());
+    let to = any(bytes.len());
+    let byte = any(256) as u8;
+    match kind {
+        0 => bytes.iter_mut().skip(at).take(1).for_each(|old| *old = byte),
+        1 => bytes
+            .iter_mut()
+            .skip(at)
+            .zip(border.to_le_bytes())
+            .take(width)
+            .for_each(|(old, new)| *old = new),
+        2 => drop(bytes.drain(at..end)),
+        3 => {
+            let piece = bytes[at..end].to_vec();
+            drop(bytes.splice(to..to, piece));
+        }
+        4 => {
+            let digits = border.to_string();
+            drop(bytes.splice(at..end.min(at + 2), digits.into_bytes()));
+        }
+        _ => bytes.truncate(at),
+    }
 }
 
 /// Reads a file in all its damages. `read` gives what has to be equal to what the good file gave; where the format itself
@@ -151,6 +206,7 @@ fn survives<T: PartialEq>(
             wrong.push(format!("{damage}: {peak} bytes of memory"));
         }
     });
+    println!("{what}: {cases} cases, {} faults", wrong.len());
     let first: Vec<&String> = wrong.iter().take(20).collect();
     assert!(wrong.is_empty(), "{what}: {} of {cases} cases\n{first:#?}", wrong.len());
 }
@@ -387,6 +443,81 @@ fn parquet_files() {
                 })
             })?;
             caught_by_hash(&good, bytes)
+        });
+    }
+}
+
+/// Reads a file of texts in all its damages.
+fn text_survives(
+    what: &str,
+    good: &[u8],
+    read: impl Fn(&Path, &mut dyn FnMut(&str) -> Result<()>) -> Result<()>,
+) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a");
+    survives(what, good, &[3], |bytes| {
+        fs::write(&path, bytes).unwrap();
+        read(&path, &mut |_| Ok(()))?;
+        caught_by_hash(good, bytes)
+    });
+}
+
+#[test]
+fn texts_and_their_packings() {
+    let stories: Vec<String> = (0..12).map(story).collect();
+    let lines: Vec<String> =
+        stories.iter().map(|text| json!({ "id": [1, {}], "text": text }).to_string()).collect();
+    let json = |path: &Path, each: &mut dyn FnMut(&str) -> Result<()>| {
+        json_texts(path, "text", &mut Mended::default(), each)
+    };
+    let plain = |path: &Path, each: &mut dyn FnMut(&str) -> Result<()>| {
+        separated_text(path, &Separator::of(None), &mut Mended::default(), each)
+    };
+    let (array, lines) = (format!("[{}]", lines.join(",")), lines.join("\r\n"));
+    let text = stories.join("\r\n<|endoftext|>\n");
+    let zstd = |text: &str| zstd::encode_all(text.as_bytes(), 3).unwrap();
+    let gzip = |text: &str| {
+        let mut packer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+        packer.write_all(text.as_bytes()).and_then(|()| packer.finish()).unwrap()
+    };
+    for (name, content) in [("lines", &lines), ("array", &array)] {
+        for (packed, bytes) in
+            [("", content.clone().into_bytes()), (".gz", gzip(content)), (".zst", zstd(content))]
+        {
+            seed("jsonl", &format!("{name}{packed}"), &[&bytes]);
+            text_survives(&format!("JSON {name}{packed}"), &bytes, json);
+        }
+    }
+    for (packed, bytes) in
+        [("", text.clone().into_bytes()), (".gz", gzip(&text)), (".zst", zstd(&text))]
+    {
+        seed("text", &format!("text{packed}"), &[&bytes]);
+        text_survives(&format!("text{packed}"), &bytes, plain);
+    }
+}
+
+#[test]
+fn checkpoints_of_llama2c() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("stories.bin");
+    for (vocab, kv_heads) in [(20, 2), (-20, 1)] {
+        // dim, hidden, layers, heads, key heads, vocabulary, context
+        let sizes = [8i32, 12, 1, 2, kv_heads, vocab, 8];
+        let mut bytes: Vec<u8> = sizes.into_iter().flat_map(i32::to_le_bytes).collect();
+        let kv = 8 * 4 * kv_heads;
+        let layer = 2 * 8 + 2 * 8 * 8 + 2 * kv + 3 * 8 * 12;
+        let tables = 20 * 8 * if vocab < 0 { 2 } else { 1 };
+        let values = layer + tables + 8 + 8 * 4;
+        bytes.extend((0..values).flat_map(|i| (i as f32 / 100.0).to_le_bytes()));
+        seed("llama2c", &format!("{vocab}-{kv_heads}"), &[&bytes]);
+        survives("a checkpoint of llama2.c", &bytes, &[3], |bad| {
+            fs::write(&path, bad).unwrap();
+            let (llama, tensors) = read_llama2c(&path)?;
+            let expected = Weights::expected(&llama);
+            assert!(expected.iter().all(|(name, shape)| {
+                tensors.get(name).is_some_and(|t| t.len() == shape.iter().product::<usize>())
+            }));
+            caught_by_hash(&bytes, bad)
         });
     }
 }
