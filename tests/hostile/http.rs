@@ -261,6 +261,129 @@ fn check(name: &str, play: Play, good: Arc<Vec<u8>>) -> Result<(), Failed> {
     Ok(())
 }
 
+/// A page of a bucket's listing.
+fn page(objects: usize, next: &str) -> String {
+    let object = |i: usize| {
+        format!(
+            "<Contents><Key>train-{i}.parquet</Key><LastModified>2026-01-01T00:00:00.000Z</LastModified><ETag>&quot;e&quot;</ETag><Size>9</Size></Contents>"
+        )
+    };
+    let objects: String = (0..objects).map(object).collect();
+    format!("<?xml version=\"1.0\"?><ListBucketResult>{objects}{next}</ListBucketResult>")
+}
+
+const MORE: &str =
+    "<IsTruncated>true</IsTruncated><NextContinuationToken>t</NextContinuationToken>";
+
+/// Servers that play S3 and GCS. With each the words that have to be in the error.
+#[rustfmt::skip]
+const BUCKETS: &[(&str, &str, Play)] = &[
+    ("listing_without_end", "without an end", |a| a.for_ever("", b"<ListBucketResult><Contents><Key>aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa</Key></Contents>")),
+    ("listing_announced_huge", "", |a| { a.send("HTTP/1.1 200 OK\r\nContent-Length: 9223372036854775807\r\n\r\n<List"); }),
+    ("listing_slow", "", |a| a.drip(page(10, "").as_bytes())),
+    ("listing_deep", "", |a| a.reply("200 OK", "", "<a>".repeat(2_000_000))),
+    ("listing_of_many_entities", "", |a| a.reply("200 OK", "", format!("<!DOCTYPE x [<!ENTITY a \"aaaaaaaa\">{}]><ListBucketResult>&b;</ListBucketResult>", "<!ENTITY b \"&a;&a;\">".repeat(100_000)))),
+    ("listing_page_for_ever", "more than 100000 objects", |a| a.reply("200 OK", "", page(1000, MORE))),
+    ("listing_of_nothing_for_ever", "", |a| a.reply("200 OK", "", page(0, MORE))),
+    ("listing_empty", "", |a| a.reply("200 OK", "", "")),
+    ("listing_is_html", "", |a| a.reply("200 OK", "", "<html>please log in\x1b[2J</html>")),
+    ("listing_size_beyond", "", |a| a.reply("200 OK", "", page(1, "").replace("<Size>9", "<Size>99999999999999999999"))),
+    ("listing_climbs", "", |a| a.reply("200 OK", "", page(1, "").replace("train-", "../../train-"))),
+    ("listing_escapes", "", |a| a.reply("200 OK", "", page(1, "").replace("train-", "train\u{1b}[31m\u{202e}-"))),
+    ("error_without_end", "without an end", |a| { let mut on = a.send("HTTP/1.1 403 Forbidden\r\nConnection: close\r\n\r\n"); while on { on = a.send([b'x'; 1 << 16]); } }),
+    ("object_without_end", "", |a| if a.path.contains("list-type") { a.reply("200 OK", "", page(1, "")) } else { a.for_ever("ETag: \"e\"\r\n", &[b'P'; 1 << 16]) }),
+];
+
+fn check_bucket(name: &str, words: &str, play: Play, good: Arc<Vec<u8>>) -> Result<(), Failed> {
+    let address = serve(play, good);
+    for scheme in ["s3", "gs"] {
+        let run = Run::new().set(format!("fetch.source={scheme}://bucket/stories"));
+        let account = run.input("account.json");
+        let text = format!(
+            r#"{{"gcs_base_url":"{address}","disable_oauth":true,"client_email":"","private_key":"","private_key_id":""}}"#
+        );
+        std::fs::write(&account, text)?;
+        let mut command = run.command("fetch-parquet");
+        let set = [
+            ("AWS_ACCESS_KEY_ID", "a"),
+            ("AWS_SECRET_ACCESS_KEY", "b"),
+            ("AWS_ALLOW_HTTP", "true"),
+            ("AWS_ENDPOINT", &address),
+            ("GOOGLE_SERVICE_ACCOUNT", &account.to_string_lossy()),
+            ("BEDTIME_RETRIES", "2"),
+            ("BEDTIME_RETRY_BASE_MS", "5"),
+            ("BEDTIME_STALL_S", "3"),
+        ];
+        for proxy in ["http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY"] {
+            command.env_remove(proxy);
+        }
+        let ended = probe::run({
+            command.envs(set);
+            command
+        });
+        let what = format!("{name} ({scheme})");
+        ended.check(&what, &[2, 3, 4])?;
+        if ended.stderr.contains(['\x1b', '\x07', '\u{202e}', '\u{9b}']) {
+            return Err(format!("{what}: a terminal would obey {:?}", ended.stderr).into());
+        }
+        if !ended.stderr.contains(words) {
+            return Err(format!("{what} does not say {words:?}: {}", ended.stderr).into());
+        }
+    }
+    Ok(())
+}
+
+/// What is no number in its range is told with the range, and not clamped.
+fn patience_out_of_range() -> Result<(), Failed> {
+    for (name, value) in [
+        ("BEDTIME_RETRIES", "0"),
+        ("BEDTIME_RETRIES", "101"),
+        ("BEDTIME_RETRIES", "18446744073709551616"),
+        ("BEDTIME_RETRIES", "-1"),
+        ("BEDTIME_RETRIES", ""),
+        ("BEDTIME_STALL_S", "0"),
+        ("BEDTIME_RETRY_BASE_MS", "3600001"),
+        ("BEDTIME_UNANNOUNCED_GIB", "1e3"),
+        ("BEDTIME_RETRIES", SECRET),
+    ] {
+        let run = Run::new().set("fetch.source=hf://datasets/o/d");
+        let mut command = run.command("fetch-parquet");
+        command.env("HF_ENDPOINT", "http://127.0.0.1:9").env(name, value);
+        let ended = probe::run(command);
+        ended.check(&format!("{name}={value}"), &[2])?;
+        for words in [name, "expected a whole number from", "remedy"] {
+            if !ended.stderr.contains(words) || ended.stderr.contains(SECRET) {
+                return Err(format!("{name}={value} does not say {words}: {}", ended.stderr).into());
+            }
+        }
+    }
+    Ok(())
+}
+
+/// clap repeats an argument that it does not understand, an address with its password too.
+fn secrets_in_usage_errors() -> Result<(), Failed> {
+    let address = format!("https://user:{SECRET}@host/f.parquet?sig={SECRET}");
+    for stage in tests::STAGES {
+        for args in [
+            vec![address.clone()],
+            vec![format!("--sorce={address}")],
+            vec!["--threads".to_owned(), address.clone()],
+            vec!["--log".to_owned(), address.clone()],
+            vec!["--sahrd".to_owned(), address.clone()],
+        ] {
+            let run = Run::new();
+            let mut command = std::process::Command::new(tests::binary(stage));
+            command.current_dir(run.input("")).args(&args);
+            let ended = probe::run(command);
+            ended.check(&format!("{stage} {args:?}"), &[2])?;
+            if ended.stderr.contains(SECRET) {
+                return Err(format!("{stage} {args:?} tells {}", ended.stderr).into());
+            }
+        }
+    }
+    Ok(())
+}
+
 /// An endpoint that is no address is a usage error.
 fn endpoints() -> Result<(), Failed> {
     for endpoint in ["localhost:9000", "minio", "", "http://", "::bad", "ftp://x"] {
@@ -337,7 +460,14 @@ pub(crate) fn trials() -> Vec<Trial> {
             Trial::test(format!("http::{name}"), move || check(name, play, get()))
         })
         .collect();
+    trials.extend(BUCKETS.iter().map(|&(name, words, play)| {
+        let get = get.clone();
+        let name = format!("http::bucket_{name}");
+        Trial::test(name.clone(), move || check_bucket(&name, words, play, get()))
+    }));
     trials.push(Trial::test("http::endpoints_that_are_no_address", endpoints));
+    trials.push(Trial::test("http::patience_out_of_range", patience_out_of_range));
+    trials.push(Trial::test("http::secrets_in_usage_errors", secrets_in_usage_errors));
     trials.push(Trial::test("http::secrets_of_addresses", move || secrets(get())));
     trials
 }

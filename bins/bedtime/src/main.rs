@@ -41,7 +41,7 @@ enum Command {
 }
 
 fn main() -> std::process::ExitCode {
-    let Args { command } = Args::parse();
+    let Args { command } = stage::cli::parse::<Args>();
     match command {
         Command::Stages(command) => command.main(),
         Command::New(new) => stage::main("bedtime", || new.run()),

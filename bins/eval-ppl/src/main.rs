@@ -92,7 +92,8 @@ fn main() -> ExitCode {
 }
 
 fn run() -> anyhow::Result<()> {
-    let Args { common, flags, models, texts, stories, pairs, reference, logits } = Args::parse();
+    let Args { common, flags, models, texts, stories, pairs, reference, logits } =
+        stage::cli::parse::<Args>();
     let stage = common.open("eval-ppl", "eval", &flags)?;
     stage.use_threads()?;
     let path = stage.path("val.bin");

@@ -38,13 +38,13 @@ Examples:
 
 Run again, it says \"up to date\", or goes on where it was interrupted; --force fetches a remote source anew.
 
-Environment: http_proxy, https_proxy, no_proxy; BEDTIME_RETRIES (5: tries in a row before giving up);
+Environment: http_proxy, https_proxy, no_proxy; BEDTIME_RETRIES (5: tries in a row before giving up, at most 100);
 BEDTIME_RETRY_BASE_MS (500: first pause between tries, doubled each time; a server's Retry-After counts instead);
 BEDTIME_STALL_S (60: seconds in which less than 1 KiB a second arrives end a try);
 BEDTIME_UNANNOUNCED_GIB (64: the most of a file whose length no server announces).
 
-Limits: a file has the length announced; a listing at most 8 MiB a page, 1,000 pages and 100,000 files; an answer at most
-10 redirects. Passwords and signatures in addresses are shown as *** and never written down.
+Limits: a file has the length announced; a listing, of buckets too, at most 8 MiB a page, 1,000 pages and 100,000 files; an
+answer at most 10 redirects. Passwords and signatures in addresses are shown as *** and never written down.
 
 Exit codes: 0 done; 2 wrong usage or settings; 3 bad input (no such file, HTTP 404, damaged, wrong hash, no column, nulls);
 4 may work if tried again (network, HTTP 429 or 5xx, disk full); 130 interrupted, what is whole is kept.";
@@ -102,7 +102,7 @@ fn main() -> std::process::ExitCode {
 }
 
 fn run() -> anyhow::Result<()> {
-    let args = Args::parse();
+    let args = stage::cli::parse::<Args>();
     let stage = args.common.open("fetch-parquet", "fetch", &args.flags)?;
     let settings = &stage.pipeline.fetch;
     if settings.max_stories == Some(0) || settings.max_tokens_hint == Some(0) {

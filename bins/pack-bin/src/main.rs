@@ -57,7 +57,7 @@ fn main() -> std::process::ExitCode {
 }
 
 fn run() -> anyhow::Result<()> {
-    let args = Args::parse();
+    let args = stage::cli::parse::<Args>();
     let stage = args.common.open("pack-bin", "pack", &args.flags)?;
     let tokens = Tokens::open(&stage)?;
     let settings = &stage.pipeline.pack;

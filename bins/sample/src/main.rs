@@ -132,7 +132,7 @@ fn main() -> ExitCode {
 }
 
 fn run() -> anyhow::Result<()> {
-    let args = Args::parse();
+    let args = stage::cli::parse::<Args>();
     if let Some(Command::Export(export)) = args.command {
         return export.run();
     }

@@ -52,7 +52,7 @@ fn main() -> std::process::ExitCode {
 }
 
 fn run() -> anyhow::Result<()> {
-    let args = Args::parse();
+    let args = stage::cli::parse::<Args>();
     let stage = args.common.open("tokenize", "tokenize", &args.flags)?;
     let (raw, tokens) = (stage.path("raw"), stage.path("tokens"));
     let shards = stage.pipeline.tokenize.shards;

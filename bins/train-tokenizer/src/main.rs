@@ -56,7 +56,7 @@ fn main() -> std::process::ExitCode {
 }
 
 fn run() -> anyhow::Result<()> {
-    let args = Args::parse();
+    let args = stage::cli::parse::<Args>();
     let stage = args.common.open("train-tokenizer", "tokenizer", &args.flags)?;
     let settings = &stage.pipeline.tokenizer;
     if settings.max_stories == 0 {

@@ -130,7 +130,7 @@ fn main() -> ExitCode {
 
 fn run() -> anyhow::Result<()> {
     let Args { common, flags, list_devices: list, json, speed, profile, tune, fresh, shaders } =
-        Args::parse();
+        stage::cli::parse::<Args>();
     if list {
         print(&if json { format!("{:#}\n", devices_as_json()) } else { list_devices() })?;
         return Ok(());

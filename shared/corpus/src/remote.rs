@@ -3,6 +3,7 @@
 //! Each protocol answers one question, [`RemoteFile::get`]: bytes from here to there, if the file is still the same.
 //! Trying again, resuming ([`download`]) and reading parts of a parquet file ([`Ranged`]) are written once, here.
 use std::future::Future;
+use std::ops::RangeInclusive;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,6 +17,7 @@ use crate::stories::RangeRead;
 
 pub mod buckets;
 mod client;
+mod documents;
 pub mod download;
 pub mod http;
 pub mod hub;
@@ -134,10 +136,11 @@ impl Network {
         let runtime = runtime.map_err(|error| {
             Failure::try_again(format_args!("no threads for the network: {error}"))
         })?;
-        let tries = number_from_env("BEDTIME_RETRIES", 5)?.clamp(1, 100) as u32;
-        let first_pause = Duration::from_millis(number_from_env("BEDTIME_RETRY_BASE_MS", 500)?);
-        let silence = Duration::from_secs(number_from_env("BEDTIME_STALL_S", 60)?.clamp(1, 86_400));
-        let unannounced = number_from_env("BEDTIME_UNANNOUNCED_GIB", 64)?.saturating_mul(1 << 30);
+        let tries = number_from_env("BEDTIME_RETRIES", 5, 1..=100)? as u32;
+        let first_pause = number_from_env("BEDTIME_RETRY_BASE_MS", 500, 0..=3_600_000)?;
+        let first_pause = Duration::from_millis(first_pause);
+        let silence = Duration::from_secs(number_from_env("BEDTIME_STALL_S", 60, 1..=86_400)?);
+        let unannounced = number_from_env("BEDTIME_UNANNOUNCED_GIB", 64, 1..=1 << 30)? << 30;
         let client = client::Client::new()?;
         let network =
             Network { log, cancel, runtime, client, tries, first_pause, silence, unannounced };
@@ -222,13 +225,16 @@ impl<T, A, B> FactorReady<T> for Either<(T, A), ((), B)> {
     }
 }
 
-fn number_from_env(name: &str, default: u64) -> Result<u64> {
-    match std::env::var(name) {
-        Ok(text) => text.parse().map_err(|_| {
-            Failure::usage("expected a whole number").at(format_args!("{name}={text:?}"))
-        }),
-        Err(_) => Ok(default),
-    }
+fn number_from_env(name: &str, default: u64, range: RangeInclusive<u64>) -> Result<u64> {
+    let Some(text) = std::env::var_os(name) else { return Ok(default) };
+    let number = text.to_str().and_then(|text| text.trim().parse().ok());
+    // The value is not repeated: it may have been meant for another variable, a secret one.
+    number.filter(|number| range.contains(number)).ok_or_else(|| {
+        let (least, most) = range.into_inner();
+        Failure::usage(format_args!("expected a whole number from {least} to {most}"))
+            .at(name)
+            .remedy(format_args!("set it so, or unset it ({default})"))
+    })
 }
 
 /// How often something failed in a row, and how long to pause before the next try: exponential, with jitter so that

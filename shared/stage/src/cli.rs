@@ -3,7 +3,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use crate::{Failure, Log, LogFormat, Pipeline, Result};
+use crate::{Failure, Log, LogFormat, Pipeline, Result, redact};
 
 /// More than any machine has; each takes memory for its stack.
 const MOST_THREADS: usize = 4096;
@@ -48,6 +48,20 @@ pub struct Stage {
     pub threads: Option<usize>,
     /// Where messages and progress go.
     pub log: Log,
+}
+
+/// The arguments of this process. Ends it where they are not understood, or only ask for help.
+pub fn parse<A: clap::Parser>() -> A {
+    A::try_parse().unwrap_or_else(|error| {
+        let text = error.to_string();
+        let shown = redact(&text);
+        if shown == text || !error.use_stderr() {
+            error.exit();
+        }
+        // An argument that is repeated may be an address with a password.
+        eprint!("{}", crate::shown(&shown));
+        std::process::exit(2)
+    })
 }
 
 impl Common {

@@ -1,5 +1,6 @@
 //! Objects on S3 and Google Cloud Storage, through crate `object_store`; credentials, region and endpoint come from the
 //! environment (`AWS_*`, `GOOGLE_*`) as its documentation says.
+use std::error::Error as _;
 use std::sync::Arc;
 
 use futures::StreamExt;
@@ -13,6 +14,7 @@ use stage::config::Fetch;
 use stage::{Failure, Result, redact};
 
 use super::client::causes;
+use super::documents::{Endless, Limited, of_object};
 use super::{Body, MOST_FILES, Network, Published, RemoteFile, Trouble};
 use crate::splits::{Names, Splits, tell_apart};
 
@@ -37,6 +39,7 @@ pub fn list(
                 .with_url(place)
                 .with_retry(retry)
                 .with_config(AmazonS3ConfigKey::Client(timeout.0), timeout.1)
+                .with_http_connector(Limited)
                 .build()
                 .map_err(usage)?,
         ),
@@ -45,6 +48,7 @@ pub fn list(
                 .with_url(place)
                 .with_retry(retry)
                 .with_config(GoogleConfigKey::Client(timeout.0), timeout.1)
+                .with_http_connector(Limited)
                 .build()
                 .map_err(usage)?,
         ),
@@ -130,8 +134,9 @@ impl RemoteFile for Object {
             Some(to) => Some(GetRange::Bounded(from..to)),
             None => (from > 0).then_some(GetRange::Offset(from)),
         };
+        let if_match = etag.map(str::to_owned);
         let options =
-            GetOptions { range, if_match: etag.map(str::to_owned), ..GetOptions::default() };
+            GetOptions { range, if_match, extensions: of_object(), ..GetOptions::default() };
         let answer = self
             .network
             .wait(&self.address, self.store.get_opts(&self.key, options))?
@@ -150,9 +155,20 @@ impl RemoteFile for Object {
     }
 }
 
+fn is_endless(error: &Error) -> bool {
+    let mut cause = error.source();
+    while let Some(inner) = cause.filter(|inner| !inner.is::<Endless>()) {
+        cause = inner.source();
+    }
+    cause.is_some()
+}
+
 fn trouble(address: &str, error: Error) -> Trouble {
     let text = causes(&error);
     let remedy = match error {
+        _ if is_endless(&error) => {
+            "check the endpoint in the environment, or name one object in fetch.source"
+        }
         Error::NotFound { .. } | Error::InvalidPath { .. } => "check fetch.source: bucket and path",
         Error::PermissionDenied { .. } | Error::Unauthenticated { .. } => {
             "check the credentials in the environment (AWS_*, GOOGLE_*)"

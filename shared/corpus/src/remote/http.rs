@@ -15,7 +15,7 @@ use super::{Body, Network, Pace, Published, RemoteFile, Trouble};
 
 const REDIRECTS: usize = 10;
 /// Of a listing's page: as JSON in memory it takes some fifty times this at the worst.
-const LONGEST_DOCUMENT: usize = 8 << 20;
+pub(crate) const LONGEST_DOCUMENT: usize = 8 << 20;
 
 fn header(headers: &HeaderMap, name: impl reqwest::header::AsHeaderName) -> Option<&str> {
     headers.get(name)?.to_str().ok()
