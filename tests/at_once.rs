@@ -3,6 +3,8 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use stage::{Manifest, hash_file};
+#[cfg(unix)]
+use tests::tree;
 use tests::{DATA_STAGES, Ended, Run, files_below};
 
 /// As often as a race wants to be tried.
@@ -121,7 +123,10 @@ fn sixteen_evaluations() {
 #[test]
 fn a_second_one_waits_with_words() {
     let run = Run::new();
-    let held = stage::Lock::try_take(&run.path(""), "fetch-parquet").unwrap().unwrap();
+    let held = {
+        let log = stage::Log::new("test", stage::LogFormat::Text);
+        stage::Lock::try_take(&run.path(""), "fetch-parquet", &log).unwrap().unwrap()
+    };
     let child = run.start("fetch-parquet", &[]);
     std::thread::sleep(std::time::Duration::from_millis(400));
     assert!(!run.path("raw/manifest.json").exists());
@@ -134,4 +139,68 @@ fn a_second_one_waits_with_words() {
     drop(held);
     Ended::of(child.wait_with_output().unwrap(), "fetch-parquet").ok();
     fits(&run.path(""));
+}
+
+#[cfg(unix)]
+fn signal(child: &std::process::Child, name: &str) {
+    let sent = Command::new("kill").args([&format!("-{name}"), &child.id().to_string()]).status();
+    assert!(sent.unwrap().success());
+}
+
+/// As on a file system without locks: whoever comes next locks another file.
+#[cfg(unix)]
+fn without_lock(run: &Run) {
+    for path in files_below(&run.path("")) {
+        if path.extension().is_some_and(|extension| extension == "lock") {
+            std::fs::remove_file(path).unwrap();
+        }
+    }
+}
+
+/// An attempt that hangs while it writes, and goes on when another one, which no lock kept away, has made everything:
+/// with the same settings both end well, with others one of them may have to be run again, and what is published fits.
+#[cfg(unix)]
+#[test]
+fn one_that_hangs_and_goes_on_publishes_nothing_that_does_not_fit() {
+    let others: [(&str, &[&str]); 4] = [
+        ("fetch-parquet", &["--set", "fetch.seed=8"]),
+        ("train-tokenizer", &["--set", "tokenizer.vocab_size=290"]),
+        ("tokenize", &["--set", "tokenize.shards=2"]),
+        ("pack-bin", &["--set", "pack.seed=8"]),
+    ];
+    let mut stopped = 0;
+    for round in 0..2 * rounds() {
+        let run = Run::new();
+        for (stage, other) in others {
+            let same = round % 2 == 0;
+            let started = std::time::Instant::now();
+            run.run(stage, &[]).ok();
+            let (bytes, time) = (tree::tree(&run.path("")), started.elapsed());
+            let mut hung = run.start(stage, &["--force"]);
+            // At another moment in each round.
+            std::thread::sleep(time.mul_f64((0.37 * (round + 1) as f64) % 1.0));
+            let met = hung.try_wait().unwrap().is_none();
+            stopped += usize::from(met);
+            if met {
+                signal(&hung, "STOP");
+                without_lock(&run);
+            }
+            run.run(stage, if same { &["--force"] } else { other }).ok();
+            fits(&run.path(""));
+            if met {
+                signal(&hung, "CONT");
+            }
+            let hung = Ended::of(hung.wait_with_output().unwrap(), stage);
+            assert!(hung.code == 0 || (hung.code == 4 && !same), "{}: {}", hung.code, hung.stderr);
+            if hung.code == 0 {
+                fits(&run.path(""));
+            }
+            run.run(stage, &[]).ok();
+            fits(&run.path(""));
+            let differences = tree::differences(&bytes, &tree::tree(&run.path("")));
+            assert!(differences.is_empty(), "{stage}, round {round}: {differences:#?}");
+        }
+        assert_eq!(run.partials(), Vec::<std::path::PathBuf>::new());
+    }
+    assert!(stopped > 0, "every attempt had ended before it could be stopped");
 }

@@ -116,9 +116,21 @@ fn export_and_training_write_over_nothing() {
     let run = with_data(Run::new());
     fs::create_dir_all(run.path("run")).unwrap();
     fs::write(run.path("run/thesis.txt"), "mine").unwrap();
+    // The name of a checkpoint makes it none.
+    let weights = run.path("run/checkpoints/best.safetensors");
+    fs::create_dir_all(weights.parent().unwrap()).unwrap();
+    let header = b"{\"w\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]}}";
+    let theirs = [&(header.len() as u64).to_le_bytes()[..], header, &[0; 4]].concat();
+    fs::write(&weights, &theirs).unwrap();
     run.run("train", &[]).code(3).says(&["settings.json", "--force", "run"]);
+    assert!(fs::read(&weights).unwrap() == theirs && !run.path("run/settings.json").exists());
     run.run("train", &["--force"]).ok().says(&["run.1"]);
     assert_eq!(run.read("run.1/thesis.txt"), b"mine");
+    assert!(run.read("run.1/checkpoints/best.safetensors") == theirs);
+    // One of its own does, whatever became of the settings.
+    fs::remove_file(run.path("run/settings.json")).unwrap();
+    run.run("train", &[]).ok();
+    assert!(!run.path("run.2").exists());
     fs::write(run.path("model.gguf"), "mine").unwrap();
     let model = run.path("model.gguf");
     let export = |more: &[&str]| {

@@ -1,10 +1,11 @@
 //! One writer at a time: an advisory lock for each stage of an OUT folder, and for each part of a stage.
 //!
-//! Some network file systems know no locks. Nobody is refused there: temporaries with names of their own and the check
-//! of what was renamed keep two attempts apart.
+//! Some network file systems know no locks. Nobody is refused there, and it is said once: temporaries with names of their
+//! own and the check of what was renamed keep two attempts apart.
 use std::fs::{File, TryLockError};
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Once;
 use std::time::Duration;
 
 use crate::{Failure, Log, Result, Shard, interrupt};
@@ -29,9 +30,9 @@ impl Lock {
     ///
     /// # Errors
     /// Those of making the lock file.
-    pub fn try_take(out: &Path, stage: &str) -> Result<Option<Self>> {
-        let file = try_lock(&path(out, stage, None), Kind::Alone)?;
-        Ok(file.map(|file| Lock { _files: vec![file] }))
+    pub fn try_take(out: &Path, stage: &str, log: &Log) -> Result<Option<Self>> {
+        let file = try_lock(&path(out, stage, None), Kind::Alone, ask_system)?;
+        Ok(file.map(|file| Lock { _files: vec![file.held(stage, out, log)] }))
     }
 
     /// The lock of `stage`, or of one part of it, once nobody else holds it. True as well when somebody else held it before.
@@ -48,8 +49,8 @@ impl Lock {
         let (mut files, mut waited) = (Vec::new(), false);
         for (path, kind) in wanted {
             let file = loop {
-                if let Some(file) = try_lock(&path, kind)? {
-                    break file;
+                if let Some(file) = try_lock(&path, kind, ask_system)? {
+                    break file.held(stage, out, log);
                 }
                 if !waited {
                     log.say(format!(
@@ -93,16 +94,52 @@ fn open(path: &Path) -> Result<File> {
     options.open(path).map_err(Failure::writing(path))
 }
 
-/// The locked file, or None while somebody else holds it. Where there are no locks it is nobody's.
-fn try_lock(path: &Path, kind: Kind) -> Result<Option<File>> {
-    let file = open(path)?;
-    let locked = match kind {
+type Ask = fn(&File, Kind) -> std::result::Result<(), TryLockError>;
+
+fn ask_system(file: &File, kind: Kind) -> std::result::Result<(), TryLockError> {
+    match kind {
         Kind::Alone => file.try_lock(),
         Kind::Shared => file.try_lock_shared(),
+    }
+}
+
+/// A lock file that nobody else holds.
+#[derive(Debug)]
+struct Held {
+    file: File,
+    /// Why it keeps nobody out.
+    no_lock: Option<std::io::Error>,
+}
+
+impl Held {
+    /// Says it, once in the life of a process, where the file system has no locks.
+    fn held(self, stage: &str, out: &Path, log: &Log) -> File {
+        static SAID: Once = Once::new();
+        if let Some(error) = self.no_lock {
+            SAID.call_once(|| log.warn(no_lock(stage, out, &error)));
+        }
+        self.file
+    }
+}
+
+fn no_lock(stage: &str, out: &Path, error: &std::io::Error) -> String {
+    format!(
+        "{}: its file system has no locks ({error}); a second {stage} there would not wait for this one, and only what is whole is published",
+        out.display()
+    )
+}
+
+/// The locked file, or None while somebody else holds it. Where there are no locks it is nobody's.
+fn try_lock(path: &Path, kind: Kind, ask: Ask) -> Result<Option<Held>> {
+    let file = open(path)?;
+    let no_lock = match ask(&file, kind) {
+        Ok(()) => None,
+        Err(TryLockError::WouldBlock) => return Ok(None),
+        Err(TryLockError::Error(error)) => Some(error),
     };
     // `bedtime clean` may have removed it in between: a lock on a file without a name keeps nobody out.
-    let held = !matches!(locked, Err(TryLockError::WouldBlock)) && is_the_file_of(&file, path);
-    Ok(held.then_some(file))
+    let held = is_the_file_of(&file, path);
+    Ok(held.then_some(Held { file, no_lock }))
 }
 
 #[cfg(unix)]
@@ -147,17 +184,18 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (out, log) = (folder.path().join("out"), Log::new("test", LogFormat::Text));
         let part = |index| Some(Shard { index, of: 3 });
+        let try_take = |stage| Lock::try_take(&out, stage, &log).unwrap();
         let (first, waited) = Lock::wait(&out, "fetch", part(1), &log).unwrap();
         assert!(!waited);
         let (second, waited) = Lock::wait(&out, "fetch", part(2), &log).unwrap();
         assert!(!waited);
         // Another stage is another lock; the whole has to wait for both parts.
-        assert!(Lock::try_take(&out, "tokenize").unwrap().is_some());
-        assert!(Lock::try_take(&out, "fetch").unwrap().is_none());
+        assert!(try_take("tokenize").is_some());
+        assert!(try_take("fetch").is_none());
         drop(first);
-        assert!(Lock::try_take(&out, "fetch").unwrap().is_none());
+        assert!(try_take("fetch").is_none());
         drop(second);
-        let whole = Lock::try_take(&out, "fetch").unwrap();
+        let whole = try_take("fetch");
         assert!(whole.is_some());
         let waiting = std::thread::spawn({
             let (out, log) = (out.clone(), log);
@@ -171,22 +209,45 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
+    fn a_file_system_without_locks_refuses_nobody_and_says_so() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = path(folder.path(), "fetch", None);
+        for code in [libc::ENOLCK, libc::ENOTSUP, libc::ENOSYS, libc::EIO] {
+            let error = std::io::Error::from_raw_os_error(code);
+            let words = no_lock("fetch", folder.path(), &error);
+            assert!(words.contains("no locks (") && !words.contains('\n'), "{words}");
+        }
+        let no_locks: Ask =
+            |_, _| Err(TryLockError::Error(std::io::Error::from_raw_os_error(libc::ENOLCK)));
+        let first = try_lock(&path, Kind::Alone, no_locks).unwrap().unwrap();
+        let second = try_lock(&path, Kind::Alone, no_locks).unwrap().unwrap();
+        assert!(first.no_lock.is_some() && second.no_lock.is_some());
+        // Where there are locks nothing is said.
+        let locked = try_lock(&path, Kind::Alone, ask_system).unwrap().unwrap();
+        assert!(locked.no_lock.is_none());
+        let busy: Ask = |_, _| Err(TryLockError::WouldBlock);
+        assert!(try_lock(&path, Kind::Alone, busy).unwrap().is_none());
+    }
+
+    #[cfg(unix)]
+    #[test]
     fn a_lock_whose_file_was_removed_is_none_and_a_link_is_not_followed() {
         let folder = tempfile::tempdir().unwrap();
-        let out = folder.path();
-        let held = Lock::try_take(out, "fetch").unwrap().unwrap();
+        let (out, log) = (folder.path(), Log::new("test", LogFormat::Text));
+        let try_take = |stage| Lock::try_take(out, stage, &log);
+        let held = try_take("fetch").unwrap().unwrap();
         let old = open(&path(out, "fetch", None)).unwrap();
         std::fs::remove_file(path(out, "fetch", None)).unwrap();
         // Whoever comes next locks another file; the one that waits for the old one sees it.
         assert!(!is_the_file_of(&old, &path(out, "fetch", None)));
-        let next = Lock::try_take(out, "fetch").unwrap();
-        assert!(next.is_some() && Lock::try_take(out, "fetch").unwrap().is_none());
+        let next = try_take("fetch").unwrap();
+        assert!(next.is_some() && try_take("fetch").unwrap().is_none());
         drop((held, next));
 
         let mine = out.join("mine");
         std::fs::write(&mine, "mine").unwrap();
         std::os::unix::fs::symlink(&mine, path(out, "tokenize", None)).unwrap();
-        assert!(Lock::try_take(out, "tokenize").is_err());
+        assert!(try_take("tokenize").is_err());
         assert_eq!(std::fs::read_to_string(&mine).unwrap(), "mine");
     }
 }

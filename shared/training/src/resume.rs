@@ -114,7 +114,7 @@ pub(crate) fn set_aside_if_other(setup: &Setup, force: bool) -> Result<()> {
 /// Refuses a second training in the same folder while this is held.
 pub(crate) fn lock(setup: &Setup) -> Result<Lock> {
     let out = setup.folder.parent().unwrap_or(Path::new(""));
-    Lock::try_take(out, "train")?.ok_or_else(|| {
+    Lock::try_take(out, "train", &setup.log)?.ok_or_else(|| {
         Failure::try_again("another train is at work in it").file(&setup.folder).remedy(
             format_args!(
                 "wait until it ends, or give this one a folder of its own with {}",
@@ -139,15 +139,19 @@ pub(crate) fn without_stories(
         .collect())
 }
 
-/// What training makes lies there, if without its settings: a file under the name of a checkpoint, or a manifest of ours.
+/// What training makes lies there, if without its settings: a manifest of ours, or a checkpoint that opens with its seal.
+/// A name says nothing: others call their weights `best.safetensors`, too.
 fn is_a_run(run: &Path) -> bool {
     let entries = std::fs::read_dir(run.join("checkpoints")).into_iter().flatten().flatten();
-    let is_checkpoint = |name: &str| {
+    let is_named = |path: &Path| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
         ["step_", "best.", "last."].iter().any(|start| name.starts_with(start))
             && name.contains(".safetensors")
     };
     stage::is_our_manifest(&run.join("manifest.json"))
-        || entries.map(|entry| entry.file_name()).any(|name| is_checkpoint(&name.to_string_lossy()))
+        || entries
+            .map(|entry| entry.path())
+            .any(|path| is_named(&path) && Checkpoint::load(&path).is_ok())
 }
 
 /// Nothing but what a training that was killed as it began may have left: hidden files on their way.
