@@ -64,16 +64,20 @@ test: ## Build what the tests need and run all of them
 	$(CARGO) build --release --workspace --bins
 	$(CARGO) test --release --workspace --no-fail-fast
 
-test-long: ## What takes minutes: 10 million random strings against crate tokenizers, a story of 300 MB
+test-long: ## What takes minutes: 10 million random strings against crate tokenizers, a story of 300 MB, races, damages
 	$(CARGO) build --release --workspace --bins
 	BEDTIME_LONG=1 $(CARGO) test --release --workspace --test exactness --test trainer --test data_stages
 	BEDTIME_LONG=1 $(CARGO) test --release --workspace --test crash -- worlds::
+	BEDTIME_LONG=1 $(CARGO) test --release --workspace --test at_once
+	BEDTIME_LONG=10 $(CARGO) test --release --workspace --test damage
 
-# Ten minutes at most; a table of the kills at the end.
+# Ten minutes at most, in proportion more with KILLS=170 (of each stage, and of training from each late step: 1,000 of
+# training at real step numbers); 200 signals; a table of the kills at the end.
+KILLS ?= 30
 crash-test: ## The real binaries killed hundreds of times and run again: same bytes (make test: a short form) 
 	$(CARGO) build --release --workspace --bins
 	$(CARGO) test --release --workspace --test crash --no-run
-	BEDTIME_LONG=1 timeout 600 $(CARGO) test --release --workspace --test crash -- kills::
+	BEDTIME_LONG=1 BEDTIME_KILLS=$(KILLS) timeout $$((20 * $(KILLS))) $(CARGO) test --release --workspace --test crash -- kills::
 
 # The GPU's tests once more, in release folders of make test: on Mesa's newer lavapipe, and with bounds checks in the shaders.
 test-mesa: ## The GPU tests on a second software Vulkan (Debian, x86-64; unpacks 590 MB once)

@@ -12,8 +12,14 @@ use tests::tree;
 use crate::world::{Place, Undisturbed, World, result};
 use crate::{LONG_SECONDS, is_long};
 
-/// Of the long form, as the table shows them: the least number of kills of a stage at random times.
-const AT_RANDOM: u64 = 30;
+/// Of the long form, as the table shows them: the least number of kills of a stage at random times. `BEDTIME_KILLS` sets
+/// another.
+pub(crate) const AT_RANDOM: u64 = 30;
+
+fn at_random() -> u64 {
+    let told = std::env::var("BEDTIME_KILLS").ok().and_then(|text| text.parse().ok());
+    told.unwrap_or(AT_RANDOM)
+}
 
 #[derive(Default)]
 struct Row {
@@ -40,16 +46,21 @@ enum Kill {
     At(String),
 }
 
+/// Of the long form, all stages together.
+fn long_seconds() -> f64 {
+    LONG_SECONDS * (at_random() as f64 / AT_RANDOM as f64).max(1.0)
+}
+
 /// All kills of one stage. The failure lists every difference.
 pub(crate) fn stage(stage: &'static str, world: &World, name: &'static str) -> Result<(), Failed> {
     let undisturbed = world.stage(stage);
     let mut row = Row { name, seconds: undisturbed.seconds, ..Row::default() };
     let mut random = Random::new(seed(), "kills", stage.len() as u64 + name.len() as u64 * 100);
-    let deadline =
-        Instant::now() + Duration::from_secs_f64(if is_long() { LONG_SECONDS / 8.0 } else { 60.0 });
+    let deadline = Instant::now()
+        + Duration::from_secs_f64(if is_long() { long_seconds() / 8.0 } else { 60.0 });
     let mut wrong = Vec::new();
 
-    let wanted = if is_long() { AT_RANDOM } else { 3 };
+    let wanted = if is_long() { at_random() } else { 3 };
     for number in 0..wanted * 3 {
         if row.at_random >= wanted || (Instant::now() > deadline && row.at_random >= 20) {
             break;

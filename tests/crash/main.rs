@@ -1,6 +1,7 @@
 //! What stages leave behind when they are killed, and what they do in a bad world: the real binaries, every stage.
 //!
-//! `make test` runs a short form; `BEDTIME_LONG=1` (`make crash-test`) the long one, ten minutes at most.
+//! `make test` runs a short form; `BEDTIME_LONG=1` (`make crash-test`) the long one: ten minutes at most, and longer in
+//! proportion with more kills (`BEDTIME_KILLS`).
 mod kills;
 mod world;
 mod worlds;
@@ -8,7 +9,7 @@ mod worlds;
 use libtest_mimic::{Arguments, Trial};
 use tests::STAGES;
 
-/// Seconds of the long form, all stages together.
+/// Seconds of the long form with [`kills::AT_RANDOM`] kills a stage, all stages together.
 const LONG_SECONDS: f64 = 540.0;
 
 /// Where training goes on from in late runs: shortly before a step that is a multiple of 500, up to where the powers of
