@@ -611,3 +611,24 @@ fn a_text_that_is_shortened_while_it_is_read_is_told() {
     assert!(!run.path("raw/manifest.json").exists());
     run.run("fetch-parquet", &[]).ok().says(&["stories"]);
 }
+
+/// What the system refuses is no fault of the file.
+#[cfg(unix)]
+#[test]
+fn too_few_descriptors_are_no_damaged_parquet() {
+    let run = with_folder().set("tokenizer.vocab_size=300");
+    run.through(&["fetch-parquet", "train-tokenizer"]);
+    let mut refused = 0;
+    for limit in 8..16 {
+        let command = run.command("tokenize");
+        let mut limited = std::process::Command::new("sh");
+        limited.args(["-c", &format!("ulimit -n {limit}; exec \"$@\""), "sh"]);
+        limited.arg(command.get_program()).args(command.get_args()).arg("--force");
+        limited.current_dir(run.input(""));
+        let ended = Ended::of(limited.output().unwrap(), "tokenize");
+        assert!(matches!(ended.code, 0 | 2 | 4), "{limit}: {}", ended.stderr);
+        assert!(!ended.stderr.contains("cannot be decoded"), "{limit}: {}", ended.stderr);
+        refused += usize::from(ended.code != 0);
+    }
+    assert!(refused > 0, "eight descriptors are enough");
+}
