@@ -23,12 +23,15 @@ const UNPACKED: u64 = 3;
 /// What a source holds. Figures are of the training stories.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Look {
+    /// Of training stories.
     pub files: usize,
     /// As the files are, packed or not.
     pub bytes: u64,
     /// `.parquet`, `.jsonl`, `.json` or `.txt`
     pub kind: &'static str,
+    /// Counted, or estimated from those that were read.
     pub stories: u64,
+    /// The same, bytes of text.
     pub text_bytes: u64,
     /// Counted, not estimated from a part.
     pub counted: bool,

@@ -7,6 +7,7 @@ use std::fmt::{self, Display};
 pub enum Action<'a> {
     /// Run a stage, by its target.
     Run(&'a str),
+    /// Run the same stage once more.
     RunAgain(&'a str),
     /// Run it although it says that it is up to date.
     RunForced(&'a str),

@@ -17,9 +17,13 @@ const TOKENS_ON_CPU: usize = 1024;
 /// What was measured.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Speed {
+    /// The device's name.
     pub device: String,
+    /// Of activations: f32, f16 or bf16.
     pub precision: String,
+    /// Weights of the model.
     pub parameters: u64,
+    /// Of whole training steps.
     pub tokens_per_second: f64,
 }
 
