@@ -1,4 +1,5 @@
 //! Crate `object_store` reads listings, errors and credentials whole, however long they are: here they get a limit.
+use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 
@@ -12,9 +13,16 @@ use object_store::{ClientOptions, Extensions};
 use super::http::LONGEST_DOCUMENT;
 
 /// What is not the content of an object was longer than any such document is.
-#[derive(Debug, thiserror::Error)]
-#[error("an answer without an end: more than {LONGEST_DOCUMENT} bytes")]
+#[derive(Debug)]
 pub(crate) struct Endless;
+
+impl fmt::Display for Endless {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        write!(f, "an answer without an end: more than {LONGEST_DOCUMENT} bytes")
+    }
+}
+
+impl std::error::Error for Endless {}
 
 /// Marks the request for an object, whose content is read piece by piece and may be of any length.
 #[derive(Clone, Copy)]
