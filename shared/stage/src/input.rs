@@ -100,6 +100,7 @@ pub struct Unchanged {
 }
 
 impl Unchanged {
+    /// Looks at length, time and place of the file.
     pub fn of(path: &Path) -> Self {
         Unchanged { path: path.to_owned(), touch: Touch::of(path) }
     }
