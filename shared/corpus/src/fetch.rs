@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use stage::config::Fetch;
 use stage::{
-    Action, AtomicFile, Failure, FailureKind, FileRecord, Log, Result, Temporary, Unchanged, commit_recorded,
-    publish_file, remember,
+    Action, AtomicFile, Failure, FailureKind, FileRecord, Log, Result, Temporary, Unchanged,
+    commit_recorded, publish_file, remember,
 };
 
 use crate::local_files::{Kind, LocalFile};

@@ -51,7 +51,12 @@ struct Keys {
 impl Keys {
     fn read(path: PathBuf) -> Result<Self> {
         if matches!(path.try_exists(), Ok(false)) {
-            return Err(Failure::input(&path, "not found", "a trained model", Action::Run("train")));
+            return Err(Failure::input(
+                &path,
+                "not found",
+                "a trained model",
+                Action::Run("train"),
+            ));
         }
         let text = stage::read(&path)?;
         let json = serde_json::from_slice(&text).map_err(|error| {

@@ -98,8 +98,7 @@ fn llama_of(header: &[u8; HEADER]) -> std::result::Result<Llama, String> {
             rope_base: Config::ROPE_BASE,
             tied: vocab > 0, // an untied one has a negative vocabulary
         };
-        let fits =
-            config.n_head.is_multiple_of(config.n_kv_head) && config.parameters().is_some();
+        let fits = config.n_head.is_multiple_of(config.n_kv_head) && config.parameters().is_some();
         fits.then_some(Llama { config, bos: Some(1), eos: vec![2] })
     };
     config().ok_or_else(|| {
