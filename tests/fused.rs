@@ -1,7 +1,8 @@
 //! What the CPU engine fuses with a product or with attention has the bits of the kernels one after the other, for any number
 //! of threads.
-use compute::{AttentionShape, Cpu, Kernels, Tokens, View};
+use compute::{AttentionShape, Cpu, Kernels, Tokens, View, ViewOf};
 use stage::Random;
+use tests::kinds::Kind;
 
 /// Values around an output that nobody may write.
 const GUARD: usize = 64;
@@ -13,7 +14,7 @@ struct Lab {
 
 impl Lab {
     /// A view of N(0, 1) values.
-    fn normal(&mut self, len: usize) -> View {
+    fn normal<K: Kind>(&mut self, len: usize) -> ViewOf<K> {
         self.seed += 1;
         let mut random = Random::new(self.seed, "fused", len as u64);
         let values: Vec<f32> = (0..len.div_ceil(2))
@@ -22,7 +23,7 @@ impl Lab {
             .map(|v| v as f32)
             .collect();
         let view = self.out(len);
-        self.k.upload(view, &values);
+        self.k.upload(*view, &values);
         view
     }
 
@@ -35,9 +36,9 @@ impl Lab {
     }
 
     /// A place for `len` values, NaN there and around it.
-    fn out(&mut self, len: usize) -> View {
-        let all = self.k.allocate("test", len + 2 * GUARD);
-        self.k.upload(all, &vec![f32::NAN; all.len]);
+    fn out<K: Kind>(&mut self, len: usize) -> ViewOf<K> {
+        let all = K::allocate(&mut *self.k, len + 2 * GUARD);
+        self.k.upload(*all, &vec![f32::NAN; all.len]);
         all.slice(GUARD, len)
     }
 
@@ -93,13 +94,13 @@ fn a_product_and_what_is_added_to_it() {
             |lab| {
                 let (a, b, x, branch, out) = operands(lab);
                 lab.k.matmul_nt_residual(m, n, k, a, b, x, branch, out);
-                vec![out]
+                vec![*out]
             },
             |lab| {
                 let (a, b, x, branch, out) = operands(lab);
                 lab.k.matmul_nt(m, n, k, a, b, branch);
                 lab.k.residual_forward(x, branch, out);
-                vec![out]
+                vec![*out]
             },
         );
     }
@@ -117,13 +118,13 @@ fn a_product_and_its_swiglu() {
             |lab| {
                 let (a, b, gate_up, out) = operands(lab);
                 lab.k.matmul_nt_swiglu(m, width, k, a, b, gate_up, out);
-                vec![gate_up, out]
+                vec![*gate_up, *out]
             },
             |lab| {
                 let (a, b, gate_up, out) = operands(lab);
                 lab.k.matmul_nt(m, n, k, a, b, gate_up);
                 lab.k.swiglu_forward(width, gate_up, out);
-                vec![gate_up, out]
+                vec![*gate_up, *out]
             },
         );
         let operands = |lab: &mut Lab| {
@@ -140,13 +141,13 @@ fn a_product_and_its_swiglu() {
             |lab| {
                 let (a, b, gate_up, dout, dgate_up) = operands(lab);
                 lab.k.matmul_nn_swiglu(m, width, k, a, b, gate_up, dout, dgate_up);
-                vec![dgate_up]
+                vec![*dgate_up]
             },
             |lab| {
                 let (a, b, gate_up, dout, dgate_up) = operands(lab);
                 lab.k.matmul_nn(m, width, k, a, b, dout);
                 lab.k.swiglu_backward(width, gate_up, dout, dgate_up);
-                vec![dgate_up]
+                vec![*dgate_up]
             },
         );
     }
@@ -184,13 +185,13 @@ fn a_product_and_its_rope() {
             |lab| {
                 let (a, b, positions, table, qkv) = operands(lab);
                 lab.k.matmul_nt_rope(shape, k, a, b, positions, table, qkv);
-                vec![qkv]
+                vec![*qkv]
             },
             |lab| {
                 let (a, b, positions, table, qkv) = operands(lab);
                 lab.k.matmul_nt(rows, columns, k, a, b, qkv);
                 lab.k.rope_forward(shape, positions, table, qkv);
-                vec![qkv]
+                vec![*qkv]
             },
         );
     }
@@ -212,13 +213,13 @@ fn attention_backward_and_its_rope() {
             |lab| {
                 let (qkv, out, lse, dout, positions, table, dqkv) = operands(lab);
                 lab.k.attention_backward_rope(shape, qkv, out, lse, dout, positions, table, dqkv);
-                vec![dqkv]
+                vec![*dqkv]
             },
             |lab| {
                 let (qkv, out, lse, dout, positions, table, dqkv) = operands(lab);
                 lab.k.attention_backward(shape, qkv, out, lse, dout, dqkv);
                 lab.k.rope_backward(shape, positions, table, dqkv);
-                vec![dqkv]
+                vec![*dqkv]
             },
         );
     }

@@ -83,20 +83,20 @@ fn products(table: &mut Table) {
     ];
     for (form, m, n, k) in shapes {
         let mut cpu = Cpu::boxed();
-        let (a, b, c) =
-            (cpu.allocate("a", m * k), cpu.allocate("b", n * k), cpu.allocate("c", m * n));
+        let [a, b] = [("a", m * k), ("b", n * k)].map(|(name, len)| cpu.allocate_stored(name, len));
+        let (c, gradient) = (cpu.allocate_stored("c", m * n), cpu.allocate("gradient", m * n));
         // As many bits set as in real values: with few the processor needs less power, and runs faster.
         for view in [a, b] {
             let mut random = Random::new(view.buffer as u64, "product", view.len as u64);
             cpu.upload(
-                view,
+                *view,
                 &(0..view.len).map(|_| random.unit() as f32 - 0.5).collect::<Vec<_>>(),
             );
         }
         let best = fastest(8, || match form {
             "nt" => cpu.matmul_nt(m, n, k, a, b, c),
             "nn" => cpu.matmul_nn(m, n, k, a, b, c),
-            _ => cpu.matmul_tn(m, n, k, a, b, c),
+            _ => cpu.matmul_tn(m, n, k, a, b, gradient),
         });
         table.row(
             &format!("product {form} {m} x {n} x {k}"),

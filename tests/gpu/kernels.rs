@@ -378,7 +378,7 @@ fn residual_fill_round_sum(bench: &Bench) {
             lab.k.sum(x, total);
             let half = lab.k.half_copy("half", x);
             lab.k.round(x, half);
-            let rounded = lab.k.download(half).unwrap();
+            let rounded = lab.k.download(*half).unwrap();
             vec![
                 lab.get("residual", out),
                 lab.get("fill", filled),
@@ -464,7 +464,7 @@ pub(crate) fn norm_and_optimizers(bench: &Bench) {
                     state[state::BETA1_POWER..=state::BETA2_POWER].to_vec(),
                 ));
             }
-            let rounded = lab.k.download(half).unwrap();
+            let rounded = lab.k.download(*half).unwrap();
             outputs.extend([lab.get("weights", w), ("half copy".into(), rounded)]);
             outputs.extend(rule.slots.iter().zip(slots).map(|(name, slot)| lab.get(*name, slot)));
             outputs
@@ -480,21 +480,21 @@ fn loss_scale(bench: &Bench) {
     let [w, m, v, g, s] = [100, 100, 100, 100, state::LEN].map(|len| k.allocate("test", len));
     let half = k.half_copy("half", w);
     for (view, seed) in [(w, 1), (m, 2)] {
-        k.upload(view, &normal(100, seed));
+        k.upload(*view, &normal(100, seed));
     }
-    k.upload(v, &[1.0; 100]);
+    k.upload(*v, &[1.0; 100]);
     let mut fresh = fresh_state(1024.0);
     fresh[state::GOOD_STEPS] = GROWTH_INTERVAL as f32 - 2.0;
-    k.upload(s, &fresh);
+    k.upload(*s, &fresh);
     let mut update = |value: f32| {
         let mut gradients = normal(100, 3);
         gradients[17] = value;
-        k.upload(g, &gradients);
+        k.upload(*g, &gradients);
         k.grad_norm(g, s.slice(state::GRAD_NORM, 1));
         let an_update = an_update(OptimizerKind::AdamW, 0, 1.0);
         k.loss_scale_update(&an_update, s);
         k.optimizer_update(&an_update, s, w, half, g, &[m, v]);
-        (k.download(s).unwrap(), [w, m, v, half].map(|view| k.download(view).unwrap()))
+        (k.download(*s).unwrap(), [*w, *m, *v, *half].map(|view| k.download(view).unwrap()))
     };
     let (_, first) = update(1.0);
     let (state_after, grown) = update(1.0);

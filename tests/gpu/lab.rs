@@ -1,5 +1,5 @@
 //! The same kernels on the CPU engine and on the GPU, from the same values, compared.
-use compute::{Cpu, Gpu, Kernels, Precision, Tokens, View};
+use compute::{Cpu, F32View, Gpu, HalfView, Kernels, Precision, Tokens, View, ViewOf};
 use stage::Random;
 
 use crate::Bench;
@@ -23,16 +23,16 @@ impl Lab {
     }
 
     /// An f32 operand.
-    pub(crate) fn put(&mut self, values: &[f32]) -> View {
+    pub(crate) fn put(&mut self, values: &[f32]) -> F32View {
         let view = self.out(values.len());
-        self.k.upload(view, values);
+        self.k.upload(*view, values);
         view
     }
 
     /// An operand in the storage precision.
-    pub(crate) fn put_stored(&mut self, values: &[f32]) -> View {
+    pub(crate) fn put_stored(&mut self, values: &[f32]) -> HalfView {
         let (view, values) = (self.out_stored(values.len()), self.rounded(values));
-        self.k.upload(view, &values);
+        self.k.upload(*view, &values);
         view
     }
 
@@ -43,27 +43,35 @@ impl Lab {
     }
 
     /// A place for `len` values, NaN there and around it.
-    pub(crate) fn out(&mut self, len: usize) -> View {
+    pub(crate) fn out(&mut self, len: usize) -> F32View {
         let all = self.k.allocate("test", len + 2 * GUARD);
         self.poison(all, len)
     }
 
-    pub(crate) fn out_stored(&mut self, len: usize) -> View {
+    pub(crate) fn out_stored(&mut self, len: usize) -> HalfView {
         let all = self.k.allocate_stored("test", len + 2 * GUARD);
         self.poison(all, len)
     }
 
     /// A place for the rounded copy of an f32 operand, which is the operand itself where nothing is rounded.
-    pub(crate) fn half_copy(&mut self, x: View) -> View {
-        if self.k.precision() == Precision::F32 { x } else { self.out_stored(x.len) }
+    pub(crate) fn half_copy(&mut self, x: F32View) -> HalfView {
+        match self.k.precision() {
+            Precision::F32 => self.k.half_copy("test", x),
+            _ => self.out_stored(x.len),
+        }
     }
 
-    fn poison(&mut self, all: View, len: usize) -> View {
-        self.k.upload(all, &vec![f32::NAN; all.len]);
+    fn poison<K>(&mut self, all: ViewOf<K>, len: usize) -> ViewOf<K> {
+        self.k.upload(*all, &vec![f32::NAN; all.len]);
         all.slice(GUARD, len)
     }
 
-    pub(crate) fn get(&mut self, name: impl Into<String>, view: View) -> (String, Vec<f32>) {
+    pub(crate) fn get(
+        &mut self,
+        name: impl Into<String>,
+        view: impl Into<View>,
+    ) -> (String, Vec<f32>) {
+        let view = view.into();
         let name = name.into();
         for offset in [view.offset - GUARD, view.offset + view.len] {
             let guard = self.k.download(View { buffer: view.buffer, offset, len: GUARD }).unwrap();

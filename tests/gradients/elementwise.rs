@@ -42,14 +42,14 @@ fn rmsnorm() {
             (scale(normal(rows * width, 1), 0.7), normal(width, 2), normal(rows * width, 3));
         let (dx0, dgain0) = (normal(rows * width, 4), normal(width, 5));
         let mut lab = Lab::new();
-        let [vx, vg, vo, dx, dgain] =
-            [&x, &gain, &dout, &dx0, &dgain0].map(|values| lab.put(values));
+        let [vx, vg, dx, dgain] = [&x, &gain, &dx0, &dgain0].map(|values| lab.put(values));
+        let (vo, dx_half) = (lab.put(&dout), lab.k.half_copy("dx_half", dx));
         let (out, rstd) = (lab.out(rows * width), lab.out(rows));
         lab.k.rmsnorm_forward(width, eps, vx, vg, out, rstd);
         let eps = f64::from(eps);
         assert_close("out", &lab.get(out), &plain::rmsnorm(width, eps, &wide(&x), &wide(&gain)));
         assert_close("rstd", &lab.get(rstd), &plain::rstd(width, eps, &wide(&x)));
-        lab.k.rmsnorm_backward(width, vx, vg, rstd, vo, dx, dx, dgain);
+        lab.k.rmsnorm_backward(width, vx, vg, rstd, vo, dx, dx_half, dgain);
         let (scalar, fx, fg) = (weighted(&dout), wide(&x), wide(&gain));
         // What was there is added to: its own scalar is linear.
         let (onto_x, onto_gain) = (weighted(&dx0), weighted(&dgain0));

@@ -1,6 +1,7 @@
 //! The CPU engine with operands put into it, and what its outputs are compared with.
-use compute::{Cpu, Kernels, Tokens, View};
+use compute::{Cpu, Kernels, Tokens, View, ViewOf};
 use stage::Random;
+use tests::kinds::Kind;
 
 /// Norm of the difference over norm of the reference.
 pub(crate) const TOLERANCE: f64 = 1e-5;
@@ -18,9 +19,9 @@ impl Lab {
         Lab { k: Cpu::boxed() }
     }
 
-    pub(crate) fn put(&mut self, values: &[f32]) -> View {
+    pub(crate) fn put<K: Kind>(&mut self, values: &[f32]) -> ViewOf<K> {
         let view = self.out(values.len());
-        self.k.upload(view, values);
+        self.k.upload(*view, values);
         view
     }
 
@@ -31,13 +32,14 @@ impl Lab {
     }
 
     /// A place for `len` values, NaN there and around it.
-    pub(crate) fn out(&mut self, len: usize) -> View {
-        let all = self.k.allocate("test", len + 2 * GUARD);
-        self.k.upload(all, &vec![f32::NAN; all.len]);
+    pub(crate) fn out<K: Kind>(&mut self, len: usize) -> ViewOf<K> {
+        let all = K::allocate(&mut *self.k, len + 2 * GUARD);
+        self.k.upload(*all, &vec![f32::NAN; all.len]);
         all.slice(GUARD, len)
     }
 
-    pub(crate) fn get(&mut self, view: View) -> Vec<f32> {
+    pub(crate) fn get(&mut self, view: impl Into<View>) -> Vec<f32> {
+        let view = view.into();
         for offset in [view.offset - GUARD, view.offset + view.len] {
             let guard = self.k.download(View { buffer: view.buffer, offset, len: GUARD }).unwrap();
             assert!(guard.iter().all(|v| v.is_nan()), "a kernel wrote beyond its output");

@@ -23,7 +23,8 @@ fn the_three_products() {
             normal(outputs * inputs, 4),
         );
         let mut lab = Lab::new();
-        let [va, vb, vdc, db] = [&a, &b, &dc, &db0].map(|values| lab.put(values));
+        let [va, vb, vdc] = [&a, &b, &dc].map(|values| lab.put(values));
+        let db = lab.put(&db0);
         let (c, da, few) =
             (lab.out(rows * outputs), lab.out(rows * inputs), lab.out(rows * outputs));
         lab.k.matmul_nt(rows, outputs, inputs, va, vb, c);

@@ -26,6 +26,7 @@ fn grad_norm_and_adamw_equal_their_formulas() {
         let (mut weights, mut m, mut v) = (wide(&normal(len, 1)), vec![0.0; len], vec![0.0; len]);
         let [w, vm, vv] =
             [normal(len, 1), vec![0.0; len], vec![0.0; len]].map(|values| lab.put(&values));
+        let half = lab.k.half_copy("half", w);
         let loss_scale = 8.0;
         let s = lab.put(&fresh_state(loss_scale));
         for step in 1..=3 {
@@ -35,7 +36,7 @@ fn grad_norm_and_adamw_equal_their_formulas() {
             let Optimizer { beta1, beta2, eps, weight_decay, .. } = update.optimizer;
             lab.k.grad_norm(g, s.slice(state::GRAD_NORM, 1));
             lab.k.loss_scale_update(&update, s);
-            lab.k.optimizer_update(&update, s, w, w, g, &[vm, vv]);
+            lab.k.optimizer_update(&update, s, w, half, g, &[vm, vv]);
             let gradients = wide(&gradients);
             assert_close("norm", &[lab.get(s)[state::GRAD_NORM]], &[norm(&gradients)]);
             let [beta1, beta2, lr, decay] =
@@ -64,6 +65,7 @@ fn a_norm_that_is_not_finite_skips_the_update() {
     let mut lab = Lab::new();
     let [w, m, v, s] = [normal(50, 1), normal(50, 2), vec![1.0; 50], fresh_state(1.0).to_vec()]
         .map(|values| lab.put(&values));
+    let half = lab.k.half_copy("half", w);
     let before = [w, m, v].map(|view| lab.get(view));
     for (value, skipped) in [(f32::INFINITY, 1.0), (f32::NAN, 2.0), (1.0, 2.0)] {
         let mut gradients = normal(50, 3);
@@ -71,7 +73,7 @@ fn a_norm_that_is_not_finite_skips_the_update() {
         let g = lab.put(&gradients);
         lab.k.grad_norm(g, s.slice(state::GRAD_NORM, 1));
         lab.k.loss_scale_update(&an_update(0, 1.0), s);
-        lab.k.optimizer_update(&an_update(0, 1.0), s, w, w, g, &[m, v]);
+        lab.k.optimizer_update(&an_update(0, 1.0), s, w, half, g, &[m, v]);
         let state = lab.get(s);
         assert_eq!((state[state::SKIPPED], state[state::LOSS_SCALE]), (skipped, 1.0));
         assert_eq!(

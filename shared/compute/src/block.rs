@@ -8,7 +8,7 @@ use std::ops::Range;
 
 use model::Config;
 
-use crate::kernels::{AttentionShape, Kernels, Tokens, View};
+use crate::kernels::{AttentionShape, F32View, Half, HalfView, Kernels, Tokens, View, ViewOf};
 
 /// What the values of a buffer are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,8 +35,8 @@ impl Buffer {
     fn allocate(&self, k: &mut dyn Kernels, config: &Config, rows: usize) -> View {
         let len = rows * (self.columns)(config);
         match self.values {
-            Values::F32 => k.allocate(self.name, len),
-            Values::Half => k.allocate_stored(self.name, len),
+            Values::F32 => *k.allocate(self.name, len),
+            Values::Half => *k.allocate_stored(self.name, len),
         }
     }
 }
@@ -46,7 +46,7 @@ macro_rules! buffers {
     ($(#[$doc:meta])* $name:ident { $($field:ident: $what:literal, $values:ident, $columns:expr, $kept:ident;)* }) => {
         $(#[$doc])*
         #[derive(Clone, Copy)]
-        pub(crate) struct $name { $(pub $field: View,)* }
+        pub(crate) struct $name { $(pub $field: buffers!(@view $values),)* }
 
         impl $name {
             const TABLE: &[Buffer] = &[$(Buffer {
@@ -67,7 +67,7 @@ macro_rules! buffers {
                 let mut table = Self::TABLE.iter();
                 $(let $field = match (table.next(), other) {
                     (Some(buffer), Some(other)) if !buffer.kept => other.$field,
-                    (Some(buffer), _) => buffer.allocate(k, config, rows),
+                    (Some(buffer), _) => ViewOf::of(buffer.allocate(k, config, rows)),
                     (None, _) => unreachable!("the table has a row for each field"),
                 };)*
                 $name { $($field,)* }
@@ -76,17 +76,19 @@ macro_rules! buffers {
             /// The first rows of each.
             pub(crate) fn rows(&self, config: &Config, rows: usize) -> Self {
                 let mut columns = Self::TABLE.iter().map(|buffer| (buffer.columns)(config));
-                let mut cut = |view: View| view.slice(0, rows * columns.next().unwrap_or(0));
-                $name { $($field: cut(self.$field),)* }
+                let mut len = || rows * columns.next().unwrap_or(0);
+                $name { $($field: self.$field.slice(0, len()),)* }
             }
 
             /// Each with its row of the table, in the order of the operations.
             #[allow(dead_code)] // of one table only
             pub(crate) fn named(&self) -> impl Iterator<Item = (&'static Buffer, View)> + use<> {
-                Self::TABLE.iter().zip([$(self.$field),*])
+                Self::TABLE.iter().zip([$(*self.$field),*])
             }
         }
     };
+    (@view F32) => { F32View };
+    (@view Half) => { HalfView };
     (@kept) => { true };
     (@scratch) => { false };
 }
@@ -123,19 +125,19 @@ buffers! {
     }
 }
 
-/// Where the weights of a block, or their gradients, are.
+/// Where the weights of a block, their half copy, or their gradients, are.
 #[derive(Clone, Copy)]
-pub(crate) struct BlockWeights {
-    attention_norm: View,
-    qkv: View,
-    attention_out: View,
-    mlp_norm: View,
-    gate_up: View,
-    down: View,
+pub(crate) struct BlockWeights<K> {
+    attention_norm: ViewOf<K>,
+    qkv: ViewOf<K>,
+    attention_out: ViewOf<K>,
+    mlp_norm: ViewOf<K>,
+    gate_up: ViewOf<K>,
+    down: ViewOf<K>,
 }
 
-impl BlockWeights {
-    pub(crate) fn of(flat: View, layer: &model::Layer) -> Self {
+impl<K> BlockWeights<K> {
+    pub(crate) fn of(flat: ViewOf<K>, layer: &model::Layer) -> Self {
         let part = |range: &Range<usize>| flat.range(range);
         BlockWeights {
             attention_norm: part(&layer.attention_norm),
@@ -164,7 +166,7 @@ pub(crate) fn attention_shape(config: &Config, batch: usize, sequence: usize) ->
 pub(crate) struct Pass {
     pub shape: AttentionShape,
     pub positions: Tokens,
-    pub rope_table: View,
+    pub rope_table: F32View,
 }
 
 /// What the queries of a pass attend to.
@@ -174,7 +176,7 @@ pub(crate) enum Attend {
     Sequence,
     /// To all that their slot's cache has, [slots, context, 2 kv]. The rows are few, and each output is one dot product: the
     /// bits of a row do not depend on the rows beside it.
-    Cache { context: usize, slots: Tokens, cache: View },
+    Cache { context: usize, slots: Tokens, cache: HalfView },
 }
 
 /// A block with all that its operations read and write.
@@ -184,15 +186,15 @@ pub(crate) struct Block {
     pub f: usize,
     pub eps: f32,
     /// f32, and the copy that matmuls read.
-    pub weights: BlockWeights,
-    pub half: BlockWeights,
+    pub weights: BlockWeights<f32>,
+    pub half: BlockWeights<Half>,
     /// Cut to the rows of the pass.
     pub activations: Activations,
 }
 
 impl Block {
     /// From `activations.x` to `out` [R, d].
-    pub(crate) fn forward(&self, k: &mut dyn Kernels, pass: &Pass, attend: Attend, out: View) {
+    pub(crate) fn forward(&self, k: &mut dyn Kernels, pass: &Pass, attend: Attend, out: F32View) {
         let Block { d, f, eps, weights: w, half, activations: a } = *self;
         k.rmsnorm_forward(d, eps, a.x, w.attention_norm, a.norm, a.rstd);
         self.qkv_forward(k, pass, attend);
@@ -250,10 +252,10 @@ impl Block {
         &self,
         k: &mut dyn Kernels,
         pass: &Pass,
-        g: BlockWeights,
+        g: BlockWeights<f32>,
         scratch: &ActivationGradients,
-        dx: View,
-        dx_half: View,
+        dx: F32View,
+        dx_half: HalfView,
     ) {
         let Block { d, f, weights: w, half, activations: a, .. } = *self;
         let ActivationGradients { dbranch, dqkv, dgate_up, dswiglu } = *scratch;
@@ -281,11 +283,11 @@ fn residual(
     k: &mut dyn Kernels,
     attend: Attend,
     [m, n, inputs]: [usize; 3],
-    a: View,
-    b: View,
-    x: View,
-    branch: View,
-    out: View,
+    a: HalfView,
+    b: HalfView,
+    x: F32View,
+    branch: HalfView,
+    out: F32View,
 ) {
     match attend {
         Attend::Sequence => k.matmul_nt_residual(m, n, inputs, a, b, x, branch, out),

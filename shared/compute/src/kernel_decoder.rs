@@ -5,7 +5,7 @@ use model::{Config, TensorTable};
 
 use crate::block::{Activations, Attend, Block, BlockWeights, Pass, attention_shape, rope_table};
 use crate::decode::{Decode, PROMPT_ROWS, Row};
-use crate::kernels::{Kernels, Result, Tokens, View};
+use crate::kernels::{F32View, HalfView, Kernels, Result, Tokens};
 
 /// A model with its cache on an engine.
 pub(crate) struct KernelDecoder {
@@ -13,13 +13,13 @@ pub(crate) struct KernelDecoder {
     config: Config,
     table: TensorTable,
     /// f32, and the copy that matmuls read
-    weights: View,
-    weights_half: View,
-    rope_table: View,
+    weights: F32View,
+    weights_half: HalfView,
+    rope_table: F32View,
     /// [slots, context, keys and values] per layer
-    caches: Vec<View>,
+    caches: Vec<HalfView>,
     activations: Activations,
-    logits: View,
+    logits: HalfView,
     tokens: Tokens,
     slots: Tokens,
     positions: Tokens,
@@ -62,8 +62,8 @@ impl KernelDecoder {
             table,
         };
         decoder.kernels.allocated()?;
-        decoder.kernels.upload(decoder.rope_table, &rope_table(&config));
-        decoder.kernels.upload(decoder.weights, weights);
+        decoder.kernels.upload(*decoder.rope_table, &rope_table(&config));
+        decoder.kernels.upload(*decoder.weights, weights);
         decoder.kernels.round(decoder.weights, decoder.weights_half);
         Ok(decoder)
     }
@@ -121,6 +121,6 @@ impl Decode for KernelDecoder {
         let k = &mut self.kernels;
         k.rmsnorm_forward(d, eps, x, gain, norm, rstd);
         k.matvec_nt(r, vocab, d, norm, self.weights_half.range(&self.table.head), logits);
-        k.download(logits).map(Cow::Owned)
+        k.download(*logits).map(Cow::Owned)
     }
 }

@@ -8,13 +8,17 @@
 //! An engine computes in f32 and keeps what the step saves for later, operands of matmuls above all, in a storage
 //! precision of its own ([`Memory::allocate_stored`]): f32, or two bytes. Weights, gradients, optimizer slots and
 //! the residual stream are f32 everywhere; matmuls read a half copy of what they need of these ([`Memory::half_copy`]).
+use std::marker::PhantomData;
+use std::ops::Deref;
+
 use crate::EngineError;
 use crate::optimizer::Update;
 
 /// What an engine returns.
 pub type Result<T, E = EngineError> = std::result::Result<T, E>;
 
-/// `len` values from `offset` on in a buffer of the engine.
+/// `len` values from `offset` on in a buffer of the engine, whatever they are. Kernels take views that say it: [`F32View`] and
+/// [`HalfView`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct View {
     /// The engine's number for the buffer.
@@ -23,6 +27,66 @@ pub struct View {
     pub offset: usize,
     /// Number of elements.
     pub len: usize,
+}
+
+/// A view of values of a kind: one where another kind is wanted does not compile.
+///
+/// ```compile_fail,E0308
+/// fn sum(kernels: &mut dyn compute::Kernels, half: compute::HalfView, total: compute::F32View) {
+///     kernels.sum(half, total); // sums f32 values
+/// }
+/// ```
+pub struct ViewOf<K> {
+    view: View,
+    kind: PhantomData<K>,
+}
+
+/// Values in the engine's storage precision.
+#[derive(Clone, Copy, Debug)]
+pub enum Half {}
+
+/// A view of f32 values.
+pub type F32View = ViewOf<f32>;
+/// A view of values in the engine's storage precision.
+pub type HalfView = ViewOf<Half>;
+
+impl<K> ViewOf<K> {
+    /// For an engine, which knows what it keeps there.
+    pub(crate) fn of(view: View) -> Self {
+        ViewOf { view, kind: PhantomData }
+    }
+
+    /// As [`View::slice`].
+    pub fn slice(self, start: usize, len: usize) -> Self {
+        ViewOf::of(self.view.slice(start, len))
+    }
+
+    /// As [`View::range`].
+    pub fn range(self, range: &std::ops::Range<usize>) -> Self {
+        ViewOf::of(self.view.range(range))
+    }
+}
+
+impl<K> Clone for ViewOf<K> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<K> Copy for ViewOf<K> {}
+
+impl<K> Deref for ViewOf<K> {
+    type Target = View;
+
+    fn deref(&self) -> &View {
+        &self.view
+    }
+}
+
+impl<K> From<ViewOf<K>> for View {
+    fn from(view: ViewOf<K>) -> View {
+        view.view
+    }
 }
 
 impl View {
@@ -224,14 +288,18 @@ pub trait Memory {
     /// The storage precision.
     fn precision(&self) -> Precision;
     /// A buffer of `len` f32 zeros. All are allocated before the first step.
-    fn allocate(&mut self, label: &'static str, len: usize) -> View;
+    fn allocate(&mut self, label: &'static str, len: usize) -> F32View;
     /// A buffer of `len` zeros in the storage precision.
-    fn allocate_stored(&mut self, label: &'static str, len: usize) -> View;
+    fn allocate_stored(&mut self, label: &'static str, len: usize) -> HalfView;
     /// A buffer of `len` tokens, all 0.
     fn allocate_tokens(&mut self, label: &'static str, len: usize) -> Tokens;
     /// A place for the half copy of an f32 view, in the storage precision; `x` itself where that is f32.
-    fn half_copy(&mut self, label: &'static str, x: View) -> View {
-        if self.precision() == Precision::F32 { x } else { self.allocate_stored(label, x.len) }
+    fn half_copy(&mut self, label: &'static str, x: F32View) -> HalfView {
+        if self.precision() == Precision::F32 {
+            HalfView::of(*x)
+        } else {
+            self.allocate_stored(label, x.len)
+        }
     }
     /// Whether all buffers asked for could be had.
     fn allocated(&mut self) -> Result<()>;
@@ -244,14 +312,14 @@ pub trait Memory {
     /// Waits for all that was asked before, then copies out.
     fn download(&mut self, from: View) -> Result<Vec<f32>>;
     /// Copies f32 views as they are after all that was asked before; does not wait for the device.
-    fn snapshot(&mut self, views: &[View]) -> Result<Box<dyn Snapshot>>;
+    fn snapshot(&mut self, views: &[F32View]) -> Result<Box<dyn Snapshot>>;
 }
 
 /// What an engine was asked for and has not done yet.
 pub trait Queue {
     /// Hands all that was asked before to the device, with a copy of `report`, at most [`state::LEN`] values, to be
     /// collected later. At most [`STEPS_IN_FLIGHT`] may be outstanding.
-    fn submit(&mut self, report: View) -> Ticket;
+    fn submit(&mut self, report: F32View) -> Ticket;
     /// The report of the oldest ticket: None while the device is not there yet, unless `wait`.
     fn collect(&mut self, ticket: Ticket, wait: bool) -> Result<Option<Vec<f32>>>;
     /// What was made and handed over so far; 0 where the engine does not count.
@@ -277,9 +345,9 @@ pub trait Kernels: Memory + Queue {
     /// Values of logits that should be held at once.
     fn logits_at_once(&self) -> usize;
     /// `out = value`
-    fn fill(&mut self, out: View, value: f32);
+    fn fill(&mut self, out: F32View, value: f32);
     /// `half = x`, rounded; nothing where both are the same.
-    fn round(&mut self, x: View, half: View);
+    fn round(&mut self, x: F32View, half: HalfView);
 
     // A matmul with its epilogue, fused: an engine may go through its output once less. Views said to be scratch
     // hold what then need not be stored.
@@ -290,11 +358,11 @@ pub trait Kernels: Memory + Queue {
         &mut self,
         shape: AttentionShape,
         k: usize,
-        a: View,
-        b: View,
+        a: HalfView,
+        b: HalfView,
         positions: Tokens,
-        table: View,
-        qkv: View,
+        table: F32View,
+        qkv: HalfView,
     ) {
         self.matmul_nt(shape.rows(), shape.qkv_columns(), k, a, b, qkv);
         self.rope_forward(shape, positions, table, qkv);
@@ -306,11 +374,11 @@ pub trait Kernels: Memory + Queue {
         m: usize,
         n: usize,
         k: usize,
-        a: View,
-        b: View,
-        x: View,
-        branch: View,
-        out: View,
+        a: HalfView,
+        b: HalfView,
+        x: F32View,
+        branch: HalfView,
+        out: F32View,
     ) {
         self.matmul_nt(m, n, k, a, b, branch);
         self.residual_forward(x, branch, out);
@@ -322,10 +390,10 @@ pub trait Kernels: Memory + Queue {
         m: usize,
         width: usize,
         k: usize,
-        a: View,
-        b: View,
-        gate_up: View,
-        out: View,
+        a: HalfView,
+        b: HalfView,
+        gate_up: HalfView,
+        out: HalfView,
     ) {
         self.matmul_nt(m, 2 * width, k, a, b, gate_up);
         self.swiglu_forward(width, gate_up, out);
@@ -337,11 +405,11 @@ pub trait Kernels: Memory + Queue {
         m: usize,
         width: usize,
         k: usize,
-        a: View,
-        b: View,
-        gate_up: View,
-        dout: View,
-        dgate_up: View,
+        a: HalfView,
+        b: HalfView,
+        gate_up: HalfView,
+        dout: HalfView,
+        dgate_up: HalfView,
     ) {
         self.matmul_nn(m, width, k, a, b, dout);
         self.swiglu_backward(width, gate_up, dout, dgate_up);
@@ -351,32 +419,32 @@ pub trait Kernels: Memory + Queue {
     fn attention_backward_rope(
         &mut self,
         shape: AttentionShape,
-        qkv: View,
-        out: View,
-        lse: View,
-        dout: View,
+        qkv: HalfView,
+        out: HalfView,
+        lse: F32View,
+        dout: HalfView,
         positions: Tokens,
-        table: View,
-        dqkv: View,
+        table: F32View,
+        dqkv: HalfView,
     ) {
         self.attention_backward(shape, qkv, out, lse, dout, dqkv);
         self.rope_backward(shape, positions, table, dqkv);
     }
 
     /// `out[r, :] = table[tokens[r], :]`, out [rows, width]
-    fn embedding_forward(&mut self, width: usize, tokens: Tokens, table: View, out: View);
+    fn embedding_forward(&mut self, width: usize, tokens: Tokens, table: F32View, out: F32View);
     /// `dtable[tokens[r], :] += dout[r, :]`, rows in order: the same bits every time
-    fn embedding_backward(&mut self, width: usize, tokens: Tokens, dout: View, dtable: View);
+    fn embedding_backward(&mut self, width: usize, tokens: Tokens, dout: F32View, dtable: F32View);
 
     /// `rstd[r] = 1 / sqrt(mean(x[r]²) + eps)`, `out[r] = x[r] * rstd[r] * gain` (Zhang and Sennrich, arXiv 1910.07467)
     fn rmsnorm_forward(
         &mut self,
         width: usize,
         eps: f32,
-        x: View,
-        gain: View,
-        out: View,
-        rstd: View,
+        x: F32View,
+        gain: F32View,
+        out: HalfView,
+        rstd: F32View,
     );
     /// `dx[r] += rstd (g - x * rstd² * mean(g * x))` with `g = dout[r] * gain`, and `dx_half`, its half copy ([`half_copy`](Memory::half_copy));
     /// `dgain += sum_r dout[r] * x[r] * rstd[r]`
@@ -384,65 +452,95 @@ pub trait Kernels: Memory + Queue {
     fn rmsnorm_backward(
         &mut self,
         width: usize,
-        x: View,
-        gain: View,
-        rstd: View,
-        dout: View,
-        dx: View,
-        dx_half: View,
-        dgain: View,
+        x: F32View,
+        gain: F32View,
+        rstd: F32View,
+        dout: HalfView,
+        dx: F32View,
+        dx_half: HalfView,
+        dgain: F32View,
     );
 
     /// `c[m, n] = a[m, k] b[n, k]ᵀ`: a layer's output, its weight being [outputs, inputs]
-    fn matmul_nt(&mut self, m: usize, n: usize, k: usize, a: View, b: View, c: View);
+    fn matmul_nt(&mut self, m: usize, n: usize, k: usize, a: HalfView, b: HalfView, c: HalfView);
     /// `c[m, n] = a[m, k] b[k, n]`: the gradient of a layer's input
-    fn matmul_nn(&mut self, m: usize, n: usize, k: usize, a: View, b: View, c: View);
+    fn matmul_nn(&mut self, m: usize, n: usize, k: usize, a: HalfView, b: HalfView, c: HalfView);
     /// `c[m, n] += a[k, m]ᵀ b[k, n]`: the gradient of a layer's weight
-    fn matmul_tn(&mut self, m: usize, n: usize, k: usize, a: View, b: View, c: View);
+    fn matmul_tn(&mut self, m: usize, n: usize, k: usize, a: HalfView, b: HalfView, c: F32View);
     /// As [`matmul_nt`](Self::matmul_nt) for few rows (decoding): one dot product per output, so the bits of a row do
     /// not depend on how many rows there are.
-    fn matvec_nt(&mut self, m: usize, n: usize, k: usize, a: View, b: View, c: View);
+    fn matvec_nt(&mut self, m: usize, n: usize, k: usize, a: HalfView, b: HalfView, c: HalfView);
 
     /// Turns queries and keys in place by their positions, halves of a head paired (Su et al., arXiv 2104.09864, in the
     /// rotate-half form of Llama). `positions[rows]`, `table[positions, width]`: cosines, then sines.
-    fn rope_forward(&mut self, shape: AttentionShape, positions: Tokens, table: View, qkv: View);
+    fn rope_forward(
+        &mut self,
+        shape: AttentionShape,
+        positions: Tokens,
+        table: F32View,
+        qkv: HalfView,
+    );
     /// Turns the gradients of queries and keys back.
-    fn rope_backward(&mut self, shape: AttentionShape, positions: Tokens, table: View, dqkv: View);
+    fn rope_backward(
+        &mut self,
+        shape: AttentionShape,
+        positions: Tokens,
+        table: F32View,
+        dqkv: HalfView,
+    );
 
     /// `out = softmax(q kᵀ / sqrt(width), causal) v`, out [rows, heads * width]; `lse` [batch, heads, sequence] keeps
     /// the logarithm of each row's sum, from which backward recomputes the weights (Dao, arXiv 2307.08691)
-    fn attention_forward(&mut self, shape: AttentionShape, qkv: View, out: View, lse: View);
+    fn attention_forward(
+        &mut self,
+        shape: AttentionShape,
+        qkv: HalfView,
+        out: HalfView,
+        lse: F32View,
+    );
     /// `dqkv =` the gradients of queries, keys and values; those of a group's keys and values are the sums over its query heads
     fn attention_backward(
         &mut self,
         shape: AttentionShape,
-        qkv: View,
-        out: View,
-        lse: View,
-        dout: View,
-        dqkv: View,
+        qkv: HalfView,
+        out: HalfView,
+        lse: F32View,
+        dout: HalfView,
+        dqkv: HalfView,
     );
 
     /// `out = silu(gate) * up`, gate_up [rows, 2 width] (Shazeer, arXiv 2002.05202)
-    fn swiglu_forward(&mut self, width: usize, gate_up: View, out: View);
+    fn swiglu_forward(&mut self, width: usize, gate_up: HalfView, out: HalfView);
     /// `dgate_up =` the gradients of both halves
-    fn swiglu_backward(&mut self, width: usize, gate_up: View, dout: View, dgate_up: View);
+    fn swiglu_backward(
+        &mut self,
+        width: usize,
+        gate_up: HalfView,
+        dout: HalfView,
+        dgate_up: HalfView,
+    );
 
     /// `out = x + branch`
-    fn residual_forward(&mut self, x: View, branch: View, out: View);
+    fn residual_forward(&mut self, x: F32View, branch: HalfView, out: F32View);
 
     /// `losses[r] = logsumexp(logits[r]) - logits[r, targets[r]]`
-    fn cross_entropy_forward(&mut self, vocab: usize, logits: View, targets: Tokens, losses: View);
+    fn cross_entropy_forward(
+        &mut self,
+        vocab: usize,
+        logits: HalfView,
+        targets: Tokens,
+        losses: F32View,
+    );
     /// The losses, and in place of the logits their gradients, multiplied by the loss scale of `state`:
     /// `logits[r] = scale * loss_scale * (softmax(logits[r]) - onehot)`
     fn cross_entropy_backward(
         &mut self,
         vocab: usize,
         scale: f32,
-        state: View,
-        logits: View,
+        state: F32View,
+        logits: HalfView,
         targets: Tokens,
-        losses: View,
+        losses: F32View,
     );
 
     /// `losses[r] = logsumexp(x[r] headᵀ) - x[r] head[targets[r]]`, x [rows, d], head [vocab, d]: what scoring needs of the
@@ -451,11 +549,11 @@ pub trait Kernels: Memory + Queue {
         &mut self,
         vocab: usize,
         d: usize,
-        x: View,
-        head: View,
-        logits: View,
+        x: HalfView,
+        head: HalfView,
+        logits: HalfView,
         targets: Tokens,
-        losses: View,
+        losses: F32View,
     ) {
         let most = logits.len / vocab;
         for start in (0..losses.len).step_by(most) {
@@ -472,23 +570,23 @@ pub trait Kernels: Memory + Queue {
     }
 
     /// `total[0] += sum(values)`
-    fn sum(&mut self, values: View, total: View);
+    fn sum(&mut self, values: F32View, total: F32View);
     /// `norm[0] = sqrt(sum(gradients²))`
-    fn grad_norm(&mut self, gradients: View, norm: View);
+    fn grad_norm(&mut self, gradients: F32View, norm: F32View);
     /// Decides over the update from the norm in `state`, which it unscales: `factor = min(1, clip / (norm + 1e-6)) /
     /// loss_scale`, or 0 where the norm is not finite. In f16 the scale is halved then, and doubled after
     /// [`GROWTH_INTERVAL`] good steps (Micikevicius et al., arXiv 1710.03740).
-    fn loss_scale_update(&mut self, update: &Update, state: View);
+    fn loss_scale_update(&mut self, update: &Update, state: F32View);
     /// One update of all weights and of the optimizer's slots by gradients times the factor of `state`, and of the
     /// weights' half copy. Nothing where the factor is 0.
     fn optimizer_update(
         &mut self,
         update: &Update,
-        state: View,
-        weights: View,
-        weights_half: View,
-        gradients: View,
-        slots: &[View],
+        state: F32View,
+        weights: F32View,
+        weights_half: HalfView,
+        gradients: F32View,
+        slots: &[F32View],
     );
 
     /// Copies keys and values of `qkv` to `cache` [slots, context, keys and values] at each row's slot and position.
@@ -498,8 +596,8 @@ pub trait Kernels: Memory + Queue {
         context: usize,
         slots: Tokens,
         positions: Tokens,
-        qkv: View,
-        cache: View,
+        qkv: HalfView,
+        cache: HalfView,
     );
     /// Attention of each row's query over positions 0 to its own in its slot of the cache; out [rows, d].
     fn attention_decode(
@@ -508,8 +606,8 @@ pub trait Kernels: Memory + Queue {
         context: usize,
         slots: Tokens,
         positions: Tokens,
-        qkv: View,
-        cache: View,
-        out: View,
+        qkv: HalfView,
+        cache: HalfView,
+        out: HalfView,
     );
 }

@@ -54,7 +54,8 @@ impl Trainer {
                 }
             }
         }
-        for (name, view, columns) in [("output", m.out, config.d_model), ("losses", m.losses, 1)] {
+        for (name, view, columns) in [("output", *m.out, config.d_model), ("losses", *m.losses, 1)]
+        {
             if broken(&m.kernels.download(view.slice(0, rows * columns))?) {
                 return Ok(Some(format!("the {name} of the model")));
             }

@@ -1,13 +1,13 @@
 //! What an optimizer keeps beside the weights, on an engine.
 use model::Slots;
 
-use crate::kernels::{Kernels, Result, View};
+use crate::kernels::{F32View, Kernels, Result};
 use crate::optimizer::OptimizerKind;
 
 /// The slots of an optimizer on an engine.
 pub(crate) struct SlotViews {
     names: &'static [&'static str],
-    views: Vec<View>,
+    views: Vec<F32View>,
 }
 
 impl SlotViews {
@@ -17,7 +17,7 @@ impl SlotViews {
     }
 
     /// In the order of the rule's names.
-    pub(crate) fn views(&self) -> &[View] {
+    pub(crate) fn views(&self) -> &[F32View] {
         &self.views
     }
 
@@ -36,7 +36,7 @@ impl SlotViews {
 
     pub(crate) fn download(&self, kernels: &mut dyn Kernels) -> Result<Slots> {
         let values: Result<Vec<Vec<f32>>> =
-            self.views.iter().map(|view| kernels.download(*view)).collect();
+            self.views.iter().map(|view| kernels.download(**view)).collect();
         Ok(Self::named(self.names, values?))
     }
 
@@ -53,7 +53,7 @@ impl SlotViews {
                 self.names
             ));
         }
-        self.views.iter().zip(slots.values()).for_each(|(view, slot)| kernels.upload(*view, slot));
+        self.views.iter().zip(slots.values()).for_each(|(view, slot)| kernels.upload(**view, slot));
         Ok(())
     }
 }

@@ -10,7 +10,7 @@ use crate::block::{
     ActivationGradients, Activations, Attend, Block, BlockWeights, Pass, attention_shape,
     rope_table,
 };
-use crate::kernels::{Kernels, Result, Snapshot, Ticket, Tokens, View, state};
+use crate::kernels::{F32View, HalfView, Kernels, Result, Snapshot, Ticket, Tokens, state};
 use crate::optimizer::{Optimizer, Update};
 use crate::slots::SlotViews;
 
@@ -23,18 +23,18 @@ pub struct Model {
     /// Where each tensor is in `weights`.
     pub table: TensorTable,
     /// f32, and the copy that matmuls read
-    weights: View,
-    weights_half: View,
-    rope_table: View,
+    weights: F32View,
+    weights_half: HalfView,
+    rope_table: F32View,
     /// Of each block when backward follows, else one for all.
     pub(crate) activations: Vec<Activations>,
     /// [R, d] what the last block gives, and that normalised
-    pub(crate) out: View,
-    out_norm: View,
-    out_rstd: View,
+    pub(crate) out: F32View,
+    out_norm: HalfView,
+    out_rstd: F32View,
     /// [rows of a chunk, V]: the loss goes by chunks of rows and never holds R x V
-    logits: View,
-    pub(crate) losses: View,
+    logits: HalfView,
+    pub(crate) losses: F32View,
     inputs: Tokens,
     targets: Tokens,
     positions: Tokens,
@@ -105,7 +105,7 @@ impl Model {
     /// Fills what never changes, and the weights.
     fn begin(&mut self, weights: &[f32]) -> Result<()> {
         self.kernels.allocated()?;
-        self.kernels.upload(self.rope_table, &rope_table(&self.config));
+        self.kernels.upload(*self.rope_table, &rope_table(&self.config));
         let positions: Vec<u32> = (0..self.rows).map(|row| (row % self.sequence) as u32).collect();
         self.kernels.upload_tokens(self.positions, &positions);
         self.set_weights(weights);
@@ -114,13 +114,13 @@ impl Model {
 
     /// Takes weights in the layout of the tensor table.
     pub fn set_weights(&mut self, weights: &[f32]) {
-        self.kernels.upload(self.weights, weights);
+        self.kernels.upload(*self.weights, weights);
         self.kernels.round(self.weights, self.weights_half);
     }
 
     /// The weights, flat. Waits for the device.
     pub fn weights(&mut self) -> Result<Vec<f32>> {
-        self.kernels.download(self.weights)
+        self.kernels.download(*self.weights)
     }
 
     /// Tokens of a sequence.
@@ -151,7 +151,7 @@ impl Model {
                 self.targets.slice(0, inputs.len()),
                 losses_of,
             );
-            losses.extend(self.kernels.download(losses_of)?);
+            losses.extend(self.kernels.download(*losses_of)?);
         }
         Ok(losses)
     }
@@ -164,7 +164,7 @@ impl Model {
             let normed = self.forward(pass);
             for (start, rows) in self.chunks(pass) {
                 let logits = self.logits_of(normed, start, rows);
-                all.extend(self.kernels.download(logits)?);
+                all.extend(self.kernels.download(*logits)?);
             }
         }
         Ok(all)
@@ -195,7 +195,7 @@ impl Model {
         (0..rows).step_by(most).map(move |start| (start, most.min(rows - start)))
     }
 
-    fn logits_of(&mut self, normed: View, start: usize, rows: usize) -> View {
+    fn logits_of(&mut self, normed: HalfView, start: usize, rows: usize) -> HalfView {
         let Config { d_model: d, vocab_size: vocab, .. } = self.config;
         let (logits, head) =
             (self.logits.slice(0, rows * vocab), self.weights_half.range(&self.table.head));
@@ -204,7 +204,7 @@ impl Model {
     }
 
     /// Block `l` for this number of rows, and where its output goes.
-    fn block(&self, l: usize, rows: usize) -> (Block, View) {
+    fn block(&self, l: usize, rows: usize) -> (Block, F32View) {
         let Config { d_model: d, d_mlp: f, rms_eps: eps, n_layer, .. } = self.config;
         let of = |l: usize| &self.activations[l % self.activations.len()];
         let layer = &self.table.layers[l];
@@ -221,7 +221,7 @@ impl Model {
     }
 
     /// Tokens to the normalised output of the last block, [R, d].
-    fn forward(&mut self, pass: Pass) -> View {
+    fn forward(&mut self, pass: Pass) -> HalfView {
         let (rows, Config { d_model: d, rms_eps: eps, .. }) = (pass.shape.rows(), self.config);
         let (out, out_norm) = (self.out.slice(0, rows * d), self.out_norm.slice(0, rows * d));
         let embedding = self.weights.range(&self.table.embedding);
@@ -242,13 +242,13 @@ pub struct Trainer {
     /// Weights and the forward pass.
     pub model: Model,
     optimizer: Optimizer,
-    gradients: View,
+    gradients: F32View,
     slots: SlotViews,
     /// See [`state`]
-    state: View,
+    state: F32View,
     /// The gradient of the residual stream [R, d], f32 and as matmuls read it
-    dx: View,
-    dx_half: View,
+    dx: F32View,
+    dx_half: HalfView,
     scratch: ActivationGradients,
 }
 
@@ -352,22 +352,22 @@ impl Trainer {
 
     /// What else moves from update to update: see [`state`].
     pub fn state(&mut self) -> Result<Vec<f32>> {
-        self.model.kernels.download(self.state)
+        self.model.kernels.download(*self.state)
     }
 
     /// Puts back what [`state`](Self::state) gave.
     pub fn set_state(&mut self, state: &[f32]) {
-        self.model.kernels.upload(self.state, state);
+        self.model.kernels.upload(*self.state, state);
     }
 
     /// The sum so far, multiplied by the loss scale.
     pub fn gradients(&mut self) -> Result<Vec<f32>> {
-        self.model.kernels.download(self.gradients)
+        self.model.kernels.download(*self.gradients)
     }
 
     /// Replaces the sum so far, multiplied by the loss scale.
     pub fn set_gradients(&mut self, gradients: &[f32]) {
-        self.model.kernels.upload(self.gradients, gradients);
+        self.model.kernels.upload(*self.gradients, gradients);
     }
 
     /// Starts a step: nothing summed yet.
@@ -434,7 +434,8 @@ impl Trainer {
         let (rows, d) = (pass.shape.rows(), self.model.config.d_model);
         self.head_backward(pass, scale);
         let m = &mut self.model;
-        let [dx, dx_half, out] = [self.dx, self.dx_half, m.out].map(|view| view.slice(0, rows * d));
+        let [dx, out] = [self.dx, m.out].map(|view| view.slice(0, rows * d));
+        let dx_half = self.dx_half.slice(0, rows * d);
         let scratch = self.scratch.rows(&m.config, rows);
         let (rstd, final_norm) = (m.out_rstd.slice(0, rows), &m.table.final_norm);
         let (gain, dgain) = (m.weights.range(final_norm), self.gradients.range(final_norm));

@@ -22,7 +22,7 @@ pub(crate) fn measure(engine: &Engine) -> Result<f64> {
             let started = Instant::now();
             (0..matmuls).for_each(|_| kernels.matmul_nt(n, n, n, a, b, c));
             kernels.fill(last, 0.0);
-            kernels.download(last).map_err(failed)?;
+            kernels.download(*last).map_err(failed)?;
             Ok(started.elapsed().as_secs_f64())
         };
         timed(1)?; // compiles, and fills caches
@@ -69,7 +69,7 @@ fn copy(engine: &Engine) -> Result<f64> {
         let mut timed = |passes: usize| -> Result<f64> {
             let started = Instant::now();
             (0..passes).for_each(|_| kernels.residual_forward(x, branch, out));
-            kernels.download(out.slice(0, 1)).map_err(failed)?;
+            kernels.download(*out.slice(0, 1)).map_err(failed)?;
             Ok(started.elapsed().as_secs_f64())
         };
         timed(1)?;

@@ -20,8 +20,8 @@ pub(crate) fn product(adapter: &Adapter, largest: usize) -> Result<(usize, f64),
     let mut seconds_of = |n: usize, windows: usize| {
         let [a, b, c] =
             ["left", "right", "product"].map(|name| kernels.allocate_stored(name, n * n));
-        fill(kernels.as_mut(), &[a, b]);
-        seconds_each(kernels.as_mut(), c.slice(0, 8), windows, |k| k.matmul_nt(n, n, n, a, b, c))
+        fill(kernels.as_mut(), &[*a, *b]);
+        seconds_each(kernels.as_mut(), *c.slice(0, 8), windows, |k| k.matmul_nt(n, n, n, a, b, c))
     };
     let mut n = largest;
     let mut expected = seconds_of(n / 8, 1)? * 512.0;
@@ -35,10 +35,11 @@ pub(crate) fn product(adapter: &Adapter, largest: usize) -> Result<(usize, f64),
 /// Bytes a second of a large `z = x + y` in f32: two reads and a write of each value.
 pub(crate) fn memory(adapter: &Adapter, values: usize) -> Result<f64, String> {
     let mut kernels = open(adapter, Precision::F32)?;
-    let [x, y, z] = ["x", "y", "z"].map(|name| kernels.allocate(name, values));
-    fill(kernels.as_mut(), &[x, y]);
+    let [x, z] = ["x", "z"].map(|name| kernels.allocate(name, values));
+    let y = kernels.allocate_stored("y", values);
+    fill(kernels.as_mut(), &[*x, *y]);
     let seconds =
-        seconds_each(kernels.as_mut(), z.slice(0, 8), WINDOWS, |k| k.residual_forward(x, y, z))?;
+        seconds_each(kernels.as_mut(), *z.slice(0, 8), WINDOWS, |k| k.residual_forward(x, y, z))?;
     Ok(3.0 * 4.0 * values as f64 / seconds)
 }
 

@@ -6,7 +6,9 @@ use stage::Problem;
 use super::large::Large;
 use super::matmul::{self, LINE, Strided};
 use crate::EngineError;
-use crate::kernels::{Kernels, Memory, Precision, Queue, Result, Snapshot, Ticket, Tokens, View};
+use crate::kernels::{
+    F32View, HalfView, Kernels, Memory, Precision, Queue, Result, Snapshot, Ticket, Tokens, View,
+};
 
 /// Buffers in memory. A kernel takes its output buffer out while it runs, so an input in the same buffer is a panic,
 /// not a silent race.
@@ -68,7 +70,8 @@ impl Cpu {
         self.asked <= available
     }
 
-    pub(super) fn get(&self, view: View) -> &[f32] {
+    pub(super) fn get(&self, view: impl Into<View>) -> &[f32] {
+        let view = view.into();
         let buffer = &self.buffers[view.buffer];
         assert!(
             view.offset + view.len <= buffer.len(),
@@ -84,10 +87,10 @@ impl Cpu {
     /// Runs `f` with the engine to read from and N outputs to write, each in a buffer of its own.
     pub(super) fn write<const N: usize>(
         &mut self,
-        outputs: [View; N],
+        outputs: [impl Into<View>; N],
         f: impl FnOnce(&mut Self, [&mut [f32]; N]),
     ) {
-        self.write_all(&outputs, |cpu, outputs| {
+        self.write_all(&outputs.map(Into::into), |cpu, outputs| {
             f(
                 cpu,
                 outputs.try_into().unwrap_or_else(|_| unreachable!("as many as there are views")),
@@ -121,7 +124,7 @@ impl Cpu {
     /// A matrix [rows, columns], stored so or transposed.
     pub(super) fn operand(
         &self,
-        (view, transposed): (View, bool),
+        (view, transposed): (HalfView, bool),
         rows: usize,
         columns: usize,
     ) -> Strided<'_> {
@@ -135,8 +138,8 @@ impl Cpu {
         m: usize,
         n: usize,
         k: usize,
-        a: (View, bool),
-        b: (View, bool),
+        a: (HalfView, bool),
+        b: (HalfView, bool),
         c: View,
         accumulate: bool,
     ) {
@@ -161,8 +164,8 @@ impl Cpu {
     pub(super) fn matmul_then(
         &mut self,
         [m, n, k]: [usize; 3],
-        a: View,
-        b: (View, bool),
+        a: HalfView,
+        b: (HalfView, bool),
         c: View,
         also: Option<View>,
         then: impl Fn(&Self, usize, &mut [f32], &mut [f32]) + Sync,
@@ -196,18 +199,18 @@ impl Memory for Cpu {
         Precision::F32
     }
 
-    fn allocate(&mut self, _label: &'static str, len: usize) -> View {
+    fn allocate(&mut self, _label: &'static str, len: usize) -> F32View {
         let room = self.has_room(len);
         let buffer = Buffer::new(self.buffers.len(), len).filter(|_| room);
         if buffer.is_none() {
             self.available = Some(self.available.unwrap_or(0).min(self.asked.saturating_sub(1)));
         }
         self.buffers.push(buffer.unwrap_or_default());
-        View { buffer: self.buffers.len() - 1, offset: 0, len }
+        F32View::of(View { buffer: self.buffers.len() - 1, offset: 0, len })
     }
 
-    fn allocate_stored(&mut self, label: &'static str, len: usize) -> View {
-        self.allocate(label, len)
+    fn allocate_stored(&mut self, label: &'static str, len: usize) -> HalfView {
+        HalfView::of(*self.allocate(label, len))
     }
 
     fn allocate_tokens(&mut self, _label: &'static str, len: usize) -> Tokens {
@@ -253,13 +256,13 @@ impl Memory for Cpu {
         Ok(self.get(from).to_vec())
     }
 
-    fn snapshot(&mut self, views: &[View]) -> Result<Box<dyn Snapshot>> {
+    fn snapshot(&mut self, views: &[F32View]) -> Result<Box<dyn Snapshot>> {
         Ok(Box::new(Copied(views.iter().map(|&view| self.get(view).to_vec()).collect())))
     }
 }
 
 impl Queue for Cpu {
-    fn submit(&mut self, report: View) -> Ticket {
+    fn submit(&mut self, report: F32View) -> Ticket {
         self.reports.push_back(self.get(report).to_vec());
         self.submitted += 1;
         Ticket(self.submitted - 1)

@@ -12,7 +12,7 @@ mod normalise;
 mod optimizer;
 mod parallel;
 
-use crate::kernels::{AttentionShape, Kernels, Tokens, View};
+use crate::kernels::{AttentionShape, F32View, HalfView, Kernels, Tokens, View};
 use crate::optimizer::Update;
 pub use engine::Cpu;
 
@@ -25,14 +25,14 @@ impl Kernels for Cpu {
         "tiles of the microkernel".into() // and that is part of the device's name
     }
 
-    fn fill(&mut self, out: View, value: f32) {
+    fn fill(&mut self, out: F32View, value: f32) {
         self.write([out], |_, [out]| {
             parallel::each_part([(out, 1 << 16)], |_, [part]| part.fill(value))
         });
     }
 
-    fn round(&mut self, x: View, half: View) {
-        assert_eq!(x, half, "the half copy in f32 is the view itself");
+    fn round(&mut self, x: F32View, half: HalfView) {
+        assert_eq!(*x, *half, "the half copy in f32 is the view itself");
     }
 
     fn rows_at_once(&self, _widest: usize) -> usize {
@@ -48,14 +48,14 @@ impl Kernels for Cpu {
         &mut self,
         shape: AttentionShape,
         k: usize,
-        a: View,
-        b: View,
+        a: HalfView,
+        b: HalfView,
         positions: Tokens,
-        table: View,
-        qkv: View,
+        table: F32View,
+        qkv: HalfView,
     ) {
         let size = [shape.rows(), shape.qkv_columns(), k];
-        self.matmul_then(size, a, (b, true), qkv, None, |cpu, row, qkv, _| {
+        self.matmul_then(size, a, (b, true), *qkv, None, |cpu, row, qkv, _| {
             elementwise::rope_rows(shape, &cpu.ids(positions)[row..], cpu.get(table), qkv, 1.0);
         });
     }
@@ -65,13 +65,13 @@ impl Kernels for Cpu {
         m: usize,
         n: usize,
         k: usize,
-        a: View,
-        b: View,
-        x: View,
-        _branch: View,
-        out: View,
+        a: HalfView,
+        b: HalfView,
+        x: F32View,
+        _branch: HalfView,
+        out: F32View,
     ) {
-        self.matmul_then([m, n, k], a, (b, true), out, None, |cpu, row, out, _| {
+        self.matmul_then([m, n, k], a, (b, true), *out, None, |cpu, row, out, _| {
             elementwise::add(&cpu.get(x)[row * n..], out)
         });
     }
@@ -81,17 +81,17 @@ impl Kernels for Cpu {
         m: usize,
         width: usize,
         k: usize,
-        a: View,
-        b: View,
-        gate_up: View,
-        out: View,
+        a: HalfView,
+        b: HalfView,
+        gate_up: HalfView,
+        out: HalfView,
     ) {
         self.matmul_then(
             [m, 2 * width, k],
             a,
             (b, true),
-            gate_up,
-            Some(out),
+            *gate_up,
+            Some(*out),
             |_, _, gate_up, out| {
                 elementwise::swiglu_rows(width, gate_up, out);
             },
@@ -103,18 +103,18 @@ impl Kernels for Cpu {
         m: usize,
         width: usize,
         k: usize,
-        a: View,
-        b: View,
-        gate_up: View,
-        dout: View,
-        dgate_up: View,
+        a: HalfView,
+        b: HalfView,
+        gate_up: HalfView,
+        dout: HalfView,
+        dgate_up: HalfView,
     ) {
         self.matmul_then(
             [m, width, k],
             a,
             (b, false),
-            dout,
-            Some(dgate_up),
+            *dout,
+            Some(*dgate_up),
             |cpu, row, dout, dgate_up| {
                 elementwise::swiglu_backward_rows(
                     width,
@@ -129,13 +129,13 @@ impl Kernels for Cpu {
     fn attention_backward_rope(
         &mut self,
         shape: AttentionShape,
-        qkv: View,
-        out: View,
-        lse: View,
-        dout: View,
+        qkv: HalfView,
+        out: HalfView,
+        lse: F32View,
+        dout: HalfView,
         positions: Tokens,
-        table: View,
-        dqkv: View,
+        table: F32View,
+        dqkv: HalfView,
     ) {
         self.write([dqkv], |cpu, [dqkv]| {
             let rope = Some((cpu.ids(positions), cpu.get(table)));
@@ -151,13 +151,13 @@ impl Kernels for Cpu {
         });
     }
 
-    fn embedding_forward(&mut self, width: usize, tokens: Tokens, table: View, out: View) {
+    fn embedding_forward(&mut self, width: usize, tokens: Tokens, table: F32View, out: F32View) {
         self.write([out], |cpu, [out]| {
             elementwise::embedding_forward(width, cpu.ids(tokens), cpu.get(table), out)
         });
     }
 
-    fn embedding_backward(&mut self, width: usize, tokens: Tokens, dout: View, dtable: View) {
+    fn embedding_backward(&mut self, width: usize, tokens: Tokens, dout: F32View, dtable: F32View) {
         self.write([dtable], |cpu, [dtable]| {
             elementwise::embedding_backward(width, cpu.ids(tokens), cpu.get(dout), dtable)
         });
@@ -167,12 +167,12 @@ impl Kernels for Cpu {
         &mut self,
         width: usize,
         eps: f32,
-        x: View,
-        gain: View,
-        out: View,
-        rstd: View,
+        x: F32View,
+        gain: F32View,
+        out: HalfView,
+        rstd: F32View,
     ) {
-        self.write([out, rstd], |cpu, [out, rstd]| {
+        self.write([*out, *rstd], |cpu, [out, rstd]| {
             normalise::rmsnorm_forward(width, eps, cpu.get(x), cpu.get(gain), out, rstd)
         });
     }
@@ -180,13 +180,13 @@ impl Kernels for Cpu {
     fn rmsnorm_backward(
         &mut self,
         width: usize,
-        x: View,
-        gain: View,
-        rstd: View,
-        dout: View,
-        dx: View,
-        dx_half: View,
-        dgain: View,
+        x: F32View,
+        gain: F32View,
+        rstd: F32View,
+        dout: HalfView,
+        dx: F32View,
+        dx_half: HalfView,
+        dgain: F32View,
     ) {
         self.round(dx, dx_half);
         let mut partial = std::mem::take(&mut self.partial);
@@ -205,46 +205,66 @@ impl Kernels for Cpu {
         self.partial = partial;
     }
 
-    fn matmul_nt(&mut self, m: usize, n: usize, k: usize, a: View, b: View, c: View) {
-        self.matmul(m, n, k, (a, false), (b, true), c, false);
+    fn matmul_nt(&mut self, m: usize, n: usize, k: usize, a: HalfView, b: HalfView, c: HalfView) {
+        self.matmul(m, n, k, (a, false), (b, true), *c, false);
     }
 
-    fn matmul_nn(&mut self, m: usize, n: usize, k: usize, a: View, b: View, c: View) {
-        self.matmul(m, n, k, (a, false), (b, false), c, false);
+    fn matmul_nn(&mut self, m: usize, n: usize, k: usize, a: HalfView, b: HalfView, c: HalfView) {
+        self.matmul(m, n, k, (a, false), (b, false), *c, false);
     }
 
-    fn matmul_tn(&mut self, m: usize, n: usize, k: usize, a: View, b: View, c: View) {
-        self.matmul(m, n, k, (a, true), (b, false), c, true);
+    fn matmul_tn(&mut self, m: usize, n: usize, k: usize, a: HalfView, b: HalfView, c: F32View) {
+        self.matmul(m, n, k, (a, true), (b, false), *c, true);
     }
 
-    fn matvec_nt(&mut self, m: usize, n: usize, k: usize, a: View, b: View, c: View) {
+    fn matvec_nt(&mut self, m: usize, n: usize, k: usize, a: HalfView, b: HalfView, c: HalfView) {
         self.write([c], |cpu, [c]| matmul::matvec_nt(m, n, k, cpu.get(a), cpu.get(b), c));
     }
 
-    fn rope_forward(&mut self, shape: AttentionShape, positions: Tokens, table: View, qkv: View) {
+    fn rope_forward(
+        &mut self,
+        shape: AttentionShape,
+        positions: Tokens,
+        table: F32View,
+        qkv: HalfView,
+    ) {
         self.write([qkv], |cpu, [qkv]| {
             elementwise::rope(shape, cpu.ids(positions), cpu.get(table), qkv, 1.0)
         });
     }
 
-    fn rope_backward(&mut self, shape: AttentionShape, positions: Tokens, table: View, dqkv: View) {
+    fn rope_backward(
+        &mut self,
+        shape: AttentionShape,
+        positions: Tokens,
+        table: F32View,
+        dqkv: HalfView,
+    ) {
         self.write([dqkv], |cpu, [dqkv]| {
             elementwise::rope(shape, cpu.ids(positions), cpu.get(table), dqkv, -1.0)
         });
     }
 
-    fn attention_forward(&mut self, shape: AttentionShape, qkv: View, out: View, lse: View) {
-        self.write([out, lse], |cpu, [out, lse]| attention::forward(shape, cpu.get(qkv), out, lse));
+    fn attention_forward(
+        &mut self,
+        shape: AttentionShape,
+        qkv: HalfView,
+        out: HalfView,
+        lse: F32View,
+    ) {
+        self.write([*out, *lse], |cpu, [out, lse]| {
+            attention::forward(shape, cpu.get(qkv), out, lse)
+        });
     }
 
     fn attention_backward(
         &mut self,
         shape: AttentionShape,
-        qkv: View,
-        out: View,
-        lse: View,
-        dout: View,
-        dqkv: View,
+        qkv: HalfView,
+        out: HalfView,
+        lse: F32View,
+        dout: HalfView,
+        dqkv: HalfView,
     ) {
         self.write([dqkv], |cpu, [dqkv]| {
             attention::backward(
@@ -259,23 +279,35 @@ impl Kernels for Cpu {
         });
     }
 
-    fn swiglu_forward(&mut self, width: usize, gate_up: View, out: View) {
+    fn swiglu_forward(&mut self, width: usize, gate_up: HalfView, out: HalfView) {
         self.write([out], |cpu, [out]| elementwise::swiglu_forward(width, cpu.get(gate_up), out));
     }
 
-    fn swiglu_backward(&mut self, width: usize, gate_up: View, dout: View, dgate_up: View) {
+    fn swiglu_backward(
+        &mut self,
+        width: usize,
+        gate_up: HalfView,
+        dout: HalfView,
+        dgate_up: HalfView,
+    ) {
         self.write([dgate_up], |cpu, [dgate_up]| {
             elementwise::swiglu_backward(width, cpu.get(gate_up), cpu.get(dout), dgate_up)
         });
     }
 
-    fn residual_forward(&mut self, x: View, branch: View, out: View) {
+    fn residual_forward(&mut self, x: F32View, branch: HalfView, out: F32View) {
         self.write([out], |cpu, [out]| {
             elementwise::residual_forward(cpu.get(x), cpu.get(branch), out)
         });
     }
 
-    fn cross_entropy_forward(&mut self, vocab: usize, logits: View, targets: Tokens, losses: View) {
+    fn cross_entropy_forward(
+        &mut self,
+        vocab: usize,
+        logits: HalfView,
+        targets: Tokens,
+        losses: F32View,
+    ) {
         self.write([losses], |cpu, [losses]| {
             loss::cross_entropy_forward(vocab, cpu.get(logits), cpu.ids(targets), losses)
         });
@@ -285,11 +317,11 @@ impl Kernels for Cpu {
         &mut self,
         vocab: usize,
         d: usize,
-        x: View,
-        head: View,
-        _logits: View,
+        x: HalfView,
+        head: HalfView,
+        _logits: HalfView,
         targets: Tokens,
-        losses: View,
+        losses: F32View,
     ) {
         let mut scratch = std::mem::take(&mut self.scratch);
         self.write([losses], |cpu, [losses]| {
@@ -310,41 +342,42 @@ impl Kernels for Cpu {
         &mut self,
         vocab: usize,
         scale: f32,
-        state: View,
-        logits: View,
+        state: F32View,
+        logits: HalfView,
         targets: Tokens,
-        losses: View,
+        losses: F32View,
     ) {
         let scale = scale * self.get(state)[crate::state::LOSS_SCALE];
-        self.write([logits, losses], |cpu, [logits, losses]| {
+        self.write([*logits, *losses], |cpu, [logits, losses]| {
             loss::cross_entropy_backward(vocab, scale, logits, cpu.ids(targets), losses)
         });
     }
 
-    fn sum(&mut self, values: View, total: View) {
+    fn sum(&mut self, values: F32View, total: F32View) {
         self.write([total], |cpu, [total]| {
             total[0] += cpu.get(values).iter().map(|&v| f64::from(v)).sum::<f64>() as f32
         });
     }
 
-    fn grad_norm(&mut self, gradients: View, norm: View) {
+    fn grad_norm(&mut self, gradients: F32View, norm: F32View) {
         self.write([norm], |cpu, [norm]| norm[0] = loss::grad_norm(cpu.get(gradients)));
     }
 
-    fn loss_scale_update(&mut self, update: &Update, state: View) {
+    fn loss_scale_update(&mut self, update: &Update, state: F32View) {
         self.write([state], |_, [state]| loss::loss_scale_update(update, state));
     }
 
     fn optimizer_update(
         &mut self,
         update: &Update,
-        state: View,
-        weights: View,
-        weights_half: View,
-        gradients: View,
-        slots: &[View],
+        state: F32View,
+        weights: F32View,
+        weights_half: HalfView,
+        gradients: F32View,
+        slots: &[F32View],
     ) {
-        self.write_all(&[&[weights], slots].concat(), |cpu, mut outputs| {
+        let outputs: Vec<View> = [weights].iter().chain(slots).map(|&view| *view).collect();
+        self.write_all(&outputs, |cpu, mut outputs| {
             let (state, gradients) = (cpu.get(state), cpu.get(gradients));
             let slots = outputs.split_off(1);
             optimizer::optimizer_update(update, state, gradients, outputs[0], slots);
@@ -358,8 +391,8 @@ impl Kernels for Cpu {
         context: usize,
         slots: Tokens,
         positions: Tokens,
-        qkv: View,
-        cache: View,
+        qkv: HalfView,
+        cache: HalfView,
     ) {
         self.write([cache], |cpu, [cache]| {
             elementwise::cache_append(
@@ -379,9 +412,9 @@ impl Kernels for Cpu {
         context: usize,
         slots: Tokens,
         positions: Tokens,
-        qkv: View,
-        cache: View,
-        out: View,
+        qkv: HalfView,
+        cache: HalfView,
+        out: HalfView,
     ) {
         self.write([out], |cpu, [out]| {
             elementwise::attention_decode(

@@ -3,7 +3,7 @@
 use stage::{Action, Problem};
 
 use crate::error::{CPU, EngineError, LIST_DEVICES};
-use crate::kernels::{Kernels, Result, View};
+use crate::kernels::{Kernels, Result};
 
 /// m, n and k: not a multiple of any tile, and no two alike; in fours, for cooperative matrices, with slices enough for sums to live
 /// across a loop.
@@ -26,9 +26,9 @@ pub(super) fn probe(gpu: &mut dyn Kernels) -> Result<()> {
 
 fn products(gpu: &mut dyn Kernels, [m, n, k]: [usize; 3]) -> Result<()> {
     let (a, b) = (values(m * k, 1), values(n * k, 2));
-    let mut put = |values: &[f32]| -> View {
+    let mut put = |values: &[f32]| {
         let view = gpu.allocate_stored("probe", values.len());
-        gpu.upload(view, values);
+        gpu.upload(*view, values);
         view
     };
     // a [m, k] and b [n, k] serve all forms: transposed they are the other operands.
@@ -48,7 +48,7 @@ fn products(gpu: &mut dyn Kernels, [m, n, k]: [usize; 3]) -> Result<()> {
     gpu.allocated()?;
     let expected: Vec<f32> =
         (0..m * n).map(|i| (0..k).map(|l| a[i / n * k + l] * b[i % n * k + l]).sum()).collect();
-    for (kernel, out) in [("matmul_nt", nt), ("matmul_nn", nn), ("matmul_tn", tn)] {
+    for (kernel, out) in [("matmul_nt", *nt), ("matmul_nn", *nn), ("matmul_tn", *tn)] {
         let found = gpu.download(out)?;
         // Beyond 256, bf16 keeps even numbers only, beyond 512 multiples of four, ...
         let wrong = (0..m * n)

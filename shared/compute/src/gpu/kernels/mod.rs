@@ -9,8 +9,8 @@ use super::engine::Gpu;
 use super::pipeline::Element;
 use super::table::{self, *};
 use crate::kernels::{
-    AttentionShape, Counts, GROWTH_INTERVAL, KernelTime, Kernels, Memory, Precision, Queue, Result,
-    Snapshot, Ticket, Tokens, View,
+    AttentionShape, Counts, F32View, GROWTH_INTERVAL, HalfView, KernelTime, Kernels, Memory,
+    Precision, Queue, Result, Snapshot, Ticket, Tokens, View,
 };
 use crate::optimizer::{Optimizer, Update};
 use crate::wgsl::PARTIAL_ROWS;
@@ -39,12 +39,12 @@ impl Memory for Gpu {
         self.precision
     }
 
-    fn allocate(&mut self, label: &'static str, len: usize) -> View {
-        self.create(label, Element::Value(Precision::F32), len)
+    fn allocate(&mut self, label: &'static str, len: usize) -> F32View {
+        F32View::of(self.create(label, Element::Value(Precision::F32), len))
     }
 
-    fn allocate_stored(&mut self, label: &'static str, len: usize) -> View {
-        self.create(label, Element::Value(self.precision), len)
+    fn allocate_stored(&mut self, label: &'static str, len: usize) -> HalfView {
+        HalfView::of(self.create(label, Element::Value(self.precision), len))
     }
 
     fn allocate_tokens(&mut self, label: &'static str, len: usize) -> Tokens {
@@ -73,14 +73,14 @@ impl Memory for Gpu {
         self.read_values(from)
     }
 
-    fn snapshot(&mut self, views: &[View]) -> Result<Box<dyn Snapshot>> {
-        self.start_snapshot(views)
+    fn snapshot(&mut self, views: &[F32View]) -> Result<Box<dyn Snapshot>> {
+        self.start_snapshot(&views.iter().map(|&view| *view).collect::<Vec<View>>())
     }
 }
 
 impl Queue for Gpu {
-    fn submit(&mut self, report: View) -> Ticket {
-        self.submit_report(report)
+    fn submit(&mut self, report: F32View) -> Ticket {
+        self.submit_report(*report)
     }
 
     fn collect(&mut self, ticket: Ticket, wait: bool) -> Result<Option<Vec<f32>>> {
@@ -121,81 +121,87 @@ impl Kernels for Gpu {
         1 << 25
     }
 
-    fn fill(&mut self, out: View, value: f32) {
-        self.run(&FILL, Fill { len: word(out.len), value }, &[out], striding(out.len), 0.0);
+    fn fill(&mut self, out: F32View, value: f32) {
+        self.run(&FILL, Fill { len: word(out.len), value }, &[*out], striding(out.len), 0.0);
     }
 
-    fn round(&mut self, x: View, half: View) {
-        if x != half {
-            self.run(&ROUND_STORED, Length { len: word(x.len) }, &[x, half], striding(x.len), 0.0);
+    fn round(&mut self, x: F32View, half: HalfView) {
+        if *x != *half {
+            self.run(
+                &ROUND_STORED,
+                Length { len: word(x.len) },
+                &[*x, *half],
+                striding(x.len),
+                0.0,
+            );
         }
     }
 
-    fn embedding_forward(&mut self, width: usize, tokens: Tokens, table: View, out: View) {
-        self.embed(width, tokens, table, out);
+    fn embedding_forward(&mut self, width: usize, tokens: Tokens, table: F32View, out: F32View) {
+        self.embed(width, tokens, *table, *out);
     }
 
-    fn embedding_backward(&mut self, width: usize, tokens: Tokens, dout: View, dtable: View) {
-        self.embed_backward(width, tokens, dout, dtable);
+    fn embedding_backward(&mut self, width: usize, tokens: Tokens, dout: F32View, dtable: F32View) {
+        self.embed_backward(width, tokens, *dout, *dtable);
     }
 
     fn rmsnorm_forward(
         &mut self,
         width: usize,
         eps: f32,
-        x: View,
-        gain: View,
-        out: View,
-        rstd: View,
+        x: F32View,
+        gain: F32View,
+        out: HalfView,
+        rstd: F32View,
     ) {
         let params = Norm { rows: word(rstd.len), width: word(width), eps };
-        self.run(&RMSNORM_FORWARD, params, &[x, gain, out, rstd], counted(rstd.len), 0.0);
+        self.run(&RMSNORM_FORWARD, params, &[*x, *gain, *out, *rstd], counted(rstd.len), 0.0);
     }
 
     fn rmsnorm_backward(
         &mut self,
         width: usize,
-        x: View,
-        gain: View,
-        rstd: View,
-        dout: View,
-        dx: View,
-        dx_half: View,
-        dgain: View,
+        x: F32View,
+        gain: F32View,
+        rstd: F32View,
+        dout: HalfView,
+        dx: F32View,
+        dx_half: HalfView,
+        dgain: F32View,
     ) {
         let rows = rstd.len;
         let params = NormBackward { rows: word(rows), width: word(width) };
         let parts = rows.div_ceil(PARTIAL_ROWS as usize);
-        let part = self.partials_for(parts, dgain);
-        let operands = [x, gain, rstd, dout, dx, part, dx_half];
-        if dx == dx_half {
+        let part = self.partials_for(parts, *dgain);
+        let operands = [*x, *gain, *rstd, *dout, *dx, part, *dx_half];
+        if *dx == *dx_half {
             self.run(&RMSNORM_BACKWARD, params, &operands[..6], counted(parts), 0.0);
         } else {
             self.run(&RMSNORM_BACKWARD_HALF, params, &operands, counted(parts), 0.0);
         }
     }
 
-    fn matmul_nt(&mut self, m: usize, n: usize, k: usize, a: View, b: View, c: View) {
-        self.matmul(&MATMUL_NT, [m, n, k], a, b, c);
+    fn matmul_nt(&mut self, m: usize, n: usize, k: usize, a: HalfView, b: HalfView, c: HalfView) {
+        self.matmul(&MATMUL_NT, [m, n, k], *a, *b, *c);
     }
 
-    fn matmul_nn(&mut self, m: usize, n: usize, k: usize, a: View, b: View, c: View) {
-        self.matmul(&MATMUL_NN, [m, n, k], a, b, c);
+    fn matmul_nn(&mut self, m: usize, n: usize, k: usize, a: HalfView, b: HalfView, c: HalfView) {
+        self.matmul(&MATMUL_NN, [m, n, k], *a, *b, *c);
     }
 
-    fn matmul_tn(&mut self, m: usize, n: usize, k: usize, a: View, b: View, c: View) {
-        self.matmul_split(&MATMUL_TN, [m, n, k], a, b, c);
+    fn matmul_tn(&mut self, m: usize, n: usize, k: usize, a: HalfView, b: HalfView, c: F32View) {
+        self.matmul_split(&MATMUL_TN, [m, n, k], *a, *b, *c);
     }
 
     fn matmul_nt_rope(
         &mut self,
         shape: AttentionShape,
         k: usize,
-        a: View,
-        b: View,
+        a: HalfView,
+        b: HalfView,
         positions: Tokens,
-        table: View,
-        qkv: View,
+        table: F32View,
+        qkv: HalfView,
     ) {
         self.head_width_is(shape);
         let (m, n, turned) = (shape.rows(), shape.qkv_columns(), shape.turned_columns());
@@ -206,8 +212,8 @@ impl Kernels for Gpu {
                 &MATMUL_NT_ROPE_COOP,
                 [m, n, k],
                 params,
-                &[a, b, self.ids(positions), table, qkv],
-                &[a, b, table, qkv],
+                &[*a, *b, self.ids(positions), *table, *qkv],
+                &[*a, *b, *table, *qkv],
             );
         if !fused {
             self.matmul_nt(m, n, k, a, b, qkv);
@@ -220,13 +226,14 @@ impl Kernels for Gpu {
         m: usize,
         n: usize,
         k: usize,
-        a: View,
-        b: View,
-        x: View,
-        branch: View,
-        out: View,
+        a: HalfView,
+        b: HalfView,
+        x: F32View,
+        branch: HalfView,
+        out: F32View,
     ) {
-        let (params, operands) = (Matmul { m: word(m), n: word(n), k: word(k) }, [a, b, x, out]);
+        let (params, operands) =
+            (Matmul { m: word(m), n: word(n), k: word(k) }, [*a, *b, *x, *out]);
         if !self.matmul_coop(&MATMUL_NT_RESIDUAL_COOP, [m, n, k], params, &operands, &operands) {
             self.matmul_nt(m, n, k, a, b, branch);
             self.residual_forward(x, branch, out);
@@ -238,12 +245,12 @@ impl Kernels for Gpu {
         m: usize,
         width: usize,
         k: usize,
-        a: View,
-        b: View,
-        gate_up: View,
-        out: View,
+        a: HalfView,
+        b: HalfView,
+        gate_up: HalfView,
+        out: HalfView,
     ) {
-        let (n, operands) = (2 * width, [a, b, gate_up, out]);
+        let (n, operands) = (2 * width, [*a, *b, *gate_up, *out]);
         let params = Matmul { m: word(m), n: word(n), k: word(k) };
         let fused = width.is_multiple_of(4)
             && self.matmul_coop(&MATMUL_NT_SWIGLU_COOP, [m, n, k], params, &operands, &operands);
@@ -258,89 +265,120 @@ impl Kernels for Gpu {
         m: usize,
         width: usize,
         k: usize,
-        a: View,
-        b: View,
-        gate_up: View,
-        dout: View,
-        dgate_up: View,
+        a: HalfView,
+        b: HalfView,
+        gate_up: HalfView,
+        dout: HalfView,
+        dgate_up: HalfView,
     ) {
         let (params, operands) =
-            (Matmul { m: word(m), n: word(width), k: word(k) }, [a, b, gate_up, dgate_up]);
+            (Matmul { m: word(m), n: word(width), k: word(k) }, [*a, *b, *gate_up, *dgate_up]);
         if !self.matmul_coop(&MATMUL_NN_SWIGLU_COOP, [m, width, k], params, &operands, &operands) {
             self.matmul_nn(m, width, k, a, b, dout);
             self.swiglu_backward(width, gate_up, dout, dgate_up);
         }
     }
 
-    fn matvec_nt(&mut self, m: usize, n: usize, k: usize, a: View, b: View, c: View) {
+    fn matvec_nt(&mut self, m: usize, n: usize, k: usize, a: HalfView, b: HalfView, c: HalfView) {
         let params = Matmul { m: word(m), n: word(n), k: word(k) };
-        self.run(&MATVEC_NT, params, &[a, b, c], counted(m * n), 2.0 * (m * n * k) as f64);
+        self.run(&MATVEC_NT, params, &[*a, *b, *c], counted(m * n), 2.0 * (m * n * k) as f64);
     }
 
-    fn rope_forward(&mut self, shape: AttentionShape, positions: Tokens, table: View, qkv: View) {
-        self.rope(&ROPE_FORWARD, shape, positions, table, qkv);
+    fn rope_forward(
+        &mut self,
+        shape: AttentionShape,
+        positions: Tokens,
+        table: F32View,
+        qkv: HalfView,
+    ) {
+        self.rope(&ROPE_FORWARD, shape, positions, *table, *qkv);
     }
 
-    fn rope_backward(&mut self, shape: AttentionShape, positions: Tokens, table: View, dqkv: View) {
-        self.rope(&ROPE_BACKWARD, shape, positions, table, dqkv);
+    fn rope_backward(
+        &mut self,
+        shape: AttentionShape,
+        positions: Tokens,
+        table: F32View,
+        dqkv: HalfView,
+    ) {
+        self.rope(&ROPE_BACKWARD, shape, positions, *table, *dqkv);
     }
 
-    fn attention_forward(&mut self, shape: AttentionShape, qkv: View, out: View, lse: View) {
-        self.attend_forward(shape, qkv, out, lse);
+    fn attention_forward(
+        &mut self,
+        shape: AttentionShape,
+        qkv: HalfView,
+        out: HalfView,
+        lse: F32View,
+    ) {
+        self.attend_forward(shape, *qkv, *out, *lse);
     }
 
     fn attention_backward(
         &mut self,
         shape: AttentionShape,
-        qkv: View,
-        out: View,
-        lse: View,
-        dout: View,
-        dqkv: View,
+        qkv: HalfView,
+        out: HalfView,
+        lse: F32View,
+        dout: HalfView,
+        dqkv: HalfView,
     ) {
-        self.attend_backward(shape, qkv, out, lse, dout, None, dqkv);
+        self.attend_backward(shape, *qkv, *out, *lse, *dout, None, *dqkv);
     }
 
     fn attention_backward_rope(
         &mut self,
         shape: AttentionShape,
-        qkv: View,
-        out: View,
-        lse: View,
-        dout: View,
+        qkv: HalfView,
+        out: HalfView,
+        lse: F32View,
+        dout: HalfView,
         positions: Tokens,
-        table: View,
-        dqkv: View,
+        table: F32View,
+        dqkv: HalfView,
     ) {
-        self.attend_backward(shape, qkv, out, lse, dout, Some((positions, table)), dqkv);
+        let rope = Some((positions, *table));
+        self.attend_backward(shape, *qkv, *out, *lse, *dout, rope, *dqkv);
     }
 
-    fn swiglu_forward(&mut self, width: usize, gate_up: View, out: View) {
+    fn swiglu_forward(&mut self, width: usize, gate_up: HalfView, out: HalfView) {
         let params = Rows { len: word(out.len), width: word(width) };
-        self.run(&SWIGLU_FORWARD, params, &[gate_up, out], striding(out.len), 0.0);
+        self.run(&SWIGLU_FORWARD, params, &[*gate_up, *out], striding(out.len), 0.0);
     }
 
-    fn swiglu_backward(&mut self, width: usize, gate_up: View, dout: View, dgate_up: View) {
+    fn swiglu_backward(
+        &mut self,
+        width: usize,
+        gate_up: HalfView,
+        dout: HalfView,
+        dgate_up: HalfView,
+    ) {
         let params = Rows { len: word(dout.len), width: word(width) };
-        self.run(&SWIGLU_BACKWARD, params, &[gate_up, dout, dgate_up], striding(dout.len), 0.0);
+        self.run(&SWIGLU_BACKWARD, params, &[*gate_up, *dout, *dgate_up], striding(dout.len), 0.0);
     }
 
-    fn residual_forward(&mut self, x: View, branch: View, out: View) {
+    fn residual_forward(&mut self, x: F32View, branch: HalfView, out: F32View) {
         self.run(
             &RESIDUAL_FORWARD,
             Length { len: word(out.len) },
-            &[x, branch, out],
+            &[*x, *branch, *out],
             striding(out.len),
             0.0,
         );
     }
 
-    fn cross_entropy_forward(&mut self, vocab: usize, logits: View, targets: Tokens, losses: View) {
+    fn cross_entropy_forward(
+        &mut self,
+        vocab: usize,
+        logits: HalfView,
+        targets: Tokens,
+        losses: F32View,
+    ) {
         let params = Loss { rows: word(losses.len), vocab: word(vocab), scale: 0.0 };
         self.run(
             &CROSS_ENTROPY_FORWARD,
             params,
-            &[self.ids(targets), logits, losses],
+            &[self.ids(targets), *logits, *losses],
             counted(losses.len),
             0.0,
         );
@@ -350,41 +388,41 @@ impl Kernels for Gpu {
         &mut self,
         vocab: usize,
         scale: f32,
-        state: View,
-        logits: View,
+        state: F32View,
+        logits: HalfView,
         targets: Tokens,
-        losses: View,
+        losses: F32View,
     ) {
         let params = Loss { rows: word(losses.len), vocab: word(vocab), scale };
         self.run(
             &CROSS_ENTROPY_BACKWARD,
             params,
-            &[state, self.ids(targets), logits, losses],
+            &[*state, self.ids(targets), *logits, *losses],
             counted(losses.len),
             0.0,
         );
     }
 
-    fn sum(&mut self, values: View, total: View) {
-        self.run(&SUM, Length { len: word(values.len) }, &[values, total], [1, 1, 1], 0.0);
+    fn sum(&mut self, values: F32View, total: F32View) {
+        self.run(&SUM, Length { len: word(values.len) }, &[*values, *total], [1, 1, 1], 0.0);
     }
 
-    fn grad_norm(&mut self, gradients: View, norm: View) {
+    fn grad_norm(&mut self, gradients: F32View, norm: F32View) {
         // Its own parts are used up at once: what was split before has to be added by then.
         self.reduce_partials();
-        let parts = self.partials_for(NORM_PARTIALS as usize, norm);
+        let parts = self.partials_for(NORM_PARTIALS as usize, *norm);
         self.partials.clear();
         self.run(
             &GRAD_NORM_PARTIALS,
             Length { len: word(gradients.len) },
-            &[gradients, parts],
+            &[*gradients, parts],
             [NORM_PARTIALS, 1, 1],
             0.0,
         );
-        self.run(&GRAD_NORM, Length { len: NORM_PARTIALS }, &[parts, norm], [1, 1, 1], 0.0);
+        self.run(&GRAD_NORM, Length { len: NORM_PARTIALS }, &[parts, *norm], [1, 1, 1], 0.0);
     }
 
-    fn loss_scale_update(&mut self, update: &Update, state: View) {
+    fn loss_scale_update(&mut self, update: &Update, state: F32View) {
         let Update { clip, optimizer: Optimizer { beta1, beta2, .. }, .. } = *update;
         let dynamic_scale = u32::from(self.precision == Precision::F16);
         let params = LossScale {
@@ -394,17 +432,17 @@ impl Kernels for Gpu {
             dynamic_scale,
             growth_interval: GROWTH_INTERVAL as f32,
         };
-        self.run(&LOSS_SCALE_UPDATE, params, &[state], [1, 1, 1], 0.0);
+        self.run(&LOSS_SCALE_UPDATE, params, &[*state], [1, 1, 1], 0.0);
     }
 
     fn optimizer_update(
         &mut self,
         update: &Update,
-        state: View,
-        weights: View,
-        weights_half: View,
-        gradients: View,
-        slots: &[View],
+        state: F32View,
+        weights: F32View,
+        weights_half: HalfView,
+        gradients: F32View,
+        slots: &[F32View],
     ) {
         let Optimizer { kind, beta1, beta2, eps, weight_decay } = update.optimizer;
         let params = OptimizerParams {
@@ -416,11 +454,12 @@ impl Kernels for Gpu {
             eps,
             weight_decay,
         };
-        let mut operands = [&[state, gradients, weights][..], slots].concat();
-        let kernel = if weights == weights_half {
+        let mut operands = vec![*state, *gradients, *weights];
+        operands.extend(slots.iter().map(|&slot| *slot));
+        let kernel = if *weights == *weights_half {
             kind.rule().name
         } else {
-            operands.push(weights_half);
+            operands.push(*weights_half);
             kind.rule().half_kernel
         };
         let kernel = table::named(kernel).expect("an optimizer's kernels are in the table");
@@ -433,8 +472,8 @@ impl Kernels for Gpu {
         context: usize,
         slots: Tokens,
         positions: Tokens,
-        qkv: View,
-        cache: View,
+        qkv: HalfView,
+        cache: HalfView,
     ) {
         let (queries, columns) = (shape.query_columns(), shape.kv_columns());
         let len = shape.rows() * columns;
@@ -447,7 +486,7 @@ impl Kernels for Gpu {
         self.run(
             &CACHE_APPEND,
             params,
-            &[self.ids(slots), self.ids(positions), qkv, cache],
+            &[self.ids(slots), self.ids(positions), *qkv, *cache],
             striding(len),
             0.0,
         );
@@ -459,9 +498,9 @@ impl Kernels for Gpu {
         context: usize,
         slots: Tokens,
         positions: Tokens,
-        qkv: View,
-        cache: View,
-        out: View,
+        qkv: HalfView,
+        cache: HalfView,
+        out: HalfView,
     ) {
         self.head_width_is(shape);
         let (rows, heads) = (shape.rows(), shape.heads);
@@ -472,7 +511,7 @@ impl Kernels for Gpu {
             context: word(context),
             scale: 1.0 / (shape.width as f32).sqrt(),
         };
-        let operands = [self.ids(slots), self.ids(positions), qkv, cache, out];
+        let operands = [self.ids(slots), self.ids(positions), *qkv, *cache, *out];
         self.run(&ATTENTION_DECODE, params, &operands, counted(rows * heads), 0.0);
     }
 }
