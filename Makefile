@@ -25,7 +25,7 @@ MODEL    := train eval-ppl sample
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: all build build-data build-model data fetch tokenizer tokenize pack train eval sample test test-long crash-test fuzz test-mesa bench bench-gpu lint clean help
+.PHONY: all build build-data build-model data fetch tokenizer tokenize pack train eval sample test test-long crash-test fuzz miri test-mesa bench bench-gpu lint clean help
 
 all: data train eval sample ## From stories to a model that tells them
 	@echo
@@ -68,6 +68,12 @@ test-long: ## What takes minutes: 10 million random strings against crate tokeni
 	$(CARGO) build --release --workspace --bins
 	BEDTIME_LONG=1 $(CARGO) test --release --workspace --test exactness --test trainer --test data_stages
 	BEDTIME_LONG=1 $(CARGO) test --release --workspace --test crash -- worlds::
+	@if $(CARGO) +nightly miri --version >/dev/null 2>&1; then $(MAKE) miri; \
+	  else echo "not run: make miri, which needs a nightly compiler with Miri (tests/miri/README.md)"; fi
+
+miri: ## The CPU engine in an interpreter that ends at the first undefined behaviour (a nightly compiler: tests/miri/README.md)
+	BEDTIME_MEMORY_MIB=8192 CARGO_TARGET_DIR=target MIRIFLAGS="-Zmiri-disable-isolation -Zmiri-ignore-leaks -Zmiri-tree-borrows" \
+	  $(CARGO) +nightly miri test --manifest-path tests/miri/Cargo.toml -- runs::
 	BEDTIME_LONG=1 $(CARGO) test --release --workspace --test at_once
 	BEDTIME_LONG=10 $(CARGO) test --release --workspace --test damage
 

@@ -3,6 +3,7 @@ use compute::{Half, Kernels, ViewOf};
 
 /// A kind of values that buffers are made of.
 pub trait Kind: Sized {
+    /// A buffer of `len` values, 0 at first.
     fn allocate(k: &mut dyn Kernels, len: usize) -> ViewOf<Self>;
 }
 
