@@ -14,7 +14,7 @@ macro_rules! shipped {
             &[$(($name, include_str!(concat!("../../../pipelines/", $name, ".toml"))),)*];
     };
 }
-shipped! { "quickstart" "tinystories-3m" "tinystories-10m" }
+shipped! { "quickstart" "tinystories-3m" "tinystories-10m" "chapter" }
 
 /// Names of the shipped pipelines, the smallest first.
 pub fn names() -> impl Iterator<Item = &'static str> {
