@@ -223,3 +223,26 @@ fn add_intervals(results: &mut [report::Result], bytes: Option<Vec<u64>>) {
         .zip(intervals)
         .for_each(|(result, interval)| result.intervals = Some(interval));
 }
+
+/// For comparisons with other programs (tests/golden/check_hf.py).
+pub(crate) fn print_logits(
+    engine: &Engine,
+    loaded: &LoadedModel,
+    bin: &Bin,
+    windows: usize,
+) -> anyhow::Result<()> {
+    let context = loaded.config.context;
+    let mut model = Model::new(engine.kernels()?, loaded.config, &loaded.weights, 1, context)
+        .map_err(failed)?;
+    let mut window = vec![0; context];
+    for start in (0..bin.len().saturating_sub(context as u64)).step_by(context).take(windows) {
+        bin.copy(start, &mut window)?;
+        let bytes: Vec<u8> =
+            model.logits(&window).map_err(failed)?.into_iter().flat_map(f32::to_le_bytes).collect();
+        interrupt::check(KEPT)?;
+        if !stage::print_bytes(&bytes)? {
+            break;
+        }
+    }
+    Ok(())
+}

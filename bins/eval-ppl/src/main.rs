@@ -9,16 +9,15 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Parser;
-use compute::Model;
 use corpus::bin::Bin;
 use corpus::tokenizer::Tokenizer;
-use inference::{Engine, LoadedModel, failed, open_model};
+use inference::{LoadedModel, open_model};
 use serde::Serialize;
 use serde_json::Value;
 use stage::config::Outcome;
-use stage::{Failure, Ownership, Stage, Work, interrupt, print, write_recorded};
+use stage::{Failure, Ownership, Stage, Work, print, write_recorded};
 
-use evaluate::{KEPT, check_vocabulary, engine, evaluate_all};
+use evaluate::{check_vocabulary, engine, evaluate_all, print_logits};
 use stories::Evaluation;
 
 /// Measure loss, perplexity and bits per byte on the validation stories, and on any text.
@@ -243,27 +242,4 @@ fn inputs(
         texts.iter().enumerate().map(|(i, path)| (format!("text {}", i + 1), path.clone())),
     );
     Ok(inputs)
-}
-
-/// For comparisons with other programs (tests/golden/check_hf.py).
-fn print_logits(
-    engine: &Engine,
-    loaded: &LoadedModel,
-    bin: &Bin,
-    windows: usize,
-) -> anyhow::Result<()> {
-    let context = loaded.config.context;
-    let mut model = Model::new(engine.kernels()?, loaded.config, &loaded.weights, 1, context)
-        .map_err(failed)?;
-    let mut window = vec![0; context];
-    for start in (0..bin.len().saturating_sub(context as u64)).step_by(context).take(windows) {
-        bin.copy(start, &mut window)?;
-        let bytes: Vec<u8> =
-            model.logits(&window).map_err(failed)?.into_iter().flat_map(f32::to_le_bytes).collect();
-        interrupt::check(KEPT)?;
-        if !stage::print_bytes(&bytes)? {
-            break;
-        }
-    }
-    Ok(())
 }
