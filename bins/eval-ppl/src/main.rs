@@ -72,7 +72,7 @@ struct Args {
     logits: Option<usize>,
 }
 
-/// Each flag is short for the key of the same name in [eval].
+/// Each flag is short for the key of the same name in `[eval]`.
 #[derive(clap::Args, Serialize)]
 struct Flags {
     /// auto, cpu, gpu or gpu:N (see train --list-devices)
