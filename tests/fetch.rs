@@ -4,7 +4,7 @@ mod story_files;
 use std::fs;
 use std::time::Instant;
 
-use corpus::stories::raw_files;
+use corpus::fetched::raw_files;
 use story_files::*;
 use tests::disk::SmallDisk;
 use tests::{Ended, Run};

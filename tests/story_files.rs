@@ -9,8 +9,9 @@ use arrow::array::{
     StringViewArray,
 };
 use arrow::datatypes::{DataType, Field, Int32Type, Schema};
+use corpus::fetched::raw_files;
 use corpus::rewrite::StoryWriter;
-use corpus::stories::{ParquetStories, raw_files};
+use corpus::stories::ParquetStories;
 use parquet::arrow::ArrowWriter;
 use parquet::file::properties::WriterProperties;
 use tests::Run;
@@ -67,10 +68,15 @@ pub(crate) fn two_columns(path: &Path) {
 
 /// A parquet file of these texts in a single row group.
 pub(crate) fn write_row_group(path: &Path, texts: &[String]) {
+    write_groups(path, texts, usize::MAX);
+}
+
+/// A parquet file of these texts in row groups of `rows`.
+pub(crate) fn write_groups(path: &Path, texts: &[String], rows: usize) {
     let column: ArrayRef = Arc::new(StringArray::from_iter_values(texts));
     let batch = RecordBatch::try_from_iter([("text", column)]).unwrap();
     fs::create_dir_all(path.parent().unwrap()).unwrap();
-    let properties = WriterProperties::builder().set_max_row_group_row_count(None).build();
+    let properties = WriterProperties::builder().set_max_row_group_row_count(Some(rows)).build();
     let mut writer =
         ArrowWriter::try_new(fs::File::create(path).unwrap(), batch.schema(), Some(properties))
             .unwrap();

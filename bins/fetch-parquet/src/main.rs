@@ -3,12 +3,13 @@ use clap::Parser;
 use corpus::fetch::{Fetcher, require_stories};
 use corpus::look::look;
 use corpus::plan::Plan;
-use corpus::raw::RawFolder;
-use corpus::remote::Cancel;
+use corpus::raw::{BRANCH, RawFolder};
+use corpus::remote::{Cancel, hub};
+use corpus::row_groups::ROW_GROUPS;
 use corpus::source::Source;
-use serde_json::Value;
+use serde_json::{Value, json};
 use stage::config::Outcome;
-use stage::{Failure, Manifest, Pipeline, Shard, Stage, Work};
+use stage::{Failure, LISTING, Manifest, Pipeline, REVISION, Shard, Stage, Work};
 
 const AFTER_HELP: &str = "\
 Sources:
@@ -34,7 +35,11 @@ Examples:
   fetch-parquet --config pipelines/tinystories-10m.toml             the whole of TinyStories
   fetch-parquet --source hf://datasets/roneneldan/TinyStories --max-stories 50000
   fetch-parquet --source ~/stories --validation-fraction 0.05 --out out/mine
-  fetch-parquet --shard 2/8                                         files 1, 9, 17, ... of a fetch spread over 8 jobs
+  fetch-parquet --shard 2/8                                         the second of 8 jobs that fetch together
+
+--shard auto takes I and N from the array of Slurm (SLURM_ARRAY_TASK_ID, _MIN, _COUNT, _STEP) or the indexed job of Kubernetes
+(JOB_COMPLETION_INDEX, and JOB_COMPLETIONS, which its manifest has to set).
+A branch of the Hub is resolved once: the commit stands in the manifest, and jobs that come later take the same one.
 
 Run again, it says \"up to date\", or goes on where it was interrupted; --force fetches a remote source anew.
 
@@ -57,12 +62,14 @@ struct Args {
     common: stage::Common,
     #[command(flatten)]
     flags: Flags,
-    /// Make only the files whose index is I-1 modulo N, and manifest-I-of-N.json
-    #[arg(long, value_name = "I/N")]
+    /// Make only the share of job I of N, of about as many bytes as each other's, and manifest-I-of-N.json
+    #[arg(long, value_name = "I/N|auto")]
     shard: Option<Shard>,
     /// Only look at a local source: print files, bytes, stories, column and separator as JSON; writes nothing
     #[arg(long)]
     look: bool,
+    #[command(flatten)]
+    wait: stage::Wait,
 }
 
 /// Each short for the key of the same name in `[fetch]`.
@@ -111,7 +118,7 @@ fn run() -> anyhow::Result<()> {
         )
         .into());
     }
-    let source = Source::parse(settings.source.reveal())?;
+    let source = args.wait.for_inputs(&stage.log, || Source::parse(settings.source.reveal()))?;
     if args.look {
         let Source::Local(files) = source else {
             let message = "--look: expected a file, a folder or a glob as --source";
@@ -139,7 +146,9 @@ fn run() -> anyhow::Result<()> {
         stage.log.say(format!("fetching {} ({why})", settings.source));
         let (manifest, files) = make(&stage, &work, source, &raw)?;
         planned = files;
-        raw.unpublish()?;
+        if !manifest.outputs.is_empty() {
+            raw.unpublish()?;
+        }
         Ok(manifest)
     })?;
     if done.made {
@@ -170,7 +179,8 @@ fn make(
     let label = source.label(&settings.source);
     let local = matches!(source, Source::Local(_));
     let cancel = Cancel::default();
-    let plan = Plan::new(source, settings, raw, stage.log, &cancel)?;
+    let known = if stage.force { None } else { raw.commit_of_others(&work.config) };
+    let plan = Plan::new(source, settings, raw, known, stage.log, &cancel)?;
     let threads = stage
         .threads
         .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
@@ -183,7 +193,8 @@ fn make(
         log: stage.log,
         cancel,
     };
-    let made = fetcher.run(&plan)?;
+    let mut made = fetcher.run(&plan)?;
+    let row_groups = std::mem::take(&mut made.row_groups);
     require_stories(&made, &plan, raw, &settings.source.to_string())?;
     let mut manifest = work.manifest(made.outputs)?;
     let copied = |output: &&stage::FileRecord| local && made.copies.contains(&output.name);
@@ -206,6 +217,17 @@ fn make(
     manifest.counts =
         counts.into_iter().chain(more).map(|(name, count)| (name.to_owned(), count)).collect();
     manifest.facts.insert("source".into(), label.into());
+    manifest.facts.insert(ROW_GROUPS.into(), json!(row_groups));
+    if let Some(hub::Commit { branch, commit }) = &plan.commit {
+        if branch != commit {
+            stage.log.say(format!("{branch} is the commit {commit}"));
+        }
+        manifest.facts.insert(BRANCH.into(), branch.as_str().into());
+        manifest.facts.insert(REVISION.into(), commit.as_str().into());
+    }
+    if raw.is_shard() {
+        manifest.facts.insert(LISTING.into(), plan.listing.as_str().into());
+    }
     if synthetic {
         manifest.label_synthetic();
     }

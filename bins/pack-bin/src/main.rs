@@ -1,15 +1,18 @@
 //! Token shards to `train.bin` and `val.bin`: what training maps into memory.
+mod tokens;
+
 use std::path::{Path, PathBuf};
 
 use clap::Parser;
 use corpus::bin::{Dtype, sidecar};
 use corpus::pack::{BUCKET_BYTES, Packer};
-use corpus::shards::{self, ShardReader, TRAIN, Totals, VALIDATION};
+use corpus::shards::{ShardReader, TRAIN, Totals, VALIDATION};
 use corpus::tokenizer::Tokenizer;
 use parking_lot::Mutex;
 use serde_json::Value;
 use stage::config::{Order, Outcome};
-use stage::{Failure, FileRecord, Manifest, Ownership, Progress, Shard, Stage, Unit, Work};
+use stage::{Failure, FileRecord, Manifest, Ownership, Progress, Stage, Unit, Work};
+use tokens::Tokens;
 
 const AFTER_HELP: &str = "\
 The bins are little-endian ids, uint16 (uint32 above 65,536 vocabulary), with <|endoftext|> after every story and nothing
@@ -39,6 +42,8 @@ struct Args {
     common: stage::Common,
     #[command(flatten)]
     flags: Flags,
+    #[command(flatten)]
+    wait: stage::Wait,
 }
 
 /// Each short for the key of the same name in `[pack]`.
@@ -59,7 +64,14 @@ fn main() -> std::process::ExitCode {
 fn run() -> anyhow::Result<()> {
     let args = stage::cli::parse::<Args>();
     let stage = args.common.open("pack-bin", "pack", &args.flags)?;
-    let tokens = Tokens::open(&stage)?;
+    let tokens = args.wait.for_inputs(&stage.log, || {
+        let tokens = Tokens::open(&stage.path("tokens"))?;
+        let tokenizer = stage.path("tokenizer.json");
+        if !tokenizer.is_file() {
+            Tokenizer::load(&tokenizer)?; // its words for what is missing
+        }
+        Ok(tokens)
+    })?;
     let settings = &stage.pipeline.pack;
     let seed = (settings.order == Order::Shuffled).then_some(settings.seed);
     let mut inputs = vec![("tokenizer.json".to_owned(), stage.path("tokenizer.json"))];
@@ -166,14 +178,16 @@ fn pack(
         .map(|shard| {
             let path = tokens.folder.join(&shard.name);
             let first = sum.stories;
-            sum += open(&path, tokenizer)?.totals();
+            sum += tokens.open_shard(&path, tokenizer)?.totals();
             Ok((first, path))
         })
         .collect::<stage::Result<_>>()?;
     let length = sum.tokens + sum.stories;
     if seed.is_none() {
         for (_, path) in shards {
-            read(open(&path, tokenizer)?, tokenizer, &progress, |_, ids| packer.append(ids))?;
+            read(tokens.open_shard(&path, tokenizer)?, tokenizer, &progress, |_, ids| {
+                packer.append(ids)
+            })?;
         }
     } else {
         let next = Mutex::new(shards.into_iter());
@@ -184,7 +198,7 @@ fn pack(
             loop {
                 let shard = next.lock().next();
                 let Some((first, path)) = shard else { return dealer.end() };
-                read(open(&path, tokenizer)?, tokenizer, &progress, |row, ids| {
+                read(tokens.open_shard(&path, tokenizer)?, tokenizer, &progress, |row, ids| {
                     dealer.push(first + row, ids)
                 })?;
             }
@@ -212,21 +226,6 @@ fn pack(
     }
     let sidecar = work.publish_part(&manifest)?;
     Ok((manifest, sidecar))
-}
-
-/// A shard of this tokenizer's ids.
-fn open(shard: &Path, tokenizer: &Tokenizer) -> stage::Result<ShardReader> {
-    let reader = ShardReader::open(shard)?;
-    if reader.origin().tokenizer != *tokenizer.record() {
-        let found = format!("made with the tokenizer {}", reader.origin().tokenizer.sha256);
-        return Err(Failure::input(
-            shard,
-            found,
-            format_args!("one tokenizer: {}", tokenizer.sha256()),
-            REMAKE,
-        ));
-    }
-    Ok(reader)
 }
 
 /// Calls `each` with the row of every story and its ids as they lie in a bin, once all have been checked.
@@ -269,130 +268,4 @@ fn summary(stage: &Stage, manifest: &Manifest) -> String {
             )
         });
     words.collect::<Vec<_>>().join("; ")
-}
-
-/// OUT/tokens as its manifests describe it: all shards there, and no other.
-struct Tokens {
-    folder: PathBuf,
-    /// Each with its path.
-    manifests: Vec<(PathBuf, Manifest)>,
-    /// In the order of the stories.
-    shards: Vec<FileRecord>,
-}
-
-impl Tokens {
-    fn open(stage: &Stage) -> stage::Result<Self> {
-        let folder = stage.path("tokens");
-        let manifests = stage::manifests(&folder, "tokenize", "tokenize")?;
-        let of = manifests.len() as u32;
-        let name = |index: u32| {
-            if of == 1 && folder.join("manifest.json").is_file() {
-                "manifest.json".to_owned()
-            } else {
-                Shard { index, of }.manifest_name()
-            }
-        };
-        let manifests: Vec<_> =
-            (1..).map(|index| folder.join(name(index))).zip(manifests).collect();
-        let mut shards: Vec<FileRecord> =
-            manifests.iter().flat_map(|(_, manifest)| manifest.outputs.clone()).collect();
-        shards.sort_by(|a, b| a.name.cmp(&b.name)); // train before validation, each by index
-        let files = manifests[0]
-            .1
-            .config
-            .pointer("/tokenize/shards")
-            .and_then(Value::as_u64)
-            .unwrap_or_default() as u32;
-        for split in [TRAIN, VALIDATION] {
-            if split == VALIDATION && !shards.iter().any(|shard| shard.name.starts_with(split)) {
-                continue;
-            }
-            for index in 0..files.max(1) {
-                let name = shards::file_name(split, index, files);
-                if !shards.iter().any(|shard| shard.name == name) {
-                    return Err(Failure::input(
-                        &manifests[0].0,
-                        format_args!("no shard {name} in it"),
-                        format_args!("all {files} shards"),
-                        REMAKE,
-                    ));
-                }
-                if !folder.join(&name).is_file() {
-                    return Err(Failure::input(
-                        &folder.join(&name),
-                        "not found",
-                        format_args!("all {files} {split} shards"),
-                        REMAKE,
-                    ));
-                }
-            }
-        }
-        for entry in std::fs::read_dir(&folder).map_err(Failure::reading(&folder))?.flatten() {
-            let name = entry.file_name().to_string_lossy().into_owned();
-            if name.ends_with(".arrow")
-                && !name.starts_with('.')
-                && !shards.iter().any(|shard| shard.name == name)
-            {
-                let remedy = "move it away, then run `make pack` again";
-                return Err(Failure::input(
-                    &entry.path(),
-                    "a foreign shard: no manifest here names it",
-                    "only the shards of one run",
-                    remedy,
-                ));
-            }
-        }
-        Ok(Tokens { folder, manifests, shards })
-    }
-
-    fn check_tokenizer(&self, tokenizer: &Tokenizer) -> stage::Result<()> {
-        let (sha256, size) = (tokenizer.sha256(), tokenizer.vocab_size());
-        for (path, manifest) in &self.manifests {
-            if manifest.tokenizer.as_ref() != Some(tokenizer.record()) {
-                let found = match &manifest.tokenizer {
-                    Some(other) => {
-                        format!(
-                            "its ids are of a tokenizer with SHA-256 {} and a vocabulary of {}",
-                            other.sha256, other.vocab_size
-                        )
-                    }
-                    None => "it names no tokenizer".to_owned(),
-                };
-                let expected = format!(
-                    "those of {}: SHA-256 {sha256}, a vocabulary of {size}",
-                    tokenizer.path().display()
-                );
-                return Err(Failure::input(
-                    path,
-                    found,
-                    expected,
-                    format_args!("put back the tokenizer it was made with, or {REMAKE}"),
-                ));
-            }
-        }
-        Ok(())
-    }
-
-    /// `found` are the records of the shards as they are now, in their order.
-    fn check_content(&self, found: &[FileRecord]) -> stage::Result<()> {
-        for (expected, found) in self.shards.iter().zip(found) {
-            if expected.sha256 != found.sha256 {
-                let words = format!(
-                    "foreign or damaged: its {} bytes have SHA-256 {}",
-                    found.bytes, found.sha256
-                );
-                let expected = format!(
-                    "{} bytes with SHA-256 {}, as the manifest beside it says",
-                    expected.bytes, expected.sha256
-                );
-                return Err(Failure::input(
-                    &self.folder.join(found.name.trim_start_matches("tokens/")),
-                    words,
-                    expected,
-                    REMAKE,
-                ));
-            }
-        }
-        Ok(())
-    }
 }

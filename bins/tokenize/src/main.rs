@@ -1,20 +1,24 @@
 //! Stories to token shards: `raw/*.parquet` and `tokenizer.json` to `tokens/<split>-*.arrow`.
-use std::path::{Path, PathBuf};
+mod splits;
+
+use std::path::Path;
 
 use clap::Parser;
 use corpus::bin::Dtype;
 use corpus::encode_shards::{self, Task};
 use corpus::shards::{self, Origin, TRAIN, Totals, VALIDATION};
-use corpus::stories::{ParquetStories, check_raw, raw_files, raw_manifests};
 use corpus::tokenizer::Tokenizer;
 use rayon::prelude::*;
+use serde_json::Value;
+use splits::{Opened, Splits};
 use stage::config::Outcome;
 use stage::{FileRecord, Manifest, Ownership, Shard, Stage, Unit, Work};
 
 const AFTER_HELP: &str = "\
 Every shard is an Arrow IPC file (zstd) with one row of ids per story, made of a contiguous range of the split's row
 groups. The ids are those of crate tokenizers, without special tokens; pack-bin sets the <|endoftext|>. The files do
-not depend on --threads nor on --shard. Interrupted or killed, finished shards are kept and the rest is made next time.
+not depend on --threads nor on --shard. A job reads only the row groups of its own shards, and compares these with the
+manifest of OUT/raw. Interrupted or killed, finished shards are kept and the rest is made next time.
 
 Reads OUT/raw (make fetch) and OUT/tokenizer.json (make tokenizer); writes OUT/tokens/*.arrow and manifest.json.
 
@@ -22,6 +26,9 @@ Examples:
   tokenize --config pipelines/tinystories-10m.toml
   tokenize --shards 4 --threads 2
   tokenize --shard 2/8        files 1, 9, 17, ... and manifest-2-of-8.json, as one of 8 jobs; pack-bin takes the 8 manifests
+
+--shard auto takes I and N from the array of Slurm (SLURM_ARRAY_TASK_ID, _MIN, _COUNT, _STEP) or the indexed job of Kubernetes
+(JOB_COMPLETION_INDEX, and JOB_COMPLETIONS, which its manifest has to set).
 
 Exit codes: 0 done; 2 wrong usage or settings; 3 bad input (missing or damaged stories or tokenizer);
 4 may work if tried again (disk full); 130 interrupted, finished shards are kept.";
@@ -35,8 +42,10 @@ struct Args {
     #[command(flatten)]
     flags: Flags,
     /// Make only the files whose index is I-1 modulo N, and manifest-I-of-N.json
-    #[arg(long, value_name = "I/N")]
+    #[arg(long, value_name = "I/N|auto")]
     shard: Option<Shard>,
+    #[command(flatten)]
+    wait: stage::Wait,
 }
 
 /// Each short for the key of the same name in `[tokenize]`.
@@ -54,28 +63,31 @@ fn main() -> std::process::ExitCode {
 fn run() -> anyhow::Result<()> {
     let args = stage::cli::parse::<Args>();
     let stage = args.common.open("tokenize", "tokenize", &args.flags)?;
-    let (raw, tokens) = (stage.path("raw"), stage.path("tokens"));
+    let tokens = stage.path("tokens");
     let shards = stage.pipeline.tokenize.shards;
-    let mut splits = vec![(TRAIN, raw_files(&raw, TRAIN)?)];
-    let validated = raw_manifests(&raw)?
-        .iter()
-        .any(|manifest| manifest.outputs.iter().any(|file| file.name.starts_with(VALIDATION)));
-    if validated {
-        splits.push((VALIDATION, raw_files(&raw, VALIDATION)?));
+    let splits = args.wait.for_inputs(&stage.log, || {
+        let splits = Splits::open(&stage.path("raw"))?;
+        let tokenizer = stage.path("tokenizer.json");
+        if !tokenizer.is_file() {
+            Tokenizer::load(&tokenizer)?; // its words for what is missing
+        }
+        Ok(splits)
+    })?;
+    let mut inputs = vec![("tokenizer.json".to_owned(), stage.path("tokenizer.json"))];
+    if args.shard.is_none() {
+        let files = splits.files.iter().flat_map(|(_, files)| files);
+        inputs.extend(files.map(|file| (format!("raw/{}", file.name), splits.fetched.path(file))));
     }
-    let tokenizer_path = stage.path("tokenizer.json");
-    let name = |path: &PathBuf| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let mut inputs = vec![("tokenizer.json".to_owned(), tokenizer_path.clone())];
-    inputs.extend(
-        splits
-            .iter()
-            .flat_map(|(_, files)| files)
-            .map(|path| (format!("raw/{}", name(path)), path.clone())),
-    );
     let manifest = tokens.join(args.shard.map_or("manifest.json".to_owned(), Shard::manifest_name));
-    let config = stage.pipeline.deciding(Outcome::Tokenize).into();
+    let mut config = Value::from(stage.pipeline.deciding(Outcome::Tokenize));
+    if args.shard.is_some() {
+        // A job reads only its own of these files, which all jobs have to have in common.
+        for (split, files) in &splits.files {
+            config[shards::RAW][split] = Origin::inputs(files).into();
+        }
+    }
     let work = Work { stage: "tokenize", manifest, inputs, config };
-    let owned = Ownership::of(&tokens, stage.force, stage.log);
+    let owned = Ownership::of_part(&tokens, args.shard, stage.force, stage.log);
     let mut rates = String::new();
     let done = stage.perform(&work, args.shard, |why| {
         let (manifest, words) = make(&stage, &work, &owned, &splits, args.shard, why)?;
@@ -95,11 +107,11 @@ fn make(
     stage: &Stage,
     work: &Work,
     owned: &Ownership,
-    splits: &[(&str, Vec<PathBuf>)],
+    splits: &Splits,
     shard: Option<Shard>,
     why: &str,
 ) -> anyhow::Result<(Manifest, String)> {
-    let (raw, tokens) = (stage.path("raw"), stage.path("tokens"));
+    let tokens = stage.path("tokens");
     let (shards, column) = (stage.pipeline.tokenize.shards, &stage.pipeline.fetch.column);
     let tokenizer = Tokenizer::load(&stage.path("tokenizer.json"))?;
     tokenizer.check_manifest(&stage.path("tokenizer.manifest.json"))?;
@@ -108,37 +120,13 @@ fn make(
     let raw_record = |record: &FileRecord| {
         Some(FileRecord { name: record.name.strip_prefix("raw/")?.to_owned(), ..record.clone() })
     };
-    let raw_records: Vec<FileRecord> = records.iter().filter_map(raw_record).collect();
-    check_raw(&raw, &raw_records)?;
-
-    let mut opened = Vec::new();
-    for (split, files) in splits {
-        let records: Vec<FileRecord> =
-            raw_records.iter().filter(|record| record.name.starts_with(split)).cloned().collect();
-        let files = files
-            .iter()
-            .map(|path| ParquetStories::open(path, column))
-            .collect::<stage::Result<Vec<_>>>()?;
-        opened.push((*split, records, files));
-    }
-    let mut tasks = Vec::new();
-    for (split, records, files) in &opened {
-        let row_groups: Vec<_> = files
-            .iter()
-            .flat_map(|file| (0..file.row_groups()).map(move |row_group| (file, row_group)))
-            .collect();
-        let bound =
-            |shard: u32| (u64::from(shard) * row_groups.len() as u64 / u64::from(shards)) as usize;
-        for shard in (0..shards).filter(|&file| shard.is_none_or(|job| job.makes(file))) {
-            let origin = Origin::new(tokenizer.record(), split, (shard, shards), records, column);
-            let path = tokens.join(shards::file_name(split, shard, shards));
-            tasks.push(Task {
-                path,
-                origin,
-                row_groups: row_groups[bound(shard)..bound(shard + 1)].to_vec(),
-            });
-        }
-    }
+    splits.fetched.check(&records.iter().filter_map(raw_record).collect::<Vec<_>>())?;
+    let opened = splits.files.iter().map(|(split, files)| {
+        Opened::new(&splits.fetched, (*split, files.as_slice()), shards, shard, column)
+    });
+    let opened = opened.collect::<stage::Result<Vec<_>>>()?;
+    let tasks: Vec<Task> =
+        opened.iter().flat_map(|split| split.tasks(tokenizer.record(), column, &tokens)).collect();
     let total = tasks.iter().map(Task::stories).sum();
     stage.log.say(format!(
         "tokenizing {} stories into {} shards ({why})",
@@ -149,7 +137,7 @@ fn make(
         stage.log.say("not a byte-level BPE with the GPT-2 pattern: encoding with crate tokenizers, which is slower");
     }
     stage::create_dir(&tokens)?;
-    let recorded = if stage.force { Vec::new() } else { shards::recorded(&tokens) };
+    let recorded = if stage.force { Vec::new() } else { shards::recorded(&tokens, shard) };
     let progress = stage.log.progress("tokenizing", Unit::Stories, Some(total));
     let kept: Vec<_> = tasks
         .par_iter()
@@ -183,7 +171,7 @@ fn make(
     let mut manifest =
         work.manifest_of(records, made.iter().map(|made| made.record.clone()).collect());
     let mut new = Totals::default();
-    for (split, _) in splits {
+    for (split, _) in &splits.files {
         let mut sum = Totals::default();
         for made in made.iter().filter(|made| made.split == *split) {
             sum += made.totals;
@@ -197,7 +185,7 @@ fn make(
         .facts
         .insert("dtype".into(), Dtype::of(u64::from(tokenizer.vocab_size())).name().into());
     manifest.facts.insert("eos".into(), tokenizer.eos().into());
-    if raw_manifests(&raw)?.iter().any(Manifest::is_synthetic) {
+    if splits.fetched.is_synthetic() {
         manifest.label_synthetic();
     }
     shards::remember_old(owned, shards)?;

@@ -4,7 +4,7 @@ mod stories;
 use std::path::Path;
 
 use clap::Parser;
-use corpus::stories::check_raw;
+use corpus::fetched::Fetched;
 use corpus::tokenizer::{self, EOS, PAD, Tokenizer, WordCounts};
 use serde_json::{Value, json};
 use stage::config::Outcome;
@@ -35,6 +35,8 @@ struct Args {
     common: stage::Common,
     #[command(flatten)]
     flags: Flags,
+    #[command(flatten)]
+    wait: stage::Wait,
 }
 
 /// Each short for the key of the same name in `[tokenizer]`.
@@ -64,7 +66,7 @@ fn run() -> anyhow::Result<()> {
     }
     let own = settings.own().map(Path::to_owned);
     let wanted = if own.is_some() { SAMPLE } else { settings.max_stories };
-    let stories = Stories::first(&stage, wanted)?;
+    let stories = args.wait.for_inputs(&stage.log, || Stories::first(&stage, wanted))?;
     let mut inputs = stories.inputs();
     inputs.extend(own.iter().map(|file| ("tokenizer.file".to_owned(), file.clone())));
     let mut config = Value::from(stage.pipeline.deciding(Outcome::Tokenizer));
@@ -109,7 +111,7 @@ fn make(
     let raw = records.iter().filter_map(|record| {
         Some(FileRecord { name: record.name.strip_prefix("raw/")?.into(), ..record.clone() })
     });
-    check_raw(&stage.path("raw"), &raw.collect::<Vec<_>>())?;
+    Fetched::open(&stage.path("raw"))?.check(&raw.collect::<Vec<_>>())?;
 
     let (mut count, mut bytes) = (0, 0);
     let json = match own {

@@ -1,8 +1,9 @@
 //! The stories that the tokenizer is trained on.
 use std::path::{Path, PathBuf};
 
+use corpus::fetched::raw_files;
 use corpus::reading::{Batch, Reading};
-use corpus::stories::{ParquetStories, raw_files};
+use corpus::stories::ParquetStories;
 use corpus::tokenizer::WordCounts;
 use stage::{Progress, Stage};
 

@@ -182,6 +182,7 @@ impl Fetcher<'_> {
             "threshold": threshold });
         if !self.force
             && let Some(made) = self.raw.kept(&part.output, &identity)
+            && made.outputs.iter().all(|output| made.row_groups.contains_key(&output.name))
         {
             if plan.unit() == stage::Unit::Stories {
                 meter.progress.skip(made.train.stories + made.validation.stories);
@@ -198,7 +199,7 @@ impl Fetcher<'_> {
             Input::Local(file) => Some(Unchanged::of(&file.path)),
             _ => None,
         };
-        let made = match &part.input {
+        let mut made = match &part.input {
             Input::Remote(file) if part.whole => {
                 self.downloaded_whole(network()?, part, file.as_ref(), threshold, meter)?
             }
@@ -243,6 +244,11 @@ impl Fetcher<'_> {
             }
         };
         source.map_or(Ok(()), |source| source.check())?;
+        for FileRecord { name, .. } in &made.outputs {
+            let row_groups =
+                ParquetStories::checksums(&self.raw.path(name), &self.settings.column)?;
+            made.row_groups.insert(name.clone(), row_groups);
+        }
         self.raw.remember(&part.output, &identity, &made)?;
         Ok(made)
     }

@@ -11,6 +11,8 @@ pub mod copies;
 pub mod encode_shards;
 #[cfg(feature = "remote")]
 pub mod fetch;
+#[cfg(feature = "stories")]
+pub mod fetched;
 #[cfg(feature = "remote")]
 pub mod local_files;
 #[cfg(feature = "remote")]
@@ -30,6 +32,8 @@ mod record;
 pub mod remote;
 #[cfg(feature = "stories")]
 pub mod rewrite;
+#[cfg(feature = "stories")]
+pub mod row_groups;
 #[cfg(feature = "shards")]
 mod shard_form;
 #[cfg(feature = "shards")]

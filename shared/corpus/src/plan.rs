@@ -1,5 +1,7 @@
 //! What is to be fetched: the parts of a source, each of which becomes one file of training stories, of validation
 //! stories, or one of each. The parts depend on the source and the settings alone, so shards agree on them.
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
@@ -78,10 +80,15 @@ pub struct Plan {
     pub files: Vec<(&'static str, usize)>,
     /// None for sources of this machine.
     pub network: Option<Arc<Network>>,
+    /// SHA-256 of what the source says of all files, whoever fetches them.
+    pub listing: String,
+    /// The state that a dataset of the Hub was in.
+    pub commit: Option<hub::Commit>,
 }
 
 impl Plan {
-    /// Lists the source, tells its splits apart and divides it into parts.
+    /// Lists the source, tells its splits apart and divides it into parts. `known` is the commit that other jobs have fetched
+    /// from.
     ///
     /// # Errors
     /// Where the source has no such files or splits, or cannot be listed.
@@ -89,6 +96,7 @@ impl Plan {
         source: Source,
         settings: &Fetch,
         raw: &RawFolder,
+        known: Option<hub::Commit>,
         log: Log,
         cancel: &Cancel,
     ) -> Result<Self> {
@@ -96,7 +104,7 @@ impl Plan {
             Source::Synthetic | Source::Local(_) => None,
             _ => Some(Network::new(log, cancel.clone())?),
         };
-        let splits = inputs(source, settings, network.as_ref())?;
+        let (splits, commit) = inputs(source, settings, network.as_ref(), known)?;
         splits.notes.iter().for_each(|note| log.say(note));
         let limited = settings.max_stories.is_some() || settings.max_tokens_hint.is_some();
         let train = match limited {
@@ -115,39 +123,23 @@ impl Plan {
             let whole = !rewritten && input.is_parquet();
             let aside =
                 fraction.map(|fraction| (fraction, file_name(VALIDATION, index, for_validation)));
-            parts.push((
-                index,
-                Part {
-                    input,
-                    limit,
-                    split: TRAIN,
-                    output: file_name(TRAIN, index, for_training),
-                    aside,
-                    whole,
-                },
-            ));
+            let output = file_name(TRAIN, index, for_training);
+            parts.push(Part { input, limit, split: TRAIN, output, aside, whole });
         }
         for (index, input) in validation.into_iter().enumerate() {
             let whole = input.is_parquet();
-            parts.push((
-                index,
-                Part {
-                    input,
-                    limit: None,
-                    split: VALIDATION,
-                    output: file_name(VALIDATION, index, for_validation),
-                    aside: None,
-                    whole,
-                },
-            ));
+            let output = file_name(VALIDATION, index, for_validation);
+            parts.push(Part { input, limit: None, split: VALIDATION, output, aside: None, whole });
         }
-        let parts = parts
-            .into_iter()
-            .filter(|(index, _)| raw.takes(*index))
-            .map(|(_, part)| part)
-            .collect();
+        let said: Vec<Value> =
+            parts.iter().map(|part| json!([part.output, part.input.listed()])).collect();
+        let listing = stage::sha256(Value::from(said).to_string().as_bytes());
+        if let Some(shard) = raw.shard() {
+            let mut jobs = share_out(&parts, shard.of).into_iter();
+            parts.retain(|_| jobs.next() == Some(shard.index - 1));
+        }
         let files = vec![(TRAIN, for_training), (VALIDATION, for_validation)];
-        Ok(Plan { parts, files, network })
+        Ok(Plan { parts, files, network, listing, commit })
     }
 
     /// Bytes are counted where files are downloaded whole, else stories, whose total the footers say.
@@ -178,7 +170,50 @@ impl Plan {
     }
 }
 
+/// Which of `of` jobs, from 0, makes each part: the longest first, each for the job that has the least so far, so that all
+/// have about as many bytes. Where a length is not known, each part counts the same.
+fn share_out(parts: &[Part], of: u32) -> Vec<u32> {
+    let lengths: Option<Vec<u64>> =
+        parts.iter().map(|part| part.input.length(part.limit)).collect();
+    let lengths = lengths.unwrap_or_else(|| vec![1; parts.len()]);
+    let mut longest: Vec<(usize, u64)> = lengths.into_iter().enumerate().collect();
+    longest.sort_by_key(|&(part, length)| (Reverse(length), part));
+    let mut loads: BinaryHeap<Reverse<(u64, u32)>> = (0..of).map(|job| Reverse((0, job))).collect();
+    let mut jobs: Vec<(usize, u32)> = Vec::new();
+    for (part, length) in longest {
+        let Some(Reverse((load, job))) = loads.pop() else { break };
+        jobs.push((part, job));
+        // A file without a byte is work, too.
+        loads.push(Reverse((load.saturating_add(length.max(1)), job)));
+    }
+    jobs.sort_unstable();
+    jobs.into_iter().map(|(_, job)| job).collect()
+}
+
 impl Input {
+    /// What decides how long it takes: bytes, or stories.
+    fn length(&self, limit: Option<u64>) -> Option<u64> {
+        match self {
+            Input::Synthetic { stories, .. } => Some(stories.end - stories.start),
+            Input::Local(file) => std::fs::metadata(&file.path).ok().map(|metadata| metadata.len()),
+            Input::Remote(file) => file.published().bytes,
+            Input::Open { stories, .. } => Some(limit.unwrap_or(stories.stories())),
+        }
+    }
+
+    /// What all jobs see alike, wherever and whenever they look.
+    fn listed(&self) -> Value {
+        match self {
+            Input::Local(file) => {
+                json!([
+                    file.name,
+                    std::fs::metadata(&file.path).ok().map(|metadata| metadata.len())
+                ])
+            }
+            other => other.identity(),
+        }
+    }
+
     fn is_parquet(&self) -> bool {
         match self {
             Input::Synthetic { .. } => false,
@@ -214,21 +249,21 @@ fn inputs(
     source: Source,
     settings: &Fetch,
     network: Option<&Arc<Network>>,
-) -> Result<Splits<Input>> {
+    known: Option<hub::Commit>,
+) -> Result<(Splits<Input>, Option<hub::Commit>)> {
     let network = || network.ok_or_else(|| Failure::usage("this source needs the network"));
-    match source {
-        Source::Synthetic => synthetic(settings),
+    let splits = match source {
+        Source::Synthetic => synthetic(settings)?,
         Source::Local(local) => {
             let splits = local.splits(settings.source.reveal(), settings)?;
-            Ok(map(splits, |file| Input::Local(Arc::new(file))))
+            map(splits, |file| Input::Local(Arc::new(file)))
         }
         Source::Hub { dataset, revision } => {
-            Ok(map(hub::list(network()?, &dataset, revision.as_deref(), settings)?, |file| {
-                Input::Remote(file.file)
-            }))
+            let listing = hub::list(network()?, &dataset, revision.as_deref(), known, settings)?;
+            return Ok((map(listing.splits, |file| Input::Remote(file.file)), listing.commit));
         }
         Source::Bucket(place) => {
-            Ok(map(buckets::list(network()?, place.reveal(), settings)?, Input::Remote))
+            map(buckets::list(network()?, place.reveal(), settings)?, Input::Remote)
         }
         Source::Url(url) => {
             let path = url.reveal().split(['?', '#']).next().unwrap_or_default();
@@ -242,9 +277,10 @@ fn inputs(
             let file: Arc<dyn RemoteFile> =
                 Arc::new(HttpFile::new(network()?, url.reveal(), Published::default())?);
             let splits = tell_apart(path, vec![file], settings, Names::Single, |_| name.clone())?;
-            Ok(map(splits, Input::Remote))
+            map(splits, Input::Remote)
         }
-    }
+    };
+    Ok((splits, None))
 }
 
 fn map<T>(splits: Splits<T>, f: impl Fn(T) -> Input + Copy) -> Splits<Input> {
@@ -436,5 +472,39 @@ pub fn texts(
             let separator = Separator::of(settings.separator.as_deref());
             text_files::separated_text(&file.path, &separator, mended, each)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parts(lengths: &[u64]) -> Vec<Part> {
+        let part = |&length: &u64| Part {
+            input: Input::Synthetic { seed: 1, stories: 0..length },
+            limit: None,
+            split: TRAIN,
+            output: String::new(),
+            aside: None,
+            whole: false,
+        };
+        lengths.iter().map(part).collect()
+    }
+
+    #[test]
+    fn jobs_get_about_the_same_number_of_bytes() {
+        assert_eq!(share_out(&parts(&[5, 5, 5, 5, 5]), 2), [0, 1, 0, 1, 0]);
+        assert_eq!(share_out(&parts(&[0, 9, 1, 4, 4]), 2), [0, 0, 0, 1, 1]);
+        assert_eq!(share_out(&parts(&[7]), 3), [0]);
+        let lengths: Vec<u64> = (0..600).map(|i| 1 + i * 7919 % 1000).collect();
+        let mut loads = vec![0; 64];
+        for (job, length) in share_out(&parts(&lengths), 64).into_iter().zip(&lengths) {
+            loads[job as usize] += length;
+        }
+        let mean = lengths.iter().sum::<u64>() / 64;
+        assert!(
+            loads.iter().all(|load| load.abs_diff(mean) * 100 < mean),
+            "{loads:?}, mean {mean}"
+        );
     }
 }

@@ -1,4 +1,5 @@
 //! The folder `raw/`: names of its files, what an interrupted fetch left that can be kept, and what may go in the end.
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Once;
@@ -6,17 +7,20 @@ use std::sync::Once;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use stage::{
-    AtomicFile, Failure, FileRecord, Log, Manifest, Ownership, Result, Shard, hash_file,
+    AtomicFile, Failure, FileRecord, Log, Manifest, Ownership, REVISION, Result, Shard, hash_file,
     remove_if_present, retire_manifest, sweep_left_behind,
 };
 
-use crate::stories::shard_of_manifest;
+use crate::remote::hub::Commit;
+use crate::row_groups::RowGroup;
 use crate::text_files::Mended;
 
 /// The split that is trained on.
 pub const TRAIN: &str = "train";
 /// The split that is set aside.
 pub const VALIDATION: &str = "validation";
+/// Fact of a manifest: the branch that was resolved to its [`REVISION`].
+pub const BRANCH: &str = "branch";
 /// Records of the files made so far, gone once the manifest has them all.
 const PARTS: &str = ".parts";
 
@@ -40,6 +44,9 @@ pub struct Made {
     /// What was mended on the way.
     #[serde(default)]
     pub mended: Mended,
+    /// Of each output.
+    #[serde(default)]
+    pub row_groups: BTreeMap<String, Vec<RowGroup>>,
     /// The smallest and the largest hash of a story, where a share of the stories goes to validation.
     #[serde(default)]
     pub hashes: Option<(u64, u64)>,
@@ -53,6 +60,7 @@ impl Made {
         self.validation.add(other.validation);
         self.copies.extend(other.copies);
         self.mended.add(other.mended);
+        self.row_groups.extend(other.row_groups);
         let both = self.hashes.into_iter().chain(other.hashes);
         self.hashes = both.reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)));
     }
@@ -124,9 +132,27 @@ impl RawFolder {
         self.owned.claim_manifest(&manifest.file_name().unwrap_or_default().to_string_lossy())
     }
 
+    /// Which share of the source is made here, where it is not all.
+    pub fn shard(&self) -> Option<Shard> {
+        self.shard
+    }
+
     /// Whether only a share of the source is made here.
     pub fn is_shard(&self) -> bool {
         self.shard.is_some()
+    }
+
+    /// The commit that another job of the same set has fetched from with these settings.
+    pub fn commit_of_others(&self, config: &Value) -> Option<Commit> {
+        let own = self.shard?;
+        let others = Shard::in_folder(&self.path).into_iter();
+        let others = others.filter(|other| other.of == own.of && other.index != own.index);
+        let manifests =
+            others.filter_map(|other| Manifest::read(&self.path(&other.manifest_name())).ok());
+        manifests.filter(|manifest| manifest.config == *config).find_map(|manifest| {
+            let fact = |name: &str| manifest.facts.get(name)?.as_str().map(str::to_owned);
+            Some(Commit { branch: fact(BRANCH)?, commit: fact(REVISION)? })
+        })
     }
 
     /// Where a file of this name is.
@@ -138,7 +164,7 @@ impl RawFolder {
     pub fn manifest(&self) -> PathBuf {
         self.path(&match self.shard {
             None => "manifest.json".to_owned(),
-            Some(shard) => format!("manifest-{}-of-{}.json", shard.index, shard.of),
+            Some(shard) => shard.manifest_name(),
         })
     }
 
@@ -150,11 +176,6 @@ impl RawFolder {
     /// Apart from other shards' at work in the same folder.
     pub fn scratch_of_shard(&self, index: usize) -> PathBuf {
         self.scratch(&format!("limit-{index:05}-{}", self.shard.map_or(0, |shard| shard.index)))
-    }
-
-    /// Whether this run makes the file of that index.
-    pub fn takes(&self, index: usize) -> bool {
-        self.shard.is_none_or(|shard| index % shard.of as usize == shard.index as usize - 1)
     }
 
     fn record_path(&self, output: &str) -> PathBuf {
@@ -186,9 +207,10 @@ impl RawFolder {
     /// All but those of the other shards.
     fn remove_manifests(&self) -> Result<()> {
         for name in self.names() {
-            let shard = shard_of_manifest(&name);
-            let sibling =
-                |own: Shard| shard.is_some_and(|(index, of)| of == own.of && index != own.index);
+            let shard = Shard::of_manifest_name(&name);
+            let sibling = |own: Shard| {
+                shard.is_some_and(|other| other.of == own.of && other.index != own.index)
+            };
             if (name == "manifest.json" || shard.is_some()) && !self.shard.is_some_and(sibling) {
                 retire_manifest(&self.path(&name), &[])?;
             }
@@ -204,37 +226,34 @@ impl RawFolder {
     }
 
     /// What a kill between publishing and tidying left. The manifest is up to date, so nothing of it is needed; a folder
-    /// that cannot be written keeps it.
+    /// that cannot be written keeps it. What others make is theirs to tidy: which files these are, only a plan knows.
     pub fn tidy_up_to_date(&self, manifest: &Manifest) {
-        let mut files: Vec<(&str, usize)> = Vec::new();
-        if self.shard.is_some() {
-            // What others make is theirs to tidy: which files these are, only a plan knows.
-            for output in &manifest.outputs {
-                let _ = remove_if_present(&self.record_path(&output.name));
-            }
-            let _ = fs::remove_dir(self.path.join(PARTS));
+        if self.is_shard() {
             return;
         }
-        files.extend(
-            manifest
-                .outputs
-                .iter()
-                .filter_map(|output| parse_file_name(&output.name))
-                .map(|(split, _, of)| (split, of)),
-        );
+        let files: Vec<(&str, usize)> = manifest
+            .outputs
+            .iter()
+            .filter_map(|output| parse_file_name(&output.name))
+            .map(|(split, _, of)| (split, of))
+            .collect();
         let _ = self.tidy(manifest, &files);
     }
 
     /// After the manifest is published: files of earlier fetches and the memory of this one go. A shard leaves alone
-    /// what the other shards may have made.
+    /// what the other shards may have made, and one without a file leaves everything. It keeps the memory of its own files:
+    /// engines remove its manifest to have it run again, and what is whole is then still known.
     pub fn tidy(&self, manifest: &Manifest, files: &[(&str, usize)]) -> Result<()> {
+        if self.is_shard() && manifest.outputs.is_empty() {
+            return Ok(());
+        }
         for name in self.names() {
-            let Some((split, index, of)) = parse_file_name(&name) else { continue };
-            let ours = self.takes(index) && manifest.outputs.iter().any(|file| file.name == name);
-            let others = self.shard.is_some() && !self.takes(index) && files.contains(&(split, of));
-            if ours {
+            let Some((split, _, of)) = parse_file_name(&name) else { continue };
+            let ours = manifest.outputs.iter().any(|file| file.name == name);
+            let others = self.shard.is_some() && files.contains(&(split, of));
+            if ours && !self.is_shard() {
                 stage::forget(&self.path(&name))?;
-            } else if !others {
+            } else if !ours && !others {
                 self.owned.remove(&name)?;
             }
         }
@@ -243,9 +262,9 @@ impl RawFolder {
             let name = entry.file_name().to_string_lossy().into_owned();
             let output = name.strip_suffix(".json").and_then(parse_file_name);
             let output = output.filter(|_| Record::read(&entry.path()).is_some());
-            if output.is_some_and(|(split, index, of)| {
-                self.shard.is_none() || self.takes(index) || !files.contains(&(split, of))
-            }) {
+            if output
+                .is_some_and(|(split, _, of)| self.shard.is_none() || !files.contains(&(split, of)))
+            {
                 remove_if_present(&entry.path())?;
             }
         }
@@ -314,13 +333,15 @@ mod tests {
             inputs: vec![],
             config: Value::Null,
         };
-        raw.tidy(&work.manifest(vec![]).unwrap(), &[(TRAIN, 2), (VALIDATION, 2)]).unwrap();
+        let own = stage::write_recorded(&at("train-00000-of-00002.parquet"), b"x").unwrap();
+        raw.tidy(&work.manifest(vec![own]).unwrap(), &[(TRAIN, 2), (VALIDATION, 2)]).unwrap();
         let mut names = raw.names();
         names.retain(|name| !name.starts_with('.'));
         names.sort();
         let kept = [
             "manifest-2-of-2.json",
             "mine.parquet",
+            "train-00000-of-00002.parquet",
             "train-00000-of-00008.parquet",
             "train-00001-of-00002.parquet",
             "validation-00001-of-00002.parquet",

@@ -15,7 +15,9 @@ use arrow::error::ArrowError;
 use arrow::ipc::reader::FileReader;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use stage::{Action, Failure, FileRecord, Manifest, Ownership, Result, Shard, TokenizerRecord};
+use stage::{
+    Action, Failure, FileRecord, Manifest, Ownership, PROGRAM, Result, Shard, TokenizerRecord,
+};
 
 use crate::bin::Dtype;
 use crate::shard_form::{self, Wrong};
@@ -34,6 +36,8 @@ const COLUMN: &str = "ids";
 const ORIGIN: &str = "bedtime.origin";
 const TOTALS: &str = "bedtime.totals";
 const REMAKE: Action = Action::RunAgain("tokenize");
+/// Key in the settings of a job: [`Origin::inputs`] of each split, of whose files a job reads only its own.
+pub const RAW: &str = "raw_sha256";
 
 /// `train-00003-of-00016.arrow`
 pub fn file_name(split: &str, index: u32, of: u32) -> String {
@@ -75,17 +79,20 @@ impl Origin {
         files: &[FileRecord],
         column: &str,
     ) -> Self {
-        let inputs =
-            files.iter().fold(Sha256::new(), |hasher, file| hasher.chain_update(&file.sha256));
-        let inputs = hex::encode(inputs.finalize());
         Origin {
+            inputs: Self::inputs(files),
             tokenizer: tokenizer.clone(),
             split: split.to_owned(),
             shard,
             of,
-            inputs,
             column: column.to_owned(),
         }
+    }
+
+    /// SHA-256 of the SHA-256 of files, in order.
+    pub fn inputs<'a>(files: impl IntoIterator<Item = &'a FileRecord>) -> String {
+        let add = |hasher: Sha256, file: &FileRecord| hasher.chain_update(&file.sha256);
+        hex::encode(files.into_iter().fold(Sha256::new(), add).finalize())
     }
 }
 
@@ -214,14 +221,17 @@ impl ShardReader {
     }
 }
 
-/// What is recorded of the shards in a folder: in its manifests, whole or of jobs, and beside the shards.
-pub fn recorded(folder: &Path) -> Vec<FileRecord> {
+/// What is recorded of the shards in a folder: in its manifests of this version, whole or of jobs, and beside the
+/// shards. The manifests of the jobs beside `job` name no shard of it.
+pub fn recorded(folder: &Path, job: Option<Shard>) -> Vec<FileRecord> {
     let manifests = Shard::in_folder(folder)
         .into_iter()
         .map(Shard::manifest_name)
+        .filter(|name| !job.is_some_and(|job| job.is_beside_manifest(name)))
         .chain(["manifest.json".to_owned()]);
     let outputs = manifests
         .filter_map(|name| Manifest::read(&folder.join(name)).ok())
+        .filter(|manifest| manifest.program == PROGRAM)
         .flat_map(|manifest| manifest.outputs);
     outputs.chain(stage::records_in(folder)).collect()
 }
@@ -248,7 +258,8 @@ pub fn remember_old(owned: &Ownership, of: u32) -> Result<()> {
 }
 
 /// Once `manifest` is published: removes those of our shards that are of another number of shards than `of`, and the
-/// manifests of other runs: those of jobs; and after a `job` a whole manifest that says something else of its shards.
+/// manifests of other runs: those of jobs; and after a `job` only those that say something else of its shards. A job
+/// without a shard removes nothing.
 pub fn tidy(
     folder: &Path,
     owned: &Ownership,
@@ -256,15 +267,20 @@ pub fn tidy(
     of: u32,
     job: Option<Shard>,
 ) -> Result<()> {
+    if job.is_some() && manifest.outputs.is_empty() {
+        return Ok(());
+    }
     for entry in std::fs::read_dir(folder).map_err(Failure::reading(folder))?.flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
         if parse_file_name(&name).is_some_and(|(_, _, other)| other != of) {
             owned.remove(&name)?;
         }
+        // That of a shard of another job may be there before the shard has its name.
         let recorded = name.strip_prefix('.').and_then(|name| name.strip_suffix(".record"));
-        if recorded
-            .is_some_and(|shard| parse_file_name(shard).is_some() && !folder.join(shard).exists())
-        {
+        let left = |(_, _, other)| job.is_none() || other != of;
+        if recorded.is_some_and(|shard| {
+            parse_file_name(shard).is_some_and(left) && !folder.join(shard).exists()
+        }) {
             stage::remove_if_present(&entry.path())?;
         }
     }
@@ -272,9 +288,17 @@ pub fn tidy(
         Manifest::read(&folder.join(name))
             .map_or(true, |old| !manifest.outputs.iter().all(|o| old.outputs.contains(o)))
     };
+    let conflicts = |other: &Shard| {
+        Manifest::read(&folder.join(other.manifest_name())).map_or(true, |old| {
+            let differs = |output: &FileRecord| {
+                old.outputs.iter().any(|other| other.name == output.name && other != output)
+            };
+            old.config != manifest.config || manifest.outputs.iter().any(differs)
+        })
+    };
     let jobs = Shard::in_folder(folder)
         .into_iter()
-        .filter(|other| job.is_none_or(|job| job.of != other.of))
+        .filter(|other| job.is_none_or(|job| job.of != other.of && conflicts(other)))
         .map(Shard::manifest_name);
     for name in
         jobs.chain((job.is_some() && stale("manifest.json")).then(|| "manifest.json".to_owned()))
@@ -347,7 +371,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join(file_name(TRAIN, 0, 1));
         let record = write(&path, 500, &[vec![1, 2, 3], vec![4]]);
-        let known = |origin: &Origin| finished(&path, origin, &recorded(folder.path()));
+        let known = |origin: &Origin| finished(&path, origin, &recorded(folder.path(), None));
         let totals = Totals { stories: 2, tokens: 4, bytes: 14 };
         assert_eq!(known(&origin(500)), Some((record.clone(), totals)));
         assert_eq!(known(&origin(501)), None);

@@ -1,4 +1,5 @@
 //! Stories as parquet: the files that fetch-parquet leaves in `raw/`, read row group by row group.
+use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,9 +15,12 @@ use parquet::arrow::arrow_reader::{
 use parquet::errors::ParquetError;
 use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader};
 use parquet::file::reader::{ChunkReader, Length};
-use stage::{Action, Failure, FileRecord, Manifest, Result};
+use rayon::prelude::*;
+use sha2::{Digest, Sha256};
+use stage::{Action, Failure, Result};
 
 use crate::parquet_form::{Pages, check_footer};
+use crate::row_groups::RowGroup;
 
 /// The column of a file written by this project, whatever the column was called where its stories came from.
 pub const COLUMN: &str = "text";
@@ -27,135 +31,13 @@ pub const SOURCE_COLUMN: &str = "bedtime.source_column";
 pub const BATCH_ROWS: u64 = 1024;
 /// See [`BATCH_ROWS`].
 pub const BATCH_BYTES: u64 = 1 << 20;
+/// Bytes of a row group that are taken into memory where it is compared, rather than read twice.
+const MOST_IN_MEMORY: u64 = 64 << 20;
+const PIECE_BYTES: u64 = 1 << 20;
+const FETCH_AGAIN: Action = Action::RunForced("fetch");
 /// Behind the footer: its length and the magic.
 const TAIL: usize = 8;
-const MAKE_FETCH: Action = Action::Run("fetch");
 const COLUMN_NAME: Action = Action::Set("fetch.column", "NAME");
-
-/// `raw/<split>-*.parquet` in order, as named by `manifest.json` or by a complete set of `manifest-i-of-n.json`
-/// from one setting. `split` is "train" or "validation".
-pub fn raw_files(raw: &Path, split: &str) -> Result<Vec<PathBuf>> {
-    let mut names: Vec<String> = raw_manifests(raw)?
-        .iter()
-        .flat_map(|manifest| &manifest.outputs)
-        .map(|output| output.name.clone())
-        .filter(|name| name.strip_prefix(split).is_some_and(|rest| rest.starts_with('-')))
-        .collect();
-    names.sort();
-    if names.is_empty() {
-        return Err(Failure::input(
-            raw,
-            format_args!("its manifest names no {split} stories"),
-            format_args!("{split}-*.parquet"),
-            MAKE_FETCH,
-        ));
-    }
-    let files: Vec<PathBuf> = names.iter().map(|name| raw.join(name)).collect();
-    for (i, (name, path)) in names.iter().zip(&files).enumerate() {
-        let expected = format!("{split}-{i:05}-of-{:05}.parquet", names.len());
-        if *name != expected {
-            return Err(Failure::input(
-                raw,
-                format_args!("its manifests name {name}"),
-                expected,
-                Action::RunForced("fetch"),
-            ));
-        }
-        if !path.is_file() {
-            return Err(Failure::input(
-                path,
-                "not found",
-                "the file that the manifest beside it names",
-                MAKE_FETCH,
-            ));
-        }
-    }
-    Ok(files)
-}
-
-/// The manifest of `raw`, or those of its shards in order.
-pub fn raw_manifests(raw: &Path) -> Result<Vec<Manifest>> {
-    let whole = raw.join("manifest.json");
-    if whole.is_file() {
-        return Ok(vec![Manifest::read(&whole)?]);
-    }
-    let mut shards: Vec<(u32, u32)> = std::fs::read_dir(raw)
-        .into_iter()
-        .flatten()
-        .filter_map(|entry| shard_of_manifest(&entry.ok()?.file_name().to_string_lossy()))
-        .collect();
-    shards.sort_unstable();
-    let Some(&(_, n)) = shards.first() else {
-        return Err(Failure::input(
-            &whole,
-            "not found",
-            "stories fetched before this stage",
-            MAKE_FETCH,
-        ));
-    };
-    let shard_path = |i: u32, n: u32| raw.join(format!("manifest-{i}-of-{n}.json"));
-    if let Some(&(i, other)) = shards.iter().find(|shard| shard.1 != n) {
-        return Err(Failure::input(
-            &shard_path(i, other),
-            format_args!("a shard of {other} beside a shard of {n}"),
-            "the shards of one fetch",
-            MAKE_FETCH,
-        ));
-    }
-    let mut manifests = Vec::new();
-    for i in 1..=n {
-        if !shards.contains(&(i, n)) {
-            let part = Action::RunPart("fetch-parquet", i, n);
-            let remedy = format!("{part}; or {MAKE_FETCH}, for all of it");
-            return Err(Failure::input(
-                &shard_path(i, n),
-                "not found",
-                format_args!("the manifests of all {n} shards"),
-                remedy,
-            ));
-        }
-        manifests.push(Manifest::read(&shard_path(i, n))?);
-    }
-    let foreign = |manifest: &Manifest| {
-        manifests.first().is_some_and(|first| {
-            manifest.config_sha256 != first.config_sha256 || manifest.inputs != first.inputs
-        })
-    };
-    if let Some(i) = manifests.iter().position(foreign) {
-        let remedy = format!(
-            "{} again, and so all of the {n} parts",
-            Action::RunPart("fetch-parquet", 1, n)
-        );
-        return Err(Failure::input(
-            &shard_path(i as u32 + 1, n),
-            "fetched with other settings or from another source than shard 1",
-            "one fetch for all shards",
-            remedy,
-        ));
-    }
-    Ok(manifests)
-}
-
-/// Compares what files of `raw` hash to (`records`, named by their file name) with what its manifests say.
-pub fn check_raw(raw: &Path, records: &[FileRecord]) -> Result<()> {
-    let manifests = raw_manifests(raw)?;
-    let outputs = || manifests.iter().flat_map(|manifest| &manifest.outputs);
-    match records.iter().find(|record| !outputs().any(|output| output == *record)) {
-        None => Ok(()),
-        Some(record) => Err(Failure::input(
-            &raw.join(&record.name),
-            format_args!("its {} bytes hash to {}", record.bytes, record.sha256),
-            "the content that the manifest beside it names",
-            Action::RunForced("fetch"),
-        )),
-    }
-}
-
-/// (i, n) of `manifest-i-of-n.json`.
-pub fn shard_of_manifest(name: &str) -> Option<(u32, u32)> {
-    let (i, n) = name.strip_prefix("manifest-")?.strip_suffix(".json")?.split_once("-of-")?;
-    Some((i.parse().ok()?, n.parse().ok()?))
-}
 
 /// Bytes of a file that is not on this machine.
 pub trait RangeRead: Send + Sync {
@@ -178,6 +60,8 @@ pub struct ParquetStories {
     metadata: ArrowReaderMetadata,
     column: usize,
     projection: ProjectionMask,
+    /// What each row group has to be; empty where the whole file was compared.
+    expected: Vec<RowGroup>,
 }
 
 impl ParquetStories {
@@ -300,9 +184,85 @@ impl ParquetStories {
             metadata,
             column: leaf.unwrap_or(index),
             projection,
+            expected: Vec::new(),
         })
     }
 
+    /// Of a local file of which only some row groups will be read: each is compared when it is.
+    ///
+    /// # Errors
+    /// Exit code 3: other row groups.
+    pub fn expecting(mut self, expected: Vec<RowGroup>) -> Result<Self> {
+        let found: Vec<u64> = (0..self.row_groups()).map(|i| self.stories_in(i)).collect();
+        if !found.iter().eq(expected.iter().map(|row_group| &row_group.stories)) {
+            let words = format!("{} stories in {} row groups", self.stories(), found.len());
+            let (stories, groups) =
+                (expected.iter().map(|row_group| row_group.stories).sum::<u64>(), expected.len());
+            let expected = format!("{stories} in {groups}, as the manifest beside it says");
+            return Err(Failure::input(&self.name, words, expected, FETCH_AGAIN));
+        }
+        self.expected = expected;
+        Ok(self)
+    }
+
+    /// What a manifest says of the row groups of a local file.
+    pub fn checksums(path: &Path, column: &str) -> Result<Vec<RowGroup>> {
+        let stories = Self::open(path, column)?;
+        let one = |row_group| {
+            let sha256 = stories.chunk_sha256(&stage::open(path)?, path, row_group)?;
+            Ok(RowGroup { stories: stories.stories_in(row_group), sha256 })
+        };
+        (0..stories.row_groups()).into_par_iter().map(one).collect()
+    }
+
+    fn chunk(&self, row_group: usize) -> (u64, u64) {
+        self.metadata.metadata().row_group(row_group).column(self.column).byte_range()
+    }
+
+    fn chunk_sha256(&self, file: &File, path: &Path, row_group: usize) -> Result<String> {
+        let (start, bytes) = self.chunk(row_group);
+        let mut hasher = Sha256::new();
+        let mut piece = Vec::new();
+        let mut done = 0;
+        while done < bytes {
+            piece.resize((bytes - done).min(PIECE_BYTES) as usize, 0);
+            stage::read_at(file, &mut piece, start + done).map_err(Failure::reading(path))?;
+            hasher.update(&piece);
+            done += piece.len() as u64;
+        }
+        Ok(hex::encode(hasher.finalize()))
+    }
+
+    /// A row group of which is known what it has to be. A small one is read once, and decoded from memory.
+    fn checked(
+        &self,
+        path: &Path,
+        row_group: usize,
+        expected: &RowGroup,
+    ) -> Result<TextBatches<'_>> {
+        let file = stage::open(path)?;
+        let length = file.metadata().map_err(Failure::reading(path))?.len();
+        let (start, bytes) = self.chunk(row_group);
+        let mut window = Vec::new();
+        let found = match bytes <= MOST_IN_MEMORY {
+            true => {
+                window = vec![0; bytes as usize];
+                stage::read_at(&file, &mut window, start).map_err(Failure::reading(path))?;
+                stage::sha256(&window)
+            }
+            false => self.chunk_sha256(&file, path, row_group)?,
+        };
+        if found != expected.sha256 {
+            let words =
+                format!("row group {row_group}: its {bytes} bytes from {start} on hash to {found}");
+            let expected = format!("{}, as the manifest beside it says", expected.sha256);
+            return Err(Failure::input(path, words, expected, FETCH_AGAIN));
+        }
+        match bytes <= MOST_IN_MEMORY {
+            true => self.batches_from(Window { length, start, bytes: window.into() }, row_group),
+            false => self.batches_from(file, row_group),
+        }
+    }
     /// Number of row groups.
     pub fn row_groups(&self) -> usize {
         self.metadata.metadata().num_row_groups()
@@ -337,7 +297,10 @@ impl ParquetStories {
     /// The texts of a row group, batch by batch.
     pub fn batches(&self, row_group: usize) -> Result<TextBatches<'_>> {
         match &self.place {
-            Place::Local(path) => self.batches_from(stage::open(path)?, row_group),
+            Place::Local(path) => match self.expected.get(row_group) {
+                Some(expected) => self.checked(path, row_group, expected),
+                None => self.batches_from(stage::open(path)?, row_group),
+            },
             Place::Remote(remote) => {
                 let (start, bytes) =
                     self.metadata.metadata().row_group(row_group).column(self.column).byte_range();

@@ -33,6 +33,7 @@ mod shard;
 pub mod shipped;
 mod shown;
 mod temporary;
+mod wait;
 
 pub use action::Action;
 pub use address::{Address, redact};
@@ -60,9 +61,10 @@ pub use perform::Done;
 pub use problem::Problem;
 pub use random::Random;
 pub use record::{commit_recorded, forget, records_in, records_of, remember, write_recorded};
-pub use shard::{Shard, manifests};
+pub use shard::{LISTING, REVISION, Shard, manifests};
 pub use shown::shown;
 pub use temporary::{Temporary, all_left_behind, sweep_left_behind};
+pub use wait::Wait;
 
 /// Name and version that manifests carry.
 pub const PROGRAM: &str = concat!("bedtime ", env!("CARGO_PKG_VERSION"));

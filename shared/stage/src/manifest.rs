@@ -4,7 +4,7 @@
 //! modification times live in `.NAME.stamp` beside it, which lets the usual check skip the hashing.
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -242,6 +242,10 @@ impl Work {
         if manifest.stage != self.stage {
             return Ok(State::Stale(format!("its manifest was written by {}", manifest.stage)));
         }
+        // Parts of two versions are not put together, so that of another one is made again.
+        if manifest.program != PROGRAM && self.is_part() {
+            return Ok(State::Stale(format!("it was made by {}", manifest.program)));
+        }
         if manifest.config != self.config {
             return Ok(State::Stale(format!(
                 "settings changed: {}",
@@ -272,6 +276,12 @@ impl Work {
         }
         self.forget_outputs(&manifest);
         Ok(State::UpToDate(Box::new(manifest)))
+    }
+
+    /// Up to date: for engines that go by times, too. A folder that cannot be written keeps them.
+    pub(crate) fn touch(&self) {
+        let manifest = std::fs::File::options().write(true).open(&self.manifest);
+        let _ = manifest.and_then(|file| file.set_modified(SystemTime::now()));
     }
 
     /// Hashes the inputs, for a manifest to be written.
@@ -318,8 +328,18 @@ impl Work {
         self.write_stamp(manifest)
     }
 
-    /// The manifest names them: their records may go, and do no harm where a kill or a read-only disk leaves them.
+    /// Whether it is the work of one job of several, whose manifest is `manifest-i-of-n.json`.
+    fn is_part(&self) -> bool {
+        let name = self.manifest.file_name().unwrap_or_default().to_string_lossy();
+        name.starts_with("manifest-")
+    }
+
+    /// The manifest names them: their records may go, and do no harm where a kill or a read-only disk leaves them. Those of
+    /// a job stay: engines remove its manifest to have it run again, and what is whole is then still known.
     fn forget_outputs(&self, manifest: &Manifest) {
+        if self.is_part() {
+            return;
+        }
         let folder = self.manifest.parent().unwrap_or(Path::new(""));
         manifest.outputs.iter().for_each(|output| drop(forget(&folder.join(&output.name))));
     }

@@ -12,6 +12,7 @@ use crate::{Failure, FileRecord, Log, Manifest, Result, Shard, hash_file, remove
 #[derive(Debug)]
 pub struct Ownership {
     folder: PathBuf,
+    part: Option<Shard>,
     records: Vec<FileRecord>,
     stamps: Vec<Stamped>,
     force: bool,
@@ -21,16 +22,24 @@ pub struct Ownership {
 impl Ownership {
     /// Reads the manifests and records of a folder. With `force` what is in the way is set aside.
     pub fn of(folder: &Path, force: bool, log: Log) -> Self {
+        Self::of_part(folder, None, force, log)
+    }
+
+    /// The same for one job, which the manifests of the others of its set do not concern.
+    pub fn of_part(folder: &Path, part: Option<Shard>, force: bool, log: Log) -> Self {
         let entries = fs::read_dir(folder).into_iter().flatten().flatten();
         let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
         let (mut records, mut stamps) = (records_in(folder), Vec::new());
-        for path in names.filter(|name| is_manifest(name)).map(|name| folder.join(name)) {
+        let concerns = |name: &String| {
+            is_manifest(name) && !part.is_some_and(|part| part.is_beside_manifest(name))
+        };
+        for path in names.filter(concerns).map(|name| folder.join(name)) {
             if let Ok(manifest) = Manifest::read(&path) {
                 records.extend(manifest.outputs);
                 stamps.extend(stamp_of(&path));
             }
         }
-        Ownership { folder: folder.to_owned(), records, stamps, force, log }
+        Ownership { folder: folder.to_owned(), part, records, stamps, force, log }
     }
 
     /// Together with records that are kept elsewhere.
@@ -61,7 +70,7 @@ impl Ownership {
     pub fn claim(&self, name: &str) -> Result<()> {
         let path = self.folder.join(name);
         // Another attempt may have made it since.
-        let now = || Self::of(&self.folder, self.force, self.log);
+        let now = || Self::of_part(&self.folder, self.part, self.force, self.log);
         if is_free(&path)? || self.is_ours(name) || now().is_ours(name) {
             return Ok(());
         }

@@ -23,8 +23,10 @@ impl Stage {
         part: Option<Shard>,
         make: impl FnOnce(&str) -> anyhow::Result<Manifest>,
     ) -> anyhow::Result<Done> {
-        let made_before =
-            |manifest: Box<Manifest>| Done { manifest: *manifest, made: false, _lock: None };
+        let made_before = |manifest: Box<Manifest>| {
+            work.touch();
+            Done { manifest: *manifest, made: false, _lock: None }
+        };
         let why = match work.state(self.force)? {
             State::UpToDate(manifest) => return Ok(made_before(manifest)),
             State::Stale(why) => why,

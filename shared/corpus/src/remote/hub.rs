@@ -20,27 +20,118 @@ pub struct HubFile {
     path: String,
 }
 
+/// The branch with the Hub's own parquet conversion: CONFIG/SPLIT/0000.parquet.
+const CONVERTED: &str = "refs/convert/parquet";
+
+/// A state of a dataset that does not move: what a branch, or a tag, was resolved to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Commit {
+    /// What was asked for: a branch, a tag, or the commit itself.
+    pub branch: String,
+    /// 40 digits.
+    pub commit: String,
+}
+
+/// The files of a dataset, and the state that they are of.
+pub struct Listing {
+    /// Told apart.
+    pub splits: Splits<HubFile>,
+    /// None where the server tells no commits.
+    pub commit: Option<Commit>,
+}
+
 /// The dataset's files, told apart. Without a revision the Hub's own parquet conversion is asked first: it has every
 /// dataset of a supported kind. With one, or where there is no conversion, the parquet files in the repository count.
+/// The branch is resolved once, unless `known` says what it was resolved to before.
 pub fn list(
     network: &Arc<Network>,
     dataset: &str,
     revision: Option<&str>,
+    known: Option<Commit>,
     settings: &Fetch,
-) -> Result<Splits<HubFile>> {
-    let mut files = match revision {
-        None => converted(network, dataset)?,
-        Some(_) => Vec::new(),
+) -> Result<Listing> {
+    let mut commit = known;
+    if commit.is_none() {
+        commit = resolve(network, dataset, revision.unwrap_or(CONVERTED))?;
+    }
+    let mut files = match &commit {
+        Some(commit) => in_repository(network, dataset, &commit.commit)?,
+        None if revision.is_none() => converted(network, dataset)?,
+        None => Vec::new(),
     };
+    if commit.as_ref().is_some_and(|commit| commit.branch == CONVERTED) {
+        files = of_conversion(network, dataset, files);
+    }
     if files.is_empty() {
-        files = in_repository(network, dataset, revision.unwrap_or("main"))?;
+        let revision = revision.unwrap_or("main");
+        commit = resolve(network, dataset, revision)?;
+        let revision = commit.as_ref().map_or(revision, |commit| &commit.commit);
+        files = in_repository(network, dataset, revision)?;
     }
     let place = format!("hf://datasets/{dataset}");
     let splits = files.iter().all(|file| file.split.is_some());
     let names = if splits { Names::Splits } else { Names::Paths };
-    tell_apart(&place, files, settings, names, |file| {
+    let splits = tell_apart(&place, files, settings, names, |file| {
         file.split.clone().unwrap_or_else(|| file.path.clone())
-    })
+    })?;
+    Ok(Listing { splits, commit })
+}
+
+/// `api/datasets/NAME/revision/BRANCH`: what a branch is now. None where there is none, or the server does not say.
+fn resolve(network: &Arc<Network>, dataset: &str, branch: &str) -> Result<Option<Commit>> {
+    let of = |commit: &str| Commit { branch: branch.to_owned(), commit: commit.to_owned() };
+    if is_commit(branch) {
+        return Ok(Some(of(branch)));
+    }
+    let path = format!("api/datasets/{dataset}/revision/{}?expand=sha", escaped(branch));
+    let url = address(network, &path)?;
+    let answer = network.persist(url.as_str(), || document_if_any(network, &url))?;
+    let answer = answer.and_then(|bytes| serde_json::from_slice::<Value>(&bytes).ok());
+    Ok(answer
+        .as_ref()
+        .and_then(|answer| answer.get("sha")?.as_str())
+        .filter(|sha| is_commit(sha))
+        .map(of))
+}
+
+fn is_commit(text: &str) -> bool {
+    text.len() == 40 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+}
+
+fn escaped(revision: &str) -> String {
+    revision.replace('%', "%25").replace('/', "%2F").replace('?', "%3F").replace('#', "%23")
+}
+
+/// Of a conversion's files those of one config, with their splits. Of what is large only a part is converted.
+fn of_conversion(network: &Arc<Network>, dataset: &str, files: Vec<HubFile>) -> Vec<HubFile> {
+    let place = |file: &HubFile| {
+        let (config, rest) = file.path.split_once('/')?;
+        let (split, _) = rest.split_once('/')?;
+        let split = split.strip_prefix("partial-").unwrap_or(split);
+        Some((config.to_owned(), split.to_owned()))
+    };
+    let configs: BTreeSet<String> = files.iter().filter_map(|file| Some(place(file)?.0)).collect();
+    let Some(config) = config_of(network, dataset, configs.iter().map(String::as_str).collect())
+    else {
+        return Vec::new();
+    };
+    let of_config = |mut file: HubFile| {
+        let (_, split) = place(&file).filter(|(other, _)| *other == config)?;
+        file.split = Some(split);
+        Some(file)
+    };
+    files.into_iter().filter_map(of_config).collect()
+}
+
+/// The config that is taken of several.
+fn config_of(network: &Arc<Network>, dataset: &str, names: Vec<&str>) -> Option<String> {
+    let config = names.iter().find(|name| **name == "default").or(names.first())?;
+    if names.len() > 1 {
+        network
+            .log
+            .warn(format!("{dataset} has the configs {}; {config:?} is taken", names.join(", ")));
+    }
+    Some((*config).to_owned())
 }
 
 /// `api/datasets/NAME/parquet`: { config: { split: [address] } }, of the branch refs/convert/parquet.
@@ -52,19 +143,11 @@ fn converted(network: &Arc<Network>, dataset: &str) -> Result<Vec<HubFile>> {
             Some(bytes) => parse(url.as_str(), &bytes)?,
             None => Map::new(),
         };
-    let config = if listing.contains_key("default") {
-        Some("default")
-    } else {
-        listing.keys().next().map(String::as_str)
+    let Some(config) = config_of(network, dataset, listing.keys().map(String::as_str).collect())
+    else {
+        return Ok(Vec::new());
     };
-    let Some(config) = config else { return Ok(Vec::new()) };
-    if listing.len() > 1 {
-        let names: Vec<&str> = listing.keys().map(String::as_str).collect();
-        network
-            .log
-            .warn(format!("{dataset} has the configs {}; {config:?} is taken", names.join(", ")));
-    }
-    let splits = listing.get(config).and_then(Value::as_object).cloned().unwrap_or_default();
+    let splits = listing.get(&config).and_then(Value::as_object).cloned().unwrap_or_default();
     let mut files = Vec::new();
     for (split, addresses) in splits {
         let count = addresses.as_array().map_or(0, Vec::len);
@@ -107,8 +190,7 @@ struct Lfs {
 
 /// `api/datasets/NAME/tree/REVISION?recursive=true`, page by page.
 fn in_repository(network: &Arc<Network>, dataset: &str, revision: &str) -> Result<Vec<HubFile>> {
-    let revision =
-        revision.replace('%', "%25").replace('/', "%2F").replace('?', "%3F").replace('#', "%23");
+    let revision = escaped(revision);
     let mut page =
         Some(address(network, &format!("api/datasets/{dataset}/tree/{revision}?recursive=true"))?);
     let (mut files, mut others) = (Vec::new(), Vec::new());
