@@ -25,7 +25,7 @@ MODEL    := train eval-ppl sample
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: all build build-data build-model data fetch tokenizer tokenize pack train eval sample test test-long crash-test fuzz miri test-mesa bench bench-gpu lint clean help
+.PHONY: test-cluster test-slurm test-snakemake test-kubernetes all build build-data build-model data fetch tokenizer tokenize pack train eval sample test test-long crash-test fuzz miri test-mesa bench bench-gpu lint clean help
 
 all: data train eval sample ## From stories to a model that tells them
 	@echo
@@ -92,6 +92,19 @@ test-mesa: ## The GPU tests on a second software Vulkan (Debian, x86-64; unpacks
 	  CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER="$(CURDIR)/tests/mesa.sh --" \
 	    $(CARGO) test --release --workspace --test gpu -- $$room:: || exit 1; done
 	BEDTIME_GPU_CHECKS=1 $(CARGO) test --release --workspace --test gpu -- kernels::
+
+# What needs engines installed: Slurm from the distribution, Snakemake and kubernetes-validate from PyPI, in target/cluster.
+CLUSTER := PATH="$(CURDIR)/target/cluster/bin:$$PATH"
+test-cluster: test-slurm test-snakemake test-kubernetes ## The data stages on Slurm, under Snakemake, as Kubernetes jobs (installs them: Debian, PyPI)
+test-slurm: build-data
+	tests/cluster/install.sh
+	tests/cluster/test-slurm.sh
+test-snakemake: build-data
+	tests/cluster/install.sh
+	$(CLUSTER) tests/cluster/test-snakemake.sh
+test-kubernetes:
+	tests/cluster/install.sh
+	$(CLUSTER) kubernetes-validate --strict pipelines/kubernetes/*.yaml
 
 FUZZ := manifest tokenizer shard bin checkpoint config parquet folder jsonl text llama2c
 fuzz: ## Every reader against made-up files, 15 minutes each (cargo-fuzz and a nightly compiler: tests/fuzz/README.md)

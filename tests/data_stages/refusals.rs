@@ -79,9 +79,9 @@ fn another_tokenizer_than_that_of_the_shards_is_refused() {
     run.run("train-tokenizer", &["--vocab-size", "380"]).ok();
     run.run("tokenize", &["--shard", "2/2"]).ok();
     run.run("pack-bin", &[]).code(3).says(&[
-        "manifest-1-of-2.json",
-        "vocabulary of 350",
-        "vocabulary of 380",
+        "manifest-2-of-2.json",
+        "its input tokenizer.json has SHA-256",
+        "that of job 1",
     ]);
     run.run("tokenize", &["--shard", "1/2"]).ok();
     run.run("pack-bin", &[]).ok();
