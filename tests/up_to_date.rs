@@ -95,6 +95,7 @@ fn each_setting_remakes_the_stages_it_decides_and_those_behind_them() {
                 "train.warmup=1",
                 "train.clip=0.1",
                 "train.seed=2",
+                "train.zero_init_residual=true",
                 "train.optimizer.betas=[0.8, 0.9]",
                 "train.optimizer.eps=1e-3",
                 "train.optimizer.weight_decay=10",
@@ -111,7 +112,14 @@ fn each_setting_remakes_the_stages_it_decides_and_those_behind_them() {
     assert_eq!(remade(&files, &["fetch.validation_split=other"]), but_the_tokenizer);
     assert_eq!(remade(&stories, &["tokenize.shards=2"]), ["tokenize", "pack-bin"]);
     // On a CPU, with an end far off, the model comes out the same.
-    for setting in ["train.precision=f32", "train.max_minutes=500", "train.until_loss=0.01"] {
+    for setting in [
+        "train.precision=f32",
+        "train.max_minutes=500",
+        "train.until_loss=0.01",
+        "train.schedule=wsd", // two steps of warm-up
+        "train.final_lr_fraction=0.5",
+        "train.decay_fraction=0.5",
+    ] {
         assert_eq!(remade(&stories, &[setting]), ["train"], "{setting}");
     }
     assert_eq!(remade(&stories, &["eval.stride=12"]), ["eval-ppl"]);

@@ -80,6 +80,18 @@ struct Flags {
     /// Steps of linear warm-up
     #[arg(long)]
     warmup: Option<u64>,
+    /// After the warm-up: cosine, linear, or wsd (stable, then a linear decay)
+    #[arg(long, value_name = "NAME")]
+    schedule: Option<String>,
+    /// Share of the peak at which the schedule ends
+    #[arg(long, value_name = "SHARE")]
+    final_lr_fraction: Option<f64>,
+    /// Share of the steps after the warm-up in which wsd decays
+    #[arg(long, value_name = "SHARE")]
+    decay_fraction: Option<f64>,
+    /// true: the output projections of attention and MLP begin at 0
+    #[arg(long, value_name = "true|false")]
+    zero_init_residual: Option<bool>,
     /// Decay of the matrices (train.optimizer.weight_decay)
     #[arg(long)]
     #[serde(rename = "optimizer.weight_decay")]

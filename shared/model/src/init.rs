@@ -21,6 +21,15 @@ pub fn initial_weights(table: &TensorTable, seed: u64) -> Vec<f32> {
     weights
 }
 
+/// Output projections of attention and MLP at 0: each block begins as the identity (Goyal et al., arXiv 1706.02677).
+pub fn zero_residual(table: &TensorTable, weights: &mut [f32]) {
+    for layer in &table.layers {
+        for projection in [&layer.attention_out, &layer.down] {
+            weights[projection.clone()].fill(0.0);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -53,6 +62,29 @@ mod tests {
                         tensor.name
                     );
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn zeroed_are_the_projections_into_the_residual_stream_and_nothing_else() {
+        let section = stage::config::Model {
+            n_layer: 2,
+            n_head: 2,
+            n_kv_head: None,
+            d_model: 8,
+            d_mlp: 12,
+            context: 8,
+        };
+        let table = TensorTable::new(&Config::new(&section, 300));
+        let before = initial_weights(&table, 1);
+        let mut weights = before.clone();
+        zero_residual(&table, &mut weights);
+        for tensor in &table.tensors {
+            let (values, before) = (&weights[tensor.range()], &before[tensor.range()]);
+            match tensor.name.contains("o_proj") || tensor.name.contains("down_proj") {
+                true => assert!(values.iter().all(|&w| w == 0.0), "{}", tensor.name),
+                false => assert_eq!(values, before, "{}", tensor.name),
             }
         }
     }

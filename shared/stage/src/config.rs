@@ -13,6 +13,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
+use crate::recipe::{LrSchedule, check_share};
 use crate::{Address, Failure, Result};
 
 pub use deciding::Outcome;
@@ -98,10 +99,18 @@ sections! {
         batch: u32 = 32 => decides(Train, Resume),
         /// Micro-batches whose gradients are averaged in one update.
         accumulate: u32 = 1 => decides(Train, Resume),
-        /// Peak learning rate; cosine decay to a tenth of it.
+        /// Peak learning rate.
         lr: f64 = 6e-4 => decides(Train, Resume),
         /// Steps of linear warm-up.
         warmup: u64 = 200 => decides(Train, Resume),
+        /// What follows the warm-up: `cosine`, `linear`, or `wsd` (stable, then a linear decay)
+        schedule: LrSchedule = LrSchedule::Cosine => decides(Train, Resume),
+        /// Share of the peak at which each schedule ends.
+        final_lr_fraction: f64 = 0.1 => decides(Train, Resume),
+        /// Share of the steps after the warm-up in which `wsd` decays.
+        decay_fraction: f64 = 0.2 => decides(Train, Resume),
+        /// The output projections of attention and MLP begin at 0, so that each block begins as the identity.
+        zero_init_residual: bool = false => decides(Train, Resume),
         /// Largest norm of the gradient.
         clip: f64 = 1.0 => decides(Train, Resume),
         /// Seed of initial weights and batches.
@@ -294,6 +303,8 @@ impl Pipeline {
             "train.log_every, val_every and checkpoint_every must be at least 1",
         )?;
         require(t.lr > 0.0 && t.lr.is_finite(), "train.lr must be positive")?;
+        check_share("train.final_lr_fraction", t.final_lr_fraction)?;
+        check_share("train.decay_fraction", t.decay_fraction)?;
         require(t.clip > 0.0, "train.clip must be positive")?;
         require(
             t.max_minutes.is_none_or(|minutes| minutes > 0.0),

@@ -28,6 +28,7 @@ mod ownership;
 mod perform;
 mod problem;
 mod random;
+pub mod recipe;
 mod record;
 mod shard;
 pub mod shipped;

@@ -199,7 +199,7 @@ fn plateaued(run: &Seen, losses: &[f64], now: f64) -> Option<Diagnosis> {
         },
         remedy: match gap > 0.1 {
             true => "more stories, or a smaller model.",
-            false => "a wider or deeper model, a higher train.lr, or fewer train.steps so that the cosine falls earlier.",
+            false => "a wider or deeper model, a higher train.lr, or fewer train.steps so that the learning rate falls earlier.",
         },
     })
 }

@@ -2,11 +2,12 @@
 use std::path::Path;
 
 use compute::Trainer;
-use model::{Best, Checkpoint, initial_weights};
+use model::{Best, Checkpoint};
 use serde_json::Value;
 use stage::{Action, Failure, Lock, Result};
 
 use crate::checkpoints::{Checkpoints, step_of};
+use crate::first_weights::first_weights;
 use crate::open_trainer::open_trainer;
 use crate::optimizer::up_to_date;
 use crate::samples::Samples;
@@ -85,7 +86,7 @@ pub(crate) fn resume(
 
 /// The state before the first step.
 pub(crate) fn restart(setup: &Setup, trainer: &mut Trainer) {
-    trainer.model.set_weights(&initial_weights(&trainer.model.table, setup.pipeline.train.seed));
+    trainer.model.set_weights(&first_weights(setup));
     trainer.forget();
 }
 

@@ -3,7 +3,7 @@ use std::path::Path;
 
 use compute::{KernelTime, Model, Trainer};
 use inference::{LossSum, evaluate, failed};
-use model::{TensorTable, initial_weights, save_folder};
+use model::{TensorTable, save_folder};
 use serde_json::{Value, json};
 use stage::{Failure, Result, Stage, Unit, interrupt};
 
@@ -11,6 +11,7 @@ use crate::batches::Batches;
 use crate::bin_check::BinCheck;
 use crate::checkpoint_writer::CheckpointWriter;
 use crate::checkpoints::Checkpoints;
+use crate::first_weights::first_weights;
 use crate::observers::Observers;
 use crate::open_trainer::{check_memory, open_trainer};
 use crate::peak::Peaks;
@@ -90,7 +91,7 @@ impl Run {
         let checkpoints = Checkpoints::new(&setup.folder, setup.pipeline.train.keep_last);
         let batches = Batches::new(setup)?;
         check_memory(setup)?;
-        let initial = initial_weights(&TensorTable::new(&setup.config), setup.pipeline.train.seed);
+        let initial = first_weights(setup);
         if self.tune {
             self.tune(&batches, &initial)?;
         }

@@ -206,7 +206,7 @@ impl<'a> Steps<'a> {
     fn learning_rate(&self, step: u64) -> f64 {
         let t = &self.setup.pipeline.train;
         let share = t.max_minutes.map_or(0.0, |minutes| self.clock.elapsed_s() / (60.0 * minutes));
-        Schedule { peak: t.lr, warmup: t.warmup, steps: t.steps }.learning_rate_at(step, share)
+        Schedule::new(t).learning_rate_at(step, share)
     }
 
     fn validate(&mut self) -> Result<f64> {

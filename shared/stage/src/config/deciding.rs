@@ -3,6 +3,9 @@ use serde_json::{Map, Value};
 
 use super::{Order, Pipeline};
 
+/// A key, its value, and the results it decides.
+type Setting = (&'static str, Value, &'static [Outcome]);
+
 /// What settings decide: the result of a stage, or whether a training run can be resumed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
@@ -61,10 +64,19 @@ impl Pipeline {
         sections
     }
 
+    /// Later keys at their default: what was made without them stays.
+    fn as_in_0_1(&self) -> Vec<&'static str> {
+        let before = Pipeline::default().settings();
+        let same = |((key, value, _), (_, default, _)): (Setting, Setting)| {
+            (LATER.contains(&key) && value == default).then_some(key)
+        };
+        self.settings().into_iter().zip(before).filter_map(same).collect()
+    }
+
     /// Keys that have no effect beside the others: they decide nothing.
     fn idle(&self) -> Vec<&'static str> {
         let Pipeline { fetch, tokenizer, pack, model, .. } = self;
-        let mut idle = Vec::new();
+        let mut idle = self.as_in_0_1();
         if fetch.source.reveal() != "stories:" {
             idle.push("fetch.seed");
         }
@@ -84,6 +96,14 @@ impl Pipeline {
         idle
     }
 }
+
+/// Keys that 0.1 did not know. What it did is their default.
+const LATER: &[&str] = &[
+    "train.schedule",
+    "train.final_lr_fraction",
+    "train.decay_fraction",
+    "train.zero_init_residual",
+];
 
 fn insert(table: &mut Map<String, Value>, key: &str, value: Value) {
     match key.split_once('.') {
@@ -170,6 +190,10 @@ mod tests {
                     ("train.lr", "9.0"),
                     ("train.warmup", "9"),
                     ("train.clip", "9.0"),
+                    ("train.schedule", "wsd"),
+                    ("train.final_lr_fraction", "0.5"),
+                    ("train.decay_fraction", "0.5"),
+                    ("train.zero_init_residual", "true"),
                     ("train.seed", "9"),
                     ("train.optimizer.kind", "sgd"),
                     ("train.optimizer.betas", "[0.5, 0.5]"),

@@ -1,0 +1,25 @@
+//! How a model is trained: the choices of [train], and what no type can say of their numbers.
+use serde::{Deserialize, Serialize};
+
+/// How the learning rate moves after the warm-up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LrSchedule {
+    /// Half a period of a cosine (Loshchilov and Hutter, arXiv 1608.03983)
+    Cosine,
+    /// A straight line.
+    Linear,
+    /// Warm-up, stable, decay: constant, then a straight line (Hu et al., arXiv 2404.06395)
+    Wsd,
+}
+
+/// Refuses a share that is none.
+///
+/// # Errors
+/// Names the key.
+pub(crate) fn check_share(key: &str, share: f64) -> Result<(), String> {
+    match (0.0..=1.0).contains(&share) {
+        true => Ok(()),
+        false => Err(format!("{key} = {share}: expected a share from 0 to 1")),
+    }
+}

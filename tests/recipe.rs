@@ -1,0 +1,101 @@
+//! How a model is trained, as settings: each choice goes on where it stopped, to the bit, and is part of what a resumed run
+//! has to agree on.
+use std::fs;
+
+use model::Checkpoint;
+use serde_json::Value;
+use tests::Run;
+use tests::data::with_data;
+
+const STEPS: u64 = 20;
+
+/// A run of `STEPS` steps with these settings on top.
+fn run(settings: &[&str]) -> Run {
+    let cadences = ["train.steps=20", "train.checkpoint_every=5", "train.warmup=4"];
+    let all = cadences.iter().chain(settings).copied();
+    with_data(all.fold(Run::new(), Run::set))
+}
+
+/// The learning rate of every line of loss.jsonl but the last, which repeats the end.
+fn learning_rates(run: &Run) -> Vec<(u64, f64)> {
+    let text = fs::read_to_string(run.path("run/loss.jsonl")).unwrap();
+    let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    lines.map(|line| (line["step"].as_u64().unwrap(), line["lr"].as_f64().unwrap())).collect()
+}
+
+/// Trains with these settings twice: at one go, and going on from the checkpoint at step 10. Both end with the same bytes.
+fn resumes_to_the_bit(settings: &[&str]) -> Run {
+    let whole = run(settings);
+    whole.through(&["train"]);
+    let parts = run(settings);
+    parts.through(&["train"]);
+    // As a kill right after step 10 leaves it.
+    let folder = parts.path("run/checkpoints");
+    fs::copy(folder.join("step_00000010.safetensors"), folder.join("last.safetensors")).unwrap();
+    for name in ["step_00000015.safetensors", "step_00000020.safetensors"] {
+        fs::remove_file(folder.join(name)).unwrap();
+    }
+    fs::remove_dir_all(parts.path("run/final")).unwrap();
+    fs::remove_file(parts.path("run/manifest.json")).unwrap();
+    parts.run("train", &[]).ok().says(&["going on with step 10"]);
+    for name in ["run/final/model.safetensors", "run/checkpoints/last.safetensors"] {
+        assert!(whole.read(name) == parts.read(name), "{settings:?}: {name} differs");
+    }
+    assert_eq!(learning_rates(&whole), learning_rates(&parts), "{settings:?}");
+    whole
+}
+
+#[test]
+fn every_schedule_resumes_to_the_bit() {
+    for (settings, at_12, at_end) in [
+        (&["train.schedule=cosine"][..], 0.55, 0.1),
+        (&["train.schedule=linear", "train.final_lr_fraction=0"], 0.5, 0.0),
+        (
+            &["train.schedule=wsd", "train.decay_fraction=0.25", "train.final_lr_fraction=0.2"],
+            1.0,
+            0.2,
+        ),
+    ] {
+        let rates = learning_rates(&resumes_to_the_bit(settings));
+        for (step, share) in [(12, at_12), (STEPS, at_end)] {
+            let (_, found) = rates.iter().rev().find(|(at, _)| *at == step).unwrap();
+            assert!((found - 3e-3 * share).abs() < 1e-9, "{settings:?}, step {step}: {found}");
+        }
+    }
+}
+
+#[test]
+fn blocks_that_begin_as_the_identity_learn_and_resume_to_the_bit() {
+    let run = resumes_to_the_bit(&["train.zero_init_residual=true"]);
+    let checkpoint = Checkpoint::load(&run.path("run/checkpoints/last.safetensors")).unwrap();
+    let table = model::TensorTable::new(&checkpoint.state.config);
+    for layer in &table.layers {
+        for projection in [&layer.attention_out, &layer.down] {
+            assert!(checkpoint.weights[projection.clone()].iter().all(|&weight| weight != 0.0));
+        }
+    }
+}
+
+#[test]
+fn a_run_with_another_recipe_is_another_run() {
+    let run = run(&[]);
+    run.through(&["train"]);
+    for (number, flag, value, says) in [
+        (1, "--schedule", "linear", "settings changed: schedule"),
+        (2, "--final-lr-fraction", "0.5", "settings changed: final_lr_fraction"),
+        (3, "--zero-init-residual", "true", "settings changed: zero_init_residual"),
+    ] {
+        let kept = format!("run.{number}");
+        run.run("train", &[flag, value]).ok().says(&[says, &kept]);
+        fs::remove_dir_all(run.path("run")).unwrap();
+        fs::rename(run.path(&kept), run.path("run")).unwrap();
+        fs::create_dir(run.path(&kept)).unwrap();
+    }
+    for (setting, says) in [
+        ("train.schedule=cosin", "cosin"),
+        ("train.final_lr_fraction=1.5", "train.final_lr_fraction = 1.5: expected a share"),
+        ("train.decay_fraction=-0.1", "train.decay_fraction = -0.1: expected a share"),
+    ] {
+        run.run("train", &["--set", setting]).code(2).says(&[says]);
+    }
+}
