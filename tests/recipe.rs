@@ -83,7 +83,9 @@ fn a_run_with_another_recipe_is_another_run() {
     for (number, flag, value, says) in [
         (1, "--schedule", "linear", "settings changed: schedule"),
         (2, "--final-lr-fraction", "0.5", "settings changed: final_lr_fraction"),
-        (3, "--zero-init-residual", "true", "settings changed: zero_init_residual"),
+        (3, "--sampling", "epochs", "settings changed: sampling"),
+        (4, "--align", "stories", "settings changed: align"),
+        (5, "--zero-init-residual", "true", "settings changed: zero_init_residual"),
     ] {
         let kept = format!("run.{number}");
         run.run("train", &[flag, value]).ok().says(&[says, &kept]);
@@ -98,4 +100,23 @@ fn a_run_with_another_recipe_is_another_run() {
     ] {
         run.run("train", &["--set", setting]).code(2).says(&[says]);
     }
+}
+
+#[test]
+fn every_sampling_resumes_to_the_bit_and_the_report_says_epochs() {
+    // Batches that end in the middle of an epoch.
+    let random = resumes_to_the_bit(&["train.align=stories"]);
+    for settings in [
+        &["train.sampling=epochs", "train.batch=5"][..],
+        &["train.sampling=epochs", "train.align=stories", "train.accumulate=3"],
+    ] {
+        let run = resumes_to_the_bit(settings);
+        let page = fs::read_to_string(run.path("run/report.html")).unwrap();
+        assert!(page.contains("each window comes once an epoch"), "{settings:?}");
+        assert!(
+            run.read("run/final/model.safetensors") != random.read("run/final/model.safetensors")
+        );
+    }
+    let page = fs::read_to_string(random.path("run/report.html")).unwrap();
+    assert!(page.contains("windows start at random places"));
 }

@@ -95,6 +95,8 @@ fn each_setting_remakes_the_stages_it_decides_and_those_behind_them() {
                 "train.warmup=1",
                 "train.clip=0.1",
                 "train.seed=2",
+                "train.sampling=epochs",
+                "train.align=stories",
                 "train.zero_init_residual=true",
                 "train.optimizer.betas=[0.8, 0.9]",
                 "train.optimizer.eps=1e-3",

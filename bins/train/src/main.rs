@@ -89,6 +89,12 @@ struct Flags {
     /// Share of the steps after the warm-up in which wsd decays
     #[arg(long, value_name = "SHARE")]
     decay_fraction: Option<f64>,
+    /// random, or epochs: every window of train.bin once before any comes again
+    #[arg(long, value_name = "NAME")]
+    sampling: Option<String>,
+    /// none, or stories: windows begin with a story where one is near
+    #[arg(long, value_name = "NAME")]
+    align: Option<String>,
     /// true: the output projections of attention and MLP begin at 0
     #[arg(long, value_name = "true|false")]
     zero_init_residual: Option<bool>,

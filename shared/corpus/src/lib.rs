@@ -20,6 +20,7 @@ pub mod look;
 pub mod pack;
 #[cfg(feature = "stories")]
 mod parquet_form;
+mod permutation;
 #[cfg(feature = "remote")]
 pub mod plan;
 #[cfg(feature = "remote")]

@@ -13,7 +13,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
-use crate::recipe::{LrSchedule, check_share};
+use crate::recipe::{Align, LrSchedule, Sampling, check_share};
 use crate::{Address, Failure, Result};
 
 pub use deciding::Outcome;
@@ -109,6 +109,10 @@ sections! {
         final_lr_fraction: f64 = 0.1 => decides(Train, Resume),
         /// Share of the steps after the warm-up in which `wsd` decays.
         decay_fraction: f64 = 0.2 => decides(Train, Resume),
+        /// Which windows of train.bin make a batch: `random`, or `epochs` (each window once an epoch)
+        sampling: Sampling = Sampling::Random => decides(Train, Resume),
+        /// Where windows begin: `none` (anywhere), or `stories` (with a story, where one begins within a context)
+        align: Align = Align::None => decides(Train, Resume),
         /// The output projections of attention and MLP begin at 0, so that each block begins as the identity.
         zero_init_residual: bool = false => decides(Train, Resume),
         /// Largest norm of the gradient.

@@ -13,6 +13,26 @@ pub enum LrSchedule {
     Wsd,
 }
 
+/// Which windows of train.bin make a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Sampling {
+    /// Anywhere, each with the same chance.
+    Random,
+    /// Each once, in an order that is another in every epoch.
+    Epochs,
+}
+
+/// Where windows begin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Align {
+    /// Anywhere.
+    None,
+    /// With a story, where one begins within a context.
+    Stories,
+}
+
 /// Refuses a share that is none.
 ///
 /// # Errors

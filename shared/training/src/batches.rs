@@ -15,16 +15,13 @@ pub(crate) struct Batches<'a> {
 impl<'a> Batches<'a> {
     pub(crate) fn new(setup: &'a Setup) -> Result<Self> {
         let t = &setup.pipeline.train;
-        let sampler =
-            BatchSampler::new(&setup.train, t.seed, t.batch as usize, setup.config.context)?;
+        let sampler = BatchSampler::new(&setup.train, t, setup.config.context)?;
         Ok(Batches { setup, sampler, redrawn: Vec::new() })
     }
 
-    /// Fills `windows` with a micro-batch. That of a step that was taken out comes from further on in its stream.
+    /// Fills `windows` with a micro-batch. That of a step that was taken out comes from further on.
     pub(crate) fn fill(&self, step: u64, micro: u64, windows: &mut Vec<u32>) -> Result<()> {
-        let times = self.redrawn.iter().filter(|&&redrawn| redrawn == step).count() as u64;
-        let accumulate = u64::from(self.setup.pipeline.train.accumulate);
-        self.sampler.batch(step, micro + times * accumulate, windows)?;
+        self.sampler.batch(step, micro, &self.redrawn, windows)?;
         check_ids(self.setup.train.path(), windows, self.setup.config.vocab_size)
     }
 

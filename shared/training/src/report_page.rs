@@ -247,6 +247,8 @@ mod tests {
             tokens_per_step: 64,
             tokens: 640,
             stories: 7,
+            context: 8,
+            windows: None,
         };
         let snapshot = ReportSnapshot {
             lines: (0..10).map(line).collect(),

@@ -21,14 +21,22 @@ pub(crate) struct RunInfo {
     pub warmup: u64,
     pub peak_lr: f64,
     pub tokens_per_step: u64,
+    /// Tokens of a window.
+    pub context: u64,
     /// Of train.bin.
     pub tokens: u64,
     pub stories: u64,
+    /// Windows of an epoch, where each comes once.
+    pub windows: Option<u64>,
 }
 
 impl RunInfo {
     pub(crate) fn epochs(&self, step: u64) -> f64 {
-        (step * self.tokens_per_step) as f64 / self.tokens.max(1) as f64
+        let tokens = match self.windows {
+            Some(windows) => windows * self.context,
+            None => self.tokens,
+        };
+        (step * self.tokens_per_step) as f64 / tokens.max(1) as f64
     }
 
     pub(crate) fn diagnose(&self, lines: &[LogLine], step: u64) -> Diagnosis {
@@ -39,6 +47,15 @@ impl RunInfo {
     /// How much of the data was seen, in a sentence.
     pub(crate) fn seen(&self, step: u64) -> String {
         let epochs = self.epochs(step);
+        if let Some(windows) = self.windows {
+            return format!(
+                "{} tokens, {epochs:.2} epochs of the {} windows of train.bin ({} tokens, {} stories); each window comes once an epoch",
+                count(step * self.tokens_per_step),
+                count(windows),
+                count(self.tokens),
+                count(self.stories)
+            );
+        }
         // A window begins anywhere with the same chance: what no window covered is e^-epochs of it.
         let covered = 100.0 * (1.0 - (-epochs).exp());
         format!(

@@ -3,12 +3,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use compute::{Optimizer, Trainer};
+use corpus::batch_sampler::BatchSampler;
 use corpus::bin::Bin;
 use corpus::tokenizer::Tokenizer;
 use inference::{Engine, EngineOptions, Prompts, SamplingParams};
 use model::Config;
 use serde_json::{Map, Value, json};
 use stage::config::Outcome;
+use stage::recipe::Sampling;
 use stage::{Action, AtomicFile, Failure, Log, Result, Stage};
 
 use crate::checkpoint_writer::Generator;
@@ -118,6 +120,9 @@ impl Setup {
             tokens_per_step: self.tokens_per_step(),
             tokens: self.train.len(),
             stories: manifest.count("stories"),
+            context: self.config.context as u64,
+            windows: (t.sampling == Sampling::Epochs)
+                .then(|| BatchSampler::windows_of_an_epoch(&self.train, self.config.context)),
         })
     }
 

@@ -102,6 +102,8 @@ const LATER: &[&str] = &[
     "train.schedule",
     "train.final_lr_fraction",
     "train.decay_fraction",
+    "train.sampling",
+    "train.align",
     "train.zero_init_residual",
 ];
 
@@ -193,6 +195,8 @@ mod tests {
                     ("train.schedule", "wsd"),
                     ("train.final_lr_fraction", "0.5"),
                     ("train.decay_fraction", "0.5"),
+                    ("train.sampling", "epochs"),
+                    ("train.align", "stories"),
                     ("train.zero_init_residual", "true"),
                     ("train.seed", "9"),
                     ("train.optimizer.kind", "sgd"),
