@@ -77,6 +77,22 @@ fn blocks_that_begin_as_the_identity_learn_and_resume_to_the_bit() {
 }
 
 #[test]
+fn muon_resumes_to_the_bit_on_any_number_of_threads() {
+    for settings in [
+        &["train.optimizer.kind=muon"][..],
+        &["train.optimizer.kind=muon", "train.optimizer.cautious_decay=true", "train.batch=3"],
+    ] {
+        let whole = resumes_to_the_bit(settings);
+        let one = run(settings);
+        one.run("train", &["--threads", "1"]).ok();
+        let name = "run/checkpoints/last.safetensors";
+        assert!(whole.read(name) == one.read(name), "{settings:?}: one thread");
+        let checkpoint = Checkpoint::load(&whole.path(name)).unwrap();
+        assert_eq!(checkpoint.slots.keys().collect::<Vec<_>>(), ["adam_v", "momentum"]);
+    }
+}
+
+#[test]
 fn a_run_with_another_recipe_is_another_run() {
     let run = run(&[]);
     run.through(&["train"]);
@@ -85,7 +101,8 @@ fn a_run_with_another_recipe_is_another_run() {
         (2, "--final-lr-fraction", "0.5", "settings changed: final_lr_fraction"),
         (3, "--sampling", "epochs", "settings changed: sampling"),
         (4, "--align", "stories", "settings changed: align"),
-        (5, "--zero-init-residual", "true", "settings changed: zero_init_residual"),
+        (5, "--set", "train.optimizer.kind=muon", "optimizer.kind \"adamw\" -> \"muon\""),
+        (6, "--zero-init-residual", "true", "settings changed: zero_init_residual"),
     ] {
         let kept = format!("run.{number}");
         run.run("train", &[flag, value]).ok().says(&[says, &kept]);
@@ -95,6 +112,7 @@ fn a_run_with_another_recipe_is_another_run() {
     }
     for (setting, says) in [
         ("train.schedule=cosin", "cosin"),
+        ("train.optimizer.cautious_decay=true", "cautious_decay: adamw has none"),
         ("train.final_lr_fraction=1.5", "train.final_lr_fraction = 1.5: expected a share"),
         ("train.decay_fraction=-0.1", "train.decay_fraction = -0.1: expected a share"),
     ] {

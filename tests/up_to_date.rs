@@ -101,6 +101,7 @@ fn each_setting_remakes_the_stages_it_decides_and_those_behind_them() {
                 "train.optimizer.betas=[0.8, 0.9]",
                 "train.optimizer.eps=1e-3",
                 "train.optimizer.weight_decay=10",
+                "train.optimizer.kind=muon",
             ],
         ),
     ];

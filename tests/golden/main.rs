@@ -1,6 +1,6 @@
 //! The step against PyTorch: logits, loss, every gradient, three AdamW updates and ten training losses of
 //! LlamaForCausalLM, written by `make_golden.py` (computed in f64, rounded to f32).
-use compute::{Cpu, Decoder, Metrics, Model, Optimizer, Row, Storage, Trainer};
+use compute::{Cpu, Decoder, Metrics, Model, Optimizer, OptimizerKind, Row, Storage, Trainer};
 use model::{Config, TensorTable, initial_weights};
 use tests::golden::{Folder, Golden, relative_error};
 
@@ -13,11 +13,11 @@ fn update(trainer: &mut Trainer, learning_rate: f32, scale: f32) -> Metrics {
     trainer.metrics(ticket, scale, true).unwrap().unwrap()
 }
 
-fn trainer(golden: &Golden, windows: &[u32], sequence: usize) -> Trainer {
+fn trainer(golden: &Golden, optimizer: Optimizer, windows: &[u32], sequence: usize) -> Trainer {
     Trainer::new(
         Cpu::boxed(),
         golden.config,
-        Optimizer::default(),
+        optimizer,
         &golden.flat("weight."),
         windows.len() / (sequence + 1),
         sequence,
@@ -39,7 +39,7 @@ fn logits_loss_gradients_and_three_updates_equal_pytorch() {
     let error = relative_error(&model.logits(&inputs).unwrap(), &golden.floats("logits"));
     assert!(error <= TOLERANCE, "logits: {error:.2e}");
 
-    let mut trainer = trainer(&golden, &windows, sequence);
+    let mut trainer = trainer(&golden, Optimizer::default(), &windows, sequence);
     let scale = 1.0 / inputs.len() as f32;
     let (losses, norms) = (golden.floats("losses"), golden.floats("grad_norms"));
     for (step, learning_rate) in [1e-2, 2e-2, 5e-3].into_iter().enumerate() {
@@ -73,13 +73,39 @@ fn logits_loss_gradients_and_three_updates_equal_pytorch() {
 }
 
 #[test]
+fn three_updates_of_muon_equal_pytorch() {
+    for (name, cautious_decay) in [("muon", false), ("muon_cautious", true)] {
+        let golden = Golden::open(&format!("{name}.safetensors"));
+        let optimizer =
+            Optimizer { weight_decay: 0.1, cautious_decay, ..Optimizer::new(OptimizerKind::Muon) };
+        let windows = golden.tokens("tokens");
+        let mut trainer = trainer(&golden, optimizer, &windows, 16);
+        let (losses, norms) = (golden.floats("losses"), golden.floats("grad_norms"));
+        for (step, learning_rate) in [1e-2, 2e-2, 5e-3].into_iter().enumerate() {
+            trainer.begin();
+            trainer.accumulate(&windows, 1.0 / 48.0);
+            let metrics = update(&mut trainer, learning_rate, 1.0 / 48.0);
+            let found = [metrics.loss, metrics.grad_norm];
+            let error = relative_error(&found, &[losses[step], norms[step]]);
+            assert!(error < TOLERANCE, "{name}, step {step}: {metrics:?}");
+            golden.assert_close(
+                &format!("{name}: weights after update {}", step + 1),
+                &trainer.model.weights().unwrap(),
+                &golden.flat(&format!("step{}.", step + 1)),
+                TOLERANCE,
+            );
+        }
+    }
+}
+
+#[test]
 fn ten_training_losses_equal_pytorch() {
     let golden = Golden::open("ten_losses.safetensors");
     let all = golden.tokens("tokens");
     let (losses, norms) = (golden.floats("losses"), golden.floats("grad_norms"));
     let sequence = golden.config.context;
     let per_step = all.len() / losses.len();
-    let mut trainer = trainer(&golden, &all[..per_step], sequence);
+    let mut trainer = trainer(&golden, Optimizer::default(), &all[..per_step], sequence);
     let scale = 1.0 / (per_step / (sequence + 1) * sequence) as f32;
     assert!((f64::from(losses[0]) - (golden.config.vocab_size as f64).ln()).abs() < 0.12);
     for (step, windows) in all.chunks_exact(per_step).enumerate() {

@@ -17,6 +17,8 @@ small.safetensors        one batch of 3 x 16 tokens, used for every step; large 
     grad.NAME, grad_norm gradients of that loss before clipping, and their norm over all tensors [1]
     step{1,2,3}.NAME     weights after each step
     losses, grad_norms   [3], before each step; grad_norms before clipping
+muon.safetensors         as small.safetensors without logits and gradients, for Muon on the matrices of the layers
+muon_cautious.safetensors the same with cautious decay: only where the update makes a weight smaller, too
 ten_losses.safetensors   ten steps of training from the usual initialisation, batch s for step s
     weight.NAME          initial weights
     tokens               int32 [10, 8, 65]
@@ -101,7 +103,37 @@ def initial_weights(config, std, norm_std, scale_residual):
     return weights
 
 
-def train(config, weights, batches, rates, everything):
+class Muon(torch.optim.Optimizer):
+    """Muon of Jordan (2024) with the scale of Moonlight (arXiv 2502.16982), every matrix for itself."""
+
+    MOMENTUM, COEFFICIENTS = 0.95, (3.4445, -4.7750, 2.0315)
+
+    def __init__(self, params, cautious):
+        super().__init__(params, dict(lr=0.0, weight_decay=WEIGHT_DECAY))
+        self.cautious = cautious
+
+    @staticmethod
+    def orthogonal(update):
+        a, b, c = Muon.COEFFICIENTS
+        x = update / update.norm()
+        for _ in range(5):
+            gram = x @ x.T
+            x = a * x + (b * gram + c * gram @ gram) @ x
+        return x
+
+    @torch.no_grad()
+    def step(self):
+        for group in self.param_groups:
+            for p in group["params"]:
+                mean = self.state[p].setdefault("mean", torch.zeros_like(p))
+                mean.lerp_(p.grad, 1 - self.MOMENTUM)
+                update = self.orthogonal(p.grad.lerp(mean, self.MOMENTUM))
+                decays = (update * p >= 0).to(p.dtype) if self.cautious else 1.0
+                p.mul_(1 - group["lr"] * group["weight_decay"] * decays)
+                p.add_(update, alpha=-group["lr"] * 0.2 * math.sqrt(max(p.shape)))
+
+
+def train(config, weights, batches, rates, everything, muon=None):
     """Losses and gradient norms of one step per batch; with `everything` also logits, gradients and weights."""
     model = build(config)
     with torch.no_grad():
@@ -110,22 +142,24 @@ def train(config, weights, batches, rates, everything):
     decayed = [p for name, p in model.named_parameters() if p.dim() == 2 and name != EMBEDDING]
     others = [p for name, p in model.named_parameters() if p.dim() == 1 or name == EMBEDDING]
     groups = [{"params": decayed, "weight_decay": WEIGHT_DECAY}, {"params": others, "weight_decay": 0.0}]
-    optimizer = torch.optim.AdamW(groups, betas=BETAS, eps=EPS, foreach=False)
+    adamw = torch.optim.AdamW(groups if muon is None else groups[1:], betas=BETAS, eps=EPS, foreach=False)
+    optimizers = [adamw] if muon is None else [adamw, Muon(decayed, cautious=muon == "cautious")]
 
     results, losses, norms = {}, [], []
     for step, (tokens, rate) in enumerate(zip(batches, rates, strict=True), start=1):
         logits = model(input_ids=tokens[:, :-1].long()).logits
         loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), tokens[:, 1:].flatten().long())
-        optimizer.zero_grad()
+        model.zero_grad()
         loss.backward()
         if everything and step == 1:
             results |= {"logits": logits.detach(), "loss": loss.detach().reshape(1)}
             results |= {f"grad.{name}": parameter.grad.clone() for name, parameter in model.named_parameters()}
         losses.append(loss.detach())
         norms.append(torch.nn.utils.clip_grad_norm_(model.parameters(), CLIP))
-        for group in optimizer.param_groups:
-            group["lr"] = rate
-        optimizer.step()
+        for optimizer in optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+            optimizer.step()
         if everything:
             results |= {f"step{step}.{name}": p.detach().clone() for name, p in model.named_parameters()}
     if everything:
@@ -179,6 +213,18 @@ def small(path):
     tokens = torch.randint(config["vocab_size"], (3, 17), dtype=torch.int32)
     rates = [1e-2, 2e-2, 5e-3]
     results = reference(config, weights, [tokens] * len(rates), rates, True)
+    write(path, config, rates, weights, tokens, results)
+
+
+def muon(path, kind):
+    print(path.name)
+    torch.manual_seed(5)
+    config = llama_config(vocab=67, n_layer=2, n_head=2, d_model=28, d_mlp=44, context=24)
+    weights = initial_weights(config, std=0.08, norm_std=0.1, scale_residual=False)
+    tokens = torch.randint(config["vocab_size"], (3, 17), dtype=torch.int32)
+    rates = [1e-2, 2e-2, 5e-3]
+    results = reference(config, weights, [tokens] * len(rates), rates, True, kind)
+    results = {name: value for name, value in results.items() if name != "logits" and not name.startswith("grad.")}
     write(path, config, rates, weights, tokens, results)
 
 
@@ -242,5 +288,7 @@ if __name__ == "__main__":
     folder = parser.parse_args().out
     torch.set_num_threads(1)
     small(folder / "small.safetensors")
+    muon(folder / "muon.safetensors", "plain")
+    muon(folder / "muon_cautious.safetensors", "cautious")
     ten_losses(folder / "ten_losses.safetensors")
     llama_folders(folder)

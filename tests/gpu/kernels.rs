@@ -3,7 +3,9 @@ use std::ops::Range;
 
 use compute::gpu::{Device, Options, Plan};
 use compute::wgsl::CoopShape;
-use compute::{AttentionShape, NO_TARGET, Optimizer, OptimizerKind, Precision, Update, state};
+use compute::{
+    AttentionShape, MatrixGroup, NO_TARGET, Optimizer, OptimizerKind, Precision, Update, state,
+};
 
 use crate::lab::{compare, normal, tokens};
 use crate::{Bench, Case};
@@ -23,6 +25,7 @@ pub(crate) const CASES: &[Case] = &[
     Case { name: "residual_fill_round_sum", run: residual_fill_round_sum },
     Case { name: "cross_entropy", run: cross_entropy },
     Case { name: "norm_and_optimizers", run: norm_and_optimizers },
+    Case { name: "muon", run: muon },
     Case { name: "loss_scale", run: loss_scale },
 ];
 
@@ -434,42 +437,72 @@ pub(crate) fn cross_entropy(bench: &Bench) {
     }
 }
 
-fn an_update(kind: OptimizerKind, decay_len: usize, clip: f32) -> Update {
+fn an_update(kind: OptimizerKind, decay_len: usize, clip: f32) -> Update<'static> {
     let optimizer = Optimizer { weight_decay: 0.3, ..Optimizer::new(kind) };
-    Update { optimizer, learning_rate: 0.05, decay_len, clip }
+    Update { optimizer, learning_rate: 0.05, decay_len, clip, matrices: &[] }
 }
 
 pub(crate) fn norm_and_optimizers(bench: &Bench) {
     let cases = [(1, 0, 1e9), (40_001, 17_003, 1.0), (262_147, 262_147, 1e9)];
-    for (&kind, (len, decay_len, clip)) in
-        OptimizerKind::ALL.iter().flat_map(|kind| cases.map(|case| (kind, case)))
-    {
-        let rule = kind.rule();
-        let update = an_update(kind, decay_len, clip);
-        compare(bench, 2, &format!("{} of {len}", rule.name), |lab| {
-            let w = lab.put(&normal(len, 1));
-            let slots: Vec<_> = rule.slots.iter().map(|_| lab.put(&vec![0.0; len])).collect();
-            let (s, half) = (lab.put(&fresh_state(8.0)), lab.k.half_copy("half", w));
-            let mut outputs = Vec::new();
-            for step in 1..=3 {
-                let g = lab.put(&normal(len, 10 + step));
-                lab.k.grad_norm(g, s.slice(state::GRAD_NORM, 1));
-                lab.k.loss_scale_update(&update, s);
-                lab.k.optimizer_update(&update, s, w, half, g, &slots);
-                let (_, state) = lab.get("state", s);
-                outputs.push((format!("norm {step}"), vec![state[state::GRAD_NORM]]));
-                outputs.push((format!("factor {step}"), vec![state[state::FACTOR]]));
-                outputs.push((
-                    format!("powers {step}"),
-                    state[state::BETA1_POWER..=state::BETA2_POWER].to_vec(),
-                ));
-            }
-            let rounded = lab.k.download(*half).unwrap();
-            outputs.extend([lab.get("weights", w), ("half copy".into(), rounded)]);
-            outputs.extend(rule.slots.iter().zip(slots).map(|(name, slot)| lab.get(*name, slot)));
-            outputs
-        });
+    let rules = OptimizerKind::ALL.iter().filter(|kind| kind.rule().momentum.is_none());
+    for (&kind, (len, decay_len, clip)) in rules.flat_map(|kind| cases.map(|case| (kind, case))) {
+        compare_updates(bench, len, an_update(kind, decay_len, clip));
     }
+}
+
+/// Wide, tall and square matrices that fill no tile, side by side and in layers, and weights that are none after them.
+pub(crate) fn muon(bench: &Bench) {
+    for (rows, columns, side_by_side, layers) in
+        [(1, 1, 1, 1), (70, 33, 2, 2), (33, 140, 1, 3), (65, 65, 4, 2), (192, 96, 1, 1)]
+    {
+        let stride = side_by_side * rows * columns + 96 * 40;
+        let groups = [
+            MatrixGroup { rows, columns, offset: 0, side_by_side, layers, stride },
+            MatrixGroup {
+                rows: 96,
+                columns: 40,
+                offset: stride - 96 * 40,
+                side_by_side: 1,
+                layers,
+                stride,
+            },
+        ];
+        // Where an update is about 0 its sign is a matter of rounding: a decay within the tolerance of one weight.
+        for (cautious_decay, weight_decay) in [(false, 0.3), (true, 1e-3)] {
+            let update = an_update(OptimizerKind::Muon, layers * stride, 30.0);
+            let optimizer = Optimizer { cautious_decay, weight_decay, ..update.optimizer };
+            let update = Update { optimizer, matrices: &groups, ..update };
+            compare_updates(bench, layers * stride + 1001, update);
+        }
+    }
+}
+
+/// Three updates, and all that they leave.
+fn compare_updates(bench: &Bench, len: usize, update: Update) {
+    let rule = update.optimizer.kind.rule();
+    compare(bench, 2, &format!("{} of {len}", rule.name), |lab| {
+        let w = lab.put(&normal(len, 1));
+        let slots: Vec<_> = rule.slots.iter().map(|_| lab.put(&vec![0.0; len])).collect();
+        let (s, half) = (lab.put(&fresh_state(8.0)), lab.k.half_copy("half", w));
+        let mut outputs = Vec::new();
+        for step in 1..=3 {
+            let g = lab.put(&normal(len, 10 + step));
+            lab.k.grad_norm(g, s.slice(state::GRAD_NORM, 1));
+            lab.k.loss_scale_update(&update, s);
+            lab.k.optimizer_update(&update, s, w, half, g, &slots);
+            let (_, state) = lab.get("state", s);
+            outputs.push((format!("norm {step}"), vec![state[state::GRAD_NORM]]));
+            outputs.push((format!("factor {step}"), vec![state[state::FACTOR]]));
+            outputs.push((
+                format!("powers {step}"),
+                state[state::BETA1_POWER..=state::BETA2_POWER].to_vec(),
+            ));
+        }
+        let rounded = lab.k.download(half).unwrap();
+        outputs.extend([lab.get("weights", w), ("half copy".into(), rounded)]);
+        outputs.extend(rule.slots.iter().zip(slots).map(|(name, slot)| lab.get(*name, slot)));
+        outputs
+    });
 }
 
 /// An overflow skips the update and halves the scale in f16; the scale doubles after a number of good steps.

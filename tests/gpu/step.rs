@@ -2,7 +2,8 @@
 use compute::gpu::Device;
 use compute::gpu::table::MATMUL_NT_COOP;
 use compute::{
-    Cpu, Decoder, Gpu, Kernels, Metrics, Model, Optimizer, Precision, Row, Trainer, state,
+    Cpu, Decoder, Gpu, Kernels, Metrics, Model, Optimizer, OptimizerKind, Precision, Row, Trainer,
+    state,
 };
 use model::{Config, TensorTable, initial_weights};
 use tests::golden::{Folder, Golden};
@@ -13,6 +14,7 @@ use crate::{Bench, Case};
 
 pub(crate) const CASES: &[Case] = &[
     Case { name: "golden", run: golden },
+    Case { name: "golden_muon", run: golden_muon },
     Case { name: "elsewhere", run: elsewhere },
     Case { name: "training", run: training },
     Case { name: "overflow", run: overflow },
@@ -128,6 +130,36 @@ fn golden(bench: &Bench) {
             metrics.loss,
             losses[i]
         );
+    }
+}
+
+/// Three updates of PyTorch's by Muon: in f32 the weights, in two bytes the losses.
+fn golden_muon(bench: &Bench) {
+    let limit = match bench.precision {
+        Precision::F32 => 1e-5,
+        Precision::F16 => 1e-3,
+        Precision::Bf16 => 5e-3,
+    };
+    for (name, cautious_decay) in [("muon", false), ("muon_cautious", true)] {
+        let golden = Golden::open(&format!("{name}.safetensors"));
+        let optimizer =
+            Optimizer { weight_decay: 0.1, cautious_decay, ..Optimizer::new(OptimizerKind::Muon) };
+        let (kernels, weights) = (gpu(bench, &golden.config), golden.flat("weight."));
+        let mut trainer = Trainer::new(kernels, golden.config, optimizer, &weights, 3, 16).unwrap();
+        let (windows, losses) = (golden.tokens("tokens"), golden.floats("losses"));
+        for (i, learning_rate) in [1e-2, 2e-2, 5e-3].into_iter().enumerate() {
+            let loss = step(&mut trainer, &windows, learning_rate).loss;
+            let error = (loss / losses[i] - 1.0).abs();
+            assert!(error <= limit, "{name}, step {i}: loss {loss} for {}", losses[i]);
+            if bench.precision == Precision::F32 {
+                golden.assert_close(
+                    &format!("{name}: weights after update {}", i + 1),
+                    &trainer.model.weights().unwrap(),
+                    &golden.flat(&format!("step{}.", i + 1)),
+                    limit.into(),
+                );
+            }
+        }
     }
 }
 

@@ -4,9 +4,9 @@ use compute::{Optimizer, OptimizerKind, Update, state};
 use crate::lab::{Lab, assert_close, norm, normal, wide};
 
 /// Of one update; what every rule does to weights and slots is tested beside it.
-pub(crate) fn an_update(decay_len: usize, clip: f32) -> Update {
+pub(crate) fn an_update(decay_len: usize, clip: f32) -> Update<'static> {
     let optimizer = Optimizer { weight_decay: 0.3, ..Optimizer::new(OptimizerKind::AdamW) };
-    Update { optimizer, learning_rate: 0.05, decay_len, clip }
+    Update { optimizer, learning_rate: 0.05, decay_len, clip, matrices: &[] }
 }
 
 /// The state before the first update.

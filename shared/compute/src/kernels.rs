@@ -301,6 +301,8 @@ pub trait Memory {
             self.allocate_stored(label, x.len)
         }
     }
+    /// Asks for scratch of at least this number of f32 values, before the first step.
+    fn reserve_scratch(&mut self, _len: usize) {}
     /// Whether all buffers asked for could be had.
     fn allocated(&mut self) -> Result<()>;
     /// Bytes of all buffers asked for.

@@ -2,11 +2,15 @@
 //!
 //! To add one: its kind and its rule here, its twin and its formula in `cpu/optimizer.rs`, its shader, and the shader's row
 //! in the kernel table. Settings, steps, checkpoints and resuming follow from the rule.
+use crate::matrices::MatrixGroup;
+
 /// Which rule updates the weights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OptimizerKind {
     /// Loshchilov and Hutter, arXiv 1711.05101
     AdamW,
+    /// See [`Muon`]; AdamW for the embedding and the norms.
+    Muon,
 }
 
 /// What a kind is made of.
@@ -22,6 +26,8 @@ pub struct Rule {
     pub betas: [f64; 2],
     /// Added to the divisor, where the settings give none.
     pub eps: f64,
+    /// Of the running mean of gradients that matrices go by; None where they go as all else.
+    pub momentum: Option<f64>,
 }
 
 const ADAMW: Rule = Rule {
@@ -30,16 +36,29 @@ const ADAMW: Rule = Rule {
     slots: &["adam_m", "adam_v"],
     betas: [0.9, 0.95],
     eps: 1e-8,
+    momentum: None,
+};
+
+/// `momentum` is the running mean of gradients of all weights, AdamW's first moment where they are no matrices; `adam_v` is 0 for
+/// matrices.
+const MUON: Rule = Rule {
+    name: "muon",
+    half_kernel: "muon_half",
+    slots: &["adam_v", "momentum"],
+    betas: [0.9, 0.95],
+    eps: 1e-8,
+    momentum: Some(0.95),
 };
 
 impl OptimizerKind {
     /// Every kind there is.
-    pub const ALL: &[OptimizerKind] = &[OptimizerKind::AdamW];
+    pub const ALL: &[OptimizerKind] = &[OptimizerKind::AdamW, OptimizerKind::Muon];
 
     /// What it is made of.
     pub fn rule(self) -> &'static Rule {
         match self {
             OptimizerKind::AdamW => &ADAMW,
+            OptimizerKind::Muon => &MUON,
         }
     }
 }
@@ -69,18 +88,24 @@ pub struct Optimizer {
     pub eps: f32,
     /// On matrices only.
     pub weight_decay: f32,
+    /// Of Muon.
+    pub momentum: f32,
+    /// Of Muon: weights decay only where the update makes them smaller, too (arXiv 2510.12402).
+    pub cautious_decay: bool,
 }
 
 impl Optimizer {
     /// With the rule's own constants, and no weight decay.
     pub fn new(kind: OptimizerKind) -> Self {
-        let Rule { betas: [beta1, beta2], eps, .. } = *kind.rule();
+        let Rule { betas: [beta1, beta2], eps, momentum, .. } = *kind.rule();
         Optimizer {
             kind,
             beta1: beta1 as f32,
             beta2: beta2 as f32,
             eps: eps as f32,
             weight_decay: 0.0,
+            momentum: momentum.unwrap_or(0.0) as f32,
+            cautious_decay: false,
         }
     }
 }
@@ -92,17 +117,41 @@ impl Default for Optimizer {
     }
 }
 
+/// Muon (Jordan, 2024, kellerjordan.github.io/posts/muon): with M the running mean of a matrix's gradients G, Nesterov's
+/// N = beta M + (1 - beta) G is made nearly orthogonal by Newton and Schulz's iteration from X = N / ||N||_F:
+/// X = a X + (b X Xᵀ + c (X Xᵀ)²) X.
+pub struct Muon;
+
+impl Muon {
+    pub const STEPS: usize = 5;
+    /// a, b and c
+    pub const COEFFICIENTS: [f32; 3] = [3.4445, -4.7750, 2.0315];
+
+    /// With it the update has the root mean square of AdamW's, so that its learning rate and decay hold (Liu et al., "Moonlight",
+    /// arXiv 2502.16982).
+    pub fn scale(rows: usize, columns: usize) -> f32 {
+        0.2 * (rows.max(columns) as f32).sqrt()
+    }
+
+    /// Values of scratch for one matrix: x twice, x xᵀ and the polynomial of it.
+    pub fn scratch(short: usize, long: usize) -> usize {
+        2 * short * (short + long)
+    }
+}
+
 /// One update.
 #[derive(Clone, Copy, Debug)]
-pub struct Update {
+pub struct Update<'a> {
     /// The rule and its constants.
     pub optimizer: Optimizer,
     /// That of the step.
     pub learning_rate: f32,
-    /// The first `decay_len` weights decay.
+    /// The first `decay_len` weights decay: those of the matrices.
     pub decay_len: usize,
     /// Largest norm of the gradient; a larger one is scaled down to it.
     pub clip: f32,
+    /// What these weights are, for a rule that takes them as matrices.
+    pub matrices: &'a [MatrixGroup],
 }
 
 #[cfg(test)]
@@ -117,7 +166,7 @@ mod tests {
             assert_eq!(name.parse(), Ok(kind));
         }
         let error = "adam".parse::<OptimizerKind>().unwrap_err();
-        assert_eq!(error, "\"adam\": expected adamw");
+        assert_eq!(error, "\"adam\": expected adamw or muon");
     }
 
     /// The constants of 0.1 were written as f32.

@@ -11,7 +11,8 @@ use crate::block::{
     rope_table,
 };
 use crate::kernels::{F32View, HalfView, Kernels, Result, Snapshot, Ticket, Tokens, state};
-use crate::optimizer::{Optimizer, Update};
+use crate::matrices::MatrixGroup;
+use crate::optimizer::{Muon, Optimizer, OptimizerKind, Update};
 use crate::slots::SlotViews;
 
 /// A model on an engine: weights and the forward pass.
@@ -242,6 +243,7 @@ pub struct Trainer {
     /// Weights and the forward pass.
     pub model: Model,
     optimizer: Optimizer,
+    matrices: Vec<MatrixGroup>,
     gradients: F32View,
     slots: SlotViews,
     /// See [`state`]
@@ -250,6 +252,18 @@ pub struct Trainer {
     dx: F32View,
     dx_half: HalfView,
     scratch: ActivationGradients,
+}
+
+/// Values of scratch that an update needs at least: for one matrix.
+fn scratch_of(kind: OptimizerKind, matrices: &[MatrixGroup]) -> usize {
+    let of = |group: &MatrixGroup| {
+        let (short, long) = group.sides();
+        Muon::scratch(short, long)
+    };
+    match kind {
+        OptimizerKind::AdamW => 0,
+        OptimizerKind::Muon => matrices.iter().map(of).max().unwrap_or(0),
+    }
 }
 
 /// What a step says of itself.
@@ -308,8 +322,11 @@ impl Trainer {
         let (rows, len, d) = (model.rows, model.table.len, config.d_model);
         let k = &mut model.kernels;
         let dx = k.allocate("dx", rows * d);
+        let matrices = MatrixGroup::all(&model.table);
+        k.reserve_scratch(scratch_of(optimizer.kind, &matrices));
         let mut trainer = Trainer {
             optimizer,
+            matrices,
             gradients: k.allocate("gradients", len),
             slots: SlotViews::allocate(&mut **k, optimizer.kind, len),
             state: k.allocate("state", state::LEN),
@@ -402,6 +419,7 @@ impl Trainer {
             learning_rate,
             decay_len: self.model.table.len_of(Group::Matrix),
             clip,
+            matrices: &self.matrices,
         };
         let (k, norm) = (&mut self.model.kernels, self.state.slice(state::GRAD_NORM, 1));
         k.grad_norm(self.gradients, norm);

@@ -184,14 +184,18 @@ sections! {
     [train.optimizer]
     /// What updates the weights.
     Optimizer {
-        /// adamw
+        /// adamw, or muon (for the matrices of the layers; AdamW for embedding and norms)
         kind: String = "adamw".into() => decides(Train, Resume),
-        /// Decay of the running means; the optimizer's own when not given ([0.9, 0.95]).
+        /// Decay of AdamW's running means; the optimizer's own when not given ([0.9, 0.95]).
         betas: Option<[f64; 2]> = None => decides(Train, Resume),
         /// Added to the divisor; the optimizer's own when not given (1e-8).
         eps: Option<f64> = None => decides(Train, Resume),
         /// On matrices only, not on the embedding and the norms.
         weight_decay: f64 = 0.1 => decides(Train, Resume),
+        /// Of Muon: decay of the running mean of gradients; its own when not given (0.95).
+        momentum: Option<f64> = None => decides(Train, Resume),
+        /// Of Muon: weights decay only where the update makes them smaller, too.
+        cautious_decay: bool = false => decides(Train, Resume),
     }
 }
 
@@ -323,10 +327,11 @@ impl Pipeline {
                 o.weight_decay
             ),
         )?;
-        for beta in o.betas.iter().flatten() {
+        let betas = o.betas.iter().flatten().map(|beta| ("betas", beta));
+        for (key, beta) in betas.chain(o.momentum.iter().map(|beta| ("momentum", beta))) {
             require(
                 (0.0..1.0).contains(beta),
-                &format!("train.optimizer.betas: {beta}: expected 0 or more, and less than 1"),
+                &format!("train.optimizer.{key}: {beta}: expected 0 or more, and less than 1"),
             )?;
         }
         require(
@@ -499,7 +504,7 @@ mod tests {
             &["train.optimizer.betas=[0.9, 0.99]", "train.steps=7"],
         )
         .unwrap();
-        let Optimizer { kind, betas, eps, weight_decay } = pipeline.train.optimizer;
+        let Optimizer { kind, betas, eps, weight_decay, .. } = pipeline.train.optimizer;
         assert_eq!((kind.as_str(), betas, eps), ("adamw", Some([0.9, 0.99]), None));
         assert_eq!((weight_decay, pipeline.train.steps), (0.2, 7));
         for (text, setting, says) in [
@@ -507,6 +512,7 @@ mod tests {
             ("", Some("train.optimizer.wight_decay=1"), "train.optimizer.weight_decay"),
             ("", Some("train.optimizer.betas=[0.9, 1.0]"), "betas: 1: expected"),
             ("", Some("train.optimizer.betas=[0.9]"), "betas"),
+            ("", Some("train.optimizer.momentum=1.0"), "momentum: 1: expected"),
             ("", Some("train.optimizer.eps=1e-60"), "train.optimizer.eps"),
             ("", Some("train.optimizer.weight_decay=inf"), "train.optimizer.weight_decay = inf"),
             ("[train]\noptimizer = \"lion\"\n", None, "optimizer = \"lion\""),

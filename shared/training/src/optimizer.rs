@@ -2,12 +2,12 @@
 use compute::{Optimizer, OptimizerKind};
 use serde_json::{Value, json};
 use stage::config;
-use stage::{Failure, Result};
+use stage::{Action, Failure, Result};
 
 /// The optimizer of these settings.
 ///
 /// # Errors
-/// Exit code 2 where there is no such kind.
+/// Exit code 2 where there is no such kind, or it has no use for a setting.
 pub(crate) fn optimizer(section: &config::Optimizer) -> Result<Optimizer> {
     let kind = kind(section)?;
     let ([beta1, beta2], eps) = constants(section, kind);
@@ -17,6 +17,8 @@ pub(crate) fn optimizer(section: &config::Optimizer) -> Result<Optimizer> {
         beta2: beta2 as f32,
         eps: eps as f32,
         weight_decay: section.weight_decay as f32,
+        momentum: momentum(section, kind).unwrap_or(0.0) as f32,
+        cautious_decay: section.cautious_decay,
     })
 }
 
@@ -25,9 +27,21 @@ pub(crate) fn optimizer(section: &config::Optimizer) -> Result<Optimizer> {
 /// # Errors
 /// As [`optimizer`].
 pub(crate) fn settings(section: &config::Optimizer) -> Result<Value> {
-    let (betas, eps) = constants(section, kind(section)?);
-    let whole = config::Optimizer { betas: Some(betas), eps: Some(eps), ..section.clone() };
-    Ok(json!(whole))
+    let known = kind(section)?;
+    let (betas, eps) = constants(section, known);
+    let config::Optimizer { kind, weight_decay, .. } = section;
+    let mut settings =
+        json!({ "kind": kind, "betas": betas, "eps": eps, "weight_decay": weight_decay });
+    if let Some(momentum) = momentum(section, known) {
+        settings["momentum"] = json!(momentum);
+        settings["cautious_decay"] = json!(section.cautious_decay);
+    }
+    Ok(settings)
+}
+
+/// None where the rule has none.
+fn momentum(section: &config::Optimizer, kind: OptimizerKind) -> Option<f64> {
+    kind.rule().momentum.map(|own| section.momentum.unwrap_or(own))
 }
 
 /// The settings of a run as this version writes them. 0.1 knew AdamW alone, and of it the weight decay.
@@ -43,7 +57,18 @@ pub(crate) fn up_to_date(mut settings: Value) -> Value {
 
 fn kind(section: &config::Optimizer) -> Result<OptimizerKind> {
     let unknown = |error| Failure::usage(format_args!("train.optimizer.kind = {error}"));
-    section.kind.parse().map_err(unknown)
+    let kind: OptimizerKind = section.kind.parse().map_err(unknown)?;
+    let unused =
+        [("momentum", section.momentum.is_some()), ("cautious_decay", section.cautious_decay)];
+    match unused.into_iter().find(|(_, given)| *given && kind.rule().momentum.is_none()) {
+        None => Ok(kind),
+        Some((key, _)) => {
+            let remedy = Action::Set("train.optimizer.kind", "muon");
+            let failure =
+                Failure::usage(format_args!("train.optimizer.{key}: {} has none", section.kind));
+            Err(failure.remedy(format_args!("leave it out, or {remedy}")))
+        }
+    }
 }
 
 fn constants(section: &config::Optimizer, kind: OptimizerKind) -> ([f64; 2], f64) {
@@ -75,9 +100,24 @@ mod tests {
             assert_ne!(settings(&section).unwrap(), settings(&other).unwrap());
             assert_ne!(optimizer(&other).unwrap(), own);
         }
+        let muon = config::Optimizer { kind: "muon".into(), ..section.clone() };
+        let of_muon = [
+            config::Optimizer { momentum: Some(0.9), ..muon.clone() },
+            config::Optimizer { cautious_decay: true, ..muon.clone() },
+        ];
+        for other in of_muon {
+            assert_ne!(settings(&muon).unwrap(), settings(&other).unwrap());
+            assert_ne!(optimizer(&muon).unwrap(), optimizer(&other).unwrap());
+            let error =
+                optimizer(&config::Optimizer { kind: "adamw".into(), ..other }).unwrap_err();
+            assert_eq!(error.exit_code(), 2);
+            assert!(error.to_string().contains("adamw has none"), "{error}");
+        }
         let error = optimizer(&config::Optimizer { kind: "adam".into(), ..section }).unwrap_err();
         assert_eq!(error.exit_code(), 2);
-        assert!(error.to_string().contains("train.optimizer.kind = \"adam\": expected adamw"));
+        assert!(
+            error.to_string().contains("train.optimizer.kind = \"adam\": expected adamw or muon")
+        );
     }
 
     #[test]

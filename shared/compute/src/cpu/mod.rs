@@ -8,6 +8,7 @@ mod large;
 mod loss;
 pub(crate) mod math;
 mod matmul;
+mod muon;
 mod normalise;
 mod optimizer;
 mod parallel;

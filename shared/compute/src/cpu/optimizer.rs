@@ -1,6 +1,7 @@
 //! The optimizers' updates: the twins of their shaders.
 use multiversion::multiversion;
 
+use super::muon::muon;
 use super::parallel::each_part;
 use crate::kernels::state;
 use crate::optimizer::{Optimizer, OptimizerKind, Update};
@@ -21,6 +22,7 @@ pub(super) fn optimizer_update(
     }
     match update.optimizer.kind {
         OptimizerKind::AdamW => adamw(update, state, gradients, weights, named(slots)),
+        OptimizerKind::Muon => muon_and_adamw(update, state, gradients, weights, named(slots)),
     }
 }
 
@@ -52,6 +54,21 @@ fn each_group<const N: usize>(
             f(decay, outputs, &gradients[first..first + len]);
         });
     }
+}
+
+/// Muon for the matrices, AdamW for what follows them; `momentum` is the first moment there.
+fn muon_and_adamw(
+    update: &Update,
+    state: &[f32],
+    gradients: &[f32],
+    weights: &mut [f32],
+    [v, momentum]: [&mut [f32]; 2],
+) {
+    let (of_matrices, gradients) = gradients.split_at(update.decay_len);
+    let [(matrices, weights), (mean, m), (_, v)] =
+        [weights, momentum, v].map(|output| output.split_at_mut(update.decay_len));
+    muon(update, state, of_matrices, matrices, mean);
+    adamw(&Update { decay_len: 0, ..*update }, state, gradients, weights, [m, v]);
 }
 
 /// The factors of one AdamW update, the same for every weight of a part.
@@ -136,12 +153,15 @@ mod tests {
     #[test]
     fn every_rule_is_its_formula() {
         let lengths = [(1, 0), (40_001, 17_003), (40_001, 40_001), (65_536, 32_768)];
+        // Rules for matrices are tested where they are.
+        let rules = OptimizerKind::ALL.iter().filter(|kind| kind.rule().momentum.is_none());
         for (&kind, (len, decay_len)) in
-            OptimizerKind::ALL.iter().flat_map(|kind| lengths.map(|lengths| (kind, lengths)))
+            rules.flat_map(|kind| lengths.map(|lengths| (kind, lengths)))
         {
             let name = kind.rule().name;
             let optimizer = Optimizer { weight_decay: 0.3, ..Optimizer::new(kind) };
-            let update = Update { optimizer, learning_rate: 0.05, decay_len, clip: 1.0 };
+            let update =
+                Update { optimizer, learning_rate: 0.05, decay_len, clip: 1.0, matrices: &[] };
             let mut weights = values(len, 1);
             let mut slots = vec![vec![0.0; len]; kind.rule().slots.len()];
             let mut expected: Vec<Element> = weights

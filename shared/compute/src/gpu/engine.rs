@@ -47,6 +47,8 @@ pub struct Gpu {
     pub recorder: Recorder,
     /// Where partials are kept, made with the last of the model's buffers; and those in it.
     pub scratch: Option<View>,
+    /// Values of scratch that were asked for.
+    pub scratch_reserved: usize,
     /// Those in scratch that are not reduced yet.
     pub partials: Vec<Partials>,
     /// Buffers of the attention kernels.
@@ -115,6 +117,7 @@ impl Gpu {
             buffers: Vec::new(),
             tokens: Vec::new(),
             scratch: None,
+            scratch_reserved: 0,
             partials: Vec::new(),
             attention: AttentionBuffers::default(),
             submitted: 0,

@@ -143,6 +143,13 @@ macro_rules! kernels {
 kernels! {
     ADAMW = Kernel::lanes("adamw", "adamw", 256).serves("optimizer_update");
     ADAMW_HALF = Kernel::lanes("adamw_half", "adamw", 256).serves("optimizer_update");
+    MUON = Kernel::lanes("muon", "muon", 256).serves("optimizer_update");
+    MUON_HALF = Kernel::lanes("muon_half", "muon", 256).serves("optimizer_update");
+    MUON_MOMENTUM = Kernel::lanes("muon_momentum", "muon", 256).serves("optimizer_update");
+    MUON_NORMALISE = Kernel::lanes("muon_normalise", "muon", 256).serves("optimizer_update");
+    MUON_GRAM = Kernel::lanes("muon_gram", "muon_matmul", 256).serves("optimizer_update");
+    MUON_POLYNOMIAL = Kernel::lanes("muon_polynomial", "muon_matmul", 256)
+        .serves("optimizer_update");
     REDUCE_PARTIALS = Kernel::lanes("reduce_partials", "reduce_partials", 256).serves("matmul_tn");
     ATTENTION_FORWARD = Kernel::lanes("attention_forward", "attention", 64)
         .heads().differentiable().with_coop(&ATTENTION_FORWARD_COOP);

@@ -203,6 +203,8 @@ mod tests {
                     ("train.optimizer.betas", "[0.5, 0.5]"),
                     ("train.optimizer.eps", "0.5"),
                     ("train.optimizer.weight_decay", "0.5"),
+                    ("train.optimizer.momentum", "0.5"),
+                    ("train.optimizer.cautious_decay", "true"),
                 ],
             ),
             (&[Train], &[("train.max_minutes", "9.0"), ("train.until_loss", "9.0")]),

@@ -2,6 +2,7 @@
 mod attention;
 mod embedding;
 mod matmul;
+mod muon;
 mod partials;
 
 use super::dispatch::{Params, counted, params, striding, word};
@@ -12,10 +13,11 @@ use crate::kernels::{
     AttentionShape, Counts, F32View, GROWTH_INTERVAL, HalfView, KernelTime, Kernels, Memory,
     Precision, Queue, Result, Snapshot, Ticket, Tokens, View,
 };
-use crate::optimizer::{Optimizer, Update};
+use crate::optimizer::{Optimizer, OptimizerKind, Update};
 use crate::wgsl::PARTIAL_ROWS;
 
 use matmul::{Matmul, MatmulRope};
+use muon::MuonViews;
 
 params! {
     Rows { len: u32, width: u32 }
@@ -49,6 +51,10 @@ impl Memory for Gpu {
 
     fn allocate_tokens(&mut self, label: &'static str, len: usize) -> Tokens {
         self.create_tokens(label, len)
+    }
+
+    fn reserve_scratch(&mut self, len: usize) {
+        self.scratch_reserved = self.scratch_reserved.max(len);
     }
 
     fn allocated(&mut self) -> Result<()> {
@@ -444,26 +450,48 @@ impl Kernels for Gpu {
         gradients: F32View,
         slots: &[F32View],
     ) {
-        let Optimizer { kind, beta1, beta2, eps, weight_decay } = update.optimizer;
-        let params = OptimizerParams {
-            len: word(weights.len),
-            decay_len: word(update.decay_len),
-            learning_rate: update.learning_rate,
-            beta1,
-            beta2,
-            eps,
-            weight_decay,
-        };
-        let mut operands = vec![*state, *gradients, *weights];
-        operands.extend(slots.iter().map(|&slot| *slot));
-        let kernel = if *weights == *weights_half {
-            kind.rule().name
-        } else {
-            operands.push(*weights_half);
-            kind.rule().half_kernel
-        };
-        let kernel = table::named(kernel).expect("an optimizer's kernels are in the table");
-        self.run(kernel, params, &operands, striding(weights.len), 0.0);
+        let (kind, matrices) = (update.optimizer.kind, update.decay_len);
+        let (state, gradients) = (*state, *gradients);
+        let (weights, weights_half) = (*weights, *weights_half);
+        let slots: Vec<View> = slots.iter().map(|slot| **slot).collect();
+        match (kind, &slots[..]) {
+            (OptimizerKind::Muon, &[v, momentum]) => {
+                let of_matrices = |view: View| view.slice(0, matrices);
+                let views = MuonViews {
+                    state,
+                    gradients: of_matrices(gradients),
+                    momentum: of_matrices(momentum),
+                    weights: of_matrices(weights),
+                    weights_half: of_matrices(weights_half),
+                };
+                self.muon(update, views);
+                let rest = |view: View| view.slice(matrices, view.len - matrices);
+                let [weights, half] = [weights, weights_half].map(rest);
+                let others = Update { decay_len: 0, ..*update };
+                let slots = [momentum, v].map(rest);
+                let kind = OptimizerKind::AdamW;
+                self.elementwise_update(
+                    kind,
+                    &others,
+                    state,
+                    weights,
+                    half,
+                    rest(gradients),
+                    &slots,
+                );
+            }
+            _ => {
+                self.elementwise_update(
+                    kind,
+                    update,
+                    state,
+                    weights,
+                    weights_half,
+                    gradients,
+                    &slots,
+                );
+            }
+        }
     }
 
     fn cache_append(
@@ -517,6 +545,39 @@ impl Kernels for Gpu {
 }
 
 impl Gpu {
+    /// A rule that updates each weight by its own gradient and slots.
+    #[allow(clippy::too_many_arguments)] // those of `optimizer_update`
+    fn elementwise_update(
+        &mut self,
+        kind: OptimizerKind,
+        update: &Update,
+        state: View,
+        weights: View,
+        weights_half: View,
+        gradients: View,
+        slots: &[View],
+    ) {
+        let Optimizer { beta1, beta2, eps, weight_decay, .. } = update.optimizer;
+        let params = OptimizerParams {
+            len: word(weights.len),
+            decay_len: word(update.decay_len),
+            learning_rate: update.learning_rate,
+            beta1,
+            beta2,
+            eps,
+            weight_decay,
+        };
+        let mut operands = [&[state, gradients, weights][..], slots].concat();
+        let kernel = if weights == weights_half {
+            kind.rule().name
+        } else {
+            operands.push(weights_half);
+            kind.rule().half_kernel
+        };
+        let kernel = table::named(kernel).expect("an optimizer's kernels are in the table");
+        self.run(kernel, params, &operands, striding(weights.len), 0.0);
+    }
+
     fn rope(
         &mut self,
         kernel: &'static Kernel,

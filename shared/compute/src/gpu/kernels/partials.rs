@@ -76,6 +76,7 @@ impl Gpu {
             };
             let largest = self.buffers.iter().map(values).max().unwrap_or_default();
             let len = (16 * largest).clamp(*SCRATCH.start(), *SCRATCH.end());
+            let len = len.max(self.scratch_reserved);
             self.scratch = Some(self.create("scratch", Element::Value(Precision::F32), len));
         }
         self.scratch.expect("it was just made")
