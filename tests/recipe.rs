@@ -4,8 +4,8 @@ use std::fs;
 
 use model::Checkpoint;
 use serde_json::Value;
-use tests::Run;
 use tests::data::with_data;
+use tests::{DATA_STAGES, Run};
 
 const STEPS: u64 = 20;
 
@@ -137,4 +137,82 @@ fn every_sampling_resumes_to_the_bit_and_the_report_says_epochs() {
     }
     let page = fs::read_to_string(random.path("run/report.html")).unwrap();
     assert!(page.contains("windows start at random places"));
+}
+
+/// A finished run of other steps than those here, to begin with.
+fn base() -> Run {
+    let base = with_data(Run::new());
+    base.through(&["train"]);
+    base
+}
+
+fn initial(base: &Run, name: &str) -> String {
+    format!("train.init_from={}", base.path(name).display())
+}
+
+#[test]
+fn a_run_begins_with_the_weights_it_is_given_and_resumes_to_the_bit() {
+    let base = base();
+    for name in ["run/final", "run/checkpoints/last.safetensors"] {
+        // A learning rate that moves nothing, and no decay.
+        let still =
+            run(&[&initial(&base, name), "train.lr=1e-35", "train.optimizer.weight_decay=0"]);
+        still.run("train", &[]).ok().says(&["begins with the weights of", name]);
+        let file = "run/final/model.safetensors";
+        assert!(still.read(file) == base.read(file), "{name}");
+        still.run("train", &[]).ok().says(&["up to date"]);
+    }
+    resumes_to_the_bit(&[&initial(&base, "run/final")]);
+}
+
+#[test]
+fn another_model_to_begin_with_is_another_run() {
+    let (base, other) = (base(), with_data(Run::new().set("train.seed=2")));
+    other.through(&["train"]);
+    let run = run(&[&initial(&base, "run/final")]);
+    run.through(&["train"]);
+    let path = other.path("run/final");
+    run.run("train", &["--init-from", &path.to_string_lossy()])
+        .ok()
+        .says(&["settings changed: init_from.model.safetensors", "run.1"]);
+}
+
+#[test]
+fn a_model_of_another_shape_or_tokenizer_is_refused_by_name() {
+    let base = base();
+    let from = initial(&base, "run/final");
+    for (settings, says) in [
+        (
+            &["model.d_model=64", "model.d_mlp=40"][..],
+            &["model.d_model = 32, model.d_mlp = 56", "model.d_model = 64, model.d_mlp = 40"][..],
+        ),
+        (&["model.n_layer=3"], &["model.n_layer = 2", "model.n_layer = 3"]),
+    ] {
+        let all: Vec<&str> = settings.iter().copied().chain([&*from]).collect();
+        run(&all).run("train", &[]).code(3).says(says);
+    }
+    // The context is no part of the weights.
+    run(&[&from, "model.context=32"]).through(&["train"]);
+    run(&[&from, "train.zero_init_residual=true"])
+        .run("train", &[])
+        .code(2)
+        .says(&["zero_init_residual"]);
+    run(&["train.init_from=/no/such/model"])
+        .run("train", &[])
+        .code(3)
+        .says(&["/no/such/model", "not found"]);
+
+    // Another tokenizer; then the model's own, as its folder has it.
+    let texts = Run::new().set(&*from);
+    texts.through(&DATA_STAGES);
+    texts.run("train", &[]).code(3).says(&["tokenizer.json", "SHA-256", "tokenizer.from="]);
+    let folder = format!("tokenizer.from={}", base.path("run/final").display());
+    let texts = Run::new().set(&*from).set(&*folder);
+    texts.through(&DATA_STAGES).through(&["train"]);
+    assert!(texts.read("tokenizer.json") == base.read("tokenizer.json"));
+    texts.run("train-tokenizer", &["--file", "x.json"]).code(2).says(&["exclude each other"]);
+    texts
+        .run("train-tokenizer", &["--from", "/no/such"])
+        .code(3)
+        .says(&["/no/such/tokenizer.json", "not found"]);
 }

@@ -28,7 +28,7 @@ const VALUES: [&str; 14] = [
 ];
 
 /// Keys that hold no number.
-const WORDS: [&str; 19] = [
+const WORDS: [&str; 26] = [
     "out",
     "fetch.source",
     "fetch.train_split",
@@ -48,6 +48,13 @@ const WORDS: [&str; 19] = [
     "fetch.separator",
     "fetch.revision",
     "train.optimizer.kind",
+    "train.optimizer.cautious_decay",
+    "train.schedule",
+    "train.sampling",
+    "train.align",
+    "train.zero_init_residual",
+    "train.init_from",
+    "tokenizer.from",
 ];
 
 pub(crate) fn trials() -> Vec<Trial> {

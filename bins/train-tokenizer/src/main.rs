@@ -23,6 +23,7 @@ Examples:
   train-tokenizer --config pipelines/tinystories-10m.toml
   train-tokenizer --vocab-size 4000 --max-stories 20000
   train-tokenizer --file ~/models/mine/tokenizer.json
+  train-tokenizer --from out/tinystories-3m/run/final
 
 Exit codes: 0 done; 2 wrong usage or settings; 3 bad input (no stories, no <|endoftext|>, damaged);
 4 may work if tried again (disk full); 130 interrupted, the tokenizer from before is kept.";
@@ -51,6 +52,9 @@ struct Flags {
     /// Take this tokenizer.json instead of training one
     #[arg(long, value_name = "FILE")]
     file: Option<String>,
+    /// Take the tokenizer.json of the model in this folder instead of training one
+    #[arg(long, value_name = "FOLDER")]
+    from: Option<String>,
 }
 
 fn main() -> std::process::ExitCode {
@@ -64,14 +68,14 @@ fn run() -> anyhow::Result<()> {
     if settings.max_stories == 0 {
         return Err(Failure::usage("tokenizer.max_stories must be at least 1").into());
     }
-    let own = settings.own().map(Path::to_owned);
+    let own = settings.own();
     let wanted = if own.is_some() { SAMPLE } else { settings.max_stories };
     let stories = args.wait.for_inputs(&stage.log, || Stories::first(&stage, wanted))?;
     let mut inputs = stories.inputs();
     inputs.extend(own.iter().map(|file| ("tokenizer.file".to_owned(), file.clone())));
     let mut config = Value::from(stage.pipeline.deciding(Outcome::Tokenizer));
     if own.is_some() {
-        config["tokenizer"]["file"] = "own".into(); // its content is an input, wherever it lies
+        config["tokenizer"] = json!({ "file": "own" }); // its content is an input, wherever it lies
     }
     let path = stage.path("tokenizer.json");
     let work = Work {
@@ -81,13 +85,12 @@ fn run() -> anyhow::Result<()> {
         config,
     };
     if let Some(own) = own.iter().find(|own| !own.is_file()) {
-        return Err(Failure::input(
-            own,
-            "not found",
-            "a tokenizer.json",
-            "name an existing one with --set tokenizer.file=FILE",
-        )
-        .into());
+        let missing = || {
+            let remedy =
+                "name an existing one with --set tokenizer.file=FILE or tokenizer.from=FOLDER";
+            Failure::input(own, "not found", "a tokenizer.json", remedy)
+        };
+        return Err(tokenizer::in_another_form(own).unwrap_or_else(missing).into());
     }
     let done =
         stage.perform(&work, None, |why| make(&stage, &work, &stories, own.as_deref(), why))?;

@@ -25,6 +25,7 @@ A run whose settings changed is kept as run.N and a new one begins.
 Example:
   train --config pipelines/tinystories-3m.toml --steps 200 --lr 1e-3
   train --config pipelines/tinystories-10m.toml --device gpu --precision f16
+  train --init-from out/tinystories-3m/run/final --lr 1e-4 --warmup 20
 
 Exit codes: 0 done, 2 wrong usage or settings, 3 bad input, 4 may work if tried again, 130 interrupted"
 )]
@@ -105,6 +106,9 @@ struct Flags {
     /// Largest norm of the gradient
     #[arg(long)]
     clip: Option<f64>,
+    /// Begin with this model's weights: a Hugging Face folder or a checkpoint
+    #[arg(long, value_name = "PATH")]
+    init_from: Option<String>,
     /// Seed of initial weights and batches
     #[arg(long)]
     seed: Option<u64>,

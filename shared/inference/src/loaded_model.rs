@@ -110,6 +110,17 @@ impl LoadedModel {
         }
     }
 
+    /// SHA-256 of the tokenizer.json that it was trained with.
+    ///
+    /// # Errors
+    /// Exit code 3 when the file cannot be read.
+    pub fn tokenizer_sha256(&self) -> Result<String> {
+        match &self.trained_with {
+            Some(sha256) => Ok(sha256.clone()),
+            None => Ok(stage::hash_file(&self.tokenizer)?.sha256),
+        }
+    }
+
     /// The files that decide what it computes, by the names that manifests give them.
     ///
     /// # Errors

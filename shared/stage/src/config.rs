@@ -8,7 +8,7 @@ mod macros;
 mod deciding;
 mod whole_u64;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
@@ -58,6 +58,8 @@ sections! {
         max_stories: u64 = 100_000 => decides(Tokenizer),
         /// A tokenizer.json of one's own, taken instead of training one.
         file: Option<String> = None => decides(Tokenizer),
+        /// The tokenizer of the model in this folder, taken instead of training one.
+        from: Option<String> = None => decides(Tokenizer),
     }
     /// Stories to token shards.
     tokenize Tokenize {
@@ -117,6 +119,8 @@ sections! {
         zero_init_residual: bool = false => decides(Train, Resume),
         /// Largest norm of the gradient.
         clip: f64 = 1.0 => decides(Train, Resume),
+        /// Begin with the weights of this model, a Hugging Face folder or a checkpoint, of this shape and tokenizer.
+        init_from: Option<String> = None => decides(Train, Resume),
         /// Seed of initial weights and batches.
         #[serde(with = "whole_u64")]
         seed: u64 = 1 => decides(Train, Resume),
@@ -221,8 +225,11 @@ pub enum OnNan {
 
 impl Tokenizer {
     /// The tokenizer.json that is taken instead of training one.
-    pub fn own(&self) -> Option<&Path> {
-        self.file.as_deref().filter(|file| !file.is_empty()).map(Path::new)
+    pub fn own(&self) -> Option<PathBuf> {
+        let given = |path: &Option<String>| {
+            path.as_ref().filter(|path| !path.is_empty()).map(PathBuf::from)
+        };
+        given(&self.file).or_else(|| given(&self.from).map(|folder| folder.join("tokenizer.json")))
     }
 }
 
@@ -291,6 +298,11 @@ impl Pipeline {
         require(
             self.tokenizer.vocab_size >= 258,
             "tokenizer.vocab_size must be at least 258: 256 bytes and two special tokens",
+        )?;
+        let given = |path: &Option<String>| path.as_ref().is_some_and(|path| !path.is_empty());
+        require(
+            !given(&self.tokenizer.file) || !given(&self.tokenizer.from),
+            "tokenizer: file and from exclude each other",
         )?;
         require(
             (1..100_000).contains(&self.tokenize.shards),

@@ -265,6 +265,9 @@ impl Run {
         if let Some(note) = self.setup.synthetic() {
             self.setup.log.say(note);
         }
+        if let Some(model) = self.setup.initial.as_ref().filter(|_| first == 0) {
+            self.setup.log.say(format!("begins with the weights of {}", model.path.display()));
+        }
         if first > 0 {
             self.setup.log.say(format!("going on with step {first}"));
         }

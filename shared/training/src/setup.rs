@@ -14,6 +14,7 @@ use stage::recipe::Sampling;
 use stage::{Action, AtomicFile, Failure, Log, Result, Stage};
 
 use crate::checkpoint_writer::Generator;
+use crate::initial_model::InitialModel;
 use crate::optimizer;
 use crate::run_info::RunInfo;
 
@@ -41,6 +42,8 @@ pub(crate) struct Setup {
     /// The settings that decide the result: those, and when to end. A run may be resumed with another end.
     pub deciding_settings: Value,
     pub optimizer: Optimizer,
+    /// What the run begins with, where it is not drawn.
+    pub initial: Option<InitialModel>,
     pub engine: Engine,
 }
 
@@ -58,6 +61,7 @@ impl Setup {
             check_tokenizer(bin, &tokenizer)?;
         }
         let config = Config::new(&stage.pipeline.model, tokenizer.vocab_size() as usize);
+        let initial = InitialModel::open(stage, &config, &tokenizer)?;
         let [settings, deciding_settings] =
             [Outcome::Resume, Outcome::Train].map(|outcome| stage.pipeline.deciding_flat(outcome));
         let inputs = [
@@ -68,6 +72,9 @@ impl Setup {
         ];
         let with_inputs = |mut settings: Map<String, Value>| {
             settings.extend(inputs.iter().map(|(key, value)| ((*key).to_owned(), value.clone())));
+            if let Some(model) = &initial {
+                settings.insert("init_from".into(), model.hashes.clone()); // wherever it lies
+            }
             Value::Object(settings)
         };
         let folder = stage.path("run");
@@ -93,6 +100,7 @@ impl Setup {
             settings: with_inputs(settings),
             deciding_settings: with_inputs(deciding_settings),
             optimizer: optimizer::optimizer(&t.optimizer)?,
+            initial,
         })
     }
 

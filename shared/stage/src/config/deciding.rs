@@ -105,6 +105,8 @@ const LATER: &[&str] = &[
     "train.sampling",
     "train.align",
     "train.zero_init_residual",
+    "train.init_from",
+    "tokenizer.from",
 ];
 
 fn insert(table: &mut Map<String, Value>, key: &str, value: Value) {
@@ -122,7 +124,7 @@ fn insert(table: &mut Map<String, Value>, key: &str, value: Value) {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
-    use std::path::Path;
+    use std::path::PathBuf;
 
     use super::super::KEYS;
     use super::*;
@@ -172,6 +174,7 @@ mod tests {
                     ("tokenizer.vocab_size", "999"),
                     ("tokenizer.max_stories", "9"),
                     ("tokenizer.file", "a.json"),
+                    ("tokenizer.from", "a"),
                 ],
             ),
             (&[Tokenize], &[("tokenize.shards", "9")]),
@@ -198,6 +201,7 @@ mod tests {
                     ("train.sampling", "epochs"),
                     ("train.align", "stories"),
                     ("train.zero_init_residual", "true"),
+                    ("train.init_from", "a"),
                     ("train.seed", "9"),
                     ("train.optimizer.kind", "sgd"),
                     ("train.optimizer.betas", "[0.5, 0.5]"),
@@ -279,7 +283,10 @@ mod tests {
             }
         }
         assert_eq!(load(&["tokenizer.file="]).tokenizer.own(), None);
-        assert_eq!(load(&["tokenizer.file=a"]).tokenizer.own(), Some(Path::new("a")));
+        for (setting, path) in [("tokenizer.file=a", "a"), ("tokenizer.from=a", "a/tokenizer.json")]
+        {
+            assert_eq!(load(&[setting]).tokenizer.own(), Some(PathBuf::from(path)));
+        }
     }
 
     /// What manifests of 0.1 hold, to the byte: their hash is taken over this text.
