@@ -498,7 +498,7 @@ fn compare_updates(bench: &Bench, len: usize, update: Update) {
                 state[state::BETA1_POWER..=state::BETA2_POWER].to_vec(),
             ));
         }
-        let rounded = lab.k.download(half).unwrap();
+        let rounded = lab.k.download(*half).unwrap();
         outputs.extend([lab.get("weights", w), ("half copy".into(), rounded)]);
         outputs.extend(rule.slots.iter().zip(slots).map(|(name, slot)| lab.get(*name, slot)));
         outputs

@@ -4,12 +4,15 @@ use model::{Group, Tensor, TensorTable};
 /// Matrices of one shape at regular places in a flat buffer: some side by side in each layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MatrixGroup {
+    /// Of each matrix.
     pub rows: usize,
+    /// Of each matrix.
     pub columns: usize,
     /// Where the first begins.
     pub offset: usize,
     /// Matrices side by side in a layer.
     pub side_by_side: usize,
+    /// Layers that hold them.
     pub layers: usize,
     /// From those of a layer to those of the next.
     pub stride: usize,

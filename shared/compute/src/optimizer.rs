@@ -123,6 +123,7 @@ impl Default for Optimizer {
 pub struct Muon;
 
 impl Muon {
+    /// Turns of the iteration.
     pub const STEPS: usize = 5;
     /// a, b and c
     pub const COEFFICIENTS: [f32; 3] = [3.4445, -4.7750, 2.0315];

@@ -129,7 +129,7 @@ impl<'a> BatchSampler<'a> {
         // A story begins after the end of another: the token before `start` may be one.
         self.bin.copy(start - 1, tokens)?;
         let last = self.bin.len() - self.window as u64;
-        let ends = tokens[..self.window - 1].iter().position(|&id| id == self.bin.eos());
+        let ends = tokens.iter().take(self.window - 1).position(|&id| id == self.bin.eos());
         Ok(ends.map(|at| start + at as u64).filter(|&begin| begin <= last).unwrap_or(start))
     }
 }

@@ -2,7 +2,7 @@
 use std::path::Path;
 
 use serde::Deserialize;
-use stage::{Failure, Result};
+use stage::{Action, Failure, Result};
 
 use super::choices::Choice;
 
@@ -58,19 +58,19 @@ struct Line {
 pub fn read_pairs(path: &Path) -> Result<Vec<Choice>> {
     let text = stage::read_to_string(path)?;
     let expected = "one JSON object a line with sentence_good and sentence_bad, as BLiMP has them";
-    let remedy = "name another file with --pairs";
+    let remedy = format!("name another file with {}", Action::Switch("pairs"));
     let mut pairs = Vec::new();
     for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
         let Line { sentence_good, sentence_bad, uid, linguistics_term } =
             serde_json::from_str(line).map_err(|error| {
                 let found = format!("line {}: {error}", number + 1);
-                Failure::input(path, found, expected, remedy)
+                Failure::input(path, found, expected, &remedy)
             })?;
         let group = linguistics_term.or(uid).unwrap_or_else(|| "pairs".to_owned());
         pairs.push(Choice { group, texts: vec![sentence_good, sentence_bad] });
     }
     if pairs.is_empty() {
-        return Err(Failure::input(path, "no pair in it", expected, remedy));
+        return Err(Failure::input(path, "no pair in it", expected, &remedy));
     }
     Ok(pairs)
 }
