@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::process::{Child, Command};
 
-use story_files::{parquet, plain, wait_until};
+use story_files::{parquet, plain, story, wait_until};
 use tests::{DATA_STAGES, Ended, Run, binary, data::with_data, files_below};
 
 const CHOICE: [&str; 3] = ["in the way", "expected", "--force"];
@@ -224,4 +224,45 @@ fn pack_bin_and_tokenize_do_not_point_at_one_another_for_ever() {
     run.run("pack-bin", &[]).code(3).says(&["make tokenize FORCE=1"]);
     run.run("tokenize", &["--force"]).ok();
     run.run("pack-bin", &[]).ok();
+}
+
+/// What was read before and behind the change would be of two files.
+#[test]
+fn a_text_that_is_shortened_while_it_is_read_is_told() {
+    let run = plain().set("fetch.source=long.txt").set("fetch.validation_fraction=0.1");
+    let text: String = (0..150_000).map(|i| story(i) + "\n<|endoftext|>\n").collect();
+    fs::write(run.input("long.txt"), text).unwrap();
+    let child = run.start("fetch-parquet", &[]);
+    let started = std::time::Instant::now();
+    while run.partials().is_empty() {
+        assert!(started.elapsed().as_secs() < 60, "nothing is written");
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+    fs::File::options().write(true).open(run.input("long.txt")).unwrap().set_len(5000).unwrap();
+    Ended::of(child.wait_with_output().unwrap(), "fetch-parquet")
+        .code(3)
+        .says(&["long.txt: it changed while it was read: 5000 bytes now", "remedy"]);
+    assert!(!run.path("raw/manifest.json").exists());
+    run.run("fetch-parquet", &[]).ok().says(&["stories"]);
+}
+
+/// What the system refuses is no fault of the file.
+#[cfg(unix)]
+#[test]
+fn too_few_descriptors_are_no_damaged_parquet() {
+    let run = with_stories();
+    run.through(&["fetch-parquet", "train-tokenizer"]);
+    let mut refused = 0;
+    for limit in 8..16 {
+        let command = run.command("tokenize");
+        let mut limited = std::process::Command::new("sh");
+        limited.args(["-c", &format!("ulimit -n {limit}; exec \"$@\""), "sh"]);
+        limited.arg(command.get_program()).args(command.get_args()).arg("--force");
+        limited.current_dir(run.input(""));
+        let ended = Ended::of(limited.output().unwrap(), "tokenize");
+        assert!(matches!(ended.code, 0 | 2 | 4), "{limit}: {}", ended.stderr);
+        assert!(!ended.stderr.contains("cannot be decoded"), "{limit}: {}", ended.stderr);
+        refused += usize::from(ended.code != 0);
+    }
+    assert!(refused > 0, "eight descriptors are enough");
 }

@@ -220,7 +220,7 @@ impl Plan {
             return;
         }
         let is_record = |path: &PathBuf| {
-            let sealed = fs::read(path).ok().and_then(|text| stage::unseal(&text).ok());
+            let sealed = stage::read(path).ok().and_then(|text| stage::unseal(&text).ok());
             sealed.is_some_and(|record| record.get("made").is_some() && record.get("of").is_some())
         };
         let paths = names(parts).into_iter().map(|name| parts.join(name));

@@ -21,6 +21,13 @@ const MOST_GROUPS: usize = 100;
 const FIRST_READ: usize = 1 << 10;
 const NEXT_READ: usize = 16;
 
+/// The system's error in these words: of such an error crate arrow keeps nothing else.
+pub(crate) fn error_of_system(words: &str) -> Option<io::Error> {
+    let (_, code) = words.rsplit_once("(os error ")?;
+    let (code, _) = code.split_once(')')?;
+    code.parse().ok().map(io::Error::from_raw_os_error)
+}
+
 /// What a field that the crate reads has to be. Of truths it looks at the type itself.
 enum Kind {
     /// What the crate skips.

@@ -19,7 +19,7 @@ use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 use stage::{Action, Failure, Result};
 
-use crate::parquet_form::{Pages, check_footer};
+use crate::parquet_form::{Pages, check_footer, error_of_system};
 use crate::row_groups::RowGroup;
 
 /// The column of a file written by this project, whatever the column was called where its stories came from.
@@ -339,18 +339,11 @@ impl ParquetStories {
 
 fn undecodable(name: &Path, row_group: usize, row: u64, error: &dyn std::fmt::Display) -> Failure {
     let words = error.to_string();
-    if let Some(error) = of_system(&words) {
+    if let Some(error) = error_of_system(&words) {
         return Failure::reading(name)(error);
     }
     let found = format!("row group {row_group} cannot be decoded (from row {row}): {error}");
     Failure::input(name, found, "an undamaged parquet file", "fetch it again, or write it again")
-}
-
-/// The system's error in these words: of such an error crate arrow keeps nothing else.
-fn of_system(words: &str) -> Option<std::io::Error> {
-    let (_, code) = words.rsplit_once("(os error ")?;
-    let (code, _) = code.split_once(')')?;
-    code.parse().ok().map(std::io::Error::from_raw_os_error)
 }
 
 /// Reads one row group: up to [`BATCH_ROWS`] stories at a time, and about [`BATCH_BYTES`] if they are long.
