@@ -243,7 +243,7 @@ fn a_text_that_is_shortened_while_it_is_read_is_told() {
         .code(3)
         .says(&["long.txt: it changed while it was read: 5000 bytes now", "remedy"]);
     assert!(!run.path("raw/manifest.json").exists());
-    run.run("fetch-parquet", &[]).ok().says(&["stories"]);
+    assert!(run.run("fetch-parquet", &[]).ok().stdout.contains("stories"));
 }
 
 /// What the system refuses is no fault of the file.

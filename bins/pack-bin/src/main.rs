@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use serde_json::Value;
 use stage::config::{Order, Outcome};
 use stage::{Failure, FileRecord, Manifest, Ownership, Progress, Stage, Unit, Work};
-use tokens::Tokens;
+use tokens::{REMAKE, Tokens};
 
 const AFTER_HELP: &str = "\
 The bins are little-endian ids, uint16 (uint32 above 65,536 vocabulary), with <|endoftext|> after every story and nothing
@@ -29,7 +29,6 @@ Examples:
 
 Exit codes: 0 done; 2 wrong usage or settings; 3 bad input (a missing, foreign or damaged shard, another tokenizer, an id
 outside the vocabulary); 4 may work if tried again (disk full); 130 interrupted, bins from before are kept.";
-const REMAKE: &str = "run `make tokenize FORCE=1`, then `make pack`";
 /// Threads that read shards: each takes memory, and more would only wait for the disk.
 const DEALERS: usize = 4;
 const BINS: [(&str, &str); 2] = [(TRAIN, "train.bin"), (VALIDATION, "val.bin")];

@@ -7,7 +7,8 @@ use corpus::tokenizer::Tokenizer;
 use serde_json::Value;
 use stage::{Failure, FileRecord, Manifest};
 
-use crate::REMAKE;
+/// What mends shards that do not fit.
+pub(crate) const REMAKE: &str = "run `make tokenize FORCE=1`, then `make pack`";
 
 /// OUT/tokens as its manifests describe it: all shards there, and no other.
 pub(crate) struct Tokens {

@@ -21,20 +21,14 @@ pub struct StoryFigures {
     pub repeated: Option<Figure>,
     /// Share of the tokens inside long matches with the training stories.
     pub copied: Option<Figure>,
-    /// Faults in 100 words.
-    pub faults: Option<Figure>,
 }
 
 impl StoryFigures {
-    /// Measures stories. `tokens` of each are ids of `train`, whose copies are looked for; `faults` counts those of a text.
+    /// Measures stories. `tokens` of each are ids of `train`, whose copies are looked for.
     ///
     /// # Errors
     /// 130 when interrupted.
-    pub fn of(
-        stories: &[Continuation],
-        train: Option<&Bin>,
-        faults: impl Fn(&str) -> Option<usize>,
-    ) -> Result<Self> {
+    pub fn of(stories: &[Continuation], train: Option<&Bin>) -> Result<Self> {
         let texts: Vec<Vec<String>> = stories.iter().map(|story| words(&story.text)).collect();
         let lengths = texts.iter().map(|words| (words.len() as f64, 1.0));
         let repeats = texts.iter().map(|words| {
@@ -53,11 +47,6 @@ impl StoryFigures {
                 Figure::ratio(&parts)
             }
         };
-        let faults: Option<Vec<(f64, f64)>> = stories
-            .iter()
-            .zip(&texts)
-            .map(|(story, words)| Some((100.0 * faults(&story.text)? as f64, words.len() as f64)))
-            .collect();
         Ok(StoryFigures {
             ended: Figure::share(stories.iter().map(|story| story.ended)),
             words: Figure::ratio(&lengths.collect::<Vec<_>>()),
@@ -65,7 +54,6 @@ impl StoryFigures {
                 .map(|n| Figure::without_groups(texts.len(), |kept| distinct(&texts, kept, n))),
             repeated: Figure::ratio(&repeats.collect::<Vec<_>>()),
             copied: copies,
-            faults: faults.and_then(|faults| Figure::ratio(&faults)),
         })
     }
 }
@@ -85,15 +73,13 @@ mod tests {
         let told =
             |text: &str, ended| Continuation { text: text.to_owned(), tokens: vec![1], ended };
         let stories = [told("The cat sat. The CAT sat; the cat", true), told("It's a dog!", false)];
-        let figures =
-            StoryFigures::of(&stories, None, |text| Some(text.matches('.').count())).unwrap();
+        let figures = StoryFigures::of(&stories, None).unwrap();
         let value = |figure: Option<Figure>| figure.unwrap().value;
         assert_eq!(value(figures.ended), 0.5);
         assert_eq!(value(figures.words), 5.5);
         assert_eq!(figures.distinct.map(value), [6.0 / 11.0, 5.0 / 9.0, 4.0 / 7.0]);
         assert_eq!(value(figures.repeated), 2.0 / 5.0);
-        assert_eq!(value(figures.faults), 100.0 / 11.0);
         assert_eq!(figures.copied, None);
-        assert_eq!(StoryFigures::of(&[], None, |_| None).unwrap(), StoryFigures::default());
+        assert_eq!(StoryFigures::of(&[], None).unwrap(), StoryFigures::default());
     }
 }

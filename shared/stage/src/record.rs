@@ -55,7 +55,10 @@ pub fn records_in(folder: &Path) -> Vec<FileRecord> {
 /// [`AtomicFile::commit`] of a file that a manifest will name.
 pub fn commit_recorded(file: AtomicFile) -> Result<FileRecord> {
     let path = file.path().to_owned();
-    file.commit_with(|record| remember(&path, record))
+    let record = file.commit_with(|record| remember(&path, record))?;
+    // Another attempt, which ran while this one hung, may have tidied the record away before the file had its name.
+    remember(&path, &record)?;
+    Ok(record)
 }
 
 /// [`AtomicFile::write`] of a file that a manifest will name.
