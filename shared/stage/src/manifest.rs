@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 
 use crate::known::{self, Touch};
 use crate::record::forget;
-use crate::{AtomicFile, Failure, FileRecord, PROGRAM, Result, hash_file};
+use crate::{AtomicFile, Failure, FileRecord, PROGRAM, Result, hash_file, remove_if_present};
 
 /// Raised when the meaning of a manifest or of the files it describes changes. Format 1 had no seal, that of format 2 was
 /// taken over another form of the text; both are still read.
@@ -319,11 +319,19 @@ impl Work {
     /// Exit code 4: another attempt, which no lock kept away, has put another file in the place of an output.
     pub fn publish(&self, manifest: &Manifest) -> Result<()> {
         let folder = self.manifest.parent().unwrap_or(Path::new(""));
-        manifest
-            .outputs
-            .par_iter()
-            .try_for_each(|output| check(&folder.join(&output.name), output))?;
-        manifest.write(&self.manifest)?;
+        let check_all = || {
+            let outputs = manifest.outputs.par_iter();
+            outputs.try_for_each(|output| check(&folder.join(&output.name), output))
+        };
+        check_all()?;
+        let written = manifest.write(&self.manifest)?;
+        // This attempt may have hung between the two while another one put its own result here.
+        if let Err(changed) = check_all() {
+            if hash_file(&self.manifest).is_ok_and(|now| now.sha256 == written.sha256) {
+                remove_if_present(&self.manifest)?;
+            }
+            return Err(changed);
+        }
         self.forget_outputs(manifest);
         self.write_stamp(manifest)
     }
