@@ -1,4 +1,4 @@
-//! How a model is trained: the choices of [train], and what no type can say of their numbers.
+//! How a model is trained: the choices of `[train]`, and what no type can say of their numbers.
 use serde::{Deserialize, Serialize};
 
 /// How the learning rate moves after the warm-up.
