@@ -138,7 +138,7 @@ fn an_interrupted_run_ends_with_the_same_bytes() {
             signal(&child, name);
             (run, ended(child, "train"))
         };
-        let (run, ended) = (0..5).map(|_| attempt()).find(|(_, ended)| ended.code != 0).unwrap();
+        let (run, ended) = (0..30).map(|_| attempt()).find(|(_, ended)| ended.code != 0).unwrap();
         let ended = ended.code(code);
         assert!(!run.path("run/final").exists(), "{name} came too late");
         if code == 130 {
