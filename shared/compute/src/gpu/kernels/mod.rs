@@ -3,21 +3,22 @@ mod attention;
 mod embedding;
 mod matmul;
 mod muon;
+mod optimizer;
 mod partials;
 
 use super::dispatch::{Params, counted, params, striding, word};
 use super::engine::Gpu;
 use super::pipeline::Element;
-use super::table::{self, *};
+use super::table::*;
 use crate::kernels::{
     AttentionShape, Counts, F32View, GROWTH_INTERVAL, HalfView, KernelTime, Kernels, Memory,
     Precision, Queue, Result, Snapshot, Ticket, Tokens, View,
 };
-use crate::optimizer::{Optimizer, OptimizerKind, Update};
+use crate::optimizer::{Optimizer, Update};
 use crate::wgsl::PARTIAL_ROWS;
 
 use matmul::{Matmul, MatmulRope};
-use muon::MuonViews;
+use optimizer::Operands;
 
 params! {
     Rows { len: u32, width: u32 }
@@ -28,7 +29,6 @@ params! {
     Length { len: u32 }
     Fill { len: u32, value: f32 }
     LossScale { clip: f32, beta1: f32, beta2: f32, dynamic_scale: u32, growth_interval: f32 }
-    OptimizerParams { len: u32, decay_len: u32, learning_rate: f32, beta1: f32, beta2: f32, eps: f32, weight_decay: f32 }
     Append { len: u32, queries: u32, columns: u32, context: u32 }
     Decode { rows: u32, heads: u32, kv_heads: u32, context: u32, scale: f32 }
 }
@@ -450,48 +450,7 @@ impl Kernels for Gpu {
         gradients: F32View,
         slots: &[F32View],
     ) {
-        let (kind, matrices) = (update.optimizer.kind, update.decay_len);
-        let (state, gradients) = (*state, *gradients);
-        let (weights, weights_half) = (*weights, *weights_half);
-        let slots: Vec<View> = slots.iter().map(|slot| **slot).collect();
-        match (kind, &slots[..]) {
-            (OptimizerKind::Muon, &[v, momentum]) => {
-                let of_matrices = |view: View| view.slice(0, matrices);
-                let views = MuonViews {
-                    state,
-                    gradients: of_matrices(gradients),
-                    momentum: of_matrices(momentum),
-                    weights: of_matrices(weights),
-                    weights_half: of_matrices(weights_half),
-                };
-                self.muon(update, views);
-                let rest = |view: View| view.slice(matrices, view.len - matrices);
-                let [weights, half] = [weights, weights_half].map(rest);
-                let others = Update { decay_len: 0, ..*update };
-                let slots = [momentum, v].map(rest);
-                let kind = OptimizerKind::AdamW;
-                self.elementwise_update(
-                    kind,
-                    &others,
-                    state,
-                    weights,
-                    half,
-                    rest(gradients),
-                    &slots,
-                );
-            }
-            _ => {
-                self.elementwise_update(
-                    kind,
-                    update,
-                    state,
-                    weights,
-                    weights_half,
-                    gradients,
-                    &slots,
-                );
-            }
-        }
+        self.update_weights(update, Operands { state, weights, weights_half, gradients, slots });
     }
 
     fn cache_append(
@@ -545,39 +504,6 @@ impl Kernels for Gpu {
 }
 
 impl Gpu {
-    /// A rule that updates each weight by its own gradient and slots.
-    #[allow(clippy::too_many_arguments)] // those of `optimizer_update`
-    fn elementwise_update(
-        &mut self,
-        kind: OptimizerKind,
-        update: &Update,
-        state: View,
-        weights: View,
-        weights_half: View,
-        gradients: View,
-        slots: &[View],
-    ) {
-        let Optimizer { beta1, beta2, eps, weight_decay, .. } = update.optimizer;
-        let params = OptimizerParams {
-            len: word(weights.len),
-            decay_len: word(update.decay_len),
-            learning_rate: update.learning_rate,
-            beta1,
-            beta2,
-            eps,
-            weight_decay,
-        };
-        let mut operands = [&[state, gradients, weights][..], slots].concat();
-        let kernel = if weights == weights_half {
-            kind.rule().name
-        } else {
-            operands.push(weights_half);
-            kind.rule().half_kernel
-        };
-        let kernel = table::named(kernel).expect("an optimizer's kernels are in the table");
-        self.run(kernel, params, &operands, striding(weights.len), 0.0);
-    }
-
     fn rope(
         &mut self,
         kernel: &'static Kernel,

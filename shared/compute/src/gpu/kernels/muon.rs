@@ -3,7 +3,7 @@ use crate::gpu::dispatch::{Params, counted, params, striding, word};
 use crate::gpu::engine::Gpu;
 use crate::gpu::record::Cost;
 use crate::gpu::table::{self, MUON_GRAM, MUON_MOMENTUM, MUON_NORMALISE, MUON_POLYNOMIAL};
-use crate::kernels::View;
+use crate::kernels::{F32View, HalfView, View};
 use crate::matrices::MatrixGroup;
 use crate::optimizer::{Muon, Optimizer, Update};
 
@@ -20,12 +20,12 @@ const TILE: usize = 64;
 
 /// What an update reads and writes, all from the first matrix on.
 #[derive(Clone, Copy)]
-pub(crate) struct MuonViews {
-    pub(crate) state: View,
-    pub(crate) gradients: View,
-    pub(crate) momentum: View,
-    pub(crate) weights: View,
-    pub(crate) weights_half: View,
+pub(super) struct MuonViews {
+    pub(super) state: F32View,
+    pub(super) gradients: F32View,
+    pub(super) momentum: F32View,
+    pub(super) weights: F32View,
+    pub(super) weights_half: HalfView,
 }
 
 impl Gpu {
@@ -73,7 +73,7 @@ impl Gpu {
             decay: update.learning_rate * weight_decay,
             cautious: u32::from(cautious_decay),
         };
-        let operands = [state, gradients, momentum, space];
+        let operands = [*state, *gradients, *momentum, space];
         self.run(&MUON_MOMENTUM, params(x[0]), &operands, striding(len), 0.0);
         self.run(&MUON_NORMALISE, params(x[0]), &[space], counted(count), 0.0);
         let [a, b, c] = Muon::COEFFICIENTS;
@@ -107,9 +107,9 @@ impl Gpu {
             x.swap(0, 1);
         }
         let rule = kind.rule();
-        let (kernel, operands) = match weights == weights_half {
-            true => (rule.name, vec![state, space, weights]),
-            false => (rule.half_kernel, vec![state, space, weights, weights_half]),
+        let (kernel, operands) = match *weights == *weights_half {
+            true => (rule.name, vec![*state, space, *weights]),
+            false => (rule.half_kernel, vec![*state, space, *weights, *weights_half]),
         };
         let kernel = table::named(kernel).expect("an optimizer's kernels are in the table");
         self.run(kernel, params(x[0]), &operands, striding(len), 0.0);
