@@ -9,16 +9,21 @@ use model::load_folder;
 use serde_json::Value;
 use tests::{DATA_STAGES, Run};
 
-/// The loss of a text after the end of a story, nats: one window of just its length, or its last tokens.
-fn nats(folder: &Path, text: &str) -> f64 {
+/// The losses of texts from the first token that differs, after the end of a story, nats: each in a window of just its
+/// length, or its last tokens.
+fn nats(folder: &Path, texts: [&str; 2]) -> [f64; 2] {
     let (config, weights) = load_folder(folder).unwrap();
     let tokenizer = Tokenizer::load(&folder.join("tokenizer.json")).unwrap();
-    let mut ids = vec![tokenizer.eos()];
-    ids.extend(tokenizer.encode(text));
-    let ids = &ids[ids.len().saturating_sub(config.context + 1)..];
-    let sequence = ids.len() - 1;
-    let mut model = Model::new(Cpu::boxed(), config, &weights, 1, sequence).unwrap();
-    model.losses(&ids[..sequence], &ids[1..]).unwrap().iter().map(|&loss| f64::from(loss)).sum()
+    let ids = texts.map(|text| [vec![tokenizer.eos()], tokenizer.encode(text)].concat());
+    let alike = ids[0].iter().zip(&ids[1]).take_while(|(a, b)| a == b).count();
+    ids.map(|ids| {
+        let cut = ids.len().saturating_sub(config.context + 1);
+        let (ids, from) = (&ids[cut..], alike - cut);
+        let sequence = ids.len() - 1;
+        let mut model = Model::new(Cpu::boxed(), config, &weights, 1, sequence).unwrap();
+        let losses = model.losses(&ids[..sequence], &ids[1..]).unwrap();
+        losses[from - 1..].iter().map(|&loss| f64::from(loss)).sum()
+    })
 }
 
 fn columns(json: &Value) -> [&Value; 2] {
@@ -55,7 +60,7 @@ fn models_are_measured_beside_real_stories_and_asked_the_same_questions() {
     let [told, real] = columns(&json);
 
     for (group, good, bad) in &pairs {
-        let [good, bad] = [good, bad].map(|text| nats(&folder, text));
+        let [good, bad] = nats(&folder, [good, bad]);
         let answer = &told["answers"][format!("pairs: {group}")];
         let expected = if good < bad { 1.0 } else { 0.0 };
         assert_eq!(answer["value"].as_f64(), Some(expected), "{group}: {good} {bad} {answer}");

@@ -5,7 +5,8 @@ use corpus::bin::Bin;
 use corpus::tokenizer::Tokenizer;
 use inference::{
     Choice, Continuation, Engine, Figure, LAST_WORD_OPTIONS, LoadedModel, Prompts, SamplingParams,
-    StoryFigures, bits_by_reference, chosen, generate, last_word, own_pairs, read_pairs, who,
+    StoryFigures, bits_by_reference, chosen, generate, last_word, markdown, own_pairs, read_pairs,
+    who,
 };
 use serde_json::{Map, Value, json};
 use stage::{Failure, Progress, Result, Stage, Unit, interrupt};
@@ -55,19 +56,19 @@ impl Evaluation<'_> {
                 "take more validation stories (fetch.validation_fraction)",
             ));
         }
+        let judge = match self.reference {
+            None => None,
+            Some(model) => Some((engine(self.stage, model)?, model, model.tokenizer()?)),
+        };
         let train = self.train_bin(val)?;
+        let measures = Measures { made_with, most: params.max_tokens, train, judge };
         let questions = self.questions(&written)?;
 
         let mut columns = Vec::new();
         for (model, tokenizer) in self.models.iter().zip(self.tokenizers) {
             let engine = engine(self.stage, model)?;
             let (told, speed) = self.told(&engine, model, tokenizer, &opened, params)?;
-            let mut column = self.column(
-                model.path.display().to_string(),
-                &told,
-                |text| cut(&made_with, text, params.max_tokens),
-                train.as_ref(),
-            )?;
+            let mut column = self.column(model.path.display().to_string(), &told, &measures)?;
             column.tokens_per_second = Some(speed);
             column.answers = Some(self.answers(&engine, model, tokenizer, &questions)?);
             columns.push(column);
@@ -75,17 +76,12 @@ impl Evaluation<'_> {
         let real: Vec<Told> = opened
             .iter()
             .map(|(prompt, rest)| {
-                let (tokens, whole) = cut(&made_with, rest, params.max_tokens)?;
-                let text = if whole { rest.clone() } else { made_with.decode(&tokens) };
+                let (tokens, whole) = measures.ids(rest)?;
+                let text = if whole { rest.clone() } else { measures.made_with.decode(&tokens) };
                 Ok(Told { prompt: prompt.clone(), text, ended: whole })
             })
             .collect::<Result<_>>()?;
-        columns.push(self.column(
-            "real stories".to_owned(),
-            &real,
-            |text| cut(&made_with, text, params.max_tokens),
-            train.as_ref(),
-        )?);
+        columns.push(self.column("real stories".to_owned(), &real, &measures)?);
         Ok(self.json(&columns, opened.len(), params))
     }
 
@@ -147,34 +143,26 @@ impl Evaluation<'_> {
         Ok((told.collect(), speed))
     }
 
-    fn column(
-        &self,
-        of: String,
-        told: &[Told],
-        ids: impl Fn(&str) -> Result<(Vec<u32>, bool)>,
-        train: Option<&Bin>,
-    ) -> Result<Column> {
+    fn column(&self, of: String, told: &[Told], measures: &Measures) -> Result<Column> {
         let stories = told
             .iter()
             .map(|told| {
-                let (tokens, _) = ids(&told.text)?;
+                let (tokens, _) = measures.ids(&told.text)?;
                 Ok(Continuation { text: told.text.clone(), tokens, ended: told.ended })
             })
             .collect::<Result<Vec<_>>>()?;
-        let figures = StoryFigures::of(&stories, train)?;
-        let reference = match self.reference {
+        let figures = StoryFigures::of(&stories, measures.train.as_ref())?;
+        let reference = match &measures.judge {
             None => None,
-            Some(judge) => {
+            Some((engine, model, tokenizer)) => {
                 let texts: Vec<(String, String)> = told
                     .iter()
                     .filter(|told| !told.text.is_empty())
                     .map(|told| (told.prompt.clone(), told.text.clone()))
                     .collect();
                 let progress = self.progress("reference", texts.len());
-                let engine = engine(self.stage, judge)?;
-                let bits = bits_by_reference(&engine, judge, &judge.tokenizer()?, &texts, |n| {
-                    progress.add(n);
-                })?;
+                let each = |n| progress.add(n);
+                let bits = bits_by_reference(engine, model, tokenizer, &texts, each)?;
                 progress.finish();
                 bits
             }
@@ -196,22 +184,7 @@ impl Evaluation<'_> {
     ) -> Result<Vec<(String, usize, Figure)>> {
         let texts = questions.iter().map(|question| question.texts.len()).sum();
         let progress = self.progress("questions", texts);
-        // Short sentences first, long stories apart: a batch is as long as its longest text.
-        let mut order: Vec<usize> = (0..questions.len()).collect();
-        let length =
-            |&i: &usize| questions.get(i).and_then(|q| q.texts.first()).map_or(0, String::len);
-        order.sort_by_key(length);
-        let mut right = vec![false; questions.len()];
-        for part in order.chunks(256) {
-            let asked: Vec<Choice> =
-                part.iter().filter_map(|&i| questions.get(i).cloned()).collect();
-            let answers = chosen(engine, model, tokenizer, &asked, |n| progress.add(n))?;
-            for (&i, answer) in part.iter().zip(answers) {
-                if let Some(slot) = right.get_mut(i) {
-                    *slot = answer;
-                }
-            }
-        }
+        let right = chosen(engine, model, tokenizer, questions, |n| progress.add(n))?;
         progress.finish();
         let mut groups: Vec<(String, Vec<bool>)> = Vec::new();
         for (question, right) in questions.iter().zip(right) {
@@ -253,12 +226,25 @@ struct Told {
     ended: bool,
 }
 
-/// The ids of a text, at most `most` of them, and whether these are all.
-fn cut(tokenizer: &Tokenizer, text: &str, most: usize) -> Result<(Vec<u32>, bool)> {
-    let mut ids = tokenizer.try_encode(text)?;
-    let whole = ids.len() <= most;
-    ids.truncate(most);
-    Ok((ids, whole))
+/// What every column is measured with.
+struct Measures<'a> {
+    /// The tokenizer of the bins.
+    made_with: Tokenizer,
+    /// Longest continuation, in its tokens.
+    most: usize,
+    train: Option<Bin>,
+    /// The model of --reference.
+    judge: Option<(Engine, &'a LoadedModel, Tokenizer)>,
+}
+
+impl Measures<'_> {
+    /// The first ids of a text, and whether these are all.
+    fn ids(&self, text: &str) -> Result<(Vec<u32>, bool)> {
+        let mut ids = self.made_with.try_encode(text)?;
+        let whole = ids.len() <= self.most;
+        ids.truncate(self.most);
+        Ok((ids, whole))
+    }
 }
 
 /// Words that a prompt has at least.
@@ -421,7 +407,7 @@ pub(crate) fn table(json: &Value) -> String {
         let cells = columns.iter().map(|column| shown(&column["answers"][group], true)).collect();
         push(group, question_meaning(group), cells);
     }
-    crate::report::markdown(&rows)
+    markdown(&rows)
         + "\n"
         + &meanings.join("\n")
         + "\nBehind ±: half the width of the middle 95 % over stories or questions.\n"

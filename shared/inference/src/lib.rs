@@ -5,6 +5,7 @@ mod evaluate;
 mod figures;
 mod generate;
 mod loaded_model;
+mod markdown;
 mod probes;
 mod quality;
 mod rating;
@@ -19,6 +20,7 @@ pub use generate::{
     GenerationEvent, Pieces, Prompts, SamplingParams, Story, generate, generate_each,
 };
 pub use loaded_model::{LoadedModel, open_model};
+pub use markdown::markdown;
 pub use probes::{Choice, LAST_WORD_OPTIONS, chosen, last_word, own_pairs, read_pairs, who};
 pub use quality::{Continuation, Quality};
 pub use rating::{Average, Rating, Ratings, averages};

@@ -6,6 +6,8 @@ use corpus::copies::{self, copied};
 use serde::Serialize;
 use stage::Result;
 
+use crate::markdown::markdown;
+
 /// A story without its prompt.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Continuation {
@@ -47,6 +49,21 @@ pub(crate) fn words(text: &str) -> Vec<String> {
         .collect()
 }
 
+/// Different n-grams of these texts, and all of them.
+pub(crate) fn distinct<'a>(
+    texts: impl Iterator<Item = &'a Vec<String>> + Clone,
+    n: usize,
+) -> (usize, usize) {
+    let different: HashSet<&[String]> = texts.clone().flat_map(|words| words.windows(n)).collect();
+    (different.len(), texts.map(|words| words.windows(n).len()).sum())
+}
+
+/// 4-grams that the same text had before, and all of its 4-grams.
+pub(crate) fn repeats(words: &[String]) -> (usize, usize) {
+    let mut seen = HashSet::new();
+    (words.windows(4).filter(|run| !seen.insert(*run)).count(), words.windows(4).len())
+}
+
 fn share(part: usize, whole: usize) -> f64 {
     if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
 }
@@ -59,15 +76,13 @@ impl Quality {
     pub fn of(stories: &[Continuation], train: Option<&Bin>) -> Result<Self> {
         let texts: Vec<Vec<String>> = stories.iter().map(|story| words(&story.text)).collect();
         let distinct = [1, 2, 3].map(|n| {
-            let different: HashSet<&[String]> =
-                texts.iter().flat_map(|words| words.windows(n)).collect();
-            share(different.len(), texts.iter().map(|words| words.windows(n).len()).sum())
+            let (different, all) = distinct(texts.iter(), n);
+            share(different, all)
         });
-        let mut repeated = 0;
-        for words in &texts {
-            let mut seen = HashSet::new();
-            repeated += words.windows(4).filter(|run| !seen.insert(*run)).count();
-        }
+        let (repeated, runs) = texts
+            .iter()
+            .map(|words| repeats(words))
+            .fold((0, 0), |sum, (again, all)| (sum.0 + again, sum.1 + all));
         let (tokens, n) =
             (stories.iter().map(|story| story.tokens.len()).sum::<usize>(), stories.len());
         let mut quality = Quality {
@@ -76,10 +91,7 @@ impl Quality {
             tokens: share(tokens, n),
             words: share(texts.iter().map(Vec::len).sum(), n),
             distinct,
-            repeated_4grams: share(
-                repeated,
-                texts.iter().map(|words| words.windows(4).len()).sum(),
-            ),
+            repeated_4grams: share(repeated, runs),
             copied: None,
             longest_copy: None,
         };
@@ -129,36 +141,17 @@ impl Quality {
                 .chain(columns.iter().map(|(_, quality)| cell(quality)))
                 .collect::<Vec<_>>()
         }));
-        let widths: Vec<usize> = (0..=columns.len())
-            .map(|c| cells.iter().map(|row| row[c].chars().count()).max().unwrap_or(0))
-            .collect();
-        let mut text = String::new();
-        for (number, row) in cells.iter().enumerate() {
-            let cell = |(c, (cell, &width)): (usize, (&String, &usize))| {
-                if c == 0 { format!("{cell:<width$}") } else { format!("{cell:>width$}") }
-            };
-            let line: Vec<String> = row.iter().zip(&widths).enumerate().map(cell).collect();
-            text += &format!("| {} |\n", line.join(" | "));
-            if number == 0 {
-                let rule = |(c, &width): (usize, &usize)| {
-                    format!("{}{}", "-".repeat(width + 1), if c == 0 { "-" } else { ":" })
-                };
-                text += &format!(
-                    "|{}|\n",
-                    widths.iter().enumerate().map(rule).collect::<Vec<_>>().join("|")
-                );
-            }
-        }
         let (counted, shortest) = (copies::COUNTED, copies::SHORTEST);
-        text + &format!(
-            "
+        markdown(&cells)
+            + &format!(
+                "
 All of it is about what follows the prompt. Tokens and words: means. Distinct-n:
 different n-grams of words over all n-grams (more text gives less). Repeated:
 4-grams of words that the same story had before. Copied: tokens in runs of {counted}
 or more that stand in the training stories word for word. Longest copy: the
 longest such run of each story, in tokens (below {shortest} counts as 0).
 "
-        )
+            )
     }
 }
 

@@ -1,12 +1,10 @@
 //! Figures of generated stories beside those of real ones, each with an interval over the stories.
-use std::collections::HashSet;
-
 use corpus::bin::Bin;
 use corpus::copies::copied;
 use stage::Result;
 
 use crate::figures::Figure;
-use crate::quality::{Continuation, words};
+use crate::quality::{Continuation, distinct, repeats, words};
 
 /// What is measured of one set of stories. Every entry is of what follows the prompt.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -32,9 +30,8 @@ impl StoryFigures {
         let texts: Vec<Vec<String>> = stories.iter().map(|story| words(&story.text)).collect();
         let lengths = texts.iter().map(|words| (words.len() as f64, 1.0));
         let repeats = texts.iter().map(|words| {
-            let mut seen = HashSet::new();
-            let again = words.windows(4).filter(|run| !seen.insert(*run)).count();
-            (again as f64, words.windows(4).len() as f64)
+            let (again, all) = repeats(words);
+            (again as f64, all as f64)
         });
         let copies = match train {
             None => None,
@@ -50,18 +47,18 @@ impl StoryFigures {
         Ok(StoryFigures {
             ended: Figure::share(stories.iter().map(|story| story.ended)),
             words: Figure::ratio(&lengths.collect::<Vec<_>>()),
-            distinct: [1, 2, 3]
-                .map(|n| Figure::without_groups(texts.len(), |kept| distinct(&texts, kept, n))),
+            distinct: [1, 2, 3].map(|n| {
+                Figure::without_groups(texts.len(), |kept| share_distinct(&texts, kept, n))
+            }),
             repeated: Figure::ratio(&repeats.collect::<Vec<_>>()),
             copied: copies,
         })
     }
 }
 
-fn distinct(texts: &[Vec<String>], kept: &[usize], n: usize) -> f64 {
-    let runs = || kept.iter().filter_map(|&i| texts.get(i)).flat_map(|words| words.windows(n));
-    let different: HashSet<&[String]> = runs().collect();
-    different.len() as f64 / runs().count() as f64
+fn share_distinct(texts: &[Vec<String>], kept: &[usize], n: usize) -> f64 {
+    let (different, all) = distinct(kept.iter().filter_map(|&i| texts.get(i)), n);
+    different as f64 / all as f64
 }
 
 #[cfg(test)]

@@ -1,4 +1,6 @@
 //! Which of several texts a model finds the likeliest: one is right, the others differ from it in a few words.
+use std::collections::BTreeMap;
+
 use compute::{Model, NO_TARGET};
 use corpus::tokenizer::Tokenizer;
 use stage::{Result, interrupt};
@@ -34,9 +36,10 @@ pub fn chosen(
 ) -> Result<Vec<bool>> {
     let mut scored = Vec::new();
     for choice in choices {
-        for ids in encoded(tokenizer, choice)? {
-            scored.push(Scored { from: 1, ids });
-        }
+        let texts: Vec<Vec<u32>> =
+            choice.texts.iter().map(|text| story_ids(tokenizer, text)).collect::<Result<_>>()?;
+        let from = first_difference(&texts);
+        scored.extend(texts.into_iter().map(|ids| Scored { ids, from }));
     }
     let nats = nats(engine, loaded, scored, &mut each)?;
     let mut rest = nats.as_slice();
@@ -57,9 +60,15 @@ pub(crate) struct Scored {
     pub(crate) from: usize,
 }
 
-/// The texts' ids, with what precedes a story.
-fn encoded(tokenizer: &Tokenizer, choice: &Choice) -> Result<Vec<Vec<u32>>> {
-    choice.texts.iter().map(|text| story_ids(tokenizer, text)).collect()
+/// The first place at which the texts differ: what is alike before it says nothing of them.
+fn first_difference(texts: &[Vec<u32>]) -> usize {
+    let shortest = texts.iter().map(Vec::len).min().unwrap_or(0);
+    let alike = |&at: &usize| {
+        let mut ids = texts.iter().map(|ids| ids.get(at));
+        let first = ids.next();
+        ids.all(|id| Some(id) == first)
+    };
+    (0..shortest).take_while(alike).count().min(shortest.saturating_sub(1)).max(1)
 }
 
 /// The ids of a text, after what precedes every story in the data.
@@ -72,8 +81,7 @@ pub(crate) fn story_ids(tokenizer: &Tokenizer, text: &str) -> Result<Vec<u32>> {
     Ok(ids)
 }
 
-/// The sum of the losses of each item's tokens from `from` on, nats. Longer items than the context lose their beginning: all
-/// texts of one choice end alike far from it, so they lose the same tokens but for a word.
+/// The sum of the losses of each item's tokens from `from` on, nats. Items longer than the context lose their beginning.
 pub(crate) fn nats(
     engine: &Engine,
     loaded: &LoadedModel,
@@ -85,32 +93,55 @@ pub(crate) fn nats(
         let cut = item.ids.len().saturating_sub(most + 1);
         item.ids.drain(..cut);
         item.from = item.from.saturating_sub(cut).max(1);
+        check_ids(&loaded.tokenizer, &item.ids, loaded.config.vocab_size)?;
     }
-    let longest = items.iter().map(|item| item.ids.len()).max().unwrap_or(2);
-    let sequence = (longest - 1).next_multiple_of(16).min(most).max(1);
-    let mut model = Model::new(engine.kernels()?, loaded.config, &loaded.weights, BATCH, sequence)
-        .map_err(failed)?;
-    let mut sums = Vec::with_capacity(items.len());
+    // Short texts and long ones apart: a batch is as long as its longest text.
+    let mut by_length: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+    for (number, item) in items.iter().enumerate() {
+        let sequence = (item.ids.len() - 1).next_power_of_two().clamp(16, most.max(16)).min(most);
+        by_length.entry(sequence).or_default().push(number);
+    }
+    let mut sums = vec![0.0; items.len()];
     let (mut inputs, mut targets) = (Vec::new(), Vec::new());
-    for items in items.chunks(model.sequences_at_once().max(1)) {
-        inputs.clear();
-        targets.clear();
-        for (row, item) in items.iter().enumerate() {
-            check_ids(&loaded.tokenizer, &item.ids, loaded.config.vocab_size)?;
-            let (read, predicted) = (
-                item.ids.iter().take(item.ids.len().saturating_sub(1)),
-                item.ids.iter().enumerate().skip(1),
-            );
-            inputs.extend(read);
-            targets.extend(predicted.map(|(at, &id)| if at < item.from { NO_TARGET } else { id }));
-            inputs.resize((row + 1) * sequence, 0);
-            targets.resize((row + 1) * sequence, NO_TARGET);
+    for (sequence, numbers) in by_length {
+        let (kernels, weights) = (engine.kernels()?, &loaded.weights);
+        let mut model =
+            Model::new(kernels, loaded.config, weights, BATCH, sequence).map_err(failed)?;
+        for numbers in numbers.chunks(model.sequences_at_once().max(1)) {
+            inputs.clear();
+            targets.clear();
+            for (row, item) in numbers.iter().filter_map(|&number| items.get(number)).enumerate() {
+                let predicted = item.ids.iter().enumerate().skip(1);
+                inputs.extend(item.ids.iter().take(item.ids.len() - 1));
+                targets
+                    .extend(predicted.map(|(at, &id)| if at < item.from { NO_TARGET } else { id }));
+                inputs.resize((row + 1) * sequence, 0);
+                targets.resize((row + 1) * sequence, NO_TARGET);
+            }
+            let losses = model.losses(&inputs, &targets).map_err(failed)?;
+            for (&number, row) in numbers.iter().zip(losses.chunks(sequence)) {
+                if let Some(sum) = sums.get_mut(number) {
+                    *sum = row.iter().map(|&loss| f64::from(loss)).sum();
+                }
+            }
+            each(numbers.len() as u64);
+            interrupt::check("nothing was written; run the same command again")?;
         }
-        let losses = model.losses(&inputs, &targets).map_err(failed)?;
-        let sum = |row: &[f32]| row.iter().map(|&loss| f64::from(loss)).sum::<f64>();
-        sums.extend(losses.chunks(sequence).map(sum));
-        each(items.len() as u64);
-        interrupt::check("nothing was written; run the same command again")?;
     }
     Ok(sums)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_are_compared_from_where_they_differ() {
+        let first = |texts: &[&[u32]]| {
+            first_difference(&texts.iter().map(|ids| ids.to_vec()).collect::<Vec<_>>())
+        };
+        assert_eq!(first(&[&[0, 5, 6, 7], &[0, 5, 9, 9, 9]]), 2);
+        assert_eq!(first(&[&[0, 5, 6], &[0, 5, 6, 7], &[0, 5, 6, 8]]), 2, "one has to be scored");
+        assert_eq!(first(&[&[0, 5], &[1, 5]]), 1, "the first token has no context");
+    }
 }
