@@ -1,12 +1,20 @@
-//! What each setting makes anew: every key changed one by one, all stages run again.
+//! What a stage remakes, and when: what each setting decides, every key changed one by one and all stages run again; and
+//! what a stage says of an input that is damaged.
+use std::collections::BTreeSet;
 use std::fs;
 
 use serde_json::json;
+use stage::Pipeline;
+use stage::config::{KEYS, Outcome};
 use tests::{Run, edit_manifest};
 
 /// Those that leave a manifest, in their order.
 const STAGES: [&str; 6] =
     ["fetch-parquet", "train-tokenizer", "tokenize", "pack-bin", "train", "eval-ppl"];
+/// Stages, with those behind them.
+const TOKENIZER: [&str; 5] = ["train-tokenizer", "tokenize", "pack-bin", "train", "eval-ppl"];
+const PACK: [&str; 3] = ["pack-bin", "train", "eval-ppl"];
+const TRAIN: [&str; 2] = ["train", "eval-ppl"];
 
 /// Settings that any machine repeats, and that take little time.
 fn on_cpu() -> Run {
@@ -48,6 +56,131 @@ fn remade(base: &Run, settings: &[&str]) -> Vec<&'static str> {
     STAGES.iter().filter(works).copied().collect()
 }
 
+fn load(settings: &[&str]) -> Pipeline {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let settings: Vec<String> = settings.iter().map(|setting| (*setting).to_owned()).collect();
+    Pipeline::load(file.path(), &settings).unwrap()
+}
+
+type Group = (&'static [Outcome], &'static [(&'static str, &'static str)]);
+
+/// Results, and keys with another value that make these anew.
+const DECIDED: [Group; 9] = {
+    use Outcome::{Eval, Fetch, Pack, Resume, Stories, Tokenize, Tokenizer, Train};
+    [
+        (
+            &[Fetch],
+            &[
+                ("fetch.source", "a.txt"),
+                ("fetch.train_split", "a"),
+                ("fetch.validation_split", "a"),
+                ("fetch.validation_fraction", "0.5"),
+                ("fetch.separator", "a"),
+                ("fetch.max_stories", "9"),
+                ("fetch.max_tokens_hint", "9"),
+                ("fetch.seed", "9"),
+            ],
+        ),
+        (&[Fetch, Tokenizer, Tokenize], &[("fetch.column", "a")]),
+        (
+            &[Tokenizer],
+            &[
+                ("tokenizer.vocab_size", "999"),
+                ("tokenizer.max_stories", "9"),
+                ("tokenizer.file", "a.json"),
+                ("tokenizer.from", "a"),
+            ],
+        ),
+        (&[Tokenize], &[("tokenize.shards", "9")]),
+        (&[Pack], &[("pack.order", "as-published"), ("pack.seed", "9")]),
+        (
+            &[Train, Resume],
+            &[
+                ("model.n_layer", "9"),
+                ("model.n_head", "4"),
+                ("model.n_kv_head", "2"),
+                ("model.d_model", "512"),
+                ("model.d_mlp", "9"),
+                ("model.context", "9"),
+                ("train.precision", "f32"),
+                ("train.steps", "9"),
+                ("train.batch", "9"),
+                ("train.accumulate", "9"),
+                ("train.lr", "9.0"),
+                ("train.warmup", "9"),
+                ("train.clip", "9.0"),
+                ("train.schedule", "wsd"),
+                ("train.final_lr_fraction", "0.5"),
+                ("train.decay_fraction", "0.5"),
+                ("train.sampling", "epochs"),
+                ("train.align", "stories"),
+                ("train.zero_init_residual", "true"),
+                ("train.init_from", "a"),
+                ("train.seed", "9"),
+                ("train.optimizer.kind", "sgd"),
+                ("train.optimizer.betas", "[0.5, 0.5]"),
+                ("train.optimizer.eps", "0.5"),
+                ("train.optimizer.weight_decay", "0.5"),
+                ("train.optimizer.momentum", "0.5"),
+                ("train.optimizer.cautious_decay", "true"),
+            ],
+        ),
+        (&[Train], &[("train.max_minutes", "9.0"), ("train.until_loss", "9.0")]),
+        (&[Eval], &[("eval.precision", "f16"), ("eval.stride", "9")]),
+        (
+            &[Stories],
+            &[
+                ("sample.max_tokens", "9"),
+                ("sample.temperature", "0.5"),
+                ("sample.top_k", "9"),
+                ("sample.top_p", "0.5"),
+                ("sample.min_p", "0.5"),
+                ("sample.repetition_penalty", "9.0"),
+                ("sample.seed", "9"),
+            ],
+        ),
+    ]
+};
+
+/// Keys with another value that make nothing anew.
+const FREE: [(&str, &str); 16] = [
+    ("out", "a"),
+    ("train.device", "cpu"),
+    ("train.log_every", "9"),
+    ("train.val_every", "9"),
+    ("train.val_windows", "9"),
+    ("train.checkpoint_every", "9"),
+    ("train.keep_last", "9"),
+    ("train.on_nan", "rollback"),
+    ("eval.device", "cpu"),
+    ("sample.device", "cpu"),
+    ("sample.precision", "f16"),
+    ("sample.batch", "9"),
+    ("sample.prompts", "[\"a\"]"),
+    ("sample.prompts_file", "a"),
+    ("sample.n", "9"),
+    ("sample.temperatures", "[0.5]"),
+];
+
+#[test]
+fn each_key_decides_what_its_mark_says_and_no_key_is_left_out() {
+    let before = load(&[]);
+    let decided =
+        DECIDED.iter().flat_map(|(outcomes, keys)| keys.iter().map(|key| (key, *outcomes)));
+    let mut tested = BTreeSet::new();
+    for ((key, value), expected) in decided.chain(FREE.iter().map(|key| (key, &[][..]))) {
+        let after = load(&[&format!("{key}={value}")]);
+        assert_ne!(after, before, "{key}={value} changes nothing");
+        let changes = |outcome: &Outcome| after.deciding(*outcome) != before.deciding(*outcome);
+        let changed: Vec<Outcome> = Outcome::ALL.iter().copied().filter(changes).collect();
+        assert_eq!(changed, expected, "{key}={value}");
+        tested.insert(*key);
+    }
+    let sections = ["train.optimizer"]; // tables of keys that have marks of their own
+    let all = KEYS.iter().copied().filter(|key| !sections.contains(key)).collect();
+    assert_eq!(tested, all);
+}
+
 #[test]
 fn each_setting_remakes_the_stages_it_decides_and_those_behind_them() {
     let (stories, files) = (on_cpu(), from_files());
@@ -69,19 +202,19 @@ fn each_setting_remakes_the_stages_it_decides_and_those_behind_them() {
         // The result is the same, so what is behind it stays.
         (
             &files,
-            &STAGES[..1],
+            &["fetch-parquet"],
             &[
                 "fetch.source=in/*a*.jsonl", // without other.jsonl, of which nothing was taken
                 "fetch.separator=blank-line",
                 "fetch.max_tokens_hint=1000000",
             ],
         ),
-        (&stories, &STAGES[1..], &["tokenizer.vocab_size=400", "tokenizer.max_stories=100"]),
-        (&files, &STAGES[1..], &[&own]),
-        (&stories, &STAGES[3..], &["pack.seed=2", "pack.order=as-published"]),
+        (&stories, &TOKENIZER, &["tokenizer.vocab_size=400", "tokenizer.max_stories=100"]),
+        (&files, &TOKENIZER, &[&own]),
+        (&stories, &PACK, &["pack.seed=2", "pack.order=as-published"]),
         (
             &stories,
-            &STAGES[4..],
+            &TRAIN,
             &[
                 "model.n_layer=1",
                 "model.n_head=4",
@@ -160,6 +293,25 @@ fn settings_that_decide_no_result_remake_nothing() {
 }
 
 #[test]
+fn a_damaged_input_is_named() {
+    let run = on_cpu();
+    run.through(&STAGES);
+    for (stage, input) in [
+        ("train-tokenizer", "raw/train-00000-of-00001.parquet"),
+        ("tokenize", "tokenizer.json"),
+        ("pack-bin", "tokens/train-00000-of-00003.arrow"),
+        ("train", "train.bin"),
+        ("eval-ppl", "run/final/model.safetensors"),
+    ] {
+        let whole = run.read(input);
+        fs::write(run.path(input), &whole[..whole.len() / 2]).unwrap();
+        run.run(stage, &[]).code(3).says(&[input, "expected: ", "remedy: "]);
+        fs::write(run.path(input), whole).unwrap();
+        run.run(stage, &[]).ok().says(&["up to date"]);
+    }
+}
+
+#[test]
 fn what_0_1_made_stays_up_to_date() {
     let run = on_cpu();
     run.through(&STAGES);
@@ -176,6 +328,7 @@ fn what_0_1_made_stays_up_to_date() {
     });
     let configs = [
         (
+            "fetch-parquet",
             "raw/manifest.json",
             json!({
                 "source": "stories:", "train_split": "train", "validation_split": null,
@@ -184,18 +337,20 @@ fn what_0_1_made_stays_up_to_date() {
             }),
         ),
         (
+            "train-tokenizer",
             "tokenizer.manifest.json",
             json!({ "tokenizer": { "vocab_size": 500, "max_stories": 100_000 }, "fetch": { "column": "text" } }),
         ),
         (
+            "tokenize",
             "tokens/manifest.json",
             json!({ "tokenize": { "shards": 3 }, "fetch": { "column": "text" } }),
         ),
-        ("pack.manifest.json", json!({ "pack": { "order": "shuffled", "seed": 1 } })),
-        ("run/manifest.json", train),
-        ("eval.manifest.json", json!({ "stride": 24, "precision": "f32" })),
+        ("pack-bin", "pack.manifest.json", json!({ "pack": { "order": "shuffled", "seed": 1 } })),
+        ("train", "run/manifest.json", train),
+        ("eval-ppl", "eval.manifest.json", json!({ "stride": 24, "precision": "f32" })),
     ];
-    for ((manifest, config), stage) in configs.into_iter().zip(STAGES) {
+    for (stage, manifest, config) in configs {
         edit_manifest(&run.path(manifest), |json| json["config"] = config);
         run.run(stage, &[]).ok().says(&["up to date"]);
     }

@@ -4,6 +4,7 @@ use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use stage::config::STAGES;
 use stage::{Failure, Log, Manifest, Ownership, Result, Shard, all_left_behind};
 
 const AFTER_HELP: &str = "\
@@ -131,10 +132,6 @@ fn refuse_other_folders(out: &Path) -> Result<()> {
     ))
 }
 
-/// The stages that take a lock in OUT.
-const LOCKING: [&str; 6] =
-    ["fetch-parquet", "train-tokenizer", "tokenize", "pack-bin", "train", "eval-ppl"];
-
 /// The lock files of stages and of their parts that lie in OUT, with the stage of each.
 fn lock_files(out: &Path) -> Vec<(PathBuf, &'static str)> {
     let of = |name: &str| {
@@ -146,7 +143,7 @@ fn lock_files(out: &Path) -> Vec<(PathBuf, &'static str)> {
         let is = |stage: &&&str| {
             name.strip_prefix(**stage).is_some_and(|rest| rest.is_empty() || part(rest).is_some())
         };
-        LOCKING.iter().find(is).copied()
+        STAGES.iter().map(|(_, program)| program).find(is).copied()
     };
     let entries = fs::read_dir(out).into_iter().flatten().flatten();
     let named =

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use stage::{Failure, Result, Stage, memory, print};
 
 use crate::programs::Program;
-use crate::stages::{DATA, MODEL};
+use crate::stages::all;
 
 const AFTER_HELP: &str = "\
 Looks at the programs, the devices and their drivers, memory, and the disk that
@@ -83,7 +83,7 @@ fn programs(missing: &mut Vec<Missing>) -> Vec<(&'static str, Option<String>)> {
             (name, None)
         }
     };
-    DATA.into_iter().chain(MODEL).map(find).collect()
+    all().map(find).collect()
 }
 
 /// What `train --list-devices` says; null where there is no `train`.

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use serde_json::json;
+use stage::config::STAGES;
 use stage::{Stage, interrupt, print};
 
 use crate::programs::{Program, Running};
@@ -48,8 +49,15 @@ pub(crate) struct One {
     flags: Vec<OsString>,
 }
 
-pub(crate) const DATA: [&str; 4] = ["fetch-parquet", "train-tokenizer", "tokenize", "pack-bin"];
-pub(crate) const MODEL: [&str; 3] = ["train", "eval-ppl", "sample"];
+/// The programs of all stages, in their order.
+pub(crate) fn all() -> impl Iterator<Item = &'static str> {
+    STAGES.iter().map(|(_, program)| *program)
+}
+
+/// Those before the training.
+fn data() -> impl Iterator<Item = &'static str> {
+    all().take_while(|program| *program != "train")
+}
 
 impl Command {
     pub(crate) fn main(self) -> ExitCode {
@@ -59,8 +67,8 @@ impl Command {
     fn run(self) -> anyhow::Result<u8> {
         let is_all = matches!(self, Command::All(_));
         let (programs, options) = match self {
-            Command::All(several) => ([&DATA[..], &MODEL].concat(), several.alone()),
-            Command::Data(several) => (DATA.to_vec(), several.alone()),
+            Command::All(several) => (all().collect(), several.alone()),
+            Command::Data(several) => (data().collect(), several.alone()),
             Command::Fetch(one) => (vec!["fetch-parquet"], one),
             Command::Tokenizer(one) => (vec!["train-tokenizer"], one),
             Command::Tokenize(one) => (vec!["tokenize"], one),

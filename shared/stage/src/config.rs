@@ -1,8 +1,8 @@
 //! The pipeline file: every setting of every stage, with its default and its meaning, in one place.
 //!
 //! A file states only what differs from the defaults below. Each key says which results it decides: a result is made again
-//! when one of its keys changes. One macro makes the struct, the defaults, the marks and the list of keys that error messages
-//! choose the nearest from.
+//! when one of its keys changes. One macro makes the structs, the defaults, the marks, the list of stages, and the list of keys
+//! that error messages choose the nearest from.
 #[macro_use]
 mod macros;
 mod deciding;
@@ -16,8 +16,6 @@ use toml::{Table, Value};
 use crate::recipe::{Align, LrSchedule, Sampling, check_share};
 use crate::{Address, Failure, Result};
 
-pub use deciding::Outcome;
-
 /// Keys of earlier versions, and what they are called now.
 const MOVED: &[(&str, &str)] = &[("train.weight_decay", "train.optimizer.weight_decay")];
 
@@ -27,7 +25,7 @@ fn skip<T: Serialize>(value: &T) -> bool {
 
 sections! {
     /// Where stories come from.
-    fetch Fetch {
+    fetch Fetch of "fetch-parquet": Fetch {
         /// `stories:` (synthetic, embedded), `hf://datasets/OWNER/NAME[@REVISION]`, `https://...parquet`, `s3://...`,
         /// `gs://...`, or a local file, folder or glob of .parquet, .jsonl, .json, .txt (the last three also as .gz or .zst)
         source: Address = "stories:".into() => decides(Fetch),
@@ -51,7 +49,7 @@ sections! {
         seed: u64 = 1 => decides(Fetch),
     }
     /// The byte-level BPE tokenizer.
-    tokenizer Tokenizer {
+    tokenizer Tokenizer of "train-tokenizer": Tokenizer {
         /// Tokens of the vocabulary, the 256 bytes and the end of a story among them.
         vocab_size: u32 = 8000 => decides(Tokenizer),
         /// Training stories it is trained on.
@@ -62,12 +60,12 @@ sections! {
         from: Option<String> = None => decides(Tokenizer),
     }
     /// Stories to token shards.
-    tokenize Tokenize {
+    tokenize Tokenize of "tokenize": Tokenize {
         /// Number of output files per split.
         shards: u32 = 16 => decides(Tokenize),
     }
     /// Token shards to train.bin and val.bin.
-    pack Pack {
+    pack Pack of "pack-bin": Pack {
         /// `shuffled` or `as-published`.
         order: Order = Order::Shuffled => decides(Pack),
         /// Seed of the order of whole stories.
@@ -90,7 +88,7 @@ sections! {
         context: u32 = 512 => decides(Train, Resume),
     }
     /// The training run.
-    train Train {
+    train Train of "train": Train, Resume {
         /// auto, cpu, gpu, gpu:N (`train --list-devices`)
         device: String = "auto".into() => free,
         /// What a GPU keeps values in: auto, f32, f16, bf16. Arithmetic is f32 with all of them.
@@ -144,7 +142,7 @@ sections! {
         optimizer: Optimizer = Optimizer::default() => section,
     }
     /// Perplexity of the validation stories.
-    eval Eval {
+    eval Eval of "eval-ppl": Eval {
         /// auto, cpu, gpu, gpu:N (`train --list-devices`)
         device: String = "auto".into() => free,
         /// Tokens each window advances; the rest of the window is context only.
@@ -153,7 +151,7 @@ sections! {
         precision: String = "f32".into() => decides(Eval),
     }
     /// Telling stories.
-    sample Sample {
+    sample Sample of "sample": Stories {
         /// auto, cpu, gpu, gpu:N (`train --list-devices`)
         device: String = "auto".into() => free,
         /// f32, f16, bf16, auto; q8 on the CPU: weights and activations in eight bits

@@ -1,45 +1,10 @@
 //! Which settings decide which result. A manifest holds them; where one changes, the result is made again.
 use serde_json::{Map, Value};
 
-use super::{Order, Pipeline};
+use super::{Order, Outcome, Pipeline};
 
 /// A key, its value, and the results it decides.
 type Setting = (&'static str, Value, &'static [Outcome]);
-
-/// What settings decide: the result of a stage, or whether a training run can be resumed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// `raw/`
-    Fetch,
-    /// `tokenizer.json`
-    Tokenizer,
-    /// `tokens/`
-    Tokenize,
-    /// `train.bin` and `val.bin`
-    Pack,
-    /// `run/`
-    Train,
-    /// The weights after every step. A run may be resumed with another end.
-    Resume,
-    /// `eval.json`
-    Eval,
-    /// The figures of the stories that models tell.
-    Stories,
-}
-
-impl Outcome {
-    fn section(self) -> &'static str {
-        match self {
-            Outcome::Fetch => "fetch",
-            Outcome::Tokenizer => "tokenizer",
-            Outcome::Tokenize => "tokenize",
-            Outcome::Pack => "pack",
-            Outcome::Train | Outcome::Resume => "train",
-            Outcome::Eval => "eval",
-            Outcome::Stories => "sample",
-        }
-    }
-}
 
 impl Pipeline {
     /// The settings that decide a result, as `{ section: { key: value } }`, the stage's own section first.
@@ -123,149 +88,14 @@ fn insert(table: &mut Map<String, Value>, key: &str, value: Value) {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
     use std::path::PathBuf;
 
-    use super::super::KEYS;
     use super::*;
 
     fn load(settings: &[&str]) -> Pipeline {
         let file = tempfile::NamedTempFile::new().unwrap();
         let settings: Vec<String> = settings.iter().map(|setting| (*setting).to_owned()).collect();
         Pipeline::load(file.path(), &settings).unwrap()
-    }
-
-    const ALL: [Outcome; 8] = [
-        Outcome::Fetch,
-        Outcome::Tokenizer,
-        Outcome::Tokenize,
-        Outcome::Pack,
-        Outcome::Train,
-        Outcome::Resume,
-        Outcome::Eval,
-        Outcome::Stories,
-    ];
-
-    /// Results, and keys with another value that make these anew.
-    type Group<'a> = (&'a [Outcome], &'a [(&'static str, &'static str)]);
-
-    /// Each key with another value, and the results that this makes anew.
-    fn table() -> Vec<(&'static str, &'static str, Vec<Outcome>)> {
-        use Outcome::{Eval, Fetch, Pack, Resume, Stories, Tokenize, Tokenizer, Train};
-        let run = [Train, Resume];
-        let groups: [Group; 9] = [
-            (
-                &[Fetch],
-                &[
-                    ("fetch.source", "a.txt"),
-                    ("fetch.train_split", "a"),
-                    ("fetch.validation_split", "a"),
-                    ("fetch.validation_fraction", "0.5"),
-                    ("fetch.separator", "a"),
-                    ("fetch.max_stories", "9"),
-                    ("fetch.max_tokens_hint", "9"),
-                    ("fetch.seed", "9"),
-                ],
-            ),
-            (&[Fetch, Tokenizer, Tokenize], &[("fetch.column", "a")]),
-            (
-                &[Tokenizer],
-                &[
-                    ("tokenizer.vocab_size", "999"),
-                    ("tokenizer.max_stories", "9"),
-                    ("tokenizer.file", "a.json"),
-                    ("tokenizer.from", "a"),
-                ],
-            ),
-            (&[Tokenize], &[("tokenize.shards", "9")]),
-            (&[Pack], &[("pack.order", "as-published"), ("pack.seed", "9")]),
-            (
-                &run,
-                &[
-                    ("model.n_layer", "9"),
-                    ("model.n_head", "4"),
-                    ("model.n_kv_head", "2"),
-                    ("model.d_model", "512"),
-                    ("model.d_mlp", "9"),
-                    ("model.context", "9"),
-                    ("train.precision", "f32"),
-                    ("train.steps", "9"),
-                    ("train.batch", "9"),
-                    ("train.accumulate", "9"),
-                    ("train.lr", "9.0"),
-                    ("train.warmup", "9"),
-                    ("train.clip", "9.0"),
-                    ("train.schedule", "wsd"),
-                    ("train.final_lr_fraction", "0.5"),
-                    ("train.decay_fraction", "0.5"),
-                    ("train.sampling", "epochs"),
-                    ("train.align", "stories"),
-                    ("train.zero_init_residual", "true"),
-                    ("train.init_from", "a"),
-                    ("train.seed", "9"),
-                    ("train.optimizer.kind", "sgd"),
-                    ("train.optimizer.betas", "[0.5, 0.5]"),
-                    ("train.optimizer.eps", "0.5"),
-                    ("train.optimizer.weight_decay", "0.5"),
-                    ("train.optimizer.momentum", "0.5"),
-                    ("train.optimizer.cautious_decay", "true"),
-                ],
-            ),
-            (&[Train], &[("train.max_minutes", "9.0"), ("train.until_loss", "9.0")]),
-            (&[Eval], &[("eval.precision", "f16"), ("eval.stride", "9")]),
-            (
-                &[Stories],
-                &[
-                    ("sample.max_tokens", "9"),
-                    ("sample.temperature", "0.5"),
-                    ("sample.top_k", "9"),
-                    ("sample.top_p", "0.5"),
-                    ("sample.min_p", "0.5"),
-                    ("sample.repetition_penalty", "9.0"),
-                    ("sample.seed", "9"),
-                ],
-            ),
-        ];
-        let decided = groups.into_iter().flat_map(|(outcomes, keys)| {
-            keys.iter().map(|&(key, value)| (key, value, outcomes.to_vec()))
-        });
-        let free = [
-            ("out", "a"),
-            ("train.device", "cpu"),
-            ("train.log_every", "9"),
-            ("train.val_every", "9"),
-            ("train.val_windows", "9"),
-            ("train.checkpoint_every", "9"),
-            ("train.keep_last", "9"),
-            ("train.on_nan", "rollback"),
-            ("eval.device", "cpu"),
-            ("sample.device", "cpu"),
-            ("sample.precision", "f16"),
-            ("sample.batch", "9"),
-            ("sample.prompts", "[\"a\"]"),
-            ("sample.prompts_file", "a"),
-            ("sample.n", "9"),
-            ("sample.temperatures", "[0.5]"),
-        ];
-        decided.chain(free.into_iter().map(|(key, value)| (key, value, vec![]))).collect()
-    }
-
-    #[test]
-    fn each_key_decides_what_its_mark_says_and_no_key_is_left_out() {
-        let before = load(&[]);
-        for (key, value, expected) in table() {
-            let after = load(&[&format!("{key}={value}")]);
-            assert_ne!(after, before, "{key}={value} changes nothing");
-            let changed: Vec<Outcome> = ALL
-                .into_iter()
-                .filter(|&outcome| after.deciding(outcome) != before.deciding(outcome))
-                .collect();
-            assert_eq!(changed, expected, "{key}={value}");
-        }
-        let tested: BTreeSet<&str> = table().iter().map(|(key, ..)| *key).collect();
-        let sections = ["train.optimizer"]; // tables of keys that have marks of their own
-        let all = KEYS.iter().copied().filter(|key| !sections.contains(key)).collect();
-        assert_eq!(tested, all);
     }
 
     #[test]
@@ -278,7 +108,7 @@ mod tests {
             ("model.n_head=4", "model.n_kv_head=4"),
         ] {
             let (before, after) = (load(&[other]), load(&[other, key]));
-            for outcome in ALL {
+            for &outcome in Outcome::ALL {
                 assert_eq!(before.deciding(outcome), after.deciding(outcome), "{other}, {key}");
             }
         }

@@ -14,16 +14,17 @@ macro_rules! section {
 
 /// The results that a mark names.
 macro_rules! outcomes {
-    (decides $($outcome:ident)+) => { &[$($crate::config::Outcome::$outcome),+] };
+    (decides $($outcome:ident)+) => { &[$(Outcome::$outcome),+] };
     (free) => { &[] };
     // Its keys have marks of their own.
     (section) => { &[] };
 }
 
-/// Sections, then those within a section, as `[section.key]` in the file. A mark is `decides(OUTCOME, ...)`: a change makes
+/// Sections, then those within a section, as `[section.key]` in the file. `of` names the program that a section is for, and
+/// the outcomes that settings decide of it. A mark is `decides(OUTCOME, ...)`: a change makes
 /// these results anew; or `free`: it changes no result that a manifest describes; or `section`: a table of keys.
 macro_rules! sections {
-    ($($(#[$doc:meta])* $section:ident $name:ident { $($(#[$key_doc:meta])*
+    ($($(#[$doc:meta])* $section:ident $name:ident $(of $program:literal: $($result:ident),*)? { $($(#[$key_doc:meta])*
         $key:ident: $type:ty = $default:expr => $mark:ident $(($($outcome:ident),+))?,)* })*
      $([$parent:ident . $child:ident] $(#[$child_doc:meta])* $child_name:ident { $($(#[$child_key_doc:meta])*
         $child_key:ident: $child_type:ty = $child_default:expr => $child_mark:ident $(($($child_outcome:ident),+))?,)* })*) => {
@@ -48,11 +49,30 @@ macro_rules! sections {
             $($(concat!(stringify!($parent), ".", stringify!($child), ".", stringify!($child_key)),)*)*
         ];
 
+        /// The stages in their order: section and program.
+        pub const STAGES: &[(&str, &str)] = &[$($((stringify!($section), $program),)?)*];
+
+        /// What settings decide: the result of a stage, or whether a training run can be resumed.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Outcome {
+            $($($(#[doc = concat!("Of `", $program, "`.")] $result,)*)?)*
+        }
+
+        impl Outcome {
+            /// All of them.
+            pub const ALL: &[Outcome] = &[$($($(Outcome::$result,)*)?)*];
+
+            /// The section of the stage.
+            fn section(self) -> &'static str {
+                match self {
+                    $($($(Outcome::$result => stringify!($section),)*)?)*
+                }
+            }
+        }
+
         impl Pipeline {
             /// Every key with its value, and the results it decides.
-            fn settings(
-                &self,
-            ) -> Vec<(&'static str, serde_json::Value, &'static [$crate::config::Outcome])> {
+            fn settings(&self) -> Vec<(&'static str, serde_json::Value, &'static [Outcome])> {
                 vec![
                     $($((
                         concat!(stringify!($section), ".", stringify!($key)),
