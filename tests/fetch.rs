@@ -392,13 +392,13 @@ fn bad_files_are_named_with_what_is_wrong_and_what_to_do() {
         ("empty.parquet", &["an empty file"]),
         ("other.parquet", &["not parquet"]),
         ("flipped.parquet", &["row group 0", "cannot be decoded"]),
-        ("nulls.parquet", &["row 2 (from 0) is null"]),
+        ("nulls.parquet", &["row 2 (from 0): null"]),
         ("numbers.parquet", &["column \"text\" holds Int64", "--set fetch.column"]),
         ("column.parquet", &["no column \"text\"; its columns are story"]),
         ("rowless.parquet", &["no training story"]),
         ("none.txt", &["no training story"]),
         ("bad.jsonl", &["line 2", "integer `7`, expected a string in \"text\""]),
-        ("bytes.parquet", &["row 101 (from 0) holds bytes that are not UTF-8"]),
+        ("bytes.parquet", &["row 101 (from 0): bytes that are not UTF-8"]),
         ("twice.parquet", &["2 columns \"text\""]),
         ("sealed.parquet", &["encrypted parquet", "decrypt it"]),
         ("hidden.parquet", &["encrypted parquet"]),
@@ -419,7 +419,7 @@ fn bad_files_are_named_with_what_is_wrong_and_what_to_do() {
     }
     run.run("fetch-parquet", &["--source", "in"])
         .code(3)
-        .says(&["train-nulls.parquet", "row 2 (from 0) is null"]);
+        .says(&["train-nulls.parquet", "row 2 (from 0): null"]);
     assert!(!run.path("raw/train-00000-of-00001.parquet").exists());
 }
 

@@ -269,7 +269,7 @@ fn text_that_is_none_and_a_single_byte() {
     fs::write(run.input("bad.txt"), b"A good start. \xff\xfe").unwrap();
     run.run("eval-ppl", &["--text", "bad.txt"]).code(3).says(&[
         "bad.txt",
-        "line 1: byte 15",
+        "line 1, byte 15",
         "UTF-8",
     ]);
     fs::write(run.input("empty.txt"), "  \n").unwrap();

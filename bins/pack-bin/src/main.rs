@@ -238,12 +238,8 @@ fn read(
     reader.read_batches(|stories| {
         if let Some((row, id)) = stories.above(tokenizer.vocab_size()) {
             let expected = format!("ids below the vocabulary of {}", tokenizer.vocab_size());
-            return Err(Failure::input(
-                &shard,
-                format_args!("row {row} (from 0) holds the id {id}"),
-                expected,
-                REMAKE,
-            ));
+            return Err(Failure::input(&shard, format_args!("the id {id}"), expected, REMAKE)
+                .at(format_args!("row {row} (from 0)")));
         }
         progress.add(stories.len() as u64);
         let (bytes, width) = (stories.ids.to_bytes(), stories.ids.width());

@@ -196,13 +196,13 @@ fn read_prompts(path: &Path) -> Result<Vec<String>> {
     let bytes = stage::read(path)?;
     let text = std::str::from_utf8(&bytes).map_err(|error| {
         let line = bytes[..error.valid_up_to()].iter().filter(|&&byte| byte == b'\n').count() + 1;
-        let found = format!("line {line}, byte {}: no UTF-8", error.valid_up_to());
         Failure::input(
             path,
-            found,
+            "no UTF-8",
             "UTF-8 text, one prompt a line",
             "convert it: iconv -f LATIN1 -t UTF-8",
         )
+        .at(format_args!("line {line}, byte {}", error.valid_up_to()))
     })?;
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let prompts: Vec<String> =

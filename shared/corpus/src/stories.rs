@@ -342,8 +342,9 @@ fn undecodable(name: &Path, row_group: usize, row: u64, error: &dyn std::fmt::Di
     if let Some(error) = error_of_system(&words) {
         return Failure::reading(name)(error);
     }
-    let found = format!("row group {row_group} cannot be decoded (from row {row}): {error}");
+    let found = format!("cannot be decoded: {error}");
     Failure::input(name, found, "an undamaged parquet file", "fetch it again, or write it again")
+        .at(format_args!("row group {row_group}, from row {row}"))
 }
 
 /// Reads one row group: up to [`BATCH_ROWS`] stories at a time, and about [`BATCH_BYTES`] if they are long.
@@ -384,11 +385,12 @@ impl TextBatches<'_> {
             _ => return bad(self.row, &format_args!("a batch of {}", batch.column(0).data_type())),
         };
         if let Some(null) = (0..texts.len()).find(|&i| texts.is_null(i)) {
-            let found = format!("row {} (from 0) is null", self.row + null as u64);
+            let row = self.row + null as u64;
             let remedy = format!(
                 "remove the rows without a text, or name another column with {COLUMN_NAME}"
             );
-            return Err(Failure::input(&self.stories.name, found, "a text in every row", remedy));
+            return Err(Failure::input(&self.stories.name, "null", "a text in every row", remedy)
+                .at(format_args!("row {row} (from 0)")));
         }
         self.row += texts.len() as u64;
         match self.row > self.end {
@@ -406,10 +408,11 @@ impl TextBatches<'_> {
             let row = self.row + bad.unwrap_or(0) as u64;
             Failure::input(
                 &self.stories.name,
-                format_args!("row {row} (from 0) holds bytes that are not UTF-8"),
+                "bytes that are not UTF-8",
                 "text in every row",
                 format_args!("mend or remove the row, or name another column with {COLUMN_NAME}"),
             )
+            .at(format_args!("row {row} (from 0)"))
         })
     }
 

@@ -235,8 +235,8 @@ pub fn separated_text(
             let (good, _) = bytes.split_at(error.valid_up_to());
             let line = line + count(good);
             let place = good.rsplit(|&byte| byte == b'\n').next().map_or(0, <[u8]>::len);
-            let found = format!("line {line}: byte {} of it is not UTF-8", place + 1);
-            Failure::input(path, found, "text in UTF-8", "convert the file to UTF-8")
+            Failure::input(path, "not UTF-8", "text in UTF-8", "convert the file to UTF-8")
+                .at(format_args!("line {line}, byte {} of it", place + 1))
         })?;
         if !text.trim().is_empty() {
             stories += 1;
@@ -416,7 +416,7 @@ mod tests {
             assert_eq!(error.exit_code(), 3);
         }
         let error = text_stories(b"A\n<|endoftext|>\nB\xff", None).0.unwrap_err().to_string();
-        assert!(error.contains("line 3: byte 2 of it is not UTF-8"), "{error}");
+        assert!(error.contains("line 3, byte 2 of it: not UTF-8"), "{error}");
     }
 
     #[test]

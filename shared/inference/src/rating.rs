@@ -57,14 +57,14 @@ impl Ratings {
         let whole = text.rfind('\n').map_or(0, |end| end + 1);
         let mut all = Vec::new();
         for (number, line) in text[..whole].lines().enumerate() {
-            let rating = serde_json::from_str(line).map_err(|error| {
-                let found = format!("line {}: {error}", number + 1);
+            let rating = serde_json::from_str(line).map_err(|error: serde_json::Error| {
                 Failure::input(
                     path,
-                    found,
+                    error,
                     "one rating a line, as ratings are written here",
                     format_args!("name another file with {}", Action::Switch("ratings")),
                 )
+                .at(format_args!("line {}", number + 1))
             })?;
             all.push(rating);
         }
