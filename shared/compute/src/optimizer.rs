@@ -63,14 +63,24 @@ impl OptimizerKind {
     }
 }
 
-impl std::str::FromStr for OptimizerKind {
-    type Err = String;
+/// A name that no kind has.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{found:?}: expected {}", .known.join(" or "))]
+pub struct UnknownOptimizer {
+    /// The name that was asked for.
+    pub found: String,
+    /// The names that there are.
+    pub known: Vec<&'static str>,
+}
 
-    fn from_str(name: &str) -> std::result::Result<Self, String> {
+impl std::str::FromStr for OptimizerKind {
+    type Err = UnknownOptimizer;
+
+    fn from_str(name: &str) -> std::result::Result<Self, UnknownOptimizer> {
         let found = Self::ALL.iter().copied().find(|kind| kind.rule().name == name);
-        found.ok_or_else(|| {
-            let names: Vec<&str> = Self::ALL.iter().map(|kind| kind.rule().name).collect();
-            format!("{name:?}: expected {}", names.join(" or "))
+        found.ok_or_else(|| UnknownOptimizer {
+            found: name.to_owned(),
+            known: Self::ALL.iter().map(|kind| kind.rule().name).collect(),
         })
     }
 }
@@ -167,7 +177,7 @@ mod tests {
             assert_eq!(name.parse(), Ok(kind));
         }
         let error = "adam".parse::<OptimizerKind>().unwrap_err();
-        assert_eq!(error, "\"adam\": expected adamw or muon");
+        assert_eq!(error.to_string(), "\"adam\": expected adamw or muon");
     }
 
     /// The constants of 0.1 were written as f32.

@@ -4,6 +4,16 @@ use model::Slots;
 use crate::kernels::{F32View, Kernels, Result};
 use crate::optimizer::OptimizerKind;
 
+/// Slots of another optimizer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the optimizer slots {found:?}, where this run's optimizer keeps {expected:?}")]
+pub struct SlotMismatch {
+    /// Names of those that came.
+    pub found: Vec<String>,
+    /// Names of those of this optimizer.
+    pub expected: &'static [&'static str],
+}
+
 /// The slots of an optimizer on an engine.
 pub(crate) struct SlotViews {
     names: &'static [&'static str],
@@ -45,13 +55,10 @@ impl SlotViews {
         &self,
         kernels: &mut dyn Kernels,
         slots: &Slots,
-    ) -> std::result::Result<(), String> {
+    ) -> Result<(), SlotMismatch> {
         if !slots.keys().eq(self.names.iter()) {
-            let found: Vec<&str> = slots.keys().map(String::as_str).collect();
-            return Err(format!(
-                "the optimizer slots {found:?}, where this run's optimizer keeps {:?}",
-                self.names
-            ));
+            let found = slots.keys().cloned().collect();
+            return Err(SlotMismatch { found, expected: self.names });
         }
         self.views.iter().zip(slots.values()).for_each(|(view, slot)| kernels.upload(**view, slot));
         Ok(())

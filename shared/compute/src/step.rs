@@ -13,7 +13,7 @@ use crate::block::{
 use crate::kernels::{F32View, HalfView, Kernels, Result, Snapshot, Ticket, Tokens, state};
 use crate::matrices::MatrixGroup;
 use crate::optimizer::{Muon, Optimizer, OptimizerKind, Update};
-use crate::slots::SlotViews;
+use crate::slots::{SlotMismatch, SlotViews};
 
 /// A model on an engine: weights and the forward pass.
 pub struct Model {
@@ -356,7 +356,7 @@ impl Trainer {
 
     /// # Errors
     /// Says how the names differ where these are the slots of another optimizer.
-    pub fn set_slots(&mut self, slots: &Slots) -> std::result::Result<(), String> {
+    pub fn set_slots(&mut self, slots: &Slots) -> Result<(), SlotMismatch> {
         self.slots.upload(&mut *self.model.kernels, slots)
     }
 

@@ -1,5 +1,5 @@
 //! `[train.optimizer]`: the optimizer that it asks for, and what a resumed run has to agree on.
-use compute::{Optimizer, OptimizerKind};
+use compute::{Optimizer, OptimizerKind, UnknownOptimizer};
 use serde_json::{Value, json};
 use stage::config;
 use stage::{Action, Failure, Result};
@@ -56,7 +56,11 @@ pub(crate) fn up_to_date(mut settings: Value) -> Value {
 }
 
 fn kind(section: &config::Optimizer) -> Result<OptimizerKind> {
-    let unknown = |error| Failure::usage(format_args!("train.optimizer.kind = {error}"));
+    let unknown = |error: UnknownOptimizer| {
+        Failure::usage("no such optimizer")
+            .at(format_args!("train.optimizer.kind = {:?}", error.found))
+            .expected(error.known.join(" or "))
+    };
     let kind: OptimizerKind = section.kind.parse().map_err(unknown)?;
     let unused =
         [("momentum", section.momentum.is_some()), ("cautious_decay", section.cautious_decay)];
@@ -115,8 +119,9 @@ mod tests {
         }
         let error = optimizer(&config::Optimizer { kind: "adam".into(), ..section }).unwrap_err();
         assert_eq!(error.exit_code(), 2);
+        let text = error.to_string();
         assert!(
-            error.to_string().contains("train.optimizer.kind = \"adam\": expected adamw or muon")
+            text.contains("train.optimizer.kind = \"adam\"") && text.contains("expected: adamw or muon")
         );
     }
 
