@@ -6,7 +6,7 @@ use clap::Parser;
 use inference::{devices_as_json, list_devices};
 use serde::Serialize;
 use serde_json::Value;
-use stage::{FileRecord, State, Work, hash_file, print};
+use stage::{FileRecord, Freshness, Work, hash_file, print};
 use training::{Run, TrainOptions, profile_table};
 
 /// Train the model on packed tokens, from the newest checkpoint if there is one.
@@ -173,7 +173,7 @@ fn run() -> anyhow::Result<()> {
         config: run.deciding_settings().clone(),
     };
     let anew = stage.force || fresh;
-    if let State::UpToDate(manifest) = work.state(anew)? {
+    if let Freshness::UpToDate(manifest) = work.state(anew)? {
         stage.log.say(format!(
             "up to date: {} steps, {}",
             manifest.count("steps"),

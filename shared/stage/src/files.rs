@@ -36,10 +36,10 @@ const SYNC_BYTES: usize = 16 << 20;
 pub struct WriteBehind {
     file: File,
     piece: Vec<u8>,
-    state: State,
+    state: Hashing,
 }
 
-enum State {
+enum Hashing {
     /// No more than one piece so far.
     Small(Sha256),
     Large(Threads),
@@ -58,12 +58,12 @@ struct Threads {
 impl WriteBehind {
     /// Appends to what `file` holds; `hasher` has seen that.
     pub fn new(file: File, hasher: Sha256) -> Self {
-        WriteBehind { file, piece: Vec::new(), state: State::Small(hasher) }
+        WriteBehind { file, piece: Vec::new(), state: Hashing::Small(hasher) }
     }
 
     /// Appends bytes. An error may be that of an earlier call.
     pub fn put(&mut self, mut bytes: &[u8]) -> io::Result<()> {
-        if matches!(self.state, State::Over) {
+        if matches!(self.state, Hashing::Over) {
             return Err(over());
         }
         while !bytes.is_empty() {
@@ -83,11 +83,11 @@ impl WriteBehind {
     }
 
     fn hand_over(&mut self) -> io::Result<()> {
-        if let State::Small(hasher) = &mut self.state {
+        if let Hashing::Small(hasher) = &mut self.state {
             self.state =
-                State::Large(Threads::start(self.file.try_clone()?, std::mem::take(hasher)));
+                Hashing::Large(Threads::start(self.file.try_clone()?, std::mem::take(hasher)));
         }
-        let State::Large(threads) = &mut self.state else { return Err(over()) };
+        let Hashing::Large(threads) = &mut self.state else { return Err(over()) };
         let empty = threads.empty.get_mut();
         let next = empty.try_recv().unwrap_or_else(|_| Vec::with_capacity(PIECE_BYTES));
         match threads.pieces.send(std::mem::replace(&mut self.piece, next)) {
@@ -99,17 +99,17 @@ impl WriteBehind {
 
     /// Everything is in the file, though not yet on the disk, when this returns; it may be called once.
     pub fn end(&mut self) -> io::Result<Sha256> {
-        if matches!(self.state, State::Large(_)) {
+        if matches!(self.state, Hashing::Large(_)) {
             self.hurry()?;
         }
-        match std::mem::replace(&mut self.state, State::Over) {
-            State::Small(mut hasher) => {
+        match std::mem::replace(&mut self.state, Hashing::Over) {
+            Hashing::Small(mut hasher) => {
                 hasher.update(&self.piece);
                 self.file.write_all(&self.piece)?;
                 Ok(hasher)
             }
-            State::Large(threads) => threads.join(),
-            State::Over => Err(over()),
+            Hashing::Large(threads) => threads.join(),
+            Hashing::Over => Err(over()),
         }
     }
 
@@ -125,7 +125,7 @@ fn over() -> io::Error {
 
 impl Drop for WriteBehind {
     fn drop(&mut self) {
-        if let State::Large(threads) = std::mem::replace(&mut self.state, State::Over) {
+        if let Hashing::Large(threads) = std::mem::replace(&mut self.state, Hashing::Over) {
             let _ = threads.join();
         }
     }

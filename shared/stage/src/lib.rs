@@ -54,7 +54,7 @@ pub use input::{
 pub use lock::Lock;
 pub use log::{Log, LogFormat, Progress, Unit, count};
 pub use manifest::{
-    Manifest, State, TokenizerRecord, Work, changed_keys, same_settings, seal, unseal,
+    Freshness, Manifest, TokenizerRecord, Work, changed_keys, same_settings, seal, unseal,
 };
 pub use output::{print, print_bytes};
 pub use ownership::{Ownership, is_our_manifest, make_way, retire_manifest};

@@ -179,7 +179,7 @@ pub struct Work {
 }
 
 /// Whether there is anything to do.
-pub enum State {
+pub enum Freshness {
     /// Made before from the same inputs and settings, and still as it was made.
     UpToDate(Box<Manifest>),
     /// To be made; says why.
@@ -226,48 +226,53 @@ pub(crate) fn stamp_of(manifest: &Path) -> Vec<Stamped> {
 
 impl Work {
     /// Looks whether the result is there and fits. A missing input is an error that names `remedy`.
-    pub fn state(&self, force: bool) -> Result<State> {
+    pub fn state(&self, force: bool) -> Result<Freshness> {
         if force {
-            return Ok(State::Stale("--force".into()));
+            return Ok(Freshness::Stale("--force".into()));
         }
         if !self.manifest.exists() {
-            return Ok(State::Stale("not made yet".into()));
+            return Ok(Freshness::Stale("not made yet".into()));
         }
         let manifest = match Manifest::read(&self.manifest) {
             Ok(manifest) => manifest,
             Err(_) => {
-                return Ok(State::Stale("its manifest is damaged or from another version".into()));
+                return Ok(Freshness::Stale(
+                    "its manifest is damaged or from another version".into(),
+                ));
             }
         };
         if manifest.stage != self.stage {
-            return Ok(State::Stale(format!("its manifest was written by {}", manifest.stage)));
+            return Ok(Freshness::Stale(format!("its manifest was written by {}", manifest.stage)));
         }
         // Parts of two versions are not put together, so that of another one is made again.
         if manifest.program != PROGRAM && self.is_part() {
-            return Ok(State::Stale(format!("it was made by {}", manifest.program)));
+            return Ok(Freshness::Stale(format!("it was made by {}", manifest.program)));
         }
         if manifest.config != self.config {
-            return Ok(State::Stale(format!(
+            return Ok(Freshness::Stale(format!(
                 "settings changed: {}",
                 changed_keys(&manifest.config, &self.config)
             )));
         }
         if !manifest.inputs.iter().map(|r| &r.name).eq(self.inputs.iter().map(|(name, _)| name)) {
-            return Ok(State::Stale("its inputs are other files".into()));
+            return Ok(Freshness::Stale("its inputs are other files".into()));
         }
         let stamp = stamp_of(&self.manifest);
         let mut rehashed = false;
         for (record, path, kind) in self.files(&manifest) {
             let Some(touch) = Touch::of(&path) else {
-                return Ok(State::Stale(format!("{kind} {} is missing", record.name)));
+                return Ok(Freshness::Stale(format!("{kind} {} is missing", record.name)));
             };
             if touch.bytes != record.bytes {
-                return Ok(State::Stale(format!("{kind} {} has another length", record.name)));
+                return Ok(Freshness::Stale(format!("{kind} {} has another length", record.name)));
             }
             if !stamp.contains(&Stamped::new(kind, record, touch)) {
                 rehashed = true;
                 if hash_file(&path)?.sha256 != record.sha256 {
-                    return Ok(State::Stale(format!("{kind} {} has another content", record.name)));
+                    return Ok(Freshness::Stale(format!(
+                        "{kind} {} has another content",
+                        record.name
+                    )));
                 }
             }
         }
@@ -275,7 +280,7 @@ impl Work {
             let _ = self.write_stamp(&manifest); // it only saves hashing: a full or read-only disk may go without
         }
         self.forget_outputs(&manifest);
-        Ok(State::UpToDate(Box::new(manifest)))
+        Ok(Freshness::UpToDate(Box::new(manifest)))
     }
 
     /// Up to date: for engines that go by times, too. A folder that cannot be written keeps them.
@@ -564,8 +569,8 @@ mod tests {
             config: json!({ "lr": lr }),
         };
         let stale = |work: &Work| match work.state(false).unwrap() {
-            State::Stale(why) => why,
-            State::UpToDate(_) => "up to date".into(),
+            Freshness::Stale(why) => why,
+            Freshness::UpToDate(_) => "up to date".into(),
         };
         assert_eq!(stale(&work(1.0)), "not made yet");
         let output = AtomicFile::write(&at("out"), b"output").unwrap();

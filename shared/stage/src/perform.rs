@@ -1,5 +1,5 @@
 //! The one driver of a stage: up to date? Else lock, look again, work, publish.
-use crate::{Lock, Manifest, Result, Shard, Stage, State, Work};
+use crate::{Freshness, Lock, Manifest, Result, Shard, Stage, Work};
 
 /// What a stage has in the end.
 pub struct Done {
@@ -28,15 +28,15 @@ impl Stage {
             Done { manifest: *manifest, made: false, _lock: None }
         };
         let why = match work.state(self.force)? {
-            State::UpToDate(manifest) => return Ok(made_before(manifest)),
-            State::Stale(why) => why,
+            Freshness::UpToDate(manifest) => return Ok(made_before(manifest)),
+            Freshness::Stale(why) => why,
         };
         let (lock, waited) = Lock::wait(&self.out, self.name, part, &self.log)?;
         let why = match waited {
             false => why,
             true => match work.state(self.force)? {
-                State::UpToDate(manifest) => return Ok(made_before(manifest)),
-                State::Stale(why) => why,
+                Freshness::UpToDate(manifest) => return Ok(made_before(manifest)),
+                Freshness::Stale(why) => why,
             },
         };
         let manifest = make(&why)?;
