@@ -25,8 +25,8 @@ use corpus::text_files::{Mended, Separator, json_texts, separated_text};
 use corpus::tokenizer::{Tokenizer, train};
 use damages::{GIB, LIVE, PEAK, caught_by_hash, seed, survives};
 use model::{
-    Checkpoint, Config, State, TensorTable, Weights, initial_weights, load_folder, read_llama2c,
-    save_folder,
+    Checkpoint, CheckpointState, Config, TensorTable, Weights, initial_weights, load_folder,
+    read_llama2c, save_folder,
 };
 use parquet::arrow::ArrowWriter;
 use parquet::basic::Compression;
@@ -175,7 +175,7 @@ fn checkpoints() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("last.safetensors");
     let (config, weights) = small_model();
-    let state = State {
+    let state = CheckpointState {
         step: 70,
         config,
         settings: json!({ "lr": 6e-4, "seed": 1 }),

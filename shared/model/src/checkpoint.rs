@@ -35,7 +35,7 @@ struct Header<'a> {
 /// What a checkpoint says of its run, beside the tensors.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct State {
+pub struct CheckpointState {
     /// Updates done; the next step has this number.
     pub step: u64,
     /// The model's sizes.
@@ -80,7 +80,7 @@ pub type Slots = BTreeMap<String, Vec<f32>>;
 #[derive(Clone, Debug, PartialEq)]
 pub struct Checkpoint {
     /// What is not a tensor.
-    pub state: State,
+    pub state: CheckpointState,
     /// A flat buffer in the tensor table's layout.
     pub weights: Vec<f32>,
     /// The optimizer's.
@@ -130,7 +130,8 @@ impl Checkpoint {
         if !(OLDEST_FORMAT..=FORMAT).contains(&format) {
             return Err(damaged(format!("checkpoint format {format}")));
         }
-        let state: State = serde_json::from_str(text.get()).map_err(|e| damaged(e.to_string()))?;
+        let state: CheckpointState =
+            serde_json::from_str(text.get()).map_err(|e| damaged(e.to_string()))?;
         // Before anything is made as large as it says.
         let fits =
             state.config.parameters().is_some_and(|weights| weights * 4 <= bytes.len() as u64);
@@ -329,7 +330,7 @@ mod tests {
         let config = Config::new(&section, 260);
         let table = TensorTable::new(&config);
         let weights = crate::initial_weights(&table, 1);
-        let state = State {
+        let state = CheckpointState {
             step: 7,
             config,
             settings: serde_json::json!({"lr": 6e-4}),
@@ -362,7 +363,7 @@ mod tests {
         checkpoint
     }
 
-    fn bits(state: &State) -> (Vec<u32>, Option<u64>) {
+    fn bits(state: &CheckpointState) -> (Vec<u32>, Option<u64>) {
         (
             state.update.iter().map(|value| value.to_bits()).collect(),
             state.best.map(|best| best.val_loss.to_bits()),

@@ -11,7 +11,7 @@ use std::time::Instant;
 use compute::{Decoder, Storage, TrainerSnapshot, TrainerState};
 use corpus::tokenizer::Tokenizer;
 use inference::{Prompts, SamplingParams, Story, failed, generate};
-use model::{Checkpoint, Config, State};
+use model::{Checkpoint, CheckpointState, Config};
 use stage::{Failure, Result, interrupt};
 
 use crate::checkpoints::{CheckpointName, Checkpoints};
@@ -28,7 +28,7 @@ pub(crate) struct CheckpointRequest {
     /// Weights, the optimizer's slots and the state of the update.
     pub snapshot: TrainerSnapshot,
     /// All else, but for `update`.
-    pub state: State,
+    pub state: CheckpointState,
     pub name: CheckpointName,
     /// Generate the stories of this checkpoint, too.
     pub stories: bool,

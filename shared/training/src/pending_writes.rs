@@ -123,7 +123,7 @@ mod tests {
     use std::fs;
     use std::path::Path;
 
-    use model::{Best, Config, State, TensorTable};
+    use model::{Best, CheckpointState, Config, TensorTable};
 
     use super::*;
 
@@ -141,7 +141,7 @@ mod tests {
         };
         let config = Config::new(&sizes, 16);
         let weights = vec![step as f32; TensorTable::new(&config).len];
-        let state = State {
+        let state = CheckpointState {
             step,
             config,
             settings: serde_json::json!({}),

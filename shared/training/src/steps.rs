@@ -3,7 +3,7 @@ use std::time::Instant;
 
 use compute::{Precision, STEPS_IN_FLIGHT, Trainer};
 use inference::{LossSum, evaluate, failed};
-use model::{Best, Schedule, State};
+use model::{Best, CheckpointState, Schedule};
 use serde_json::json;
 use stage::config::OnNan;
 use stage::{Action, Failure, Result, interrupt};
@@ -234,9 +234,9 @@ impl<'a> Steps<'a> {
     }
 
     /// What a checkpoint says beside tensors; `update` comes with them.
-    fn state(&self) -> State {
+    fn state(&self) -> CheckpointState {
         let (setup, kernels) = (self.setup, &self.trainer.model.kernels);
-        State {
+        CheckpointState {
             step: self.next,
             config: setup.config,
             settings: setup.settings.clone(),
