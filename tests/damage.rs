@@ -19,7 +19,7 @@ use arrow::array::{Date32Array, Decimal128Array, TimestampMicrosecondArray};
 use arrow::datatypes::{DataType, Field, Int32Type};
 use corpus::bin::{Bin, Dtype, sidecar};
 use corpus::rewrite::StoryWriter;
-use corpus::shards::{Origin, ShardReader, ShardWriter, TRAIN};
+use corpus::shards::{ShardOrigin, ShardReader, ShardWriter, TRAIN};
 use corpus::stories::ParquetStories;
 use corpus::text_files::{Mended, Separator, json_texts, separated_text};
 use corpus::tokenizer::{Tokenizer, train};
@@ -99,7 +99,7 @@ fn token_shards() {
     for (vocab_size, stories) in [(300, 20), (70_000, 20), (300, 3000)] {
         let mut writer = ShardWriter::create(
             &path,
-            &Origin::new(&record(vocab_size), TRAIN, (0, 1), &[], "text"),
+            &ShardOrigin::new(&record(vocab_size), TRAIN, (0, 1), &[], "text"),
         )
         .unwrap();
         (0..stories).for_each(|i| writer.push(&(0..i as u32 % 29).collect::<Vec<_>>(), 7).unwrap());

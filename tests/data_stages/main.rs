@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Instant, SystemTime};
 
 use corpus::bin::Dtype;
-use corpus::shards::{Origin, ShardReader, ShardWriter};
+use corpus::shards::{ShardOrigin, ShardReader, ShardWriter};
 use serde_json::Value;
 use story_files::{interrupt, many, parquet, plain, stories, story, wait_until, write_row_group};
 use tests::disk::SmallDisk;
@@ -94,7 +94,7 @@ fn interrupted(run: &Run, stage: &str, args: &[&str], when: &str) -> Ended {
 }
 
 /// Lets `change` rewrite a shard and makes the manifest agree with it: a shard made wrongly, not a damaged one.
-fn rewrite_shard(run: &Run, shard: &str, change: impl Fn(&mut Origin, &mut Vec<Vec<u32>>)) {
+fn rewrite_shard(run: &Run, shard: &str, change: impl Fn(&mut ShardOrigin, &mut Vec<Vec<u32>>)) {
     let path = run.path(&format!("tokens/{shard}"));
     let reader = ShardReader::open(&path).unwrap();
     let (mut origin, mut stories) = (reader.origin().clone(), Vec::new());

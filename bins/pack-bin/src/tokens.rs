@@ -2,7 +2,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use corpus::shards::{self, Origin, RAW, ShardReader, TRAIN, VALIDATION};
+use corpus::shards::{self, RAW, ShardOrigin, ShardReader, TRAIN, VALIDATION};
 use corpus::tokenizer::Tokenizer;
 use serde_json::Value;
 use stage::{Failure, FileRecord, Manifest};
@@ -151,7 +151,8 @@ impl Tokens {
             return Err(wrong(found, format!("one tokenizer: {}", tokenizer.sha256())));
         }
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let part = |of: &Origin| format!("shard {} of {} of {}", of.shard + 1, of.of, of.split);
+        let part =
+            |of: &ShardOrigin| format!("shard {} of {} of {}", of.shard + 1, of.of, of.split);
         if shards::file_name(&origin.split, origin.shard, origin.of) != name
             || origin.of != self.files
         {
@@ -174,13 +175,15 @@ impl Tokens {
     }
 }
 
-/// [`Origin::inputs`] of a split: of all its files, of which a job reads only its own.
+/// [`ShardOrigin::inputs`] of a split: of all its files, of which a job reads only its own.
 fn raw_of(manifest: &Manifest, split: &str) -> String {
     match manifest.config[RAW][split].as_str() {
         Some(sha256) => sha256.to_owned(),
         None => {
             let start = format!("raw/{split}-");
-            Origin::inputs(manifest.inputs.iter().filter(|input| input.name.starts_with(&start)))
+            ShardOrigin::inputs(
+                manifest.inputs.iter().filter(|input| input.name.starts_with(&start)),
+            )
         }
     }
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 use clap::Parser;
 use corpus::bin::Dtype;
 use corpus::encode_shards::{self, Task};
-use corpus::shards::{self, Origin, TRAIN, Totals, VALIDATION};
+use corpus::shards::{self, ShardOrigin, TRAIN, Totals, VALIDATION};
 use corpus::tokenizer::Tokenizer;
 use rayon::prelude::*;
 use serde_json::Value;
@@ -83,7 +83,7 @@ fn run() -> anyhow::Result<()> {
     if args.shard.is_some() {
         // A job reads only its own of these files, which all jobs have to have in common.
         for (split, files) in &splits.files {
-            config[shards::RAW][split] = Origin::inputs(files).into();
+            config[shards::RAW][split] = ShardOrigin::inputs(files).into();
         }
     }
     let work = Work { stage: "tokenize", manifest, inputs, config };

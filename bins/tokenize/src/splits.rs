@@ -5,7 +5,7 @@ use std::path::Path;
 use corpus::encode_shards::Task;
 use corpus::fetched::Fetched;
 use corpus::row_groups::RowGroup;
-use corpus::shards::{self, Origin, TRAIN, VALIDATION};
+use corpus::shards::{self, ShardOrigin, TRAIN, VALIDATION};
 use corpus::stories::ParquetStories;
 use stage::{FileRecord, Result, Shard, TokenizerRecord, hash_file};
 
@@ -113,7 +113,13 @@ impl<'a> Opened<'a> {
             };
             Task {
                 path: folder.join(shards::file_name(self.split, shard, self.of)),
-                origin: Origin::new(tokenizer, self.split, (shard, self.of), self.files, column),
+                origin: ShardOrigin::new(
+                    tokenizer,
+                    self.split,
+                    (shard, self.of),
+                    self.files,
+                    column,
+                ),
                 row_groups: self.range(shard).iter().filter_map(stories).collect(),
             }
         })

@@ -14,7 +14,7 @@ use stage::{Failure, FileRecord, Progress, Result};
 
 use crate::bin::Dtype;
 use crate::reading::{Batch, Place, Reading};
-use crate::shards::{BatchEncoder, EncodedBatch, Origin, ShardWriter, Totals};
+use crate::shards::{BatchEncoder, EncodedBatch, ShardOrigin, ShardWriter, Totals};
 use crate::stories::{ParquetStories, Texts};
 use crate::tokenizer::{Id, Scratch, Tokenizer};
 
@@ -30,7 +30,7 @@ pub struct Task<'a> {
     /// The shard's file.
     pub path: PathBuf,
     /// What it is made from.
-    pub origin: Origin,
+    pub origin: ShardOrigin,
     /// Files and numbers of row groups.
     pub row_groups: Vec<(&'a ParquetStories, usize)>,
 }

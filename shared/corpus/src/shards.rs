@@ -36,7 +36,7 @@ const COLUMN: &str = "ids";
 const ORIGIN: &str = "bedtime.origin";
 const TOTALS: &str = "bedtime.totals";
 const REMAKE: Action = Action::RunAgain("tokenize");
-/// Key in the settings of a job: [`Origin::inputs`] of each split, of whose files a job reads only its own.
+/// Key in the settings of a job: [`ShardOrigin::inputs`] of each split, of whose files a job reads only its own.
 pub const RAW: &str = "raw_sha256";
 
 /// `train-00003-of-00016.arrow`
@@ -55,7 +55,7 @@ pub fn parse_file_name(name: &str) -> Option<(&'static str, u32, u32)> {
 
 /// What a shard was made from. Equal origins give equal bytes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Origin {
+pub struct ShardOrigin {
     /// The tokenizer that made the ids.
     pub tokenizer: TokenizerRecord,
     /// `train` or `validation`.
@@ -70,7 +70,7 @@ pub struct Origin {
     pub column: String,
 }
 
-impl Origin {
+impl ShardOrigin {
     /// Shard `shard` of `of`, made of these files of the split.
     pub fn new(
         tokenizer: &TokenizerRecord,
@@ -79,7 +79,7 @@ impl Origin {
         files: &[FileRecord],
         column: &str,
     ) -> Self {
-        Origin {
+        ShardOrigin {
             inputs: Self::inputs(files),
             tokenizer: tokenizer.clone(),
             split: split.to_owned(),
@@ -124,7 +124,7 @@ fn list_type(dtype: Dtype) -> DataType {
 pub struct ShardReader {
     reader: FileReader<BufReader<File>>,
     path: PathBuf,
-    origin: Origin,
+    origin: ShardOrigin,
     totals: Totals,
 }
 
@@ -145,7 +145,7 @@ impl ShardReader {
         let reader = FileReader::try_new(BufReader::with_capacity(1 << 16, file), None)
             .map_err(|error| reading(path, error))?;
         let schema = reader.schema();
-        let origin: Option<Origin> =
+        let origin: Option<ShardOrigin> =
             schema.metadata().get(ORIGIN).and_then(|text| serde_json::from_str(text).ok());
         let totals: Option<Totals> =
             reader.custom_metadata().get(TOTALS).and_then(|text| serde_json::from_str(text).ok());
@@ -161,7 +161,7 @@ impl ShardReader {
     }
 
     /// What it was made from.
-    pub fn origin(&self) -> &Origin {
+    pub fn origin(&self) -> &ShardOrigin {
         &self.origin
     }
 
@@ -239,7 +239,7 @@ pub fn recorded(folder: &Path, job: Option<Shard>) -> Vec<FileRecord> {
 /// A shard that was finished before: its file is as one of the records says, and was made from the same.
 pub fn finished(
     path: &Path,
-    origin: &Origin,
+    origin: &ShardOrigin,
     recorded: &[FileRecord],
 ) -> Option<(FileRecord, Totals)> {
     let name = path.file_name()?.to_str()?;
@@ -326,9 +326,9 @@ fn damaged(path: &Path, found: impl std::fmt::Display) -> Failure {
 mod tests {
     use super::*;
 
-    fn origin(vocab_size: u64) -> Origin {
+    fn origin(vocab_size: u64) -> ShardOrigin {
         let tokenizer = TokenizerRecord { sha256: "0".repeat(64), vocab_size };
-        Origin::new(&tokenizer, TRAIN, (0, 1), &[], "text")
+        ShardOrigin::new(&tokenizer, TRAIN, (0, 1), &[], "text")
     }
 
     fn write(path: &Path, vocab_size: u64, stories: &[Vec<u32>]) -> FileRecord {
@@ -371,7 +371,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join(file_name(TRAIN, 0, 1));
         let record = write(&path, 500, &[vec![1, 2, 3], vec![4]]);
-        let known = |origin: &Origin| finished(&path, origin, &recorded(folder.path(), None));
+        let known = |origin: &ShardOrigin| finished(&path, origin, &recorded(folder.path(), None));
         let totals = Totals { stories: 2, tokens: 4, bytes: 14 };
         assert_eq!(known(&origin(500)), Some((record.clone(), totals)));
         assert_eq!(known(&origin(501)), None);

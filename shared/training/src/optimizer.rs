@@ -121,7 +121,8 @@ mod tests {
         assert_eq!(error.exit_code(), 2);
         let text = error.to_string();
         assert!(
-            text.contains("train.optimizer.kind = \"adam\"") && text.contains("expected: adamw or muon")
+            text.contains("train.optimizer.kind = \"adam\"")
+                && text.contains("expected: adamw or muon")
         );
     }
 

@@ -16,7 +16,7 @@ use arrow::ipc::{Block, CompressionType, FooterBuilder, MetadataVersion};
 use flatbuffers::FlatBufferBuilder;
 use stage::{AtomicFile, Failure, FileRecord, Result, commit_recorded};
 
-use super::{COLUMN, ORIGIN, Origin, TOTALS, Totals, list_type};
+use super::{COLUMN, ORIGIN, ShardOrigin, TOTALS, Totals, list_type};
 use crate::bin::Dtype;
 
 /// A record batch ends with the story that reaches one of these: what a reader holds in memory is bounded.
@@ -124,7 +124,7 @@ pub struct ShardWriter {
 
 impl ShardWriter {
     /// Opens a temporary beside `path`.
-    pub fn create(path: &Path, origin: &Origin) -> Result<Self> {
+    pub fn create(path: &Path, origin: &ShardOrigin) -> Result<Self> {
         let dtype = Dtype::of(origin.tokenizer.vocab_size);
         let text =
             serde_json::to_string(origin).map_err(|error| Failure::usage(error.to_string()))?;
