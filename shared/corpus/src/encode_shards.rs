@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use stage::{Failure, FileRecord, Progress, Result};
 
 use crate::bin::Dtype;
-use crate::reading::{Batch, Place, Reading};
+use crate::reading::{Batch, BatchPosition, Reading};
 use crate::shards::{BatchEncoder, EncodedBatch, ShardOrigin, ShardWriter, Totals};
 use crate::stories::{ParquetStories, Texts};
 use crate::tokenizer::{Id, Scratch, Tokenizer};
@@ -118,8 +118,8 @@ struct Shared<'a> {
 /// Batches whose turn has not come.
 #[derive(Default)]
 struct Waiting {
-    next: Place,
-    batches: BTreeMap<Place, (bool, EncodedBatch)>,
+    next: BatchPosition,
+    batches: BTreeMap<BatchPosition, (bool, EncodedBatch)>,
     bytes: usize,
     /// A thread is writing, and will write all whose turn comes meanwhile.
     writing: bool,
@@ -127,7 +127,7 @@ struct Waiting {
 
 impl Waiting {
     /// The batch whose turn it is, and whether it is the last of its row group.
-    fn take(&mut self) -> Option<(Place, bool, EncodedBatch)> {
+    fn take(&mut self) -> Option<(BatchPosition, bool, EncodedBatch)> {
         let first = self.batches.first_entry().filter(|entry| *entry.key() == self.next)?;
         let (place, (last, batch)) = first.remove_entry();
         self.bytes -= batch.bytes();

@@ -113,9 +113,9 @@ impl Packer {
             stage::interrupt::check(KEPT)?;
             let bucket = bucket.into_inner();
             match bucket.place {
-                Place::Memory(pages) => self.write_sorted(&pages)?,
-                Place::Disk(_, None) => {}
-                Place::Disk(path, Some(_))
+                BucketStorage::Memory(pages) => self.write_sorted(&pages)?,
+                BucketStorage::Disk(_, None) => {}
+                BucketStorage::Disk(path, Some(_))
                     if bucket.bytes > self.limit && bucket.stories > 1 && deeper < 64 =>
                 {
                     let inner = Buckets::on_disk(
@@ -133,7 +133,7 @@ impl Packer {
                     stage::remove_if_present(&path)?;
                     self.empty(inner)?;
                 }
-                Place::Disk(path, Some(_)) => {
+                BucketStorage::Disk(path, Some(_)) => {
                     let mut pages = std::mem::take(&mut self.pages);
                     pages.clear();
                     let read = stage::open(&path)?.read_to_end(&mut pages);
@@ -288,13 +288,13 @@ struct Buckets {
 }
 
 struct Bucket {
-    place: Place,
+    place: BucketStorage,
     /// Of ids and entries, without the room that pages leave.
     bytes: u64,
     stories: u64,
 }
 
-enum Place {
+enum BucketStorage {
     Memory(Vec<u8>),
     /// The file is made with the first story.
     Disk(PathBuf, Option<File>),
@@ -303,7 +303,7 @@ enum Place {
 impl Buckets {
     /// A single one.
     fn in_memory() -> Self {
-        let bucket = Bucket { place: Place::Memory(Vec::new()), bytes: 0, stories: 0 };
+        let bucket = Bucket { place: BucketStorage::Memory(Vec::new()), bytes: 0, stories: 0 };
         Buckets { _folder: None, shift: 0, bits: 0, all: vec![Mutex::new(bucket)] }
     }
 
@@ -312,7 +312,7 @@ impl Buckets {
         let folder = Temporary::folder(name).map_err(Failure::writing(name))?;
         let bits = wanted.max(1).next_power_of_two().ilog2().clamp(1, LEVEL_BITS.min(64 - shift));
         let bucket = |index| Bucket {
-            place: Place::Disk(folder.path().join(format!("{index:03}")), None),
+            place: BucketStorage::Disk(folder.path().join(format!("{index:03}")), None),
             bytes: 0,
             stories: 0,
         };
@@ -337,8 +337,8 @@ impl Buckets {
         bucket.bytes += (*bytes + *stories * ENTRY) as u64;
         bucket.stories += *stories as u64;
         match &mut bucket.place {
-            Place::Memory(all) => all.extend_from_slice(page),
-            Place::Disk(path, file) => {
+            BucketStorage::Memory(all) => all.extend_from_slice(page),
+            BucketStorage::Disk(path, file) => {
                 let file = match file {
                     Some(file) => file,
                     None => file.insert(File::create_new(&path).map_err(Failure::writing(path))?),

@@ -9,12 +9,12 @@ use stage::Result;
 use crate::stories::{ParquetStories, TextBatches, Texts};
 
 /// The place of a batch: its row group in the order given, and its number in there.
-pub type Place = (usize, usize);
+pub type BatchPosition = (usize, usize);
 
 /// Some stories of a row group.
 pub struct Batch {
     /// Where it belongs.
-    pub place: Place,
+    pub place: BatchPosition,
     /// It is the last of its row group.
     pub last: bool,
     /// Stories of the row group before it.

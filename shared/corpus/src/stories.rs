@@ -47,7 +47,7 @@ pub trait RangeRead: Send + Sync {
     fn read_range(&self, start: u64, bytes: u64) -> Result<Bytes>;
 }
 
-enum Place {
+enum ParquetSource {
     Local(PathBuf),
     Remote(Arc<dyn RangeRead>),
 }
@@ -56,7 +56,7 @@ enum Place {
 pub struct ParquetStories {
     /// What messages call the file.
     name: PathBuf,
-    place: Place,
+    place: ParquetSource,
     metadata: ArrowReaderMetadata,
     column: usize,
     projection: ProjectionMask,
@@ -90,7 +90,7 @@ impl ParquetStories {
         read(length - (bytes + TAIL) as u64, &mut footer)?;
         Self::new(
             name,
-            Place::Local(path.to_owned()),
+            ParquetSource::Local(path.to_owned()),
             length,
             decode_footer(name, &footer)?,
             column,
@@ -114,12 +114,12 @@ impl ParquetStories {
             None => remote.read_range(length - (bytes + TAIL) as u64, bytes as u64)?,
         };
         let metadata = decode_footer(name, &footer)?;
-        Self::new(name, Place::Remote(remote), length, metadata, column)
+        Self::new(name, ParquetSource::Remote(remote), length, metadata, column)
     }
 
     fn new(
         name: &Path,
-        place: Place,
+        place: ParquetSource,
         length: u64,
         metadata: ParquetMetaData,
         column: &str,
@@ -297,11 +297,11 @@ impl ParquetStories {
     /// The texts of a row group, batch by batch.
     pub fn batches(&self, row_group: usize) -> Result<TextBatches<'_>> {
         match &self.place {
-            Place::Local(path) => match self.expected.get(row_group) {
+            ParquetSource::Local(path) => match self.expected.get(row_group) {
                 Some(expected) => self.checked(path, row_group, expected),
                 None => self.batches_from(stage::open(path)?, row_group),
             },
-            Place::Remote(remote) => {
+            ParquetSource::Remote(remote) => {
                 let (start, bytes) =
                     self.metadata.metadata().row_group(row_group).column(self.column).byte_range();
                 let window = Window {
