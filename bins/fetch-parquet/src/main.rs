@@ -2,7 +2,7 @@
 use clap::Parser;
 use corpus::fetch::{Fetcher, require_stories};
 use corpus::look::look;
-use corpus::plan::Plan;
+use corpus::plan::FetchPlan;
 use corpus::raw::{BRANCH, RawFolder};
 use corpus::remote::{Cancel, hub};
 use corpus::row_groups::ROW_GROUPS;
@@ -180,7 +180,7 @@ fn make(
     let local = matches!(source, Source::Local(_));
     let cancel = Cancel::default();
     let known = if stage.force { None } else { raw.commit_of_others(&work.config) };
-    let plan = Plan::new(source, settings, raw, known, stage.log, &cancel)?;
+    let plan = FetchPlan::new(source, settings, raw, known, stage.log, &cancel)?;
     let threads = stage
         .threads
         .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));

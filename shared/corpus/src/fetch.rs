@@ -15,7 +15,7 @@ use stage::{
 };
 
 use crate::local_files::{Kind, LocalFile};
-use crate::plan::{Input, Part, Plan, texts};
+use crate::plan::{FetchPlan, Input, Part, texts};
 use crate::raw::{Count, Made, RawFolder, VALIDATION};
 use crate::remote::download::{Meter, begin, discard, download};
 use crate::remote::{Cancel, Network, RemoteFile};
@@ -47,7 +47,7 @@ pub struct Fetcher<'a> {
 
 impl Fetcher<'_> {
     /// Makes every part and adds up. The first failure stops the others, which keep what they have downloaded.
-    pub fn run(&self, plan: &Plan) -> Result<Made> {
+    pub fn run(&self, plan: &FetchPlan) -> Result<Made> {
         let stories = match plan.unit() {
             stage::Unit::Stories => plan.stories(&self.settings.column)?,
             _ => None,
@@ -73,7 +73,7 @@ impl Fetcher<'_> {
     /// Makes some parts, on several threads.
     fn make(
         &self,
-        plan: &Plan,
+        plan: &FetchPlan,
         parts: &[usize],
         threshold: Option<u64>,
         meter: &Meter,
@@ -129,7 +129,7 @@ impl Fetcher<'_> {
 
     /// Where a share leaves one side without a story and there are two: the parts to be made again, and the hash below which
     /// a story is for validation then. A shard does not know what the others have.
-    fn one_sided(&self, plan: &Plan, made: &[Made]) -> Option<(Vec<usize>, u64)> {
+    fn one_sided(&self, plan: &FetchPlan, made: &[Made]) -> Option<(Vec<usize>, u64)> {
         let shares = |part: &Part| part.split != VALIDATION && part.aside.is_none();
         if self.raw.is_shard() || plan.parts.iter().any(shares) {
             return None;
@@ -149,7 +149,7 @@ impl Fetcher<'_> {
     }
 
     /// What was mended, and what is too little.
-    fn tell(&self, plan: &Plan, total: &Made) {
+    fn tell(&self, plan: &FetchPlan, total: &Made) {
         total.mended.sentences().iter().for_each(|sentence| self.log.say(sentence));
         if let Some(name) = &total.mended.undivided {
             let separator = Separator::of(self.settings.separator.as_deref());
@@ -173,7 +173,7 @@ impl Fetcher<'_> {
 
     fn part(
         &self,
-        plan: &Plan,
+        plan: &FetchPlan,
         part: &Part,
         threshold: Option<u64>,
         meter: &Meter,
@@ -504,7 +504,7 @@ fn first(
 }
 
 /// No story at all is a source misunderstood, not a result.
-pub fn require_stories(made: &Made, plan: &Plan, raw: &RawFolder, shown: &str) -> Result<()> {
+pub fn require_stories(made: &Made, plan: &FetchPlan, raw: &RawFolder, shown: &str) -> Result<()> {
     if made.train.stories > 0 || !plan.parts.iter().any(|part| part.split != VALIDATION) {
         return Ok(());
     }

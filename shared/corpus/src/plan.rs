@@ -73,7 +73,7 @@ pub struct Part {
 }
 
 /// All that is to be made of a source.
-pub struct Plan {
+pub struct FetchPlan {
     /// Those of this run; of a shard its share.
     pub parts: Vec<Part>,
     /// Splits with their number of files, over all shards.
@@ -86,7 +86,7 @@ pub struct Plan {
     pub commit: Option<hub::Commit>,
 }
 
-impl Plan {
+impl FetchPlan {
     /// Lists the source, tells its splits apart and divides it into parts. `known` is the commit that other jobs have fetched
     /// from.
     ///
@@ -139,7 +139,7 @@ impl Plan {
             parts.retain(|_| jobs.next() == Some(shard.index - 1));
         }
         let files = vec![(TRAIN, for_training), (VALIDATION, for_validation)];
-        Ok(Plan { parts, files, network, listing, commit })
+        Ok(FetchPlan { parts, files, network, listing, commit })
     }
 
     /// Bytes are counted where files are downloaded whole, else stories, whose total the footers say.
