@@ -89,7 +89,10 @@ fn all_stages_run_and_are_up_to_date_in_a_folder_with_spaces_and_unicode() {
     let out = folder.join("out/meine pipeline");
     assert!(out.join("run/final/model.safetensors").is_file() && out.join("eval.json").is_file());
     assert!(ended.stdout.contains("Once upon a time"), "{}", ended.stdout);
-    assert!(ended.stderr.contains("bedtime: next: "), "{}", ended.stderr);
+    let next = ended.stderr.lines().find_map(|line| line.strip_prefix("bedtime: next: bedtime "));
+    let next = shlex::split(next.expect("a command that comes next")).unwrap();
+    let next: Vec<&str> = next.iter().map(String::as_str).collect();
+    assert!(bedtime(&folder, &next).ok().stdout.contains("The little dog wanted"));
     let ended = bedtime(&folder, &arguments).ok();
     assert_eq!(ended.stderr.matches("up to date").count(), 6, "{}", ended.stderr);
     let ended = bedtime(
@@ -191,6 +194,36 @@ fn doctor_says_what_is_here_and_what_is_missing() {
     assert!(STAGES.iter().all(named), "{missing:?}");
     assert!(missing.iter().all(|m| m["remedy"].as_str().is_some_and(|text| !text.is_empty())));
     assert_eq!(files_below(&folder), [alone], "doctor writes nothing");
+}
+
+#[test]
+fn every_program_completes_itself_and_has_a_man_page() {
+    let generated = |program: &str, kind: &str| {
+        let output = Command::new(binary(program)).args(["--generate", kind]).output().unwrap();
+        Ended::of(output, program)
+    };
+    for program in STAGES.iter().chain(&["bedtime"]) {
+        for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
+            let text = generated(program, shell).ok().stdout;
+            assert!(text.contains(program) && text.contains("help"), "{program} {shell}");
+        }
+        let page = generated(program, "man").ok().stdout;
+        assert!(page.contains(".TH") && page.contains("OPTIONS"), "{program}: {page}");
+        let ended = generated(program, "csh").code(2);
+        assert!(ended.stderr.contains("bash"), "{}", ended.stderr);
+    }
+    // What bash makes of it: the flags of a stage, the stages of bedtime.
+    for (program, line, word) in
+        [("train", "train --pat", "--patience"), ("bedtime", "bedtime toke", "tokenizer")]
+    {
+        let script = generated(program, "bash").ok().stdout;
+        let ask = format!(
+            "{script}\nCOMP_WORDS=({line}); COMP_CWORD=1; _{program} {program} ${{COMP_WORDS[1]}} {program}; echo ${{COMPREPLY[@]}}"
+        );
+        let output = Command::new("bash").args(["-c", &ask]).output().unwrap();
+        let ended = Ended::of(output, "bash").ok();
+        assert!(ended.stdout.contains(word), "{line}: {}", ended.stdout);
+    }
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! The stage programs: where they are, how one is started and ends.
 use std::env;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -78,11 +78,7 @@ impl Program {
     /// As one would type it into a shell.
     pub(crate) fn line(&self) -> String {
         let words = [self.path.as_os_str()].into_iter().chain(self.arguments.iter().map(|a| &**a));
-        let quoted = words.map(|word| match shlex::try_quote(&word.to_string_lossy()) {
-            Ok(quoted) => quoted.into_owned(),
-            Err(_) => word.to_string_lossy().into_owned(), // has a zero byte: no program can be given it
-        });
-        quoted.collect::<Vec<_>>().join(" ")
+        shell_words(words)
     }
 
     /// Runs it to its end, which signals to this program ask for.
@@ -105,6 +101,18 @@ impl Program {
             }
         }
     }
+}
+
+/// Words as a shell takes them.
+pub(crate) fn shell_words<W: AsRef<OsStr>>(words: impl IntoIterator<Item = W>) -> String {
+    let quoted = words.into_iter().map(|word| {
+        let word = word.as_ref().to_string_lossy();
+        match shlex::try_quote(&word) {
+            Ok(quoted) => quoted.into_owned(),
+            Err(_) => word.into_owned(), // has a zero byte: no program can be given it
+        }
+    });
+    quoted.collect::<Vec<_>>().join(" ")
 }
 
 /// The stage that runs, to which signals are passed on.

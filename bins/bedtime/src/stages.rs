@@ -1,13 +1,12 @@
 //! `bedtime all`, `bedtime data` and each stage alone: what make does, where there is no make.
 use std::ffi::OsString;
-use std::path::Path;
 use std::process::ExitCode;
 
 use serde_json::json;
 use stage::config::STAGES;
 use stage::{Stage, interrupt, print};
 
-use crate::programs::{Program, Running};
+use crate::programs::{Program, Running, shell_words};
 
 #[derive(clap::Subcommand)]
 pub(crate) enum Command {
@@ -97,7 +96,7 @@ impl Command {
             }
         }
         if is_all {
-            say_what_was_made(&stage, &options.several.common.config);
+            say_what_was_made(&stage, &options.arguments("sample"));
         }
         Ok(0)
     }
@@ -134,7 +133,7 @@ impl One {
     }
 }
 
-fn say_what_was_made(stage: &Stage, config: &Path) {
+fn say_what_was_made(stage: &Stage, options: &[OsString]) {
     for (name, what) in [
         ("run/final", "the model, as a Hugging Face folder"),
         ("eval.json", "its perplexity"),
@@ -142,9 +141,8 @@ fn say_what_was_made(stage: &Stage, config: &Path) {
     ] {
         stage.log.say(format!("made {}: {what}", stage.path(name).display()));
     }
-    let config = config.to_string_lossy();
-    let config = shlex::try_quote(&config).unwrap_or_default();
     stage.log.say(format!(
-        "next: bedtime sample --pipeline {config} -- --prompt 'The little dog wanted'"
+        "next: bedtime sample {} -- --prompt 'The little dog wanted'",
+        shell_words(options)
     ));
 }

@@ -52,6 +52,7 @@ pub struct Stage {
 
 /// The arguments of this process. Ends it where they are not understood, or only ask for help.
 pub fn parse<A: clap::Parser>() -> A {
+    crate::generated::print_if_asked::<A>();
     A::try_parse().unwrap_or_else(|error| {
         let text = error.to_string();
         let shown = redact(&text);

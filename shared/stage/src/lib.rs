@@ -14,6 +14,7 @@ pub mod config;
 mod entry;
 mod failure;
 mod files;
+mod generated;
 mod guard;
 mod input;
 pub mod interrupt;
