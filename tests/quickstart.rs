@@ -34,8 +34,19 @@ fn every_reader_opens_every_file_of_the_quickstart() {
     let quickstart = Quickstart { folder: tempfile::tempdir().unwrap() };
     let out = quickstart.out();
     for stage in STAGES {
-        quickstart.run(stage, &[]).ok();
+        let ended = quickstart.run(stage, &[]).ok();
+        if stage == "train" {
+            // Before the first step, and along the way.
+            ended.says(&[
+                "expected: ",
+                ", 5 %: on course",
+                ", 20 %: on course",
+                ", 50 %: on course",
+            ]);
+        }
     }
+    let page = fs::read_to_string(out.join("run/report.html")).unwrap();
+    assert!(page.contains("reference, measured"), "the report draws the reference");
     for stage in &STAGES[..6] {
         quickstart.run(stage, &[]).ok().says(&["up to date"]);
     }

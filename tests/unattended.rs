@@ -168,7 +168,21 @@ fn a_run_ends_where_it_is_told_to() {
     assert!(
         last["step"].as_u64().unwrap() > 10 && run.path("run/final/model.safetensors").exists()
     );
-    for (flag, value) in [("--max-minutes", "0"), ("--until-loss", "-1"), ("--on-nan", "pray")] {
+    // Weights that stay as they are: no validation after the first, at step 8, is better.
+    let run = self::run();
+    run.run("train", &["--lr", "1e-30", "--patience", "2"]).ok().says(&[
+        "ended before train.steps",
+        "no validation after step 8 was better",
+        "24 steps in",
+    ]);
+    run.run("train", &["--lr", "1e-30", "--patience", "2"]).ok().says(&["up to date"]);
+    // More patience goes on with the same run.
+    run.run("train", &["--lr", "1e-30", "--patience", "3"])
+        .ok()
+        .says(&["going on with step 24", "32 steps in"]);
+    for (flag, value) in
+        [("--max-minutes", "0"), ("--until-loss", "-1"), ("--on-nan", "pray"), ("--patience", "0")]
+    {
         run.run("train", &[&format!("{flag}={value}")])
             .code(2)
             .says(&[&flag[2..].replace('-', "_")]);

@@ -125,7 +125,10 @@ const DECIDED: [Group; 9] = {
                 ("train.optimizer.cautious_decay", "true"),
             ],
         ),
-        (&[Train], &[("train.max_minutes", "9.0"), ("train.until_loss", "9.0")]),
+        (
+            &[Train],
+            &[("train.max_minutes", "9.0"), ("train.until_loss", "9.0"), ("train.patience", "9")],
+        ),
         (&[Eval], &[("eval.precision", "f16"), ("eval.stride", "9")]),
         (
             &[Stories],

@@ -133,6 +133,9 @@ struct Flags {
     /// End at the first validation with at most this loss
     #[arg(long, value_name = "LOSS")]
     until_loss: Option<f64>,
+    /// End after this many validations in a row without a better one
+    #[arg(long, value_name = "N")]
+    patience: Option<u64>,
     /// On a loss that is not finite: stop, or roll back to the last checkpoint and skip that batch (at most 3 times)
     #[arg(long, value_name = "stop|rollback")]
     on_nan: Option<String>,

@@ -136,6 +136,8 @@ sections! {
         max_minutes: Option<f64> = None => decides(Train),
         /// Ends the run at the first validation along the way with at most this loss.
         until_loss: Option<f64> = None => decides(Train),
+        /// Ends the run after this number of validations along the way in a row without a better one.
+        patience: Option<u64> = None => decides(Train),
         /// Where a loss is not finite: `stop`, or `rollback` to the last checkpoint and go on without that batch.
         on_nan: OnNan = OnNan::Stop => free,
         /// What updates the weights: see [train.optimizer].
@@ -329,6 +331,7 @@ impl Pipeline {
             "train.max_minutes must be positive",
         )?;
         require(t.until_loss.is_none_or(|loss| loss > 0.0), "train.until_loss must be positive")?;
+        require(t.patience != Some(0), "train.patience must be at least 1")?;
         let o = &t.optimizer;
         require(
             o.weight_decay >= 0.0 && o.weight_decay.is_finite(),

@@ -21,6 +21,11 @@ pub fn names() -> impl Iterator<Item = &'static str> {
     SHIPPED.iter().map(|(name, _)| *name)
 }
 
+/// The text of the shipped pipeline of this name.
+pub(crate) fn text(name: &str) -> Option<&'static str> {
+    SHIPPED.iter().find(|(of, _)| *of == name).map(|(_, text)| *text)
+}
+
 /// The text of a pipeline, and the path that messages name. A name is `pipelines/NAME.toml` where that is here, as in a
 /// checkout, else the shipped pipeline.
 pub(crate) fn read(pipeline: &Path) -> Result<(PathBuf, Cow<'static, str>)> {
@@ -62,7 +67,10 @@ mod tests {
         shipped.sort();
         assert_eq!(there, shipped);
         for name in names() {
-            Pipeline::load(Path::new(name), &[]).unwrap();
+            let pipeline = Pipeline::load(Path::new(name), &["train.seed=9".into()]).unwrap();
+            assert_eq!(pipeline.shipped_name(), Some(name));
+            let other = Pipeline::load(Path::new(name), &["train.lr=0.9".into()]).unwrap();
+            assert_eq!(other.shipped_name(), None);
         }
     }
 

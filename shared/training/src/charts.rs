@@ -26,6 +26,7 @@ pub(crate) struct Chart {
 
 pub(crate) const BLUE: RGBColor = RGBColor(38, 99, 199);
 pub(crate) const ORANGE: RGBColor = RGBColor(214, 96, 18);
+pub(crate) const GRAY: RGBColor = RGBColor(120, 120, 120);
 pub(crate) const GREEN: RGBColor = RGBColor(36, 138, 61);
 
 /// Points of a line at most: more are thinned out, since no screen has room for them.

@@ -129,7 +129,10 @@ impl Drop for Report {
 
 /// Writes both files into the folder of a run.
 fn write(folder: &Path, info: &RunInfo, snapshot: &ReportSnapshot) -> Result<()> {
-    AtomicFile::write(&folder.join("loss.png"), &loss_chart(&snapshot.lines).png(1000, 600)?)?;
+    AtomicFile::write(
+        &folder.join("loss.png"),
+        &loss_chart(&snapshot.lines, info.reference.as_ref()).png(1000, 600)?,
+    )?;
     let page = page(info, snapshot)?.into_string();
     AtomicFile::write(&folder.join("report.html"), page.as_bytes()).map(drop)
 }

@@ -5,10 +5,11 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 use model::Best;
 use stage::{Result, count};
 
-use crate::charts::{BLUE, Chart, GREEN, ORANGE, Series};
+use crate::charts::{BLUE, Chart, GRAY, GREEN, ORANGE, Series};
 use crate::curve::centred;
 use crate::diagnosis::Kind;
 use crate::log_line::LogLine;
+use crate::reference::Reference;
 use crate::run_info::RunInfo;
 use crate::stories::StoriesAt;
 
@@ -37,35 +38,44 @@ fn points(lines: &[LogLine], value: impl Fn(&LogLine) -> Option<f64>) -> Vec<(f6
     lines.iter().filter_map(|line| Some((line.step as f64, value(line)?))).collect()
 }
 
-pub(crate) fn loss_chart(lines: &[LogLine]) -> Chart {
+/// The reference lies behind all else.
+pub(crate) fn loss_chart(lines: &[LogLine], reference: Option<&Reference>) -> Chart {
     let raw = points(lines, |line| Some(f64::from(line.loss)));
     let curve = centred(&raw.iter().map(|point| point.1).collect::<Vec<f64>>());
     let smooth = raw.iter().zip(curve).map(|(&(step, _), loss)| (step, loss)).collect();
+    let behind = reference.map(|reference| Series {
+        name: reference.name(),
+        points: reference.validation.clone(),
+        color: GRAY,
+        dots: true,
+        opacity: 0.6,
+    });
+    let own = [
+        Series {
+            name: "training, of single batches",
+            points: raw,
+            color: BLUE,
+            dots: false,
+            opacity: 0.3,
+        },
+        Series {
+            name: "training, smoothed",
+            points: smooth,
+            color: BLUE,
+            dots: false,
+            opacity: 1.0,
+        },
+        Series {
+            name: "validation",
+            points: points(lines, |line| line.val_loss),
+            color: ORANGE,
+            dots: true,
+            opacity: 1.0,
+        },
+    ];
     Chart {
         title: "Loss (nats per token)",
-        series: vec![
-            Series {
-                name: "training, of single batches",
-                points: raw,
-                color: BLUE,
-                dots: false,
-                opacity: 0.3,
-            },
-            Series {
-                name: "training, smoothed",
-                points: smooth,
-                color: BLUE,
-                dots: false,
-                opacity: 1.0,
-            },
-            Series {
-                name: "validation",
-                points: points(lines, |line| line.val_loss),
-                color: ORANGE,
-                dots: true,
-                opacity: 1.0,
-            },
-        ],
+        series: behind.into_iter().chain(own).collect(),
         label: |loss| format!("{loss:.2}"),
         logarithmic: false,
     }
@@ -144,7 +154,7 @@ pub(crate) fn page(info: &RunInfo, snapshot: &ReportSnapshot) -> Result<Markup> 
                 }
                 (figures(snapshot))
                 h2 { "Curves" }
-                (PreEscaped(loss_chart(&snapshot.lines).svg(1000, 480)?))
+                (PreEscaped(loss_chart(&snapshot.lines, info.reference.as_ref()).svg(1000, 480)?))
                 div.small { @for chart in &small { div { (PreEscaped(chart)) } } }
                 h2 { "Data" }
                 p { "Seen so far: " (info.seen(snapshot.step)) "." }
@@ -245,6 +255,7 @@ mod tests {
             warmup: 2,
             peak_lr: 1e-3,
             tokens_per_step: 64,
+            reference: None,
             tokens: 640,
             stories: 7,
             context: 8,

@@ -1,7 +1,9 @@
 //! One training run from its inputs to its final folder: how it begins and how it ends.
 use std::path::Path;
+use std::time::Duration;
 
 use compute::{KernelTime, Model, Trainer};
+use indicatif::HumanDuration;
 use inference::{LossSum, evaluate, failed};
 use model::{TensorTable, save_folder};
 use serde_json::{Value, json};
@@ -21,6 +23,7 @@ use crate::run_info::RunInfo;
 use crate::run_log::RunLog;
 use crate::samples::Samples;
 use crate::setup::{Setup, TrainOptions};
+use crate::speed;
 use crate::steps::{Start, Steps, StepsSummary, Stop};
 use crate::tensorboard::TensorBoard;
 use crate::tuning::{Tuned, tune};
@@ -30,10 +33,14 @@ use crate::view::TerminalView;
 const KEPT: &str =
     "all steps are done and saved; run the same command for the validation and the stories";
 
+/// A run of less arithmetic takes seconds: nobody asks how many.
+const LONG_FLOP: f64 = 1e12;
+
 /// A run: inputs, settings, and the folder it keeps.
 pub struct Run {
     setup: Setup,
     tune: bool,
+    profile: bool,
 }
 
 /// The results of a finished run.
@@ -63,7 +70,8 @@ pub struct RunSummary {
 impl Run {
     /// Opens the inputs and checks that they belong together.
     pub fn open(stage: &Stage, options: &TrainOptions) -> Result<Self> {
-        Ok(Run { setup: Setup::open(stage, options)?, tune: options.tune })
+        let &TrainOptions { tune, profile, .. } = options;
+        Ok(Run { setup: Setup::open(stage, options)?, tune, profile })
     }
 
     /// The settings that decide the result: those of the weights, and when to end. A run may be resumed with another end.
@@ -91,6 +99,8 @@ impl Run {
         let checkpoints = Checkpoints::new(&setup.folder, setup.pipeline.train.keep_last);
         let batches = Batches::new(setup)?;
         check_memory(setup)?;
+        let is_new = anew || !setup.folder.join("loss.jsonl").exists();
+        let measured = if is_new { self.measured_rate() } else { None };
         let initial = first_weights(setup);
         if self.tune {
             self.tune(&batches, &initial)?;
@@ -106,6 +116,9 @@ impl Run {
         let first = resumed.step;
         let (log, lines) = RunLog::open(&setup.folder.join("loss.jsonl"), first)?;
         self.announce(first, &trainer);
+        if let Some(rate) = lines.last().map(|line| line.tokens_per_second).or(measured) {
+            self.say_what_to_expect(first, rate);
+        }
         let samples = Samples::open(&setup.folder, setup.synthetic(), first)?;
         if !samples.stories.is_empty() {
             samples.write()?; // a kill may have come between the two files
@@ -198,6 +211,10 @@ impl Run {
             Stop::Loss(loss) => {
                 Some(format!("the validation loss {loss:.4} has reached train.until_loss"))
             }
+            Stop::Patience(best) => Some(format!(
+                "no validation after step {} was better than its {:.4} (train.patience); the checkpoint `best` has it",
+                best.step, best.val_loss
+            )),
             Stop::Steps | Stop::Interrupt | Stop::Data(_) => None,
         };
         let state = early.as_ref().map_or("finished".to_owned(), |why| format!("finished: {why}"));
@@ -248,6 +265,35 @@ impl Run {
         let Setup { folder, config, tokenizer, .. } = &self.setup;
         let json = stage::read(tokenizer.path())?;
         save_folder(&folder.join("final"), config, weights, &json, tokenizer.ends()).map(drop)
+    }
+
+    /// Tokens per second, where the run is long enough to be worth a second of waiting. What is measured fails again, with
+    /// better words, where the run begins.
+    fn measured_rate(&self) -> Option<f64> {
+        let Setup { pipeline, config, .. } = &self.setup;
+        let tokens = (pipeline.train.steps as f64) * self.setup.tokens_per_step() as f64;
+        let is_long = tokens * config.training_flop_per_token() > LONG_FLOP;
+        let measure = is_long && !self.profile;
+        let Setup { engine, optimizer, .. } = &self.setup;
+        measure.then(|| {
+            speed::tokens_per_second(engine, *config, *optimizer, pipeline.train.batch).ok()
+        })?
+    }
+
+    fn say_what_to_expect(&self, first: u64, tokens_per_second: f64) {
+        let t = &self.setup.pipeline.train;
+        let tokens = t.steps.saturating_sub(first) as f64 * self.setup.tokens_per_step() as f64;
+        let most = t.max_minutes.map_or(f64::INFINITY, |minutes| 60.0 * minutes);
+        let seconds = (tokens / tokens_per_second.max(1e-9)).min(most).min(1e9);
+        self.setup.log.event(
+            "expected",
+            json!({ "tokens_per_second": tokens_per_second, "seconds": seconds }),
+            &format!(
+                "expected: {} tokens/s, {} of training, validations not counted",
+                stage::count(tokens_per_second as u64),
+                HumanDuration(Duration::from_secs_f64(seconds.max(0.0)))
+            ),
+        );
     }
 
     fn announce(&self, first: u64, trainer: &Trainer) {

@@ -3,6 +3,7 @@ use stage::count;
 
 use crate::diagnosis::{Diagnosis, Seen, diagnose};
 use crate::log_line::LogLine;
+use crate::reference::Reference;
 
 /// A run, as the report and the terminal describe it.
 #[derive(Clone, Debug)]
@@ -23,6 +24,8 @@ pub(crate) struct RunInfo {
     pub tokens_per_step: u64,
     /// Tokens of a window.
     pub context: u64,
+    /// How such a run goes, where that is known.
+    pub reference: Option<Reference>,
     /// Of train.bin.
     pub tokens: u64,
     pub stories: u64,

@@ -16,6 +16,7 @@ use stage::{Action, AtomicFile, Failure, Log, Result, Stage};
 use crate::checkpoint_writer::Generator;
 use crate::initial_model::InitialModel;
 use crate::optimizer;
+use crate::reference::Reference;
 use crate::run_info::RunInfo;
 
 /// What the command line asks of a run beside its settings.
@@ -126,6 +127,7 @@ impl Setup {
             warmup: t.warmup,
             peak_lr: t.lr,
             tokens_per_step: self.tokens_per_step(),
+            reference: Reference::of(&self.pipeline),
             tokens: self.train.len(),
             stories: manifest.count("stories"),
             context: self.config.context as u64,

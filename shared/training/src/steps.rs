@@ -20,6 +20,7 @@ use crate::observer::{RunEvent, Status, StepMetrics};
 use crate::observers::Observers;
 use crate::peak;
 use crate::profile::Profile;
+use crate::reference::{Course, Reference};
 use crate::resume::{ResumePoint, restart, resume};
 use crate::setup::Setup;
 
@@ -37,6 +38,8 @@ pub(crate) enum Stop {
     Minutes,
     /// `train.until_loss`: the validation loss that reached it.
     Loss(f64),
+    /// `train.patience`: the best validation before it.
+    Patience(Best),
     /// A signal.
     Interrupt,
     /// The data cannot be read any more.
@@ -88,6 +91,7 @@ pub(crate) struct Steps<'a> {
     peak: Option<f64>,
     rollbacks: usize,
     fault: Option<Fault>,
+    course: Course,
 }
 
 impl<'a> Steps<'a> {
@@ -95,6 +99,11 @@ impl<'a> Steps<'a> {
         let Start { mut batches, resumed, lines, .. } = start;
         batches.set_redrawn(resumed.redrawn);
         Steps {
+            course: Course::new(
+                Reference::of(&start.setup.pipeline),
+                start.setup.pipeline.train.steps,
+                resumed.step,
+            ),
             setup: start.setup,
             trainer: start.trainer,
             batches,
@@ -161,6 +170,11 @@ impl<'a> Steps<'a> {
         {
             return Ok(Some(Stop::Loss(loss)));
         }
+        if let Some(best) =
+            self.best.filter(|best| val_loss.is_some() && self.is_patience_over(best))
+        {
+            return Ok(Some(Stop::Patience(best)));
+        }
         if let Err(failure) = self.step(val_loss) {
             return Ok(Some(Stop::Data(failure)));
         }
@@ -178,6 +192,13 @@ impl<'a> Steps<'a> {
             Some(bad) => self.not_finite(bad).map(|()| None),
             None => Ok(stop.then_some(Stop::Interrupt)),
         }
+    }
+
+    /// Validations come every `val_every` steps: those since the best one need no count of their own.
+    fn is_patience_over(&self, best: &Best) -> bool {
+        let t = &self.setup.pipeline.train;
+        let since = self.next.saturating_sub(best.step) / t.val_every;
+        t.patience.is_some_and(|patience| since >= patience)
     }
 
     /// Records one step.
@@ -302,6 +323,12 @@ impl<'a> Steps<'a> {
     fn log_line(&mut self, line: LogLine) {
         self.lines.push(line.clone());
         self.observe(|observers, status| observers.line(&line, status));
+        if let Some((percent, verdict, text)) = self.course.look(&self.lines) {
+            let step = line.step;
+            let fields = json!({ "step": step, "percent": percent, "verdict": verdict });
+            let text = format!("step {step}, {percent} %: {text}");
+            self.observers.event(&RunEvent::new("course", fields, text));
+        }
     }
 
     /// Calls observers with the status of the run.

@@ -2,6 +2,7 @@
 use serde_json::{Map, Value};
 
 use super::{Order, Outcome, Pipeline};
+use crate::shipped;
 
 /// A key, its value, and the results it decides.
 type Setting = (&'static str, Value, &'static [Outcome]);
@@ -38,6 +39,26 @@ impl Pipeline {
         self.settings().into_iter().zip(before).filter_map(same).collect()
     }
 
+    /// The shipped pipeline that these settings are of, in all that decides the weights but seeds and precision.
+    pub fn shipped_name(&self) -> Option<&'static str> {
+        let recipe = self.recipe();
+        let shipped = |name| toml::from_str::<Pipeline>(shipped::text(name)?).ok();
+        shipped::names().find(|name| shipped(name).is_some_and(|other| other.recipe() == recipe))
+    }
+
+    /// What decides the weights, without what makes one run differ from another of the same settings.
+    fn recipe(&self) -> Vec<Map<String, Value>> {
+        let outcomes = [Outcome::Fetch, Outcome::Tokenizer, Outcome::Pack, Outcome::Resume];
+        let of = |outcome| {
+            let mut sections = self.deciding(outcome);
+            for keys in sections.values_mut().filter_map(Value::as_object_mut) {
+                keys.retain(|key, _| key != "seed" && key != "precision");
+            }
+            sections
+        };
+        outcomes.into_iter().map(of).collect()
+    }
+
     /// Keys that have no effect beside the others: they decide nothing.
     fn idle(&self) -> Vec<&'static str> {
         let Pipeline { fetch, tokenizer, pack, model, .. } = self;
@@ -71,6 +92,7 @@ const LATER: &[&str] = &[
     "train.align",
     "train.zero_init_residual",
     "train.init_from",
+    "train.patience",
     "tokenizer.from",
 ];
 
