@@ -88,7 +88,7 @@ crash-test: ## The real binaries killed hundreds of times and run again: same by
 # The GPU's tests once more, in release folders of make test: on Mesa's newer lavapipe, and with bounds checks in the shaders.
 test-mesa: ## The GPU tests on a second software Vulkan (Debian, x86-64; unpacks 590 MB once)
 	tests/mesa.sh
-	for room in kernels step faults; do \
+	for room in kernels step faults proof; do \
 	  CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER="$(CURDIR)/tests/mesa.sh --" \
 	    $(CARGO) test --release --workspace --test gpu -- $$room:: || exit 1; done
 	BEDTIME_GPU_CHECKS=1 $(CARGO) test --release --workspace --test gpu -- kernels::

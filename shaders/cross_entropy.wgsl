@@ -83,8 +83,8 @@ fn cross_entropy_backward(
         }
         losses[p.losses_at + row] = loss;
     }
-    // The loss has to be read before its logit is written over.
-    workgroupBarrier();
+    // The loss has to be read before another lane writes over its logit, which lies in storage.
+    storageBarrier();
     let scale = select(p.scale * state[p.state_at + LOSS_SCALE], 0.0, t == NO_TARGET);
     for (var i = lane; i < p.vocab; i += LANES) {
         let weight = exp(widen(logits[first + i]) - lse);

@@ -284,6 +284,7 @@ fn attention_as_elsewhere(bench: &Bench) {
         device.set_plan(Plan::shipped(
             CoopShape { subgroup: wider * coop.subgroup, scalars: true, ..coop },
             &device.limits,
+            128,
         ));
         attention_in_short(&Bench { device, ..bench.clone() });
     }

@@ -6,6 +6,7 @@
 mod bad_input;
 mod kernels;
 mod lab;
+mod proof;
 mod shaders;
 mod step;
 
@@ -70,6 +71,7 @@ fn main() -> ExitCode {
     let bench = device.map(|device| Bench { device, precision: Precision::F32 });
     trials.extend(shaders::trials(bench.as_ref()));
     trials.extend(bad_input::trials(bench.as_ref()));
+    trials.extend(proof::trials(bench.as_ref()));
     eprintln!("GPU tests on {name}{}", if checks { ", with bounds checks" } else { "" });
     libtest_mimic::run(&arguments, trials).exit_code()
 }

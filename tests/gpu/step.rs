@@ -29,7 +29,7 @@ fn gpu(bench: &Bench, config: &Config) -> Box<dyn Kernels> {
     Gpu::open(&bench.device, bench.precision, config.head_width()).unwrap()
 }
 
-fn step(trainer: &mut Trainer, windows: &[u32], learning_rate: f32) -> Metrics {
+pub(crate) fn step(trainer: &mut Trainer, windows: &[u32], learning_rate: f32) -> Metrics {
     let sequence = trainer.model.sequence();
     let scale = 1.0 / (windows.len() / (sequence + 1) * sequence) as f32;
     trainer.begin();
@@ -164,7 +164,7 @@ fn golden_muon(bench: &Bench) {
 }
 
 /// The small model of the issue: 2 layers, width 80, 2 heads of 40, context 64, vocabulary 512.
-fn small() -> Config {
+pub(crate) fn small() -> Config {
     Config {
         vocab_size: 512,
         n_layer: 2,
@@ -465,7 +465,7 @@ fn plan(bench: &Bench) {
     );
     if let Some(mut tuned) = own.plan(bench.precision) {
         let shape = [2 * config.context, config.vocab_size, config.d_model];
-        let usual = tuned.tiles(&MATMUL_NT_COOP, shape);
+        let usual = tuned.tiles(&MATMUL_NT_COOP, shape).unwrap();
         let another = tuned.candidates().into_iter().find(|tiles| *tiles != usual).unwrap();
         tuned.tuned.insert(("matmul_nt_coop".into(), shape), another);
         own.set_plan(Some(tuned));

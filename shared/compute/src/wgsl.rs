@@ -123,6 +123,13 @@ impl Tiles {
     }
 }
 
+impl std::fmt::Display for Tiles {
+    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        let Tiles { fragments: [fm, fn_], subgroups: [sm, sn], depth } = self;
+        write!(f, "{fm}x{fn_} {sm}x{sn} {depth}")
+    }
+}
+
 /// Rows that one workgroup sums of a gain's gradient: `PARTIAL_ROWS`.
 pub const PARTIAL_ROWS: u32 = 64;
 

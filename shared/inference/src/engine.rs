@@ -149,6 +149,7 @@ impl Engine {
             profile: options.profile,
             memory_limit: memory.map(|mib| (mib * 1_048_576.0) as u64),
             cache: cache_folder(),
+            log: Some(*log),
             ..Default::default()
         };
         let adapter = adapters::choose(choice)?;
@@ -164,15 +165,7 @@ impl Engine {
         };
         let mut last = None;
         for (precision, why) in tries {
-            let mut opened = Gpu::open(&device, precision, head_width);
-            if let Err(error @ EngineError::Probe(_)) = &opened
-                && device.plan(precision).is_some()
-            {
-                log.warn(format!("{error}\n  instead: products without cooperative matrices"));
-                device.set_plan(None);
-                opened = Gpu::open(&device, precision, head_width);
-            }
-            match opened {
+            match Gpu::open(&device, precision, head_width) {
                 Ok(_) => {
                     log.say(format!("device {}: {name}, {precision}: {why}", options.device));
                     return Ok(Engine::Gpu { device, precision, head_width });

@@ -85,7 +85,9 @@ pub(crate) fn tune(engine: &Engine, tuned: &Tuned, log: &Log) -> Result<()> {
     progress.finish();
     // A matmul whose default tile was not timed keeps it.
     let compared = best.into_iter().filter(|((kernel, shape), _)| {
-        table::named(kernel).is_some_and(|kernel| tried.contains(&plan.tiles(kernel, *shape)))
+        table::named(kernel).is_some_and(|kernel| {
+            plan.tiles(kernel, *shape).is_some_and(|tiles| tried.contains(&tiles))
+        })
     });
     let tuned = compared.map(|(of, (tiles, _))| (of, tiles)).collect();
     let mut chosen = plan.clone();

@@ -1,8 +1,11 @@
 //! Which GPUs there are, which one is taken, and what to do where there is none.
+use std::ops::RangeInclusive;
 use std::path::Path;
 
 use stage::{Action, Problem};
 
+use super::cores;
+use super::plan::USUAL_CORES;
 use crate::error::{CPU, EngineError, LIST_DEVICES};
 use crate::kernels::{Precision, Result};
 use crate::wgsl::CoopShape;
@@ -158,6 +161,32 @@ fn nvidia_without_vulkan(problem: &Problem, root: &Path) -> Option<Problem> {
     )))
 }
 
+/// What an adapter says of its cooperative matrices for f16 with accumulators in f32.
+struct CoopOffer {
+    /// Of square ones.
+    sides: Vec<u32>,
+    /// Sizes of a subgroup. Metal tells 4 to 64 whatever the GPU, RADV what the hardware can: pipelines run at one size all the
+    /// same, since wgpu lets it vary only where `Features::SUBGROUP` is asked for.
+    subgroups: RangeInclusive<u32>,
+    scalars: bool,
+}
+
+impl CoopOffer {
+    fn shapes(&self) -> Vec<CoopShape> {
+        let Some(side) = [16, 8].into_iter().find(|side| self.sides.contains(side)) else {
+            return Vec::new();
+        };
+        let (least, most) = (*self.subgroups.start(), *self.subgroups.end());
+        let candidates = if least == most { vec![least] } else { SUBGROUPS.to_vec() };
+        let possible = candidates.into_iter().filter(|size| self.subgroups.contains(size));
+        possible.map(|subgroup| CoopShape { side, subgroup, scalars: self.scalars }).collect()
+    }
+}
+
+/// Sizes of a subgroup that hardware has, in the order of trial. Half of the true size comes before the true one: it computes
+/// nonsense, which the probe sees. Twice the true size is right and slow, so it must not come first: Apple and NVIDIA have 32.
+const SUBGROUPS: [u32; 3] = [32, 64, 16];
+
 impl Adapter {
     fn rank(&self) -> usize {
         use wgpu::DeviceType::{Cpu, DiscreteGpu, IntegratedGpu, Other, VirtualGpu};
@@ -183,22 +212,33 @@ impl Adapter {
         self.features.contains(needed(precision))
     }
 
-    /// The cooperative matrices it offers for f16 with sums in f32, the larger ones first; none where the lanes of a subgroup are not known beforehand.
-    pub fn coop(&self) -> Option<CoopShape> {
-        let subgroup = self.info.subgroup_min_size;
+    /// The cooperative matrices that it may be used with, the likeliest first: a probe finds out which computes.
+    pub fn coop_shapes(&self) -> Vec<CoopShape> {
         let needed = wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX | wgpu::Features::SHADER_F16;
-        if !self.features.contains(needed) || self.info.subgroup_max_size != subgroup {
-            return None;
+        if !self.features.contains(needed) {
+            return Vec::new();
         }
+        use wgpu::CooperativeScalarType::{F16, F32};
         let offered = self.adapter.cooperative_matrix_properties();
-        let has = |side: u32| {
-            use wgpu::CooperativeScalarType::{F16, F32};
-            offered.iter().any(|t| {
-                [t.m_size, t.n_size, t.k_size] == [side; 3] && t.ab_type == F16 && t.cr_type == F32
-            })
+        let square = offered.iter().filter(|t| {
+            t.m_size == t.n_size && t.n_size == t.k_size && t.ab_type == F16 && t.cr_type == F32
+        });
+        let offer = CoopOffer {
+            sides: square.map(|t| t.m_size).collect(),
+            subgroups: self.info.subgroup_min_size..=self.info.subgroup_max_size,
+            scalars: self.info.backend == wgpu::Backend::Metal,
         };
-        let side = [16, 8].into_iter().find(|&side| has(side))?;
-        Some(CoopShape { side, subgroup, scalars: self.info.backend == wgpu::Backend::Metal })
+        offer.shapes()
+    }
+
+    /// The likeliest of them.
+    pub fn coop(&self) -> Option<CoopShape> {
+        self.coop_shapes().first().copied()
+    }
+
+    /// Multiprocessors, as far as they are known.
+    pub(super) fn cores(&self) -> u32 {
+        cores::cores(&self.info.name).unwrap_or(USUAL_CORES)
     }
 
     /// What `auto` takes, and why.
@@ -301,6 +341,19 @@ mod tests {
             assert!(text.contains(part), "{part} in {text}");
         }
         assert!(!text.contains("missing: libvulkan.so.1"), "{text}");
+    }
+
+    #[test]
+    fn tensor_cores_are_tried_where_subgroups_are_told_as_a_range() {
+        let sizes = |sides: &[u32], subgroups| -> Vec<(u32, u32)> {
+            let offer = CoopOffer { sides: sides.to_vec(), subgroups, scalars: false };
+            offer.shapes().iter().map(|shape| (shape.side, shape.subgroup)).collect()
+        };
+        assert_eq!(sizes(&[16], 32..=32), [(16, 32)], "NVIDIA");
+        assert_eq!(sizes(&[8], 4..=64), [(8, 32), (8, 64), (8, 16)], "Metal");
+        assert_eq!(sizes(&[16], 32..=64), [(16, 32), (16, 64)], "RADV");
+        assert_eq!(sizes(&[8], 8..=8), [(8, 8)], "lavapipe");
+        assert_eq!(sizes(&[], 32..=32), [], "no square ones");
     }
 
     #[test]

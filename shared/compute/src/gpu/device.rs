@@ -1,18 +1,19 @@
 //! An opened GPU: its features and limits, its compiled kernels, and what it has to say when something is wrong.
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use stage::{Action, Problem};
+use stage::{Action, Log, Problem};
 
 use super::adapters::{self, Adapter};
 use super::cache::replace_file;
 use super::pipeline::{self, Pipeline};
-use super::plan::{Plan, attention_tiles};
+use super::plan::Plan;
+use super::proof::Proofs;
 use super::table::{KERNELS, Kernel, Workgroup};
 use crate::error::{CPU, EngineError, LIST_DEVICES};
 use crate::kernels::{Precision, Result};
-use crate::wgsl::{CoopShape, Library, Variant};
+use crate::wgsl::{CoopShape, Library, Tiles, Variant};
 
 /// How a GPU is opened.
 #[derive(Clone, Debug, Default)]
@@ -31,6 +32,10 @@ pub struct Options {
     pub scalar: bool,
     /// Takes the kernels without a probe: for tests of whether their tests find faults.
     pub unprobed: bool,
+    /// Tries subgroups of these sizes in place of the adapter's: for tests.
+    pub subgroups: Vec<u32>,
+    /// Where it is told that a kernel gave way to another.
+    pub log: Option<Log>,
     /// Where compiled pipelines are kept from run to run.
     pub cache: Option<PathBuf>,
 }
@@ -48,13 +53,13 @@ pub struct Device {
     /// Which text the shaders have, in 16 digits.
     pub shaders: String,
     troubles: Arc<Troubles>,
-    /// The cooperative matrices, where there are some and they may be used.
-    pub(super) coop: Option<CoopShape>,
+    /// The cooperative matrices that may be used, the likeliest first.
+    pub(super) shapes: Vec<CoopShape>,
     plan: Mutex<Option<Plan>>,
     pipelines: Mutex<HashMap<(&'static str, Variant), Arc<Pipeline>>>,
     cache: Option<(wgpu::PipelineCache, PathBuf)>,
-    /// Precisions, head widths and plans whose probe was passed.
-    probed: Mutex<HashSet<(Precision, u32, Option<String>)>>,
+    /// Kernels that have passed their probe, and those that have not.
+    pub(super) proofs: Proofs,
 }
 
 /// What the driver reported on its own threads.
@@ -72,74 +77,98 @@ fn noted(place: &Mutex<Option<String>>) -> Option<String> {
     place.lock().unwrap_or_else(PoisonError::into_inner).clone()
 }
 
+impl Troubles {
+    fn of(device: &wgpu::Device) -> Arc<Self> {
+        let troubles = Arc::<Troubles>::default();
+        let (lost, errors) = (troubles.clone(), troubles.clone());
+        device.set_device_lost_callback(move |reason, message| {
+            note(&lost.lost, format!("{reason:?} {message}"))
+        });
+        device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
+            note(&errors.error, error.to_string())
+        }));
+        troubles
+    }
+}
+
+/// What is asked of the adapter, of what it has.
+fn features(adapter: &Adapter, options: &Options, coop: bool) -> Result<wgpu::Features> {
+    let mut optional = wgpu::Features::PIPELINE_CACHE
+        | adapters::needed(Precision::F16)
+        | adapters::needed(Precision::Bf16);
+    optional.set(wgpu::Features::TIMESTAMP_QUERY, options.profile);
+    optional.set(wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX, coop);
+    let features = adapter.features & optional;
+    if options.profile && !features.contains(wgpu::Features::TIMESTAMP_QUERY) {
+        return Err(EngineError::Unsupported(
+            Problem::new("no timestamps")
+                .at(adapter.name())
+                .expected("a driver that can tell when a kernel began and ended")
+                .remedy(format_args!("leave {} away", Action::Switch("profile")))
+                .into(),
+        ));
+    }
+    Ok(features)
+}
+
+/// WebGPU's default limits, and more where the adapter has more of what is used.
+fn limits(adapter: &Adapter, options: &Options) -> Result<wgpu::Limits> {
+    let (mut limits, has) = (wgpu::Limits::defaults(), &adapter.limits);
+    if !options.default_limits {
+        limits.max_buffer_size = has.max_buffer_size;
+        limits.max_storage_buffer_binding_size = has.max_storage_buffer_binding_size;
+        limits.min_storage_buffer_offset_alignment = has.min_storage_buffer_offset_alignment;
+        limits.max_compute_workgroup_storage_size =
+            limits.max_compute_workgroup_storage_size.max(has.max_compute_workgroup_storage_size);
+    }
+    let mut small = Vec::new();
+    limits.check_limits_with_fail_fn(has, false, |name, needed, has| {
+        small.push(format!("{name} is {has}, needed {needed}"))
+    });
+    // What a compute shader never touches (textures, vertices) may be as small as it likes.
+    small.retain(|text| {
+        ["compute", "storage_buffer", "buffer_size", "uniform"]
+            .iter()
+            .any(|part| text.contains(part))
+    });
+    if small.is_empty() {
+        return Ok(limits.or_worse_values_from(has));
+    }
+    Err(EngineError::Unsupported(
+        Problem::new(small.join(", "))
+            .at(adapter.name())
+            .expected("the limits of WebGPU")
+            .remedy(format_args!("another GPU ({LIST_DEVICES}), or {CPU}"))
+            .into(),
+    ))
+}
+
 impl Device {
     /// # Errors
     /// Where the driver gives no device with the features asked for.
     pub fn open(adapter: Adapter, options: Options) -> Result<Arc<Self>> {
-        let optional = [Precision::F16, Precision::Bf16].map(adapters::needed).into_iter().fold(
-            wgpu::Features::PIPELINE_CACHE
-                | if options.profile {
-                    wgpu::Features::TIMESTAMP_QUERY
-                } else {
-                    wgpu::Features::empty()
-                },
-            |all, one| all | one,
-        );
-        let coop = adapter.coop().filter(|_| !options.scalar && !options.default_limits);
-        let optional = if coop.is_some() {
-            optional | wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX
+        let shapes = if options.scalar || options.default_limits {
+            Vec::new()
+        } else if options.subgroups.is_empty() {
+            adapter.coop_shapes()
         } else {
-            optional
+            let shape = adapter.coop();
+            let sizes = options.subgroups.iter();
+            shape.map_or(Vec::new(), |shape| {
+                sizes.map(|&subgroup| CoopShape { subgroup, ..shape }).collect()
+            })
         };
-        let features = adapter.features & optional;
-        if options.profile && !features.contains(wgpu::Features::TIMESTAMP_QUERY) {
-            return Err(EngineError::Unsupported(
-                Problem::new("no timestamps")
-                    .at(adapter.name())
-                    .expected("a driver that can tell when a kernel began and ended")
-                    .remedy(format_args!("leave {} away", Action::Switch("profile")))
-                    .into(),
-            ));
-        }
-        let mut limits = wgpu::Limits::defaults();
-        if !options.default_limits {
-            limits.max_buffer_size = adapter.limits.max_buffer_size;
-            limits.max_storage_buffer_binding_size = adapter.limits.max_storage_buffer_binding_size;
-            limits.min_storage_buffer_offset_alignment =
-                adapter.limits.min_storage_buffer_offset_alignment;
-            limits.max_compute_workgroup_storage_size = limits
-                .max_compute_workgroup_storage_size
-                .max(adapter.limits.max_compute_workgroup_storage_size);
-        }
-        let mut small = Vec::new();
-        limits.check_limits_with_fail_fn(&adapter.limits, false, |name, needed, has| {
-            small.push(format!("{name} is {has}, needed {needed}"))
-        });
-        // What a compute shader never touches (textures, vertices) may be as small as it likes.
-        small.retain(|text| {
-            ["compute", "storage_buffer", "buffer_size", "uniform"]
-                .iter()
-                .any(|part| text.contains(part))
-        });
-        if !small.is_empty() {
-            return Err(EngineError::Unsupported(
-                Problem::new(small.join(", "))
-                    .at(adapter.name())
-                    .expected("the limits of WebGPU")
-                    .remedy(format_args!("another GPU ({LIST_DEVICES}), or {CPU}"))
-                    .into(),
-            ));
-        }
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("bedtime"),
-            required_features: features,
-            required_limits: limits.or_worse_values_from(&adapter.limits),
+            required_features: features(&adapter, &options, !shapes.is_empty())?,
+            required_limits: limits(&adapter, &options)?,
             memory_hints: wgpu::MemoryHints::Performance,
-            experimental_features: match coop {
+            experimental_features: if shapes.is_empty() {
+                wgpu::ExperimentalFeatures::disabled()
+            } else {
                 // SAFETY: of the experimental features only cooperative matrices are used, by shaders that the probe and
                 // the kernels' tests run; lib/coop.wgsl keeps to workgroup memory that it has sized itself.
-                Some(_) => unsafe { wgpu::ExperimentalFeatures::enabled() },
-                None => wgpu::ExperimentalFeatures::disabled(),
+                unsafe { wgpu::ExperimentalFeatures::enabled() }
             },
             ..Default::default()
         };
@@ -154,30 +183,21 @@ impl Device {
                         .into(),
                 )
             })?;
-        let troubles = Arc::<Troubles>::default();
-        let (lost, errors) = (troubles.clone(), troubles.clone());
-        device.set_device_lost_callback(move |reason, message| {
-            note(&lost.lost, format!("{reason:?} {message}"))
-        });
-        device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
-            note(&errors.error, error.to_string())
-        }));
+        let troubles = Troubles::of(&device);
         let cache = pipeline_cache(&device, &adapter, &options);
-        let limits = device.limits();
-        let shaders = options.library.fingerprint();
         let device = Device {
-            shaders,
+            shaders: options.library.fingerprint(),
+            limits: device.limits(),
             device,
             queue,
             adapter,
             options,
-            coop,
+            shapes,
             plan: Mutex::default(),
-            limits,
             troubles,
             pipelines: Mutex::default(),
             cache,
-            probed: Mutex::default(),
+            proofs: Proofs::default(),
         };
         device.set_plan(device.kept_plan());
         Ok(Arc::new(device))
@@ -229,22 +249,11 @@ impl Device {
         *self.plan.lock().unwrap_or_else(PoisonError::into_inner) = plan;
     }
 
-    /// Runs the probe unless it was passed before.
-    pub(super) fn probed(
-        &self,
-        precision: Precision,
-        head_width: u32,
-        probe: impl FnOnce() -> Result<()>,
-    ) -> Result<()> {
-        if self.options.unprobed {
-            return Ok(());
+    /// The kernel gives way to another at these tiles, in engines opened from now on.
+    pub(super) fn exclude(&self, kernel: &Kernel, tiles: Tiles) {
+        if let Some(plan) = &mut *self.plan.lock().unwrap_or_else(PoisonError::into_inner) {
+            plan.exclude(kernel, tiles);
         }
-        let of = (precision, head_width, self.plan(precision).map(|plan| format!("{plan:?}")));
-        if !self.probed.lock().unwrap_or_else(PoisonError::into_inner).contains(&of) {
-            probe()?;
-            self.probed.lock().unwrap_or_else(PoisonError::into_inner).insert(of);
-        }
-        Ok(())
     }
 
     /// Makes the GPU unusable, as a driver's reset does: for tests of what happens then.
@@ -296,15 +305,17 @@ impl Device {
             };
             let tiles = match kernel.workgroup {
                 Workgroup::CoopAttention => {
-                    let mut tiles = attention_tiles(plan.coop, head_width, &self.limits);
-                    tiles.truncate(1);
-                    tiles
+                    plan.attention(kernel, head_width).into_iter().collect()
                 }
                 _ => plan.likely(kernel),
             };
             tiles.into_iter().try_for_each(|tiles| {
                 let variant = kernel.coop_variant(head_width, plan.coop, tiles);
-                self.pipeline(kernel, &variant).map(drop)
+                match self.pipeline(kernel, &variant) {
+                    // Its probe finds the same, and goes on to other tiles.
+                    Ok(_) | Err(EngineError::Probe(_)) => Ok(()),
+                    Err(error) => Err(error),
+                }
             })
         })?;
         let after = self.pipelines.lock().unwrap_or_else(PoisonError::into_inner).len();

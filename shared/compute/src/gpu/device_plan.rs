@@ -6,6 +6,7 @@ use sha2::{Digest, Sha256};
 use super::cache::replace_file;
 use super::device::Device;
 use super::plan::Plan;
+use crate::wgsl::CoopShape;
 
 /// Matmuls without cooperative matrices.
 const SCALAR: &str = "scalar tiles of 64";
@@ -28,7 +29,7 @@ impl Device {
             self.set_plan(None);
             return true;
         }
-        let taken = self.shipped_plan().and_then(|plan| plan.with(products));
+        let taken = self.plans().find_map(|plan| plan.with(products));
         let possible = taken.is_some();
         if possible {
             self.set_plan(taken);
@@ -36,9 +37,22 @@ impl Device {
         possible
     }
 
+    /// The table of tiles for cooperative matrices of this shape.
+    pub(super) fn plan_for(&self, shape: CoopShape) -> Option<Plan> {
+        Plan::shipped(shape, &self.limits, self.adapter.cores())
+    }
+
+    /// The same for each shape that the adapter may have, the likeliest first.
+    pub(super) fn plans(&self) -> impl Iterator<Item = Plan> {
+        self.shapes.iter().filter_map(|&shape| self.plan_for(shape))
+    }
+
     /// The table of tiles, where the device has cooperative matrices that may be used.
     pub fn shipped_plan(&self) -> Option<Plan> {
-        self.coop.and_then(|coop| Plan::shipped(coop, &self.limits))
+        match self.proofs.shape() {
+            Some(shape) => self.plan_for(shape),
+            None => self.plans().next(),
+        }
     }
 
     /// Where what tuning found is kept: another adapter, driver or version of the program has another file.
@@ -55,7 +69,8 @@ impl Device {
         let shipped = self.shipped_plan()?;
         let kept = self.tuned_file().and_then(|path| std::fs::read_to_string(path).ok());
         // A file that says something else is ignored.
-        Some(kept.and_then(|text| shipped.with(text.trim_end())).unwrap_or(shipped))
+        let kept = kept.and_then(|text| self.plans().find_map(|plan| plan.with(text.trim_end())));
+        Some(kept.unwrap_or(shipped))
     }
 
     /// Keeps a plan for the next start; where.

@@ -1,5 +1,6 @@
 //! One dispatch: a kernel with its parameters and operands, checked against what its shader takes.
 use super::engine::Gpu;
+use super::pipeline::{Binding, Interface};
 use super::record::{Bound, Cost};
 use super::table::Kernel;
 use crate::kernels::{Result, View};
@@ -107,56 +108,19 @@ impl Gpu {
         let pipeline = self.device.pipeline(kernel, variant)?;
         let (name, interface) = (kernel.name, &pipeline.interface);
         assert_eq!(interface.bindings.len(), operands.len(), "{name}: operands");
-        if self.called.insert(kernel.name) {
-            for ((name, float), field) in P::FIELDS.iter().zip(&interface.fields) {
-                assert_eq!(
-                    (*name, *float),
-                    (field.name.as_str(), field.float),
-                    "{name}: Params in Rust and in WGSL"
-                );
-            }
-            assert!(
-                interface.fields[P::FIELDS.len()..].iter().all(|field| field.name.ends_with("_at")),
-                "{name}: Params misses a field"
-            );
+        if self.called.insert(name) {
+            compare_params::<P>(name, interface);
         }
         let mut bytes = vec![0; interface.params_bytes];
         bytes[..size_of::<P>()].copy_from_slice(bytemuck::bytes_of(&params));
-        let alignment = self.device.limits.min_storage_buffer_offset_alignment as usize;
-        let mut bound = Vec::with_capacity(operands.len());
-        let mut touched = 0;
+        let (mut bound, mut touched) = (Vec::with_capacity(operands.len()), 0);
         for (binding, view) in interface.bindings.iter().zip(operands) {
-            let buffer = &self.buffers[view.buffer];
-            assert_eq!(
-                buffer.element, binding.element,
-                "{name}: {} is {}",
-                binding.name, buffer.label
-            );
-            assert!(
-                view.offset + view.len <= buffer.len,
-                "{name}: {} lies beyond {}",
-                binding.name,
-                buffer.label
-            );
-            assert!(
-                !binding.vectors || in_fours(&[*view]),
-                "{name}: {} is not in fours",
-                binding.name
-            );
-            let size = buffer.element.bytes();
-            // A binding begins at a multiple of the alignment; what remains is told to the shader.
-            let start = view.offset * size;
-            let first = start / alignment * alignment;
-            let end = ((view.offset + view.len) * size).next_multiple_of(4);
-            bytes[binding.at..binding.at + 4]
-                .copy_from_slice(&word((start - first) / size).to_ne_bytes());
-            bound.push(Bound {
-                buffer: view.buffer,
-                offset: first as u64,
-                size: (end - first).max(4) as u64,
-            });
-            touched += view.len * size;
+            let (place, first) = self.bind(name, binding, *view);
+            bytes[binding.at..binding.at + 4].copy_from_slice(&word(first).to_ne_bytes());
+            touched += view.len * binding.element.bytes();
+            bound.push(place);
         }
+        self.fallbacks.add(cost.flop);
         let buffers = &self.buffers;
         let cost = Cost { bytes: touched as f64, ..cost };
         self.recorder.dispatch(
@@ -169,4 +133,34 @@ impl Gpu {
             cost,
         )
     }
+
+    /// Where a view is bound, and its first element from there: a binding begins at a multiple of the device's alignment.
+    fn bind(&self, name: &str, binding: &Binding, view: View) -> (Bound, usize) {
+        let buffer = &self.buffers[view.buffer];
+        let of = &binding.name;
+        assert_eq!(buffer.element, binding.element, "{name}: {of} is {}", buffer.label);
+        let inside = view.offset + view.len <= buffer.len;
+        assert!(inside, "{name}: {of} lies beyond {}", buffer.label);
+        assert!(!binding.vectors || in_fours(&[view]), "{name}: {of} is not in fours");
+        let alignment = self.device.limits.min_storage_buffer_offset_alignment as usize;
+        let size = buffer.element.bytes();
+        let start = view.offset * size;
+        let first = start / alignment * alignment;
+        let end = ((view.offset + view.len) * size).next_multiple_of(4);
+        let size_bound = (end - first).max(4) as u64;
+        let bound = Bound { buffer: view.buffer, offset: first as u64, size: size_bound };
+        (bound, (start - first) / size)
+    }
+}
+
+/// Compares `Params` of Rust with those that naga read from the shader.
+fn compare_params<P: Params>(name: &str, interface: &Interface) {
+    for ((field, float), read) in P::FIELDS.iter().zip(&interface.fields) {
+        let (own, shader) = ((*field, *float), (read.name.as_str(), read.float));
+        assert_eq!(own, shader, "{name}: Params in Rust and in WGSL");
+    }
+    assert!(
+        interface.fields[P::FIELDS.len()..].iter().all(|field| field.name.ends_with("_at")),
+        "{name}: Params misses a field"
+    );
 }

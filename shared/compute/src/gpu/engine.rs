@@ -5,8 +5,10 @@ use std::sync::Arc;
 use stage::Problem;
 
 use super::device::Device;
+use super::fallbacks::Fallbacks;
 use super::pipeline::Element;
 use super::plan::Plan;
+use super::proof::Forced;
 use super::record::{self, Reading, Recorder, Spares};
 use crate::error::{CPU, EngineError};
 use crate::kernels::{Precision, Result, STEPS_IN_FLIGHT, View, state};
@@ -39,6 +41,10 @@ pub struct Gpu {
     pub head_width: u32,
     /// How products are cut for cooperative matrices, if they go on these.
     pub plan: Option<Plan>,
+    /// In an engine that probes a kernel: that one alone goes on cooperative matrices.
+    pub(super) forced: Option<Forced>,
+    /// Those that went scalar.
+    pub(super) fallbacks: Fallbacks,
     /// Those that views name, by number.
     pub buffers: Vec<Buffer>,
     /// Those that [`Tokens`](crate::Tokens) name, by number.
@@ -114,6 +120,8 @@ impl Gpu {
             precision,
             head_width,
             plan: device.plan(precision),
+            forced: None,
+            fallbacks: Fallbacks::default(),
             buffers: Vec::new(),
             tokens: Vec::new(),
             scratch: None,

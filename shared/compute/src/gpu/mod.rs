@@ -5,16 +5,19 @@
 //! [`Queue::submit`](crate::Queue::submit) hands over: one per step.
 pub mod adapters;
 mod cache;
+mod cores;
 mod device;
 mod device_plan;
 mod dispatch;
 mod engine;
+mod fallbacks;
 mod kernels;
 mod memory;
 mod open;
 pub mod pipeline;
 mod plan;
 mod probe;
+mod proof;
 mod queue;
 mod record;
 pub mod table;
@@ -22,4 +25,4 @@ pub mod table;
 pub use adapters::{Adapter, DeviceChoice};
 pub use device::{Device, Options};
 pub use engine::Gpu;
-pub use plan::{Plan, TILES, attention_tiles};
+pub use plan::{Plan, TILES, WorkgroupLimits, attention_tiles};

@@ -1,16 +1,16 @@
-//! Opening an engine: its kernels are compiled and probed before it is trusted.
+//! Opening an engine: its kernels are compiled, and the scalar ones probed, before it is trusted.
 use std::sync::Arc;
 
 use stage::{Action, Problem};
 
 use super::device::Device;
 use super::engine::Gpu;
-use super::probe;
 use crate::EngineError;
 use crate::kernels::{Kernels, Precision, Result};
 
 impl Gpu {
-    /// An engine for heads of `head_width` elements. Compiles all kernels and checks the products with a probe.
+    /// An engine for heads of `head_width` elements. Compiles all kernels and probes the scalar ones; those on cooperative matrices
+    /// are probed when a shape first asks for their tiles.
     pub fn open(
         device: &Arc<Device>,
         precision: Precision,
@@ -38,11 +38,11 @@ impl Gpu {
             ));
         }
         let head_width = head_width as u32;
+        if precision == Precision::F16 {
+            device.settle_shape(head_width)?;
+        }
         device.prepare(precision, head_width)?;
-        // On an engine of its own: what the probe takes is given back.
-        device.probed(precision, head_width, || {
-            probe::probe(&mut Self::bare(device, precision, head_width))
-        })?;
+        device.prove_scalar(precision, head_width)?;
         Ok(Self::bare(device, precision, head_width))
     }
 }

@@ -120,94 +120,42 @@ fn capabilities() -> naga::valid::Capabilities {
 impl Parsed {
     /// What an entry point of it takes.
     pub fn interface(&self, kernel: &str) -> Result<Interface> {
-        let module = &self.module;
-        let wrong = |what: String| {
-            EngineError::Shader(Problem::new(what).at(self.source.place(1, 1)).into())
-        };
-        let entry = module
+        let entry = self
+            .module
             .entry_points
             .iter()
             .position(|entry| entry.name == kernel)
-            .ok_or_else(|| wrong(format!("it has no entry point {kernel}")))?;
+            .ok_or_else(|| self.wrong(format!("it has no entry point {kernel}")))?;
         let used = self.info.get_entry_point(entry);
         let mut interface = Interface { fields: Vec::new(), params_bytes: 0, bindings: Vec::new() };
-        for (handle, variable) in module.global_variables.iter() {
+        for (handle, variable) in self.module.global_variables.iter() {
             let (Some(resource), name) =
                 (variable.binding, variable.name.clone().unwrap_or_default())
             else {
                 continue;
             };
-            let inner = &module.types[variable.ty].inner;
-            match (variable.space, inner) {
+            match (variable.space, &self.module.types[variable.ty].inner) {
                 (naga::AddressSpace::Uniform, naga::TypeInner::Struct { members, span }) => {
                     interface.params_bytes = *span as usize;
-                    for member in members {
-                        let float = match module.types[member.ty].inner {
-                            naga::TypeInner::Scalar(scalar) => {
-                                scalar.kind == naga::ScalarKind::Float
-                            }
-                            naga::TypeInner::Array { .. } => false,
-                            _ => {
-                                return Err(wrong(
-                                    "Params holds u32, f32 and arrays of u32 alone".into(),
-                                ));
-                            }
-                        };
-                        let name = member.name.clone().unwrap_or_default();
-                        interface.fields.push(Field {
-                            name,
-                            offset: member.offset as usize,
-                            float,
-                        });
-                    }
+                    interface.fields = self.fields(members)?;
                 }
                 (naga::AddressSpace::Storage { access }, naga::TypeInner::Array { base, .. }) => {
                     if used[handle].is_empty() {
                         continue;
                     }
-                    // Vectors of four are as many values one after the other.
-                    let scalar = match module.types[*base].inner {
-                        naga::TypeInner::Vector { size: naga::VectorSize::Quad, scalar } => {
-                            naga::TypeInner::Scalar(scalar)
-                        }
-                        ref other => other.clone(),
-                    };
-                    let vectors =
-                        matches!(module.types[*base].inner, naga::TypeInner::Vector { .. });
-                    let element = match scalar {
-                        naga::TypeInner::Scalar(naga::Scalar {
-                            kind: naga::ScalarKind::Float,
-                            width: 4,
-                        }) => Element::Value(Precision::F32),
-                        naga::TypeInner::Scalar(naga::Scalar {
-                            kind: naga::ScalarKind::Float,
-                            width: 2,
-                        }) => Element::Value(Precision::F16),
-                        naga::TypeInner::Scalar(naga::Scalar {
-                            kind: naga::ScalarKind::Uint,
-                            width: 2,
-                        }) => Element::Value(Precision::Bf16),
-                        naga::TypeInner::Scalar(naga::Scalar {
-                            kind: naga::ScalarKind::Uint,
-                            width: 4,
-                        }) => Element::U32,
-                        _ => {
-                            return Err(wrong(format!(
-                                "{name} is no array of a storage type, f32 or u32"
-                            )));
-                        }
-                    };
-                    let writes = access.contains(naga::StorageAccess::STORE);
+                    let (element, vectors) = self.element(&name, *base)?;
                     interface.bindings.push(Binding {
                         name,
                         index: resource.binding,
-                        writes,
+                        writes: access.contains(naga::StorageAccess::STORE),
                         element,
                         vectors,
                         at: 0,
                     });
                 }
-                _ => return Err(wrong(format!("{name} is neither Params nor a storage array"))),
+                _ => {
+                    return Err(self.wrong(format!("{name} is neither Params nor a storage array")));
+                }
             }
         }
         interface.bindings.sort_by_key(|binding| binding.index);
@@ -216,10 +164,51 @@ impl Parsed {
                 .fields
                 .iter()
                 .find(|field| field.name.strip_suffix("_at") == Some(&binding.name));
-            binding.at =
-                field.ok_or_else(|| wrong(format!("Params has no {}_at", binding.name)))?.offset;
+            let missing = || self.wrong(format!("Params has no {}_at", binding.name));
+            binding.at = field.ok_or_else(missing)?.offset;
         }
         Ok(interface)
+    }
+
+    fn wrong(&self, what: String) -> EngineError {
+        EngineError::Shader(Problem::new(what).at(self.source.place(1, 1)).into())
+    }
+
+    /// Those of `Params`.
+    fn fields(&self, members: &[naga::StructMember]) -> Result<Vec<Field>> {
+        let field = |member: &naga::StructMember| {
+            let float = match self.module.types[member.ty].inner {
+                naga::TypeInner::Scalar(scalar) => scalar.kind == naga::ScalarKind::Float,
+                naga::TypeInner::Array { .. } => false,
+                _ => {
+                    return Err(self.wrong("Params holds u32, f32 and arrays of u32 alone".into()));
+                }
+            };
+            let name = member.name.clone().unwrap_or_default();
+            Ok(Field { name, offset: member.offset as usize, float })
+        };
+        members.iter().map(field).collect()
+    }
+
+    /// What a storage array holds, and whether as vectors of four: these are as many values one after the other.
+    fn element(&self, name: &str, base: naga::Handle<naga::Type>) -> Result<(Element, bool)> {
+        use naga::ScalarKind::{Float, Uint};
+        let (scalar, vectors) = match self.module.types[base].inner {
+            naga::TypeInner::Vector { size: naga::VectorSize::Quad, scalar } => (scalar, true),
+            naga::TypeInner::Scalar(scalar) => (scalar, false),
+            _ => (naga::Scalar { kind: naga::ScalarKind::Bool, width: 1 }, false),
+        };
+        let element = match (scalar.kind, scalar.width) {
+            (Float, 4) => Element::Value(Precision::F32),
+            (Float, 2) => Element::Value(Precision::F16),
+            (Uint, 2) => Element::Value(Precision::Bf16),
+            (Uint, 4) => Element::U32,
+            _ => {
+                let what = format!("{name} is no array of a storage type, f32 or u32");
+                return Err(self.wrong(what));
+            }
+        };
+        Ok((element, vectors))
     }
 }
 
@@ -245,6 +234,9 @@ pub fn compile(
     let parsed = parse(library, kernel.file, variant)?;
     let kernel = kernel.name;
     let interface = parsed.interface(kernel)?;
+    // What a driver refuses is no fault of the device as a whole.
+    let scopes = [wgpu::ErrorFilter::Internal, wgpu::ErrorFilter::Validation]
+        .map(|filter| device.push_error_scope(filter));
     let descriptor = wgpu::ShaderModuleDescriptor {
         label: Some(kernel),
         source: wgpu::ShaderSource::Naga(std::borrow::Cow::Owned(parsed.module)),
@@ -296,5 +288,11 @@ pub fn compile(
         },
         cache,
     });
+    for scope in scopes.into_iter().rev() {
+        if let Some(error) = pollster::block_on(scope.pop()) {
+            let what = format_args!("{kernel}: the driver refuses it: {error}");
+            return Err(EngineError::Probe(Problem::new(what).into()));
+        }
+    }
     Ok(Pipeline { interface, layout, pipeline })
 }

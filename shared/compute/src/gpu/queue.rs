@@ -35,6 +35,9 @@ impl Gpu {
     /// Hands over what was recorded, with a copy of the report for [`take_report`](Self::take_report).
     pub fn submit_report(&mut self, report: View) -> Ticket {
         self.reduce_partials();
+        for line in self.fallbacks.end_step() {
+            self.device.notice(line);
+        }
         let ticket = Ticket(self.submitted);
         let place = (self.submitted % self.reports.len() as u64) as usize;
         assert!(

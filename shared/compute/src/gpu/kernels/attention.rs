@@ -2,7 +2,6 @@
 use crate::gpu::dispatch::{Params, in_fours, params, word};
 use crate::gpu::engine::Gpu;
 use crate::gpu::pipeline::Element;
-use crate::gpu::plan::attention_tiles;
 use crate::gpu::record::Cost;
 use crate::gpu::table::{
     ATTENTION_BACKWARD_KEYS, ATTENTION_BACKWARD_QUERIES, ATTENTION_FORWARD, Kernel,
@@ -19,15 +18,29 @@ params! {
 const SCALAR_OWN: u32 = 64;
 
 impl Gpu {
+    /// The matrices and the tiles for a kernel of attention, where it can go on them.
     fn attention_coop(
-        &self,
+        &mut self,
+        kernel: &'static Kernel,
         shape: AttentionShape,
         operands: &[View],
+        matmuls: f64,
     ) -> Option<(CoopShape, Tiles)> {
-        let coop = self.plan.as_ref()?.coop;
-        let tiles =
-            attention_tiles(coop, word(shape.width), &self.device.limits).first().copied()?;
-        in_fours(operands).then_some((coop, tiles))
+        let coop = kernel.coop.filter(|_| self.plan.is_some() || self.forced.is_some())?;
+        let flop = matmuls * matmul_flop(shape);
+        if !in_fours(operands) {
+            self.fallbacks.note(coop.name, flop, "an operand does not lie in fours".into());
+            return None;
+        }
+        let found = self.proven(coop, |plan| plan.attention(coop, word(shape.width)));
+        if found.is_none() {
+            let reason = format!(
+                "heads of {} do not fit its workgroup memory, or it failed its probe",
+                shape.width
+            );
+            self.fallbacks.note(coop.name, flop, reason);
+        }
+        found
     }
 
     pub(super) fn attend_forward(
@@ -44,7 +57,7 @@ impl Gpu {
             kv_heads: word(shape.kv_heads),
             scale: scale(shape),
         };
-        let on = self.attention_coop(shape, &[qkv, out]);
+        let on = self.attention_coop(&ATTENTION_FORWARD, shape, &[qkv, out], 2.0);
         let heads = shape.heads;
         self.attend(&ATTENTION_FORWARD, on, shape, heads, params, &[qkv, out, lse], 2.0);
     }
@@ -75,24 +88,26 @@ impl Gpu {
         };
         // Four elements of half a head turn together.
         let in_eights = rope.is_none() || shape.width.is_multiple_of(8);
-        let on = self.attention_coop(shape, &[qkv, out, dout, table, dqkv]).filter(|_| in_eights);
+        let all = [qkv, out, dout, table, dqkv];
+        let (queries, keys) = (&ATTENTION_BACKWARD_QUERIES, &ATTENTION_BACKWARD_KEYS);
+        let on_queries =
+            if in_eights { self.attention_coop(queries, shape, &all, 3.0) } else { None };
         // On cooperative matrices the first kernel leaves delta for the second; else each computes it.
-        let delta = on.map(|_| self.delta(lse.len));
-        let operands = |first: &[View]| -> Vec<View> {
-            first
-                .iter()
-                .copied()
-                .chain([dout, positions, table])
-                .chain(delta)
-                .chain([dqkv])
-                .collect()
+        let delta = on_queries.map(|_| self.delta(lse.len));
+        let on_keys =
+            if delta.is_some() { self.attention_coop(keys, shape, &all, 4.0) } else { None };
+        let operands = |first: &[View], delta: Option<View>| -> Vec<View> {
+            let turned = [dout, positions, table];
+            first.iter().copied().chain(turned).chain(delta).chain([dqkv]).collect()
         };
-        let for_queries = operands(&[qkv, out, lse]);
-        let for_keys =
-            if on.is_some() { operands(&[qkv, lse]) } else { operands(&[qkv, out, lse]) };
+        let for_queries = operands(&[qkv, out, lse], delta);
+        let for_keys = match on_keys {
+            Some(_) => operands(&[qkv, lse], delta),
+            None => operands(&[qkv, out, lse], None),
+        };
         let (heads, kv_heads) = (shape.heads, shape.kv_heads);
-        self.attend(&ATTENTION_BACKWARD_QUERIES, on, shape, heads, params, &for_queries, 3.0);
-        self.attend(&ATTENTION_BACKWARD_KEYS, on, shape, kv_heads, params, &for_keys, 4.0);
+        self.attend(queries, on_queries, shape, heads, params, &for_queries, 3.0);
+        self.attend(keys, on_keys, shape, kv_heads, params, &for_keys, 4.0);
     }
 
     /// Records one of its kernels, on cooperative matrices or scalar: a row of workgroups for each of `heads` of each

@@ -1,6 +1,7 @@
 //! Matmuls: on cooperative matrices where the device has them and the shape allows it, else scalar.
 use crate::gpu::dispatch::{Params, in_fours, params, word};
 use crate::gpu::engine::Gpu;
+use crate::gpu::plan::{USUAL_CORES, parts_of};
 use crate::gpu::record::Cost;
 use crate::gpu::table::Kernel;
 use crate::kernels::View;
@@ -12,9 +13,6 @@ params! {
     SplitMatmul { m: u32, n: u32, k: u32, part: u32, accumulate: u32 }
 }
 
-/// Tiles of a product side by side below which its contraction is split, and the fewest rows of a part.
-const BUSY_TILES: u32 = 256;
-const LEAST_ROWS: u32 = 256;
 /// Side of the tile of a product, as in lib/tile.wgsl.
 const TILE: usize = 64;
 /// Its k-slice.
@@ -25,20 +23,36 @@ fn matmul_cost([m, n, k]: [usize; 3]) -> Cost {
 }
 
 impl Gpu {
-    /// The matrices and the tile for a matmul, where it can go on them: operands in fours, and what is contiguous in them too.
+    /// The matrices and the tile for a matmul, where it can go on them: operands in fours, and what is contiguous in them too. Else why not.
     fn coop_tiles(
-        &self,
-        kernel: &Kernel,
-        [m, n, k]: [usize; 3],
+        &mut self,
+        kernel: &'static Kernel,
+        shape: [usize; 3],
         operands: &[View],
-    ) -> Option<(CoopShape, Tiles)> {
-        let plan = self.plan.as_ref()?;
+    ) -> Result<(CoopShape, Tiles), String> {
+        if self.plan.is_none() && self.forced.is_none() {
+            return Err("there are none".into());
+        }
+        let [m, n, k] = shape;
         let contiguous = if kernel.split_k { [m, n] } else { [n, k] };
-        let fits = contiguous.iter().all(|side| side.is_multiple_of(4)) && in_fours(operands);
-        fits.then(|| (plan.coop, plan.tiles(kernel, [m, n, k])))
+        if let Some(side) = contiguous.into_iter().find(|side| !side.is_multiple_of(4)) {
+            return Err(format!("{m} x {n} x {k}, and {side} is not a multiple of four"));
+        }
+        if !in_fours(operands) {
+            return Err(format!("{m} x {n} x {k}, and an operand does not lie in fours"));
+        }
+        let found = self.proven(kernel, |plan| plan.tiles(kernel, shape));
+        found.ok_or_else(|| format!("{} failed its probe", kernel.name))
     }
 
-    /// Records a matmul on cooperative matrices, if it can go on them.
+    /// Notes that a matmul went scalar for this reason, where the device has cooperative matrices.
+    fn note_scalar(&mut self, kernel: &Kernel, shape: [usize; 3], reason: String) {
+        if self.plan.is_some() {
+            self.fallbacks.note(kernel.method, matmul_cost(shape).flop, reason);
+        }
+    }
+
+    /// Records a matmul on cooperative matrices, if it can go on them; else says why not.
     pub(super) fn matmul_coop<P: Params>(
         &mut self,
         kernel: &'static Kernel,
@@ -46,15 +60,13 @@ impl Gpu {
         params: P,
         operands: &[View],
         in_fours: &[View],
-    ) -> bool {
-        let Some((coop, tiles)) = self.coop_tiles(kernel, [m, n, k], in_fours) else {
-            return false;
-        };
+    ) -> Result<(), String> {
+        let (coop, tiles) = self.coop_tiles(kernel, [m, n, k], in_fours)?;
         let [rows, columns] = tiles.tile(coop).map(|side| side as usize);
         let groups = [word(n.div_ceil(columns)), word(m.div_ceil(rows)), 1];
         let variant = kernel.coop_variant(self.head_width, coop, tiles);
         self.run_variant(kernel, &variant, params, operands, groups, matmul_cost([m, n, k]));
-        true
+        Ok(())
     }
 
     pub(super) fn matmul(
@@ -69,10 +81,11 @@ impl Gpu {
         assert_eq!((a.len, b.len, c.len), (m * k, n * k, m * n), "{name} {m} x {n} x {k}");
         let params = Matmul { m: word(m), n: word(n), k: word(k) };
         let operands = [a, b, c];
-        if let Some(coop) = kernel.coop
-            && self.matmul_coop(coop, [m, n, k], params, &operands, &operands)
-        {
-            return;
+        if let Some(coop) = kernel.coop {
+            match self.matmul_coop(coop, [m, n, k], params, &operands, &operands) {
+                Ok(()) => return,
+                Err(reason) => self.note_scalar(kernel, [m, n, k], reason),
+            }
         }
         let groups = [word(n.div_ceil(TILE)), word(m.div_ceil(TILE)), 1];
         let variant = kernel.scalar_variant(self.precision, self.head_width);
@@ -90,9 +103,15 @@ impl Gpu {
     ) {
         let name = kernel.name;
         assert_eq!((a.len, b.len, c.len), (m * k, n * k, m * n), "{name} {m} x {n} x {k}");
-        let on_coop = kernel.coop.and_then(|coop| {
-            self.coop_tiles(coop, [m, n, k], &[a, b, c]).map(|(shape, tiles)| (coop, shape, tiles))
-        });
+        let on_coop =
+            kernel.coop.and_then(|coop| match self.coop_tiles(coop, [m, n, k], &[a, b, c]) {
+                Ok((shape, tiles)) => Some((coop, shape, tiles)),
+                Err(reason) => {
+                    self.note_scalar(kernel, [m, n, k], reason);
+                    None
+                }
+            });
+        let cores = self.plan.as_ref().map_or(USUAL_CORES, |plan| plan.cores);
         let (kernel, variant, tile, depth) = match on_coop {
             Some((coop, shape, tiles)) => (
                 coop,
@@ -106,8 +125,7 @@ impl Gpu {
             }
         };
         let tiles = [word(n.div_ceil(tile[1])), word(m.div_ceil(tile[0]))];
-        let wanted = (BUSY_TILES / (tiles[0] * tiles[1]))
-            .min(word(k) / LEAST_ROWS)
+        let wanted = word(parts_of(cores, tiles[0] * tiles[1], k))
             .min(word(self.scratch().len / c.len))
             .max(1);
         let part = word(k).div_ceil(wanted).next_multiple_of(depth);

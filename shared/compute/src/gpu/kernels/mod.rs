@@ -214,13 +214,15 @@ impl Kernels for Gpu {
         let params = MatmulRope { m: word(m), n: word(n), k: word(k), turned: word(turned) };
         // Four elements of half a head turn together.
         let fused = shape.width.is_multiple_of(8)
-            && self.matmul_coop(
-                &MATMUL_NT_ROPE_COOP,
-                [m, n, k],
-                params,
-                &[*a, *b, self.ids(positions), *table, *qkv],
-                &[*a, *b, *table, *qkv],
-            );
+            && self
+                .matmul_coop(
+                    &MATMUL_NT_ROPE_COOP,
+                    [m, n, k],
+                    params,
+                    &[*a, *b, self.ids(positions), *table, *qkv],
+                    &[*a, *b, *table, *qkv],
+                )
+                .is_ok();
         if !fused {
             self.matmul_nt(m, n, k, a, b, qkv);
             self.rope_forward(shape, positions, table, qkv);
@@ -240,7 +242,9 @@ impl Kernels for Gpu {
     ) {
         let (params, operands) =
             (Matmul { m: word(m), n: word(n), k: word(k) }, [*a, *b, *x, *out]);
-        if !self.matmul_coop(&MATMUL_NT_RESIDUAL_COOP, [m, n, k], params, &operands, &operands) {
+        let shape = [m, n, k];
+        let fused = self.matmul_coop(&MATMUL_NT_RESIDUAL_COOP, shape, params, &operands, &operands);
+        if fused.is_err() {
             self.matmul_nt(m, n, k, a, b, branch);
             self.residual_forward(x, branch, out);
         }
@@ -259,7 +263,9 @@ impl Kernels for Gpu {
         let (n, operands) = (2 * width, [*a, *b, *gate_up, *out]);
         let params = Matmul { m: word(m), n: word(n), k: word(k) };
         let fused = width.is_multiple_of(4)
-            && self.matmul_coop(&MATMUL_NT_SWIGLU_COOP, [m, n, k], params, &operands, &operands);
+            && self
+                .matmul_coop(&MATMUL_NT_SWIGLU_COOP, [m, n, k], params, &operands, &operands)
+                .is_ok();
         if !fused {
             self.matmul_nt(m, n, k, a, b, gate_up);
             self.swiglu_forward(width, gate_up, out);
@@ -279,7 +285,9 @@ impl Kernels for Gpu {
     ) {
         let (params, operands) =
             (Matmul { m: word(m), n: word(width), k: word(k) }, [*a, *b, *gate_up, *dgate_up]);
-        if !self.matmul_coop(&MATMUL_NN_SWIGLU_COOP, [m, width, k], params, &operands, &operands) {
+        let shape = [m, width, k];
+        let fused = self.matmul_coop(&MATMUL_NN_SWIGLU_COOP, shape, params, &operands, &operands);
+        if fused.is_err() {
             self.matmul_nn(m, width, k, a, b, dout);
             self.swiglu_backward(width, gate_up, dout, dgate_up);
         }
