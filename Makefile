@@ -25,7 +25,7 @@ MODEL    := train eval-ppl sample
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: test-cluster test-slurm test-snakemake test-kubernetes all build build-data build-model data fetch tokenizer tokenize pack train eval sample test test-long crash-test fuzz miri test-mesa bench bench-gpu lint clean help
+.PHONY: test-cluster test-slurm test-snakemake test-kubernetes all build build-data build-model data fetch tokenizer tokenize pack train eval sample test test-long crash-test fuzz miri test-mesa gpu-compile bench bench-gpu lint clean help
 
 all: data train eval sample ## From stories to a model that tells them
 	@echo
@@ -105,6 +105,10 @@ test-snakemake: build-data
 test-kubernetes:
 	tests/cluster/install.sh
 	$(CLUSTER) kubernetes-validate --strict pipelines/kubernetes/*.yaml
+
+gpu-compile: ## Every kernel on the compilers of NVIDIA, AMD and Apple GPUs, with no GPU (Debian, x86-64; unpacks 650 MB once)
+	$(CARGO) build --release --workspace --bins
+	tests/gpu_compile.sh
 
 FUZZ := manifest tokenizer shard bin checkpoint config parquet folder jsonl text llama2c
 fuzz: ## Every reader against made-up files, 15 minutes each (cargo-fuzz and a nightly compiler: tests/fuzz/README.md)
