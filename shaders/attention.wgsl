@@ -1,9 +1,9 @@
 // Causal self-attention of training: out = softmax(q k^T / sqrt(width), causal) v, out [rows, d], and lse [batch, heads, sequence],
 // the logarithm of each row's sum, from which backward recomputes the weights (Dao, arXiv 2307.08691).
 //
-// An invocation owns a query and goes over the keys up to it, a tile at a time, with a running maximum and sum.
+// A workgroup owns queries (lib/heads) and goes over the keys up to them, a tile at a time, with a running maximum and sum.
 //
-// Dispatch: (ceil(sequence / 64), batch * heads) workgroups of 64.
+// Dispatch: (ceil(sequence / OWN), batch * heads) workgroups of 64.
 #import lib/store
 #import lib/heads
 
@@ -26,7 +26,8 @@ fn attention_forward(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_inv
     let d = p.heads * HEAD_WIDTH;
     let batch = group.y / p.heads;
     let head = group.y % p.heads;
-    let row = group.x * 64u + lane;
+    let row = group.x * OWN + lane / ROW_LANES;
+    let part = lane % ROW_LANES;
     let real = row < p.sequence;
     // Of the sequence's first row: query, key and value of this head.
     let columns = qkv_columns();
@@ -35,49 +36,65 @@ fn attention_forward(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_inv
     let key = sequence + key_column(head);
     let value = key + p.kv_heads * HEAD_WIDTH;
 
-    var q: array<vec4<f32>, VECTORS>;
-    var sum: array<vec4<f32>, VECTORS>;
-    for (var v = 0u; v < VECTORS; v++) {
+    var q: Row;
+    var sum: Row;
+    for (var v = 0u; v < OWN_VECTORS; v++) {
         sum[v] = vec4<f32>();
         q[v] = vec4<f32>();
         if real {
-            q[v] = p.scale * qkv_vector(query + row * columns, v);
+            q[v] = p.scale * qkv_vector(query + row * columns, v * ROW_LANES + part);
         }
     }
     var largest = LOWEST;
     var total = 0.0;
-    let end = min((group.x + 1u) * 64u, p.sequence);
+    let end = min((group.x + 1u) * OWN, p.sequence);
     for (var start = 0u; start < end; start += TILE_ROWS) {
-        for (var i = lane; i < TILE_ROWS * VECTORS; i += 64u) {
-            let j = min(start + i / VECTORS, p.sequence - 1u) * columns;
-            first_tile[i] = qkv_vector(key + j, i % VECTORS);
-            second_tile[i] = qkv_vector(value + j, i % VECTORS);
+        for (var i = lane; i < TILE_ROWS * PADDED; i += LANES) {
+            let j = min(start + i / PADDED, p.sequence - 1u) * columns;
+            first_tile[i] = qkv_vector(key + j, i % PADDED);
+            second_tile[i] = qkv_vector(value + j, i % PADDED);
         }
         workgroupBarrier();
         for (var j = 0u; j < TILE_ROWS; j++) {
-            if start + j <= row {
-                var products = vec4<f32>();
-                for (var v = 0u; v < VECTORS; v++) {
-                    products += q[v] * first_tile[j * VECTORS + v];
-                }
-                let score = products.x + products.y + products.z + products.w;
-                let larger = max(largest, score);
-                let keep = exp(largest - larger);
-                let weight = exp(score - larger);
-                largest = larger;
-                total = total * keep + weight;
-                for (var v = 0u; v < VECTORS; v++) {
-                    sum[v] = sum[v] * keep + weight * second_tile[j * VECTORS + v];
-                }
+            parts[j * LANES + lane] = vec2(part_of_first(&q, j, lane), 0.0);
+        }
+        workgroupBarrier();
+        for (var j = part; j < TILE_ROWS; j += ROW_LANES) {
+            let score = add_parts(j, lane).x;
+            parts[j * LANES + row_first(lane)].x = select(LOWEST, score, start + j <= row);
+        }
+        workgroupBarrier();
+        var larger = largest;
+        for (var j = 0u; j < TILE_ROWS; j++) {
+            larger = max(larger, parts[j * LANES + row_first(lane)].x);
+        }
+        let keep = exp(largest - larger);
+        largest = larger;
+        total *= keep;
+        for (var v = 0u; v < OWN_VECTORS; v++) {
+            sum[v] *= keep;
+        }
+        for (var j = 0u; j < TILE_ROWS; j++) {
+            let weight = exp(parts[j * LANES + row_first(lane)].x - largest);
+            total += weight;
+            for (var v = 0u; v < OWN_VECTORS; v++) {
+                sum[v] += weight * second_tile[j * PADDED + v * ROW_LANES + part];
             }
         }
         workgroupBarrier();
     }
     if real {
         let first = p.out_at + (batch * p.sequence + row) * d + head * HEAD_WIDTH;
-        for (var i = 0u; i < HEAD_WIDTH; i++) {
-            out[first + i] = narrow(sum[i / 4u][i % 4u] / total);
+        for (var v = 0u; v < OWN_VECTORS; v++) {
+            for (var i = 0u; i < 4u; i++) {
+                let column = 4u * (v * ROW_LANES + part) + i;
+                if column < HEAD_WIDTH {
+                    out[first + column] = narrow(sum[v][i] / total);
+                }
+            }
         }
-        lse[p.lse_at + group.y * p.sequence + row] = largest + log(total);
+        if part == 0u {
+            lse[p.lse_at + group.y * p.sequence + row] = largest + log(total);
+        }
     }
 }

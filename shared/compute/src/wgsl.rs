@@ -70,7 +70,7 @@ pub struct Variant {
     pub precision: Precision,
     /// Invocations of a workgroup: `LANES`.
     pub lanes: u32,
-    /// Elements of a head: `HEAD_WIDTH`, and with it `TILE_ROWS`, the keys of a tile.
+    /// Elements of a head: `HEAD_WIDTH`, and with it `ROW_LANES` and `TILE_ROWS` of scalar attention.
     pub head_width: u32,
     /// For kernels on cooperative matrices: which, and the tile of their product.
     pub coop: Option<(CoopShape, Tiles)>,
@@ -136,6 +136,24 @@ pub const PARTIAL_ROWS: u32 = 64;
 /// Workgroup memory that every device has (WebGPU's default limit).
 const WORKGROUP_BYTES: u32 = 16_384;
 
+/// Invocations of a workgroup of scalar attention.
+pub(crate) const ATTENTION_LANES: u32 = 64;
+
+/// Lanes that serve a row of scalar attention together: `ROW_LANES`. Each has three vectors of a head in registers at most, so that
+/// what it holds of up to four rows does not spill.
+pub(crate) fn row_lanes(head_width: u32) -> u32 {
+    let vectors = head_width.div_ceil(4);
+    [4, 8, 16].into_iter().find(|&lanes| vectors.div_ceil(lanes) <= 3).unwrap_or(32)
+}
+
+/// Rows of a tile of scalar attention that fit the workgroup memory: `TILE_ROWS`.
+fn tile_rows(head_width: u32) -> u32 {
+    let lanes = row_lanes(head_width);
+    let padded = head_width.div_ceil(4).next_multiple_of(lanes);
+    // Two vectors of four for each place of the width, two sums of each lane, lse and delta.
+    (WORKGROUP_BYTES / (32 * padded + 8 * ATTENTION_LANES + 8)).clamp(1, 16)
+}
+
 impl Variant {
     fn prelude(&self) -> String {
         let enable = match self.precision {
@@ -143,8 +161,6 @@ impl Variant {
             Precision::F16 => "enable f16;\n",
             Precision::Bf16 => "enable wgpu_int16;\n",
         };
-        // Two tiles of vectors of four, and two scalars, per row.
-        let tile_rows = (WORKGROUP_BYTES / (self.head_width.div_ceil(4) * 32 + 8)).clamp(1, 32);
         let coop = self.coop.map_or(String::new(), |(shape, tiles)| coop_prelude(shape, tiles));
         let enable = if coop.is_empty() {
             enable.to_owned()
@@ -152,9 +168,15 @@ impl Variant {
             format!("{enable}enable wgpu_cooperative_matrix;\n")
         };
         let mut text = format!(
-            "{enable}{coop}const LANES: u32 = {}u;\nconst HEAD_WIDTH: u32 = {}u;\nconst TILE_ROWS: u32 = {tile_rows}u;\nconst PARTIAL_ROWS: u32 = {PARTIAL_ROWS}u;\n",
+            "{enable}{coop}const LANES: u32 = {}u;\nconst HEAD_WIDTH: u32 = {}u;\nconst PARTIAL_ROWS: u32 = {PARTIAL_ROWS}u;\n",
             self.lanes, self.head_width
         );
+        if self.coop.is_none() {
+            let (lanes, rows) = (row_lanes(self.head_width), tile_rows(self.head_width));
+            text.push_str(&format!(
+                "const ROW_LANES: u32 = {lanes}u;\nconst TILE_ROWS: u32 = {rows}u;\n"
+            ));
+        }
         let indices = [
             ("GRAD_NORM", state::GRAD_NORM),
             ("LOSS_SCALE", state::LOSS_SCALE),
@@ -389,6 +411,18 @@ mod tests {
             .position(|line| line.contains("fn reduce_max("))
             .unwrap();
         assert_eq!(expanded.place(line + 1, 4), format!("shaders/lib/reduce.wgsl:{}:4", own + 1));
+    }
+
+    #[test]
+    fn scalar_attention_fits_the_workgroup_memory_that_every_device_has() {
+        for width in [2, 4, 10, 40, 48, 64, 80, 96, 128, 192, 256] {
+            let (lanes, rows) = (row_lanes(width), tile_rows(width));
+            let padded = width.div_ceil(4).next_multiple_of(lanes);
+            let tiles = 2 * 16 * padded * rows.max(ATTENTION_LANES / lanes);
+            let bytes = tiles + rows * (8 * ATTENTION_LANES + 8);
+            assert!(bytes <= WORKGROUP_BYTES, "heads of {width}: {bytes}");
+            assert!(padded / lanes <= 3, "heads of {width}: {padded} vectors by {lanes} lanes");
+        }
     }
 
     #[test]

@@ -99,7 +99,7 @@ pub struct Partials {
 /// Buffers that attention takes of its own, made when first needed.
 #[derive(Default)]
 pub struct AttentionBuffers {
-    /// dout . out of each row and head, between the two kernels of backward on cooperative matrices.
+    /// dout . out of each row and head, between the two kernels of backward.
     pub delta: Option<View>,
     /// What is bound for positions and table where nothing is turned.
     pub unturned: Option<(View, View)>,

@@ -9,9 +9,7 @@ use super::device::Device;
 use super::engine::Gpu;
 use super::plan::Plan;
 use super::probe;
-use super::table::{
-    ATTENTION_BACKWARD_KEYS_COOP, ATTENTION_BACKWARD_QUERIES_COOP, Kernel, MATMUL_NT_COOP,
-};
+use super::table::{Kernel, MATMUL_NT_COOP};
 use crate::error::{CPU, EngineError, LIST_DEVICES};
 use crate::kernels::{Precision, Result};
 use crate::wgsl::{CoopShape, Tiles, Variant};
@@ -153,10 +151,7 @@ impl Gpu {
         choose: impl Fn(&Plan) -> Option<Tiles>,
     ) -> Option<(CoopShape, Tiles)> {
         if let Some(Forced { kernel: only, coop, tiles }) = self.forced {
-            // The kernel for keys takes what the one for queries leaves.
-            let needs = only == ATTENTION_BACKWARD_KEYS_COOP.name
-                && kernel.name == ATTENTION_BACKWARD_QUERIES_COOP.name;
-            return (only == kernel.name || needs).then_some((coop, tiles));
+            return (only == kernel.name).then_some((coop, tiles));
         }
         loop {
             let plan = self.plan.as_mut()?;

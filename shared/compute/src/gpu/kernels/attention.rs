@@ -7,15 +7,12 @@ use crate::gpu::table::{
     ATTENTION_BACKWARD_KEYS, ATTENTION_BACKWARD_QUERIES, ATTENTION_FORWARD, Kernel,
 };
 use crate::kernels::{AttentionShape, Precision, Tokens, View};
-use crate::wgsl::{CoopShape, Tiles};
+use crate::wgsl::{ATTENTION_LANES, CoopShape, Tiles, row_lanes};
 
 params! {
     Attention { sequence: u32, heads: u32, kv_heads: u32, scale: f32 }
     AttentionBackward { sequence: u32, heads: u32, kv_heads: u32, scale: f32, turned: u32 }
 }
-
-/// Queries (or keys) that a workgroup of the scalar kernels owns, one an invocation.
-const SCALAR_OWN: u32 = 64;
 
 impl Gpu {
     /// The matrices and the tiles for a kernel of attention, where it can go on them.
@@ -92,19 +89,11 @@ impl Gpu {
         let (queries, keys) = (&ATTENTION_BACKWARD_QUERIES, &ATTENTION_BACKWARD_KEYS);
         let on_queries =
             if in_eights { self.attention_coop(queries, shape, &all, 3.0) } else { None };
-        // On cooperative matrices the first kernel leaves delta for the second; else each computes it.
-        let delta = on_queries.map(|_| self.delta(lse.len));
-        let on_keys =
-            if delta.is_some() { self.attention_coop(keys, shape, &all, 4.0) } else { None };
-        let operands = |first: &[View], delta: Option<View>| -> Vec<View> {
-            let turned = [dout, positions, table];
-            first.iter().copied().chain(turned).chain(delta).chain([dqkv]).collect()
-        };
-        let for_queries = operands(&[qkv, out, lse], delta);
-        let for_keys = match on_keys {
-            Some(_) => operands(&[qkv, lse], delta),
-            None => operands(&[qkv, out, lse], None),
-        };
+        let on_keys = if in_eights { self.attention_coop(keys, shape, &all, 4.0) } else { None };
+        // The first kernel leaves delta for the second.
+        let delta = self.delta(lse.len);
+        let for_queries = [qkv, out, lse, dout, positions, table, delta, dqkv];
+        let for_keys = [qkv, lse, dout, positions, table, delta, dqkv];
         let (heads, kv_heads) = (shape.heads, shape.kv_heads);
         self.attend(queries, on_queries, shape, heads, params, &for_queries, 3.0);
         self.attend(keys, on_keys, shape, kv_heads, params, &for_keys, 4.0);
@@ -127,7 +116,10 @@ impl Gpu {
             Some((coop, (matrices, tiles))) => {
                 (coop, coop.coop_variant(self.head_width, matrices, tiles), tiles.tile(matrices)[0])
             }
-            None => (kernel, kernel.scalar_variant(self.precision, self.head_width), SCALAR_OWN),
+            None => {
+                let variant = kernel.scalar_variant(self.precision, self.head_width);
+                (kernel, variant, ATTENTION_LANES / row_lanes(self.head_width))
+            }
         };
         let groups = [word(shape.sequence).div_ceil(own), word(shape.batch * heads), 1];
         let cost = Cost { flop: matmuls * matmul_flop(shape), ..Cost::default() };
