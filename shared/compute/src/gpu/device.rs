@@ -9,7 +9,7 @@ use super::adapters::{self, Adapter};
 use super::cache::replace_file;
 use super::pipeline::{self, Pipeline};
 use super::plan::Plan;
-use super::proof::Proofs;
+use super::proofs::Proofs;
 use super::table::{KERNELS, Kernel, Workgroup};
 use crate::error::{CPU, EngineError, LIST_DEVICES};
 use crate::kernels::{Precision, Result};

@@ -8,7 +8,7 @@ use super::device::Device;
 use super::fallbacks::Fallbacks;
 use super::pipeline::Element;
 use super::plan::Plan;
-use super::proof::Forced;
+use super::proofs::Forced;
 use super::record::{self, Reading, Recorder, Spares};
 use crate::error::{CPU, EngineError};
 use crate::kernels::{Precision, Result, STEPS_IN_FLIGHT, View, state};

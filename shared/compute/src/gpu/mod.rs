@@ -18,6 +18,7 @@ pub mod pipeline;
 mod plan;
 mod probe;
 mod proof;
+mod proofs;
 mod queue;
 mod record;
 pub mod table;

@@ -1,7 +1,6 @@
 //! Which kernels are trusted: each computes a probe at the very tiles it is used with, before it is used. One that fails gives way to
 //! the next tiles, and at last to the scalar kernel of the same method.
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 
 use stage::Action;
 
@@ -9,29 +8,11 @@ use super::device::Device;
 use super::engine::Gpu;
 use super::plan::Plan;
 use super::probe;
+use super::proofs::Forced;
 use super::table::{Kernel, MATMUL_NT_COOP};
 use crate::error::{CPU, EngineError, LIST_DEVICES};
 use crate::kernels::{Precision, Result};
-use crate::wgsl::{CoopShape, Tiles, Variant};
-
-/// What a device's probes found.
-#[derive(Default)]
-pub(super) struct Proofs {
-    /// For a kernel, what it computed wrongly, if anything.
-    kernels: Mutex<HashMap<(&'static str, Variant), Option<String>>>,
-    /// Precisions and head widths whose scalar kernels passed.
-    scalar: Mutex<Vec<(Precision, u32)>>,
-    /// The shape of the cooperative matrices that computes.
-    shape: Mutex<Option<CoopShape>>,
-    /// Lines that were told.
-    notices: Mutex<Vec<String>>,
-}
-
-impl Proofs {
-    pub(super) fn shape(&self) -> Option<CoopShape> {
-        *self.shape.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
+use crate::wgsl::{CoopShape, Tiles};
 
 impl Device {
     /// Tells, in one line, that something is done in another way than usual.
@@ -132,14 +113,6 @@ impl Device {
         passed().push(of);
         Ok(())
     }
-}
-
-/// The one kernel that goes on cooperative matrices in an engine that probes it.
-#[derive(Clone, Copy)]
-pub(super) struct Forced {
-    pub(super) kernel: &'static str,
-    pub(super) coop: CoopShape,
-    pub(super) tiles: Tiles,
 }
 
 impl Gpu {
