@@ -3,7 +3,11 @@ use std::path::Path;
 use std::{env, fs, io};
 
 fn main() -> io::Result<()> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shaders").canonicalize()?;
+    // Of this build, not of the one that compiled this file: a folder may have been moved since, with its target.
+    println!("cargo::rerun-if-env-changed=CARGO_MANIFEST_DIR");
+    let own = env::var_os("CARGO_MANIFEST_DIR");
+    let own = own.ok_or_else(|| io::Error::other("cargo sets CARGO_MANIFEST_DIR"))?;
+    let root = Path::new(&own).join("../../shaders").canonicalize()?;
     println!("cargo::rerun-if-changed={}", root.display());
     let mut names = Vec::new();
     for prefix in ["", "lib/"] {
