@@ -123,7 +123,16 @@ pub(crate) fn products(bench: &Bench) {
 
 /// Contractions long enough to be split, into parts that do not come out even.
 pub(crate) fn split_products(bench: &Bench) {
-    for (rows, outputs, inputs) in [(1031, 40, 40), (2048, 129, 33), (4099, 1, 3)] {
+    split_products_of(bench, &[(1031, 40, 40), (2048, 129, 33), (4099, 1, 3)]);
+}
+
+/// Enough to notice a fault.
+pub(crate) fn split_products_in_short(bench: &Bench) {
+    split_products_of(bench, &[(1031, 40, 40)]);
+}
+
+fn split_products_of(bench: &Bench, shapes: &[(usize, usize, usize)]) {
+    for &(rows, outputs, inputs) in shapes {
         let (a, dc, db0) =
             (normal(rows * inputs, 1), normal(rows * outputs, 3), normal(outputs * inputs, 4));
         compare(bench, 2, &format!("tn over {rows} rows"), |lab| {
@@ -159,14 +168,29 @@ fn tiles_of_every_kind(bench: &Bench) {
 
 /// Products with what follows them, at shapes that go on cooperative matrices and shapes that do not.
 pub(crate) fn fused_products(bench: &Bench) {
-    for (rows, width, inputs, [heads, kv_heads]) in [
-        (1, 40, 40, [1, 1]),
-        (70, 216, 80, [2, 2]),
-        (131, 856, 320, [8, 8]),
-        (33, 34, 17, [3, 3]),
-        (150, 12, 36, [5, 5]),
-        (70, 216, 80, [6, 2]),
-    ] {
+    fused_products_of(
+        bench,
+        &[
+            (1, 40, 40, [1, 1]),
+            (70, 216, 80, [2, 2]),
+            (131, 856, 320, [8, 8]),
+            (33, 34, 17, [3, 3]),
+            (150, 12, 36, [5, 5]),
+            (70, 216, 80, [6, 2]),
+        ],
+    );
+}
+
+/// Enough to notice a fault.
+pub(crate) fn fused_products_in_short(bench: &Bench) {
+    fused_products_of(bench, &[(70, 216, 80, [6, 2])]);
+}
+
+/// Rows, width and inputs, and query heads and those of keys and values.
+type Fused = (usize, usize, usize, [usize; 2]);
+
+fn fused_products_of(bench: &Bench, shapes: &[Fused]) {
+    for &(rows, width, inputs, [heads, kv_heads]) in shapes {
         let shape = AttentionShape { batch: 1, sequence: rows, heads, kv_heads, width: 40 };
         let columns = shape.qkv_columns();
         let positions: Vec<u32> = (0..rows).map(|row| row as u32 * 7 % 90).collect();
