@@ -132,6 +132,10 @@ lint: ## Format, lints and documentation, warnings as errors
 	$(CARGO) clippy --release --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --release --workspace --no-deps
 
+.PHONY: dist
+dist: ## An archive of all programs, with licences, completions and man pages: target/dist (TARGET=TRIPLE)
+	.ci/dist $(TARGET)
+
 clean: ## Remove what this pipeline made (nothing else in OUT) and what cargo built
 	$(CARGO) build --release -p bedtime
 	$(BIN)/bedtime clean $(OPTIONS)
