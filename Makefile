@@ -68,14 +68,14 @@ test-long: ## What takes minutes: 10 million random strings against crate tokeni
 	$(CARGO) build --release --workspace --bins
 	BEDTIME_LONG=1 $(CARGO) test --release --workspace --test exactness --test trainer --test data_stages
 	BEDTIME_LONG=1 $(CARGO) test --release --workspace --test crash -- worlds::
+	BEDTIME_LONG=1 $(CARGO) test --release --workspace --test at_once
+	BEDTIME_LONG=10 $(CARGO) test --release --workspace --test damage
 	@if $(CARGO) +nightly miri --version >/dev/null 2>&1; then $(MAKE) miri; \
 	  else echo "not run: make miri, which needs a nightly compiler with Miri (tests/miri/README.md)"; fi
 
 miri: ## The CPU engine in an interpreter that ends at the first undefined behaviour (a nightly compiler: tests/miri/README.md)
 	BEDTIME_MEMORY_MIB=8192 CARGO_TARGET_DIR=target MIRIFLAGS="-Zmiri-disable-isolation -Zmiri-ignore-leaks -Zmiri-tree-borrows" \
 	  $(CARGO) +nightly miri test --manifest-path tests/miri/Cargo.toml -- runs::
-	BEDTIME_LONG=1 $(CARGO) test --release --workspace --test at_once
-	BEDTIME_LONG=10 $(CARGO) test --release --workspace --test damage
 
 # Ten minutes at most, in proportion more with KILLS=170 (of each stage, and of training from each late step: 1,000 of
 # training at real step numbers); 200 signals; a table of the kills at the end.

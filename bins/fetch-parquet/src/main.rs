@@ -152,7 +152,7 @@ fn run() -> anyhow::Result<()> {
         Ok(manifest)
     })?;
     if done.made {
-        raw.tidy(&done.manifest, &planned)?;
+        raw.tidy(&done.manifest, &done.replaced, &planned)?;
     } else {
         raw.tidy_up_to_date(&done.manifest);
         stage.log.say("up to date");

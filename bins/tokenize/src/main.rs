@@ -94,6 +94,7 @@ fn run() -> anyhow::Result<()> {
         rates = words;
         Ok(manifest)
     })?;
+    let owned = owned.with(done.replaced.clone());
     match shards::tidy(&tokens, &owned, &done.manifest, shards, args.shard) {
         // What a kill between publishing and tidying left; a folder that cannot be written keeps it.
         Err(_) if !done.made => {}

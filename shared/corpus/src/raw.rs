@@ -237,16 +237,24 @@ impl RawFolder {
             .filter_map(|output| parse_file_name(&output.name))
             .map(|(split, _, of)| (split, of))
             .collect();
-        let _ = self.tidy(manifest, &files);
+        let _ = self.tidy(manifest, &[], &files);
     }
 
     /// After the manifest is published: files of earlier fetches and the memory of this one go. A shard leaves alone
     /// what the other shards may have made, and one without a file leaves everything. It keeps the memory of its own files:
-    /// engines remove its manifest to have it run again, and what is whole is then still known.
-    pub fn tidy(&self, manifest: &Manifest, files: &[(&str, usize)]) -> Result<()> {
-        if self.is_shard() && manifest.outputs.is_empty() {
+    /// engines remove its manifest to have it run again, and what is whole is then still known. `replaced` is what the
+    /// manifest before it named. Nothing is removed by an attempt after which another one has published.
+    pub fn tidy(
+        &self,
+        manifest: &Manifest,
+        replaced: &[FileRecord],
+        files: &[(&str, usize)],
+    ) -> Result<()> {
+        let empty = self.is_shard() && manifest.outputs.is_empty();
+        if empty || !manifest.is_at(&self.manifest()) {
             return Ok(());
         }
+        let owned = self.owned.clone().with(replaced.iter().cloned());
         for name in self.names() {
             let Some((split, _, of)) = parse_file_name(&name) else { continue };
             let ours = manifest.outputs.iter().any(|file| file.name == name);
@@ -254,7 +262,7 @@ impl RawFolder {
             if ours && !self.is_shard() {
                 stage::forget(&self.path(&name))?;
             } else if !ours && !others {
-                self.owned.remove(&name)?;
+                owned.remove(&name)?;
             }
         }
         let parts = self.path.join(PARTS);
@@ -334,11 +342,14 @@ mod tests {
             config: Value::Null,
         };
         let own = stage::write_recorded(&at("train-00000-of-00002.parquet"), b"x").unwrap();
-        raw.tidy(&work.manifest(vec![own]).unwrap(), &[(TRAIN, 2), (VALIDATION, 2)]).unwrap();
+        let manifest = work.manifest(vec![own]).unwrap();
+        manifest.write(&raw.manifest()).unwrap();
+        raw.tidy(&manifest, &[], &[(TRAIN, 2), (VALIDATION, 2)]).unwrap();
         let mut names = raw.names();
         names.retain(|name| !name.starts_with('.'));
         names.sort();
         let kept = [
+            "manifest-1-of-2.json",
             "manifest-2-of-2.json",
             "mine.parquet",
             "train-00000-of-00002.parquet",

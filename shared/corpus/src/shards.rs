@@ -259,7 +259,7 @@ pub fn remember_old(owned: &Ownership, of: u32) -> Result<()> {
 
 /// Once `manifest` is published: removes those of our shards that are of another number of shards than `of`, and the
 /// manifests of other runs: those of jobs; and after a `job` only those that say something else of its shards. A job
-/// without a shard removes nothing.
+/// without a shard removes nothing, nor does an attempt after which another one has published.
 pub fn tidy(
     folder: &Path,
     owned: &Ownership,
@@ -267,22 +267,9 @@ pub fn tidy(
     of: u32,
     job: Option<Shard>,
 ) -> Result<()> {
-    if job.is_some() && manifest.outputs.is_empty() {
+    let own = job.map_or("manifest.json".to_owned(), Shard::manifest_name);
+    if job.is_some() && manifest.outputs.is_empty() || !manifest.is_at(&folder.join(own)) {
         return Ok(());
-    }
-    for entry in std::fs::read_dir(folder).map_err(Failure::reading(folder))?.flatten() {
-        let name = entry.file_name().to_string_lossy().into_owned();
-        if parse_file_name(&name).is_some_and(|(_, _, other)| other != of) {
-            owned.remove(&name)?;
-        }
-        // That of a shard of another job may be there before the shard has its name.
-        let recorded = name.strip_prefix('.').and_then(|name| name.strip_suffix(".record"));
-        let left = |(_, _, other)| job.is_none() || other != of;
-        if recorded.is_some_and(|shard| {
-            parse_file_name(shard).is_some_and(left) && !folder.join(shard).exists()
-        }) {
-            stage::remove_if_present(&entry.path())?;
-        }
     }
     let stale = |name: &str| {
         Manifest::read(&folder.join(name))
@@ -304,6 +291,20 @@ pub fn tidy(
         jobs.chain((job.is_some() && stale("manifest.json")).then(|| "manifest.json".to_owned()))
     {
         stage::retire_manifest(&folder.join(&name), &manifest.outputs)?;
+    }
+    for entry in std::fs::read_dir(folder).map_err(Failure::reading(folder))?.flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if parse_file_name(&name).is_some_and(|(_, _, other)| other != of) {
+            owned.remove(&name)?;
+        }
+        // That of a shard of another job may be there before the shard has its name.
+        let recorded = name.strip_prefix('.').and_then(|name| name.strip_suffix(".record"));
+        let left = |(_, _, other)| job.is_none() || other != of;
+        if recorded.is_some_and(|shard| {
+            parse_file_name(shard).is_some_and(left) && !folder.join(shard).exists()
+        }) {
+            stage::remove_if_present(&entry.path())?;
+        }
     }
     Ok(())
 }

@@ -222,7 +222,8 @@ impl AtomicFile {
         self.commit_with(|_| Ok(()))
     }
 
-    /// Like [`commit`](Self::commit); `before` hears what the file will be just before it gets its name.
+    /// Like [`commit`](Self::commit); `before` hears what the file will be when it is on
+    /// disk and only has to get its name.
     pub fn commit_with(
         mut self,
         before: impl FnOnce(&FileRecord) -> Result<()>,
@@ -236,11 +237,28 @@ impl AtomicFile {
             let found = "another process has written to it while it was made";
             return Err(failed()(io::Error::other(found)));
         }
-        before(&record)?;
-        temporary.publish(writer.file(), record.bytes).map_err(failed())?;
+        let publish = temporary
+            .publish_with(writer.file(), record.bytes, || before(&record).map_err(Stopped::Before));
+        publish.map_err(|stopped| match stopped {
+            Stopped::Before(failure) => failure,
+            Stopped::Io(error) => failed()(error),
+        })?;
         let touch = writer.file().metadata().ok().as_ref().and_then(Touch::from);
         known::note(&self.path, touch, &record.sha256);
         Ok(record)
+    }
+}
+
+/// Why a file did not get its name.
+enum Stopped {
+    /// What was called just before it failed.
+    Before(Failure),
+    Io(io::Error),
+}
+
+impl From<io::Error> for Stopped {
+    fn from(error: io::Error) -> Self {
+        Stopped::Io(error)
     }
 }
 

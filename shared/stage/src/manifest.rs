@@ -12,7 +12,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use crate::known::{self, Touch};
-use crate::record::forget;
+use crate::record::{forget, remember};
 use crate::{AtomicFile, Failure, FileRecord, PROGRAM, Result, hash_file, remove_if_present};
 
 /// Raised when the meaning of a manifest or of the files it describes changes. Format 1 had no seal, that of format 2 was
@@ -59,6 +59,24 @@ pub struct TokenizerRecord {
 }
 
 impl Manifest {
+    /// Before the manifest at `path` goes: those of its outputs that `which` takes in, and that are there, stay known as
+    /// ours. Gives them.
+    pub(crate) fn remember_outputs(
+        path: &Path,
+        which: impl Fn(&FileRecord) -> bool,
+    ) -> Result<Vec<FileRecord>> {
+        let mut outputs = Manifest::read(path).map_or(Vec::new(), |old| old.outputs);
+        let file = |output: &FileRecord| path.with_file_name(&output.name);
+        outputs.retain(|output| which(output) && file(output).exists());
+        outputs.iter().try_for_each(|output| remember(&file(output), output))?;
+        Ok(outputs)
+    }
+
+    /// Whether it is the one at `path`, and no other attempt has published since.
+    pub fn is_at(&self, path: &Path) -> bool {
+        Manifest::read(path).is_ok_and(|there| there == *self)
+    }
+
     /// Reads a manifest of any format so far.
     ///
     /// # Errors
@@ -89,9 +107,16 @@ impl Manifest {
 
     /// Writes it under its seal.
     pub fn write(&self, path: &Path) -> Result<FileRecord> {
+        self.file(path)?.commit()
+    }
+
+    /// Written, but not yet under its name.
+    fn file(&self, path: &Path) -> Result<AtomicFile> {
         let value = serde_json::to_value(self)
             .map_err(|error| Failure::usage(format_args!("manifest: {error}")))?;
-        AtomicFile::write(path, seal(value).as_bytes())
+        let mut file = AtomicFile::create(path)?;
+        file.put(seal(value).as_bytes())?;
+        Ok(file)
     }
 
     /// Whether the stories behind it were made up by a grammar. The label goes from stage to stage.
@@ -187,7 +212,7 @@ pub enum Freshness {
 }
 
 /// A file as it was when its content was known to be what its manifest says.
-#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Stamped {
     name: String,
     bytes: u64,
@@ -318,27 +343,51 @@ impl Work {
         }
     }
 
-    /// Writes the manifest, which makes the result whole, and its stamp.
+    /// Writes the manifest, which makes the result whole, and its stamp. Gives the files that the one before it named and it
+    /// does not: they are ours, and left over.
     ///
     /// # Errors
-    /// Exit code 4: another attempt, which no lock kept away, has put another file in the place of an output.
-    pub fn publish(&self, manifest: &Manifest) -> Result<()> {
+    /// Exit code 4: another attempt, which no lock kept away, has put another file in the place of an output. If that has
+    /// published, its manifest stays.
+    pub fn publish(&self, manifest: &Manifest) -> Result<Vec<FileRecord>> {
         let folder = self.manifest.parent().unwrap_or(Path::new(""));
         let check_all = || {
             let outputs = manifest.outputs.par_iter();
             outputs.try_for_each(|output| check(&folder.join(&output.name), output))
         };
         check_all()?;
-        let written = manifest.write(&self.manifest)?;
+        let (mut before, mut replaced) = (None, Vec::new());
+        let written = manifest.file(&self.manifest)?.commit_with(|_| {
+            check_all()?;
+            (before, replaced) = self.take_over(manifest)?;
+            Ok(())
+        })?;
         // This attempt may have hung between the two while another one put its own result here.
         if let Err(changed) = check_all() {
             if hash_file(&self.manifest).is_ok_and(|now| now.sha256 == written.sha256) {
-                remove_if_present(&self.manifest)?;
+                match before {
+                    Some(before) => AtomicFile::write(&self.manifest, &before).map(drop)?,
+                    None => remove_if_present(&self.manifest)?,
+                }
             }
             return Err(changed);
         }
         self.forget_outputs(manifest);
-        self.write_stamp(manifest)
+        self.write_stamp(manifest)?;
+        Ok(replaced)
+    }
+
+    /// Just before the manifest gets its name: what has that name, and those of its files that stay and that the new one
+    /// does not name. Another attempt may have published since this one began: whose its files are must stay known.
+    fn take_over(&self, manifest: &Manifest) -> Result<(Option<Vec<u8>>, Vec<FileRecord>)> {
+        let left = |old: &FileRecord| manifest.outputs.iter().all(|new| new.name != old.name);
+        loop {
+            let before = crate::read(&self.manifest).ok();
+            let replaced = Manifest::remember_outputs(&self.manifest, left)?;
+            if crate::read(&self.manifest).ok() == before {
+                return Ok((before, replaced));
+            }
+        }
     }
 
     /// Whether it is the work of one job of several, whose manifest is `manifest-i-of-n.json`.

@@ -9,10 +9,12 @@ use crate::record::{forget, records_in, remember};
 use crate::{Failure, FileRecord, Log, Manifest, Result, Shard, hash_file, remove_if_present};
 
 /// What is ours in one folder, as it was when this was made: before a stage changes anything there.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Ownership {
     folder: PathBuf,
     part: Option<Shard>,
+    /// By manifests, and by records beside the files or kept elsewhere.
+    named: Vec<FileRecord>,
     records: Vec<FileRecord>,
     stamps: Vec<Stamped>,
     force: bool,
@@ -29,17 +31,18 @@ impl Ownership {
     pub fn of_part(folder: &Path, part: Option<Shard>, force: bool, log: Log) -> Self {
         let entries = fs::read_dir(folder).into_iter().flatten().flatten();
         let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
-        let (mut records, mut stamps) = (records_in(folder), Vec::new());
+        let (mut named, mut stamps) = (Vec::new(), Vec::new());
         let concerns = |name: &String| {
             is_manifest(name) && !part.is_some_and(|part| part.is_beside_manifest(name))
         };
         for path in names.filter(concerns).map(|name| folder.join(name)) {
             if let Ok(manifest) = Manifest::read(&path) {
-                records.extend(manifest.outputs);
+                named.extend(manifest.outputs);
                 stamps.extend(stamp_of(&path));
             }
         }
-        Ownership { folder: folder.to_owned(), part, records, stamps, force, log }
+        let records = records_in(folder);
+        Ownership { folder: folder.to_owned(), part, named, records, stamps, force, log }
     }
 
     /// Together with records that are kept elsewhere.
@@ -52,15 +55,19 @@ impl Ownership {
     pub fn is_ours(&self, name: &str) -> bool {
         let path = self.folder.join(name);
         let Ok(metadata) = fs::metadata(&path) else { return false };
-        let named = |record: &&FileRecord| record.name == name && record.bytes == metadata.len();
-        let named: Vec<&FileRecord> = self.records.iter().filter(named).collect();
+        let fits = |record: &&FileRecord| record.name == name && record.bytes == metadata.len();
+        let fitting: Vec<&FileRecord> = self.all().filter(fits).collect();
         let stamped = |record: &&FileRecord| {
             self.stamps.iter().any(|stamp| stamp.is_output(record) && stamp.fits(&path))
         };
         metadata.is_file()
-            && !named.is_empty()
-            && (named.iter().any(stamped)
-                || hash_file(&path).is_ok_and(|found| named.contains(&&found)))
+            && !fitting.is_empty()
+            && (fitting.iter().any(stamped)
+                || hash_file(&path).is_ok_and(|found| fitting.contains(&&found)))
+    }
+
+    fn all(&self) -> impl Iterator<Item = &FileRecord> {
+        self.named.iter().chain(&self.records)
     }
 
     /// Before a stage gives this name to a file of its own.
@@ -69,12 +76,20 @@ impl Ownership {
     /// Exit code 3: something else has the name.
     pub fn claim(&self, name: &str) -> Result<()> {
         let path = self.folder.join(name);
-        // Another attempt may have made it since.
-        let now = || Self::of_part(&self.folder, self.part, self.force, self.log);
-        if is_free(&path)? || self.is_ours(name) || now().is_ours(name) {
+        if is_free(&path)? || self.is_ours(name) || self.now().is_ours(name) {
             return Ok(());
         }
         make_way(&path, self.force, &self.log)
+    }
+
+    /// Whether a manifest names it.
+    fn is_named(&self, name: &str) -> bool {
+        self.named.iter().any(|record| record.name == name)
+    }
+
+    /// Another attempt, which no lock kept away, may have made something since.
+    fn now(&self) -> Self {
+        Self::of_part(&self.folder, self.part, self.force, self.log)
     }
 
     /// The same for the name of a manifest, which is sealed and so known for what it is.
@@ -91,13 +106,13 @@ impl Ownership {
         let there = |record: &&FileRecord| {
             which(&record.name) && self.folder.join(&record.name).symlink_metadata().is_ok()
         };
-        let mut records = self.records.iter().filter(there);
+        let mut records = self.all().filter(there);
         records.try_for_each(|record| remember(&self.folder.join(&record.name), record))
     }
 
-    /// Removes a file if it is ours.
+    /// Removes a file if it is ours and left over: no manifest names it now, be it of another attempt.
     pub fn remove(&self, name: &str) -> Result<()> {
-        if self.is_ours(name) {
+        if self.is_ours(name) && !self.now().is_named(name) {
             remove_if_present(&self.folder.join(name))?;
             forget(&self.folder.join(name))?;
         }
@@ -110,13 +125,7 @@ pub fn retire_manifest(path: &Path, kept: &[FileRecord]) -> Result<()> {
     if !is_our_manifest(path) {
         return Ok(());
     }
-    let folder = path.parent().unwrap_or(Path::new(""));
-    let outputs = Manifest::read(path).map_or(Vec::new(), |old| old.outputs);
-    for output in outputs.iter().filter(|output| !kept.contains(output)) {
-        if folder.join(&output.name).exists() {
-            remember(&folder.join(&output.name), output)?;
-        }
-    }
+    Manifest::remember_outputs(path, |output| !kept.contains(output))?;
     remove_if_present(path)?;
     remove_if_present(&stamp_path(path))
 }
@@ -177,6 +186,38 @@ pub fn make_way(path: &Path, force: bool, log: &Log) -> Result<()> {
 mod tests {
     use super::*;
     use crate::{LogFormat, Work, write_recorded};
+
+    /// Two attempts that no lock kept apart: what the manifest of the first names, and that of the second does not.
+    #[test]
+    fn what_a_manifest_named_that_another_one_replaced_stays_ours() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        let publish = |outputs: &[&str]| {
+            let outputs = outputs.iter().map(|name| write_recorded(&at(name), b"1").unwrap());
+            let work = Work {
+                stage: "test",
+                manifest: at("manifest.json"),
+                inputs: vec![],
+                config: serde_json::Value::Null,
+            };
+            work.publish(&work.manifest(outputs.collect()).unwrap()).unwrap()
+        };
+        let before = Ownership::of(folder.path(), false, Log::new("test", LogFormat::Text));
+        publish(&["common", "first"]);
+        let replaced = publish(&["common", "second"]);
+        assert_eq!(replaced.iter().map(|file| file.name.as_str()).collect::<Vec<_>>(), ["first"]);
+        assert!(before.now().is_ours("first") && !at(".common.record").exists());
+        let second = publish(&["common", "first"]);
+        let before = before.with(replaced).with(second);
+        before.remove("first").unwrap();
+        assert!(at("first").exists(), "a manifest names it again");
+        before.remove("second").unwrap();
+        assert!(!at("second").exists());
+        let before = before.with(publish(&["common", "second"]));
+        before.remove("first").unwrap();
+        assert!(!at("first").exists() && !at(".first.record").exists());
+        assert!(at("second").exists() && at("common").exists());
+    }
 
     #[test]
     fn ours_is_what_is_named_with_its_content_and_all_else_stays_or_is_set_aside() {

@@ -1,5 +1,5 @@
 //! The one driver of a stage: up to date? Else lock, look again, work, publish.
-use crate::{Freshness, Lock, Manifest, Result, Shard, Stage, Work};
+use crate::{FileRecord, Freshness, Lock, Manifest, Result, Shard, Stage, Work};
 
 /// What a stage has in the end.
 pub struct Done {
@@ -7,6 +7,8 @@ pub struct Done {
     pub manifest: Manifest,
     /// False where it was up to date.
     pub made: bool,
+    /// What the manifest before it named and it does not.
+    pub replaced: Vec<FileRecord>,
     /// Held until all is done.
     _lock: Option<Lock>,
 }
@@ -25,7 +27,7 @@ impl Stage {
     ) -> anyhow::Result<Done> {
         let made_before = |manifest: Box<Manifest>| {
             work.touch();
-            Done { manifest: *manifest, made: false, _lock: None }
+            Done { manifest: *manifest, made: false, replaced: Vec::new(), _lock: None }
         };
         let why = match work.state(self.force)? {
             Freshness::UpToDate(manifest) => return Ok(made_before(manifest)),
@@ -40,8 +42,8 @@ impl Stage {
             },
         };
         let manifest = make(&why)?;
-        work.publish(&manifest)?;
-        Ok(Done { manifest, made: true, _lock: Some(lock) })
+        let replaced = work.publish(&manifest)?;
+        Ok(Done { manifest, made: true, replaced, _lock: Some(lock) })
     }
 
     /// Says what there is: on stdout where it was made, else that it is up to date.

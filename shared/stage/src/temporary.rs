@@ -217,23 +217,34 @@ impl Temporary {
 
     /// Gives it its final name, on disk when this returns. It has to be the very file that was `written`, a link to
     /// which is never followed, and as long as that says.
-    pub fn publish(mut self, written: &File, bytes: u64) -> io::Result<()> {
+    pub fn publish(self, written: &File, bytes: u64) -> io::Result<()> {
+        self.publish_with(written, bytes, || Ok(()))
+    }
+
+    /// Calls `before` when only the renaming is left to do.
+    pub(crate) fn publish_with<E: From<io::Error>>(
+        mut self,
+        written: &File,
+        bytes: u64,
+        before: impl FnOnce() -> Result<(), E>,
+    ) -> Result<(), E> {
         let changed = |what: &str| io::Error::other(format!("another process has {what} it"));
         let (known, found) = (written.metadata()?, fs::symlink_metadata(&self.path)?);
         if !found.is_file() || !is_same(&known, &found) {
-            return Err(changed("replaced"));
+            return Err(changed("replaced").into());
         }
         if found.len() != bytes {
-            return Err(changed("written to"));
+            return Err(changed("written to").into());
         }
         written.sync_all()?;
+        before()?;
         fs::rename(&self.path, &self.target)?;
         self.is_over = true;
         remove(&self.path)?; // where both names are links to one file already, a rename does nothing
         if self.kind == Kind::Download {
             remove(&self.note())?;
         }
-        sync_folder(&self.target)
+        Ok(sync_folder(&self.target)?)
     }
 
     /// Removes it now.
