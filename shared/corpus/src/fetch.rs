@@ -60,6 +60,9 @@ impl Fetcher<'_> {
         let mut made = vec![Made::default(); all.len()];
         self.make(plan, &all, None, &meter, &mut made)?;
         if let Some((parts, threshold)) = self.one_sided(plan, &made) {
+            let again = parts.iter().filter_map(|&index| made.get(index));
+            let again: u64 = again.map(|made| made.train.stories + made.validation.stories).sum();
+            stories.iter().for_each(|stories| meter.progress.set_total(stories + again));
             self.make(plan, &parts, Some(threshold), &meter, &mut made)?;
         }
         meter.progress.finish();
