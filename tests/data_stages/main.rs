@@ -202,6 +202,28 @@ fn the_tokenizer_has_its_tokens_and_its_manifest_says_how_much_a_token_holds() {
     assert_eq!(manifest["counts"]["stories"], 200);
 }
 
+/// The look at what a tokenizer does takes 32 MiB of text at most: of stories of many megabytes only the first.
+#[test]
+fn long_stories_do_not_make_the_look_at_a_tokenizer_long() {
+    let run = plain().set("fetch.source=texts").set("tokenizer.vocab_size=300");
+    fs::create_dir(run.input("texts")).unwrap();
+    let long = |words: &str, bytes: usize| words.repeat(bytes / words.len());
+    let first = vec![long("The cat sat and the cat sat. ", 17 << 20); 2];
+    let rest = vec![long("7q$0zx~", 17 << 20); 2];
+    let all = [first, rest].concat().join("<|endoftext|>");
+    fs::write(run.input("texts/train.txt"), all).unwrap();
+    fs::write(run.input("texts/valid.txt"), "The cat sat.").unwrap();
+    run.run("fetch-parquet", &[]).ok();
+    run.run("train-tokenizer", &[]).ok();
+    let manifest = run.json("tokenizer.manifest.json");
+    assert_eq!(manifest["counts"]["stories"], 4);
+    let tokenizer = tokenizers::Tokenizer::from_file(run.path("tokenizer.json")).unwrap();
+    let once = tokenizer.encode(" The cat sat and the cat sat.", false).unwrap().len();
+    let expected = 29.0 / once as f64;
+    let found = manifest["facts"]["bytes_per_token"].as_f64().unwrap();
+    assert!((found - expected).abs() < 0.05, "{found} {expected}");
+}
+
 #[test]
 fn too_little_text_gives_the_tokens_it_has_and_says_so() {
     let run = plain()

@@ -160,6 +160,9 @@ fn make(
     Ok(manifest)
 }
 
+/// Enough of long stories.
+const SAMPLE_BYTES: u64 = 32 << 20;
+
 /// Encodes the sample and looks whether it comes back. Returns its bytes and tokens.
 fn check_sample(
     stage: &Stage,
@@ -169,13 +172,14 @@ fn check_sample(
 ) -> stage::Result<(u64, u64)> {
     let (mut bytes, mut tokens, mut changed) = (0, 0, None);
     stories.sample(|text| {
+        stage::interrupt::check("the tokenizer from before is kept")?;
         let ids = tokenizer.try_encode(text)?;
         (bytes, tokens) = (bytes + text.len() as u64, tokens + ids.len() as u64);
         let special = [EOS, PAD].iter().any(|token| text.contains(token)); // decoding leaves these out
         if changed.is_none() && !special && tokenizer.decode(&ids) != text {
             changed = Some(text.chars().take(60).collect::<String>());
         }
-        Ok(())
+        Ok(bytes < SAMPLE_BYTES)
     })?;
     match changed {
         Some(start) if own => {

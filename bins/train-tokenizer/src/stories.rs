@@ -77,10 +77,10 @@ impl Stories {
         rayon::broadcast(|_| one().inspect_err(|_| reading.stop())).into_iter().sum()
     }
 
-    /// The first few of them, in order.
+    /// The first few of them, in order, while `each` wants more.
     pub(crate) fn sample(
         &self,
-        mut each: impl FnMut(&str) -> stage::Result<()>,
+        mut each: impl FnMut(&str) -> stage::Result<bool>,
     ) -> stage::Result<()> {
         let (row_groups, wanted) = self.row_groups(self.wanted.min(SAMPLE));
         for ((file, row_group), mut left) in row_groups.into_iter().zip(wanted) {
@@ -88,7 +88,11 @@ impl Stories {
             while left > 0
                 && let Some(texts) = batches.next_batch()?
             {
-                texts.iter().take(left as usize).try_for_each(&mut each)?;
+                for text in texts.iter().take(left as usize) {
+                    if !each(text)? {
+                        return Ok(());
+                    }
+                }
                 left = left.saturating_sub(texts.len() as u64);
             }
         }
