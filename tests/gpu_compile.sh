@@ -15,17 +15,20 @@ program=target/release/gpu-compile
 
 if [ ! -e "$folder/.complete" ]; then
     [ "$(uname -sm)" = "Linux x86_64" ] || { echo "tests/gpu_compile.sh: expected Linux on x86-64" >&2; exit 1; }
-    command -v debootstrap >/dev/null || { apt-get update -qq && apt-get -o DPkg::Lock::Timeout=300 install -y -qq debootstrap; } >&2
+    command -v debootstrap >/dev/null || { apt-get -o DPkg::Lock::Timeout=300 update -qq && apt-get -o DPkg::Lock::Timeout=300 install -y -qq debootstrap; } >&2
     # An older debootstrap does not know the newer suite; all suites share one script.
     scripts=/usr/share/debootstrap/scripts
     [ -e "$scripts/forky" ] || ln -s sid "$scripts/forky"
     rm -rf "$folder"
     mkdir -p "$folder"
-    debootstrap --variant=minbase --include=mesa-vulkan-drivers,mesa-drm-shim,libvulkan1 forky "$folder" >&2
+    mirror=$(sed -nE 's/^(deb |URIs: )[^ ]*(https?:[^ ]*).*/\2/p; s/^deb .*(https?:[^ ]*) .*/\1/p' \
+        /etc/apt/sources.list /etc/apt/sources.list.d/* 2>/dev/null | grep -v security | head -n 1 || true)
+    debootstrap --variant=minbase --include=mesa-vulkan-drivers,mesa-drm-shim,libvulkan1 forky "$folder" ${mirror:+"$mirror"} >&2
     touch "$folder/.complete"
 fi
 
 rows=$(mktemp -d)
+mkdir "$rows/drivers"
 trap 'rm -rf "$rows"' EXIT
 
 # chip, driver, shim, then what wgpu reports of its subgroups, matrices and workgroup memory
@@ -33,8 +36,8 @@ compile() {
     local chip=$1 driver=$2 shim=$3
     shift 3
     echo "{\"file_format_version\":\"1.0.1\",\"ICD\":{\"api_version\":\"1.4.0\",\"library_path\":\"$libraries/libvulkan_$driver.so\"}}" \
-        >"$rows/$driver.icd"
-    VK_DRIVER_FILES=$rows/$driver.icd MESA_SHADER_CACHE_DISABLE=1 \
+        >"$rows/drivers/$driver.json"
+    VK_DRIVER_FILES=$rows/drivers/$driver.json MESA_SHADER_CACHE_DISABLE=1 \
         "$folder/lib64/ld-linux-x86-64.so.2" --library-path "$libraries" --preload "$libraries/lib${shim}_noop_drm_shim.so" \
         "$program" compile --chip "$chip" "$@" >"$rows/$chip.json"
 }

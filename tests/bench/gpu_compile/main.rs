@@ -146,6 +146,7 @@ fn main() -> Result<()> {
                     "head": case.head(),
                     "tiles": case.tiles(),
                     "lanes": case.variant.lanes,
+                    "workgroup_bytes": text::workgroup_bytes(&parsed, case.kernel.name)?,
                 });
                 match compiler.figures(&spirv, case.kernel.name, &buffers) {
                     Ok(figures) => row["figures"] = json!(figures),

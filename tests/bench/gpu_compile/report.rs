@@ -1,5 +1,5 @@
 //! The rows of all chips as one table, and what is not to be.
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
@@ -38,7 +38,10 @@ fn fault(row: &Value) -> Option<String> {
 
 /// Prints the table; an error where a row is not what it has to be.
 pub(crate) fn print(files: &[PathBuf]) -> Result<()> {
-    let (mut table, mut chips, mut faults) = (BTreeMap::new(), Vec::new(), Vec::new());
+    let (mut table, mut chips, mut faults) =
+        (BTreeMap::<_, BTreeMap<String, String>>::new(), Vec::new(), Vec::new());
+    // Of the shader's text, so that it differs from chip to chip only with the lanes of a subgroup.
+    let mut bytes = BTreeMap::<_, BTreeSet<u64>>::new();
     for file in files {
         let text = std::fs::read_to_string(file).with_context(|| file.display().to_string())?;
         for line in text.lines() {
@@ -59,20 +62,26 @@ pub(crate) fn print(files: &[PathBuf]) -> Result<()> {
                 figure(&row, &SPILLS),
                 figure(&row, &INSTRUCTIONS)
             );
-            table.entry(of).or_insert_with(BTreeMap::new).insert(chip, cell);
+            bytes.entry(of.clone()).or_default().extend(row["workgroup_bytes"].as_u64());
+            table.entry(of).or_default().insert(chip, cell);
         }
     }
     println!("# Every kernel on the compilers of GPUs\n");
     println!(
-        "`make gpu-compile` writes this: registers / spills / instructions. Registers are of 32 bits, on M1 of 16.\n"
+        "`make gpu-compile` writes this: registers / spills / instructions of each kernel that a plan can use, and bytes of workgroup memory. Nothing was executed. Registers are of 32 bits, on M1 of 16. It fails on any spill at heads of up to 64, on more than {MOST_SPILLS} at wider ones, on more than {MOST_REGISTERS} registers in a matmul on NVIDIA, and on a refused pipeline.\n"
     );
-    println!("| kernel | precision | head | tiles | {} |", chips.join(" | "));
-    println!("|---|---|---|---|{}", "---|".repeat(chips.len()));
+    println!("| kernel | precision | head | tiles | bytes | {} |", chips.join(" | "));
+    println!("|---|---|---|---|---|{}", "---|".repeat(chips.len()));
     for (of, cells) in &table {
         let cells: Vec<&str> =
             chips.iter().map(|chip| cells.get(chip).map_or("", String::as_str)).collect();
-        println!("| {} | {} |", of.join(" | "), cells.join(" | "));
+        let bytes: Vec<String> = bytes[of].iter().map(u64::to_string).collect();
+        println!("| {} | {} | {} |", of.join(" | "), bytes.join(", "), cells.join(" | "));
     }
+    let compiled = |chip: &String| table.values().filter(|cells| cells.contains_key(chip)).count();
+    let counts: Vec<String> =
+        chips.iter().map(|chip| format!("{chip} {}", compiled(chip))).collect();
+    println!("\nPipelines: {}.", counts.join(", "));
     if faults.is_empty() {
         return Ok(());
     }

@@ -1,11 +1,11 @@
 //! Kernels in the languages of other compilers.
 use std::path::Path;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use compute::gpu::pipeline::{Parsed, parse};
 use compute::wgsl::Library;
 use naga::back::{msl, spv};
-use naga::proc::{BoundsCheckPolicies, BoundsCheckPolicy};
+use naga::proc::{BoundsCheckPolicies, BoundsCheckPolicy, Layouter};
 
 use crate::Case;
 
@@ -33,6 +33,23 @@ pub(crate) fn spirv(parsed: &Parsed, kernel: &str) -> Result<Vec<u32>> {
         entry_point: kernel.to_owned(),
     };
     Ok(spv::write_vec(&parsed.module, &parsed.info, &options, Some(&entry))?)
+}
+
+/// Bytes of workgroup memory that an entry point takes.
+pub(crate) fn workgroup_bytes(parsed: &Parsed, kernel: &str) -> Result<u32> {
+    let Parsed { module, info, .. } = parsed;
+    let entry = module.entry_points.iter().position(|entry| entry.name == kernel);
+    let used = info.get_entry_point(entry.with_context(|| format!("no entry point {kernel}"))?);
+    let mut layouter = Layouter::default();
+    layouter.update(module.to_ctx())?;
+    Ok(module
+        .global_variables
+        .iter()
+        .filter(|(handle, variable)| {
+            variable.space == naga::AddressSpace::WorkGroup && !used[*handle].is_empty()
+        })
+        .map(|(_, variable)| layouter[variable.ty].size)
+        .sum())
 }
 
 /// Metal text, as wgpu hands it over.
