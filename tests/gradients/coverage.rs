@@ -2,6 +2,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use compute::elementwise;
 use compute::gpu::table::{KERNELS, Kernel};
 use compute::wgsl::FILES;
 
@@ -56,8 +57,9 @@ impl Sources {
     /// What a kernel lacks.
     fn missing(&self, kernel: &Kernel) -> Vec<String> {
         let Kernel { name, file, method, .. } = kernel;
-        let composed = self.has_default_body(method);
-        let twin = self.cpu.contains(&format!("fn {method}(")) || composed;
+        let elementwise = elementwise::ALL.iter().any(|kernel| kernel.name == *method);
+        let composed = self.has_default_body(method) && !elementwise;
+        let twin = self.cpu.contains(&format!("fn {method}(")) || composed || elementwise;
         let called = |tests: &str| tests.contains(&format!(".k.{method}("));
         // A fused kernel is held to the bits of its parts, whose gradients are checked.
         let gradient = called(&self.gradients) || composed && called(&self.fused);

@@ -11,6 +11,7 @@
 mod views;
 
 use crate::EngineError;
+use crate::elementwise::{self, Elementwise};
 use crate::optimizer::Update;
 
 pub use views::{F32View, Half, HalfView, Tokens, View, ViewOf};
@@ -419,8 +420,12 @@ pub trait Kernels: Memory + Queue {
         dgate_up: HalfView,
     );
 
+    /// What an element-wise kernel computes; `inputs` and `out` are of one length.
+    fn elementwise(&mut self, kernel: &'static Elementwise, inputs: &[View], out: View);
     /// `out = x + branch`
-    fn residual_forward(&mut self, x: F32View, branch: HalfView, out: F32View);
+    fn residual_forward(&mut self, x: F32View, branch: HalfView, out: F32View) {
+        self.elementwise(&elementwise::RESIDUAL_FORWARD, &[*x, *branch], *out);
+    }
 
     /// `losses[r] = logsumexp(logits[r]) - logits[r, targets[r]]`
     fn cross_entropy_forward(

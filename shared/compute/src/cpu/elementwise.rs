@@ -1,4 +1,4 @@
-//! Kernels that go over rows once: embedding, rope, SwiGLU, residual, and attention over a cache.
+//! Kernels that go over rows once: embedding, rope, SwiGLU, element-wise ones, and attention over a cache.
 use multiversion::multiversion;
 
 use super::math::{dot, exp, map_sum, max_of, sigmoid};
@@ -136,13 +136,17 @@ fn swiglu_backward_row(gate: &[f32], up: &[f32], dout: &[f32], dgate: &mut [f32]
     }
 }
 
-pub(super) fn residual_forward(x: &[f32], branch: &[f32], out: &mut [f32]) {
-    const PART: usize = 1 << 14;
+/// Values of an element-wise kernel that one task computes.
+const PART: usize = 1 << 14;
+
+pub(super) fn unary(twin: fn(&[f32], &mut [f32]), x: &[f32], out: &mut [f32]) {
+    each_part([(out, PART)], |part, [out]| twin(&x[part * PART..][..out.len()], out));
+}
+
+pub(super) fn binary(twin: fn(&[f32], &[f32], &mut [f32]), x: &[f32], y: &[f32], out: &mut [f32]) {
     each_part([(out, PART)], |part, [out]| {
-        for ((out, x), branch) in out.iter_mut().zip(&x[part * PART..]).zip(&branch[part * PART..])
-        {
-            *out = x + branch;
-        }
+        let [x, y] = [x, y].map(|input| &input[part * PART..][..out.len()]);
+        twin(x, y, out);
     });
 }
 

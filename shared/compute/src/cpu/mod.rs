@@ -13,6 +13,7 @@ mod normalise;
 mod optimizer;
 mod parallel;
 
+use crate::elementwise::{Elementwise, Twin};
 use crate::kernels::{AttentionShape, F32View, HalfView, Kernels, Tokens, View};
 use crate::optimizer::Update;
 pub use engine::Cpu;
@@ -296,9 +297,13 @@ impl Kernels for Cpu {
         });
     }
 
-    fn residual_forward(&mut self, x: F32View, branch: HalfView, out: F32View) {
-        self.write([out], |cpu, [out]| {
-            elementwise::residual_forward(cpu.get(x), cpu.get(branch), out)
+    fn elementwise(&mut self, kernel: &'static Elementwise, inputs: &[View], out: View) {
+        self.write([out], |cpu, [out]| match (kernel.twin, inputs) {
+            (Twin::Unary(twin), [x]) => elementwise::unary(twin, cpu.get(*x), out),
+            (Twin::Binary(twin), [x, y]) => {
+                elementwise::binary(twin, cpu.get(*x), cpu.get(*y), out);
+            }
+            _ => panic!("{}: {} inputs", kernel.name, inputs.len()),
         });
     }
 

@@ -1,7 +1,9 @@
 //! The kernel table: for every kernel its shader, its workgroup and how it is chosen, all that is not in the shader itself.
 //!
 //! To add one: its shader, its row here, its method in `kernels.rs`, its dispatch in `gpu/kernels/`, its twin in `cpu/`, its
-//! tests. `tests/kernels.rs` says what is missing.
+//! tests. Element-wise kernels have their row, dispatch and twin from `elementwise.rs`. `tests/gradients/coverage.rs` says
+//! what is missing.
+use crate::elementwise::{self, Elementwise};
 use crate::kernels::Precision;
 use crate::wgsl::{CoopShape, Tiles, Variant};
 
@@ -56,6 +58,11 @@ impl Kernel {
             checked_on_software: false,
             differentiable: false,
         }
+    }
+
+    /// An element-wise kernel.
+    const fn elementwise(kernel: &Elementwise) -> Self {
+        Self::lanes(kernel.name, kernel.file, 256).differentiable()
     }
 
     /// A matmul on cooperative matrices, alone in the file of its name.
@@ -135,10 +142,32 @@ macro_rules! kernels {
         $(
             /// The row of the kernel of this name.
             pub static $name: Kernel = $kernel;)*
-        /// The table: what is compiled, dispatched and tested follows from it.
-        pub static KERNELS: &[&Kernel] = &[$(&$name),*];
+        const ROWS: &[&Kernel] = &[$(&$name),*];
     };
 }
+
+static ELEMENTWISE: [Kernel; elementwise::ALL.len()] = {
+    let mut rows = [const { Kernel::lanes("", "", 0) }; elementwise::ALL.len()];
+    let mut i = 0;
+    while i < rows.len() {
+        rows[i] = Kernel::elementwise(elementwise::ALL[i]);
+        i += 1;
+    }
+    rows
+};
+
+static ALL: [&Kernel; ROWS.len() + ELEMENTWISE.len()] = {
+    let mut all = [ROWS[0]; ROWS.len() + ELEMENTWISE.len()];
+    let mut i = 0;
+    while i < all.len() {
+        all[i] = if i < ROWS.len() { ROWS[i] } else { &ELEMENTWISE[i - ROWS.len()] };
+        i += 1;
+    }
+    all
+};
+
+/// The table: what is compiled, dispatched and tested follows from it.
+pub static KERNELS: &[&Kernel] = &ALL;
 
 kernels! {
     ADAMW = Kernel::lanes("adamw", "adamw", 256).serves("optimizer_update");
@@ -204,7 +233,6 @@ kernels! {
     MATMUL_NT_COOP = Kernel::coop_matmul("matmul_nt_coop", "matmul_nt");
     MATMUL_TN_COOP = Kernel::coop_matmul("matmul_tn_coop", "matmul_tn").split_k();
     MATVEC_NT = Kernel::lanes("matvec_nt", "matvec", 64);
-    RESIDUAL_FORWARD = Kernel::lanes("residual_forward", "residual", 256).differentiable();
     RMSNORM_FORWARD = Kernel::lanes("rmsnorm_forward", "rmsnorm", 64).differentiable();
     RMSNORM_BACKWARD = Kernel::lanes("rmsnorm_backward", "rmsnorm_backward", 256).differentiable();
     RMSNORM_BACKWARD_HALF = Kernel::lanes("rmsnorm_backward_half", "rmsnorm_backward", 256)

@@ -10,6 +10,7 @@ use super::dispatch::{Params, counted, params, striding, word};
 use super::engine::Gpu;
 use super::pipeline::Element;
 use super::table::*;
+use crate::elementwise::Elementwise;
 use crate::kernels::{
     AttentionShape, Counts, F32View, GROWTH_INTERVAL, HalfView, KernelTime, Kernels, Memory,
     Precision, Queue, Result, Snapshot, Ticket, Tokens, View,
@@ -371,14 +372,10 @@ impl Kernels for Gpu {
         self.run(&SWIGLU_BACKWARD, params, &[*gate_up, *dout, *dgate_up], striding(dout.len), 0.0);
     }
 
-    fn residual_forward(&mut self, x: F32View, branch: HalfView, out: F32View) {
-        self.run(
-            &RESIDUAL_FORWARD,
-            Length { len: word(out.len) },
-            &[*x, *branch, *out],
-            striding(out.len),
-            0.0,
-        );
+    fn elementwise(&mut self, kernel: &'static Elementwise, inputs: &[View], out: View) {
+        let row = named(kernel.name).expect("all element-wise kernels are in the table");
+        let operands: Vec<View> = inputs.iter().copied().chain([out]).collect();
+        self.run(row, Length { len: word(out.len) }, &operands, striding(out.len), 0.0);
     }
 
     fn cross_entropy_forward(
