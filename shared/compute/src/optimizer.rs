@@ -1,7 +1,7 @@
 //! The optimizers: what each keeps beside the weights, its constants, and the kernels of its update.
 //!
-//! To add one: its kind and its rule here, its twin and its formula in `cpu/optimizer.rs`, its shader, and the shader's row
-//! in the kernel table. Settings, steps, checkpoints and resuming follow from the rule.
+//! To add one: its kind and its rule here, its twin and its formula in `cpu/optimizer.rs`, its shader. The rows of the kernel
+//! table, settings, steps, checkpoints and resuming follow from the rule.
 use crate::matrices::MatrixGroup;
 
 /// Which rule updates the weights.
@@ -16,7 +16,7 @@ pub enum OptimizerKind {
 /// What a kind is made of.
 #[derive(Debug)]
 pub struct Rule {
-    /// In `train.optimizer.kind`; also that of the kernel.
+    /// In `train.optimizer.kind`; also that of the kernel and of its file in `shaders/`.
     pub name: &'static str,
     /// The kernel that writes the half copy of the weights, too.
     pub half_kernel: &'static str,
@@ -55,7 +55,7 @@ impl OptimizerKind {
     pub const ALL: &[OptimizerKind] = &[OptimizerKind::AdamW, OptimizerKind::Muon];
 
     /// What it is made of.
-    pub fn rule(self) -> &'static Rule {
+    pub const fn rule(self) -> &'static Rule {
         match self {
             OptimizerKind::AdamW => &ADAMW,
             OptimizerKind::Muon => &MUON,

@@ -260,9 +260,9 @@ fn scratch_of(kind: OptimizerKind, matrices: &[MatrixGroup]) -> usize {
         let (short, long) = group.sides();
         Muon::scratch(short, long)
     };
-    match kind {
-        OptimizerKind::AdamW => 0,
-        OptimizerKind::Muon => matrices.iter().map(of).max().unwrap_or(0),
+    match kind.rule().momentum {
+        None => 0,
+        Some(_) => matrices.iter().map(of).max().unwrap_or(0),
     }
 }
 

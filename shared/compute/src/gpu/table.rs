@@ -1,10 +1,11 @@
 //! The kernel table: for every kernel its shader, its workgroup and how it is chosen, all that is not in the shader itself.
 //!
 //! To add one: its shader, its row here, its method in `kernels.rs`, its dispatch in `gpu/kernels/`, its twin in `cpu/`, its
-//! tests. Element-wise kernels have their row, dispatch and twin from `elementwise.rs`. `tests/gradients/coverage.rs` says
-//! what is missing.
+//! tests. Element-wise kernels have their row, dispatch and twin from `elementwise.rs`, optimizers their rows from
+//! `optimizer.rs`. `tests/gradients/coverage.rs` says what is missing.
 use crate::elementwise::{self, Elementwise};
 use crate::kernels::Precision;
+use crate::optimizer::{OptimizerKind, Rule};
 use crate::wgsl::{CoopShape, Tiles, Variant};
 
 /// A kernel: an entry point of a shader, and how it is compiled and chosen.
@@ -146,34 +147,41 @@ macro_rules! kernels {
     };
 }
 
-static ELEMENTWISE: [Kernel; elementwise::ALL.len()] = {
-    let mut rows = [const { Kernel::lanes("", "", 0) }; elementwise::ALL.len()];
+/// Rows that follow from other declarations: two of each optimizer, one of each element-wise kernel.
+const OPTIMIZERS: &[OptimizerKind] = OptimizerKind::ALL;
+const DERIVED: usize = 2 * OPTIMIZERS.len() + elementwise::ALL.len();
+
+static DERIVED_ROWS: [Kernel; DERIVED] = {
+    let mut rows = [const { Kernel::lanes("", "", 0) }; DERIVED];
     let mut i = 0;
-    while i < rows.len() {
-        rows[i] = Kernel::elementwise(elementwise::ALL[i]);
+    while i < OPTIMIZERS.len() {
+        let Rule { name, half_kernel, .. } = *OPTIMIZERS[i].rule();
+        rows[2 * i] = Kernel::lanes(name, name, 256).serves("optimizer_update");
+        rows[2 * i + 1] = Kernel::lanes(half_kernel, name, 256).serves("optimizer_update");
         i += 1;
+    }
+    let mut j = 0;
+    while j < elementwise::ALL.len() {
+        rows[2 * i + j] = Kernel::elementwise(elementwise::ALL[j]);
+        j += 1;
     }
     rows
 };
 
-static ALL: [&Kernel; ROWS.len() + ELEMENTWISE.len()] = {
-    let mut all = [ROWS[0]; ROWS.len() + ELEMENTWISE.len()];
+static ALL_ROWS: [&Kernel; ROWS.len() + DERIVED] = {
+    let mut all = [ROWS[0]; ROWS.len() + DERIVED];
     let mut i = 0;
     while i < all.len() {
-        all[i] = if i < ROWS.len() { ROWS[i] } else { &ELEMENTWISE[i - ROWS.len()] };
+        all[i] = if i < ROWS.len() { ROWS[i] } else { &DERIVED_ROWS[i - ROWS.len()] };
         i += 1;
     }
     all
 };
 
 /// The table: what is compiled, dispatched and tested follows from it.
-pub static KERNELS: &[&Kernel] = &ALL;
+pub static KERNELS: &[&Kernel] = &ALL_ROWS;
 
 kernels! {
-    ADAMW = Kernel::lanes("adamw", "adamw", 256).serves("optimizer_update");
-    ADAMW_HALF = Kernel::lanes("adamw_half", "adamw", 256).serves("optimizer_update");
-    MUON = Kernel::lanes("muon", "muon", 256).serves("optimizer_update");
-    MUON_HALF = Kernel::lanes("muon_half", "muon", 256).serves("optimizer_update");
     MUON_MOMENTUM = Kernel::lanes("muon_momentum", "muon", 256).serves("optimizer_update");
     MUON_NORMALISE = Kernel::lanes("muon_normalise", "muon", 256).serves("optimizer_update");
     MUON_GRAM = Kernel::lanes("muon_gram", "muon_matmul", 256).serves("optimizer_update");
