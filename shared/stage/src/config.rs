@@ -6,6 +6,7 @@
 #[macro_use]
 mod macros;
 mod deciding;
+mod validate;
 mod whole_u64;
 
 use std::path::{Path, PathBuf};
@@ -13,7 +14,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
-use crate::recipe::{Align, LrSchedule, Sampling, check_share};
+use crate::recipe::{Align, LrSchedule, Sampling};
 use crate::{Address, Failure, Result};
 
 /// Keys of earlier versions, and what they are called now.
@@ -249,140 +250,6 @@ impl Pipeline {
         })?;
         pipeline.validate().map_err(|message| Failure::usage(message).file(path))?;
         Ok(pipeline)
-    }
-
-    /// What no type can say.
-    fn validate(&self) -> Result<(), String> {
-        let require = |ok: bool, message: &str| if ok { Ok(()) } else { Err(message.to_owned()) };
-        let m = &self.model;
-        require(
-            [m.n_layer, m.n_head, m.d_model, m.d_mlp, m.context].iter().all(|&v| v > 0),
-            "model: every size must be at least 1",
-        )?;
-        // Beyond these, what is computed from them would overflow.
-        for (key, size, most) in [
-            ("n_layer", m.n_layer, 1 << 12),
-            ("d_model", m.d_model, 1 << 24),
-            ("d_mlp", m.d_mlp, 1 << 24),
-            ("context", m.context, 1 << 24),
-        ] {
-            let message = format!("model.{key} = {size}: expected at most {most}");
-            require(size <= most, &message)?;
-        }
-        require(
-            m.d_model.is_multiple_of(m.n_head),
-            "model.d_model must be a multiple of model.n_head",
-        )?;
-        let kv_heads = m.n_kv_head.unwrap_or(m.n_head);
-        require(
-            kv_heads > 0 && m.n_head.is_multiple_of(kv_heads),
-            "model.n_head must be a multiple of model.n_kv_head",
-        )?;
-        require(
-            (m.d_model / m.n_head).is_multiple_of(2),
-            "model.d_model / model.n_head must be even: rope turns pairs",
-        )?;
-        require(
-            self.fetch.validation_split.as_deref().is_none_or(str::is_empty)
-                || self.fetch.validation_fraction.is_none(),
-            "fetch: validation_split and validation_fraction exclude each other",
-        )?;
-        require(
-            self.fetch.validation_fraction.is_none_or(|f| f > 0.0 && f < 1.0),
-            "fetch.validation_fraction must be between 0 and 1",
-        )?;
-        require(
-            self.fetch.separator.as_deref() != Some(""),
-            "fetch.separator must not be empty: blank-line, or the text between two stories",
-        )?;
-        require(
-            self.tokenizer.vocab_size >= 258,
-            "tokenizer.vocab_size must be at least 258: 256 bytes and two special tokens",
-        )?;
-        let given = |path: &Option<String>| path.as_ref().is_some_and(|path| !path.is_empty());
-        require(
-            !given(&self.tokenizer.file) || !given(&self.tokenizer.from),
-            "tokenizer: file and from exclude each other",
-        )?;
-        require(
-            (1..100_000).contains(&self.tokenize.shards),
-            "tokenize.shards must be between 1 and 99999",
-        )?;
-        let t = &self.train;
-        require(
-            t.batch > 0 && t.accumulate > 0,
-            "train.batch and train.accumulate must be at least 1",
-        )?;
-        // A step that ends with no day can be neither saved nor interrupted.
-        require(
-            t.accumulate <= 1 << 16,
-            &format!("train.accumulate = {}: expected at most {}", t.accumulate, 1 << 16),
-        )?;
-        require(
-            t.log_every > 0 && t.val_every > 0 && t.checkpoint_every > 0,
-            "train.log_every, val_every and checkpoint_every must be at least 1",
-        )?;
-        require(t.lr > 0.0 && t.lr.is_finite(), "train.lr must be positive")?;
-        check_share("train.final_lr_fraction", t.final_lr_fraction)?;
-        check_share("train.decay_fraction", t.decay_fraction)?;
-        require(t.clip > 0.0, "train.clip must be positive")?;
-        require(
-            t.max_minutes.is_none_or(|minutes| minutes > 0.0),
-            "train.max_minutes must be positive",
-        )?;
-        require(t.until_loss.is_none_or(|loss| loss > 0.0), "train.until_loss must be positive")?;
-        require(t.patience != Some(0), "train.patience must be at least 1")?;
-        let o = &t.optimizer;
-        require(
-            o.weight_decay >= 0.0 && o.weight_decay.is_finite(),
-            &format!(
-                "train.optimizer.weight_decay = {}: expected 0 (none) or more",
-                o.weight_decay
-            ),
-        )?;
-        let betas = o.betas.iter().flatten().map(|beta| ("betas", beta));
-        for (key, beta) in betas.chain(o.momentum.iter().map(|beta| ("momentum", beta))) {
-            require(
-                (0.0..1.0).contains(beta),
-                &format!("train.optimizer.{key}: {beta}: expected 0 or more, and less than 1"),
-            )?;
-        }
-        require(
-            o.eps.is_none_or(|eps| eps as f32 > 0.0 && eps.is_finite()),
-            "train.optimizer.eps must be positive, and no smaller than f32 can tell from 0",
-        )?;
-        require(self.eval.stride > 0, "eval.stride must be at least 1")?;
-        let s = &self.sample;
-        require(s.batch > 0, "sample.batch must be at least 1")?;
-        require(
-            s.max_tokens <= 1 << 20,
-            &format!("sample.max_tokens = {}: expected at most {}", s.max_tokens, 1 << 20),
-        )?;
-        for temperature in s.temperatures.iter().chain([&s.temperature]) {
-            let message = format!(
-                "sample.temperature = {temperature}: expected 0 (the likeliest token each time) or more"
-            );
-            require(*temperature >= 0.0 && temperature.is_finite(), &message)?;
-        }
-        require(
-            s.top_p > 0.0 && s.top_p <= 1.0,
-            &format!("sample.top_p = {}: expected more than 0 and at most 1 (all tokens)", s.top_p),
-        )?;
-        require(
-            (0.0..1.0).contains(&s.min_p),
-            &format!(
-                "sample.min_p = {}: expected 0 (all tokens) or more, and less than 1",
-                s.min_p
-            ),
-        )?;
-        let penalty = s.repetition_penalty;
-        require(
-            penalty > 0.0 && penalty.is_finite(),
-            &format!(
-                "sample.repetition_penalty = {penalty}: expected 1 (no penalty) or more; less than 1 rewards repetition, 0 is nothing"
-            ),
-        )?;
-        Ok(())
     }
 }
 
