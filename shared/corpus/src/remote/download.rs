@@ -3,7 +3,7 @@
 //! A [`Temporary`] holds what has arrived, its note which state of which file it belongs to: the next run goes on with
 //! them. A wrong hash is tried once more from the start if the file had been put together from several answers; from one answer it is final.
 use std::fs::{self, OpenOptions};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -14,7 +14,7 @@ use stage::{
     hash_content, remove_if_present,
 };
 
-use super::{Body, Network, RemoteFile, Trouble};
+use super::{Body, Network, Patience, RemoteFile, Trouble};
 
 /// What arrived is given to the file after this long, however little it is: a kill costs no more.
 const LONGEST_UNWRITTEN: Duration = Duration::from_millis(200);
@@ -84,7 +84,7 @@ pub fn download(
 ) -> Result<FileRecord> {
     let mut second = false;
     loop {
-        let (note, joined, (hasher, bytes)) = transfer(network, file, partial, meter)?;
+        let (note, joined, (hasher, bytes)) = Transfer::new(network, file, partial, meter).run()?;
         let name = partial.path().file_name().unwrap_or_default().to_string_lossy().into_owned();
         let record = FileRecord { name, bytes, sha256: hex::encode(hasher.finalize()) };
         let length = note.bytes.or(file.published().bytes);
@@ -124,77 +124,144 @@ pub fn download(
 /// A hasher that has seen the first bytes of a partial file, up to a length.
 type Hashed = (Sha256, u64);
 
-/// Bytes until the end, over as many connections as it takes. True when they came in more than one answer.
-fn transfer(
-    network: &Network,
-    file: &dyn RemoteFile,
-    partial: &Temporary,
-    meter: &Meter,
-) -> Result<(Note, bool, Hashed)> {
-    let address = file.address();
-    let (note_path, partial) = (partial.note(), partial.path());
-    let mut note: Note = stage::read(&note_path)
-        .ok()
-        .and_then(|bytes| serde_json::from_slice(&bytes).ok())
-        .unwrap_or_default();
-    if note.address != address {
-        note = Note::default();
-    }
-    let mut patience = network.patience();
-    let (mut joined, mut counted, mut furthest) = (false, false, 0);
-    // Of what arrived in this run; what an earlier one left is hashed when more is appended to it.
-    let mut hashed: Option<Hashed> = None;
-    loop {
-        network.cancel.check()?;
-        let have = if note.can_resume() {
-            fs::metadata(partial).map_or(0, |metadata| metadata.len())
-        } else {
-            0
-        };
-        if have > 0 && note.bytes == Some(have) {
-            if !counted {
-                meter.saw(have);
-                meter.progress.skip(have);
-            }
-            let hashed = hashed
-                .filter(|(_, bytes)| *bytes == have)
-                .map_or_else(|| hash_content(partial), Ok)?;
-            return Ok((note, true, hashed));
+/// A file on its way to `partial`, over as many connections as it takes.
+struct Transfer<'a> {
+    network: &'a Network,
+    file: &'a dyn RemoteFile,
+    partial: &'a Path,
+    note_path: PathBuf,
+    meter: &'a Meter,
+    note: Note,
+    patience: Patience<'a>,
+    /// It came in more than one answer.
+    joined: bool,
+    /// The meter knows of it.
+    counted: bool,
+    /// The longest that the partial file was.
+    furthest: u64,
+    /// Of what arrived in this run; what an earlier one left is hashed when more is appended to it.
+    hashed: Option<Hashed>,
+}
+
+impl<'a> Transfer<'a> {
+    fn new(
+        network: &'a Network,
+        file: &'a dyn RemoteFile,
+        partial: &'a Temporary,
+        meter: &'a Meter,
+    ) -> Self {
+        let (note_path, partial) = (partial.note(), partial.path());
+        let note: Note = stage::read(&note_path)
+            .ok()
+            .and_then(|bytes| serde_json::from_slice(&bytes).ok())
+            .filter(|note: &Note| note.address == file.address())
+            .unwrap_or_default();
+        Transfer {
+            network,
+            file,
+            partial,
+            note_path,
+            meter,
+            note,
+            patience: network.patience(),
+            joined: false,
+            counted: false,
+            furthest: 0,
+            hashed: None,
         }
-        let mut body = match file.get(have, None, note.etag.as_deref().filter(|_| have > 0)) {
+    }
+
+    /// All bytes until the end. True when they came in more than one answer.
+    fn run(mut self) -> Result<(Note, bool, Hashed)> {
+        let address = self.file.address();
+        loop {
+            self.network.cancel.check()?;
+            let have = if self.note.can_resume() { self.length() } else { 0 };
+            if have > 0 && self.note.bytes == Some(have) {
+                self.count(have, have);
+                let hashed = self.hashed_to(have)?;
+                return Ok((self.note, true, hashed));
+            }
+            let Some(mut body) = self.ask(have)? else { continue };
+            let start = self.accept(&mut body)?;
+            let arrived = self.receive(&mut body, start)?;
+            let length = self.length();
+            match arrived {
+                Ok(()) if self.note.bytes.is_none_or(|bytes| bytes <= length) => {
+                    let hashed = self.hashed_to(length)?;
+                    return Ok((self.note, self.joined, hashed));
+                }
+                Ok(()) => self.patience.after(
+                    address,
+                    Trouble::Again(
+                        format!(
+                            "the body ended at {length} of {} bytes",
+                            self.note.bytes.unwrap_or(0)
+                        ),
+                        None,
+                    ),
+                )?,
+                Err(trouble) => self.patience.after(address, trouble)?,
+            }
+        }
+    }
+
+    fn length(&self) -> u64 {
+        fs::metadata(self.partial).map_or(0, |metadata| metadata.len())
+    }
+
+    /// A hasher that has seen these bytes, all of the partial file.
+    fn hashed_to(&mut self, length: u64) -> Result<Hashed> {
+        let seen = self.hashed.take().filter(|(_, bytes)| *bytes == length);
+        seen.map_or_else(|| hash_content(self.partial), Ok)
+    }
+
+    /// Tells the meter of the file once.
+    fn count(&mut self, bytes: u64, skipped: u64) {
+        if !std::mem::replace(&mut self.counted, true) {
+            self.meter.saw(bytes);
+            self.meter.progress.skip(skipped);
+        }
+    }
+
+    /// An answer that goes on behind the `have` bytes, or begins anew. None: ask again.
+    fn ask(&mut self, have: u64) -> Result<Option<Body>> {
+        let address = self.file.address();
+        let etag = self.note.etag.as_deref().filter(|_| have > 0);
+        let body = match self.file.get(have, None, etag) {
             Ok(body) => body,
             Err(Trouble::Changed(_)) if have > 0 => {
-                network.log.say(format!(
+                self.network.log.say(format!(
                     "{address}: it has changed since {have} bytes of it arrived; starting over"
                 ));
-                note = Note::default();
-                continue;
+                self.note = Note::default();
+                return Ok(None);
             }
             Err(trouble) => {
-                patience.after(address, trouble)?;
-                continue;
+                self.patience.after(address, trouble)?;
+                return Ok(None);
             }
         };
         if body.from != 0 && body.from != have {
-            patience.after(
-                address,
-                Trouble::Again(
-                    format!("bytes from {} came where {have} were asked for", body.from),
-                    None,
-                ),
-            )?;
-            continue;
+            let found = format!("bytes from {} came where {have} were asked for", body.from);
+            self.patience.after(address, Trouble::Again(found, None))?;
+            return Ok(None);
         }
-        if have > 0 && (body.from == 0 || !note.fits(&body)) {
-            network.log.say(format!(
+        if have > 0 && (body.from == 0 || !self.note.fits(&body)) {
+            self.network.log.say(format!(
                 "{address}: it has changed or cannot be resumed; {have} bytes start over"
             ));
             if body.from != 0 {
-                note = Note::default();
-                continue;
+                self.note = Note::default();
+                return Ok(None);
             }
         }
-        let published = file.published().bytes;
+        Ok(Some(body))
+    }
+
+    /// Writes down what is about to arrive; gives the hasher of what is there.
+    fn accept(&mut self, body: &mut Body) -> Result<Hashed> {
+        let (address, published) = (self.file.address(), self.file.published().bytes);
         if let (Some(listed), Some(total)) = (published, body.total)
             && listed != total
         {
@@ -205,56 +272,44 @@ fn transfer(
                 "run the same command again",
             ));
         }
-        if !std::mem::replace(&mut counted, true) {
-            meter.saw(body.total.or(published).unwrap_or(0));
-            meter.progress.skip(body.from);
-        }
-        joined |= body.from > 0;
-        note = Note {
+        self.count(body.total.or(published).unwrap_or(0), body.from);
+        self.joined |= body.from > 0;
+        self.note = Note {
             address: address.to_owned(),
             etag: body.etag.take(),
             sha256: body.sha256.take(),
             bytes: body.total.or(published),
         };
-        let text = serde_json::to_vec(&note).map_err(|error| Failure::usage(error.to_string()))?;
+        let text =
+            serde_json::to_vec(&self.note).map_err(|error| Failure::usage(error.to_string()))?;
         if body.from == 0 {
-            remove_if_present(partial)?; // before the note: old bytes must not look like this file's
+            remove_if_present(self.partial)?; // before the note: old bytes must not look like this file's
         }
-        AtomicFile::write(&note_path, &text)?;
-        let start = match hashed.take().filter(|(_, bytes)| *bytes == body.from) {
-            _ if body.from == 0 => (Sha256::new(), 0),
-            Some(hashed) => hashed,
-            None => hash_content(partial)?,
-        };
-        let arrived;
-        (arrived, hashed) = append(network, partial, &mut body, meter, start, note.bytes);
+        AtomicFile::write(&self.note_path, &text)?;
+        match body.from {
+            0 => Ok((Sha256::new(), 0)),
+            from => self.hashed_to(from),
+        }
+    }
+
+    /// Appends the body to the partial file.
+    fn receive(&mut self, body: &mut Body, start: Hashed) -> Result<Result<(), Trouble>> {
+        let announced = self.note.bytes;
+        let (arrived, hashed) =
+            append(self.network, self.partial, body, self.meter, start, announced);
+        self.hashed = hashed;
         if let (Err(Trouble::Stop(Failure { kind: FailureKind::BadInput, .. })), None) =
-            (&arrived, note.bytes)
+            (&arrived, announced)
         {
-            remove_if_present(partial)?; // without an end
+            remove_if_present(self.partial)?; // without an end
         }
         // Patience starts anew only where the download got further: a server that always breaks at the same byte ends it.
-        let length = fs::metadata(partial).map_or(0, |metadata| metadata.len());
-        if length > furthest && !matches!(arrived, Err(Trouble::Slow(_))) {
-            furthest = length;
-            patience.renew();
+        let length = self.length();
+        if length > self.furthest && !matches!(arrived, Err(Trouble::Slow(_))) {
+            self.furthest = length;
+            self.patience.renew();
         }
-        match arrived {
-            Ok(()) if note.bytes.is_none_or(|bytes| bytes <= length) => {
-                let hashed = hashed
-                    .filter(|(_, bytes)| *bytes == length)
-                    .map_or_else(|| hash_content(partial), Ok)?;
-                return Ok((note, joined, hashed));
-            }
-            Ok(()) => patience.after(
-                address,
-                Trouble::Again(
-                    format!("the body ended at {length} of {} bytes", note.bytes.unwrap_or(0)),
-                    None,
-                ),
-            )?,
-            Err(trouble) => patience.after(address, trouble)?,
-        }
+        Ok(arrived)
     }
 }
 
