@@ -138,46 +138,12 @@ fn make(
         stage.log.say("not a byte-level BPE with the GPT-2 pattern: encoding with crate tokenizers, which is slower");
     }
     stage::create_dir(&tokens)?;
-    let recorded = if stage.force { Vec::new() } else { shards::recorded(&tokens, shard) };
-    let progress = stage.log.progress("tokenizing", Unit::Stories, Some(total));
-    let kept: Vec<_> = tasks
-        .par_iter()
-        .map(|task| shards::finished(&task.path, &task.origin, &recorded))
-        .collect();
-    progress.skip(kept.iter().flatten().map(|(_, totals)| totals.stories).sum());
-    let splits_of_tasks: Vec<String> = tasks.iter().map(|task| task.origin.split.clone()).collect();
-    let missing: Vec<Task> = tasks
-        .into_iter()
-        .zip(&kept)
-        .filter(|(_, kept)| kept.is_none())
-        .map(|(task, _)| task)
-        .collect();
-    let name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    missing.iter().try_for_each(|task| owned.claim(&name(&task.path)))?;
-    owned.claim_manifest(&name(&work.manifest))?;
-    let mut new =
-        encode_shards::make(&missing, &tokenizer, rayon::current_num_threads(), &progress)?
-            .into_iter();
-    let made: Vec<Made> = kept
-        .into_iter()
-        .zip(splits_of_tasks)
-        .filter_map(|(kept, split)| {
-            let (is_kept, (record, totals)) = (kept.is_some(), kept.or_else(|| new.next())?);
-            Some(Made { record, totals, split, kept: is_kept })
-        })
-        .collect();
-    let seconds = progress.elapsed().as_secs_f64();
-    progress.finish();
+    let (made, seconds) = encode(stage, work, owned, shard, &tokenizer, tasks)?;
 
     let mut manifest =
         work.manifest_of(records, made.iter().map(|made| made.record.clone()).collect());
-    let mut new = Totals::default();
     for (split, _) in &splits.files {
-        let mut sum = Totals::default();
-        for made in made.iter().filter(|made| made.split == *split) {
-            sum += made.totals;
-            new += if made.kept { Totals::default() } else { made.totals };
-        }
+        let sum = sum_of(made.iter().filter(|made| made.split == *split));
         let counts = [("stories", sum.stories), ("tokens", sum.tokens), ("bytes", sum.bytes)];
         manifest.counts.extend(counts.map(|(name, count)| (format!("{split}_{name}"), count)));
     }
@@ -190,6 +156,63 @@ fn make(
         manifest.label_synthetic();
     }
     shards::remember_old(owned, shards)?;
+    Ok((manifest, rates(&made, seconds)))
+}
+
+/// Encodes the tasks whose shards are not there yet; gives all shards in their order, and how long it took.
+fn encode(
+    stage: &Stage,
+    work: &Work,
+    owned: &Ownership,
+    shard: Option<Shard>,
+    tokenizer: &Tokenizer,
+    tasks: Vec<Task>,
+) -> anyhow::Result<(Vec<Made>, f64)> {
+    let tokens = stage.path("tokens");
+    let recorded = if stage.force { Vec::new() } else { shards::recorded(&tokens, shard) };
+    let total = tasks.iter().map(Task::stories).sum();
+    let progress = stage.log.progress("tokenizing", Unit::Stories, Some(total));
+    let kept: Vec<_> = tasks
+        .par_iter()
+        .map(|task| shards::finished(&task.path, &task.origin, &recorded))
+        .collect();
+    progress.skip(kept.iter().flatten().map(|(_, totals)| totals.stories).sum());
+    let splits: Vec<String> = tasks.iter().map(|task| task.origin.split.clone()).collect();
+    let missing: Vec<Task> = tasks
+        .into_iter()
+        .zip(&kept)
+        .filter(|(_, kept)| kept.is_none())
+        .map(|(task, _)| task)
+        .collect();
+    let name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    missing.iter().try_for_each(|task| owned.claim(&name(&task.path)))?;
+    owned.claim_manifest(&name(&work.manifest))?;
+    let mut new =
+        encode_shards::make(&missing, tokenizer, rayon::current_num_threads(), &progress)?
+            .into_iter();
+    let made = kept
+        .into_iter()
+        .zip(splits)
+        .filter_map(|(kept, split)| {
+            let (is_kept, (record, totals)) = (kept.is_some(), kept.or_else(|| new.next())?);
+            Some(Made { record, totals, split, kept: is_kept })
+        })
+        .collect();
+    let seconds = progress.elapsed().as_secs_f64();
+    progress.finish();
+    Ok((made, seconds))
+}
+
+fn sum_of<'a>(made: impl Iterator<Item = &'a Made>) -> Totals {
+    made.fold(Totals::default(), |mut sum, made| {
+        sum += made.totals;
+        sum
+    })
+}
+
+/// How fast it went, and what was kept.
+fn rates(made: &[Made], seconds: f64) -> String {
+    let new = sum_of(made.iter().filter(|made| !made.kept));
     let kept = made.iter().filter(|made| made.kept).count();
     let kept = if kept > 0 { format!(", {kept} shards kept") } else { String::new() };
     let rates = format!(
@@ -197,7 +220,7 @@ fn make(
         new.bytes as f64 / 1e6 / seconds,
         stage::count((new.tokens as f64 / seconds) as u64)
     );
-    Ok((manifest, format!(" ({seconds:.1} s, {rates}{kept})")))
+    format!(" ({seconds:.1} s, {rates}{kept})")
 }
 
 fn summary(stage: &Stage, manifest: &Manifest) -> String {

@@ -196,13 +196,32 @@ impl Fetcher<'_> {
         if let Some((_, name)) = &part.aside {
             self.raw.claim(name)?;
         }
-        let network =
-            || plan.network.as_ref().ok_or_else(|| Failure::usage("this source needs the network"));
         let source = match &part.input {
             Input::Local(file) => Some(Unchanged::of(&file.path)),
             _ => None,
         };
-        let mut made = match &part.input {
+        let mut made = self.made_of(plan, part, threshold, meter)?;
+        source.map_or(Ok(()), |source| source.check())?;
+        for FileRecord { name, .. } in &made.outputs {
+            let row_groups =
+                ParquetStories::checksums(&self.raw.path(name), &self.settings.column)?;
+            made.row_groups.insert(name.clone(), row_groups);
+        }
+        self.raw.remember(&part.output, &identity, &made)?;
+        Ok(made)
+    }
+
+    /// The part's files, made of its input.
+    fn made_of(
+        &self,
+        plan: &FetchPlan,
+        part: &Part,
+        threshold: Option<u64>,
+        meter: &Meter,
+    ) -> Result<Made> {
+        let network =
+            || plan.network.as_ref().ok_or_else(|| Failure::usage("this source needs the network"));
+        Ok(match &part.input {
             Input::Remote(file) if part.whole => {
                 self.downloaded_whole(network()?, part, file.as_ref(), threshold, meter)?
             }
@@ -245,15 +264,7 @@ impl Fetcher<'_> {
                 }
                 made
             }
-        };
-        source.map_or(Ok(()), |source| source.check())?;
-        for FileRecord { name, .. } in &made.outputs {
-            let row_groups =
-                ParquetStories::checksums(&self.raw.path(name), &self.settings.column)?;
-            made.row_groups.insert(name.clone(), row_groups);
-        }
-        self.raw.remember(&part.output, &identity, &made)?;
-        Ok(made)
+        })
     }
 
     /// The file as it was published, or rewritten where something in it has to be mended.
