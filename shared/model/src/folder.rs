@@ -97,6 +97,8 @@ pub fn load_folder(folder: &Path) -> Result<(Config, Vec<f32>)> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
     use super::*;
     use safetensors::tensor::{Dtype, TensorView};
 
@@ -159,53 +161,78 @@ mod tests {
         std::fs::write(path, safetensors::serialize(views, None).unwrap()).unwrap();
     }
 
-    #[test]
-    fn shards_narrow_types_and_shared_heads_are_read_and_bad_tensors_named() {
-        let folder = tempfile::tempdir().unwrap();
-        let config = json!({
-            "model_type": "llama", "vocab_size": 5, "hidden_size": 8, "intermediate_size": 6, "num_hidden_layers": 1,
-            "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 16,
-        });
-        std::fs::write(folder.path().join("config.json"), config.to_string()).unwrap();
-        let llama = Llama::read(folder.path()).unwrap();
-        let value = |i: usize| (i % 31) as f32 * 0.25 - 3.0; // exact in all three types
-        let tensor = |(n, (name, shape)): (usize, (String, Vec<usize>))| {
-            let values = (0..shape.iter().product()).map(|i: usize| value(i + n));
-            match n % 3 {
-                0 => (name, Dtype::F32, shape, values.flat_map(f32::to_le_bytes).collect()),
-                1 => (
-                    name,
-                    Dtype::F16,
-                    shape,
-                    values.flat_map(|v| half::f16::from_f32(v).to_le_bytes()).collect(),
-                ),
-                _ => (
-                    name,
-                    Dtype::BF16,
-                    shape,
-                    values.flat_map(|v| half::bf16::from_f32(v).to_le_bytes()).collect(),
-                ),
-            }
-        };
-        let tensors: Vec<Written> =
-            Weights::expected(&llama).into_iter().enumerate().map(tensor).collect();
-        let shards = |tensors: &[Written]| {
+    /// A folder with a model in several shards of three types, heads of keys shared.
+    struct Sharded {
+        folder: tempfile::TempDir,
+        tensors: Vec<Written>,
+    }
+
+    /// Exact in all three types.
+    fn value(i: usize) -> f32 {
+        (i % 31) as f32 * 0.25 - 3.0
+    }
+
+    impl Sharded {
+        fn new() -> Self {
+            let folder = tempfile::tempdir().unwrap();
+            let config = json!({
+                "model_type": "llama", "vocab_size": 5, "hidden_size": 8, "intermediate_size": 6, "num_hidden_layers": 1,
+                "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 16,
+            });
+            std::fs::write(folder.path().join("config.json"), config.to_string()).unwrap();
+            let llama = Llama::read(folder.path()).unwrap();
+            let tensor = |(n, (name, shape)): (usize, (String, Vec<usize>))| {
+                let values = (0..shape.iter().product()).map(|i: usize| value(i + n));
+                let (dtype, bytes) = match n % 3 {
+                    0 => (Dtype::F32, values.flat_map(f32::to_le_bytes).collect()),
+                    1 => (
+                        Dtype::F16,
+                        values.flat_map(|v| half::f16::from_f32(v).to_le_bytes()).collect(),
+                    ),
+                    _ => (
+                        Dtype::BF16,
+                        values.flat_map(|v| half::bf16::from_f32(v).to_le_bytes()).collect(),
+                    ),
+                };
+                (name, dtype, shape, bytes)
+            };
+            let tensors: Vec<Written> =
+                Weights::expected(&llama).into_iter().enumerate().map(tensor).collect();
+            let sharded = Sharded { folder, tensors };
+            sharded.write(&sharded.tensors);
+            sharded
+        }
+
+        fn path(&self, name: &str) -> PathBuf {
+            self.folder.path().join(name)
+        }
+
+        /// Writes these tensors as shards, in place of those there were.
+        fn write(&self, tensors: &[Written]) {
             let mut map = serde_json::Map::new();
             for (i, tensors) in tensors.chunks(5).enumerate() {
                 let name = format!("model-{i}.safetensors");
-                write(&folder.path().join(&name), tensors);
+                write(&self.path(&name), tensors);
                 map.extend(
                     tensors.iter().map(|(tensor, ..)| (tensor.clone(), name.clone().into())),
                 );
             }
-            std::fs::write(
-                folder.path().join("model.safetensors.index.json"),
-                json!({ "weight_map": map }).to_string(),
-            )
-            .unwrap();
-        };
-        shards(&tensors);
-        let (config, flat) = load_folder(folder.path()).unwrap();
+            self.write_index(&json!({ "weight_map": map }).to_string());
+        }
+
+        fn write_index(&self, index: &str) {
+            std::fs::write(self.path("model.safetensors.index.json"), index).unwrap();
+        }
+
+        fn load(&self) -> Result<(Config, Vec<f32>)> {
+            load_folder(self.folder.path())
+        }
+    }
+
+    #[test]
+    fn shards_narrow_types_and_shared_heads_are_read() {
+        let sharded = Sharded::new();
+        let (config, flat) = sharded.load().unwrap();
         let table = TensorTable::new(&config);
         assert!(table.head != table.embedding && flat.len() == table.len);
         assert_eq!(table.layers[0].qkv.len(), (8 + 2 * 4) * 8, "two of four heads of 2");
@@ -214,12 +241,26 @@ mod tests {
                 assert_eq!(*found, value(i + n), "{} {i}", tensor.name);
             }
         }
+        // The angles that old files carry are not wanted and do no harm.
+        let mut old = sharded.tensors.clone();
+        old.push((
+            "model.layers.0.self_attn.rotary_emb.inv_freq".into(),
+            Dtype::F32,
+            vec![1],
+            vec![0; 4],
+        ));
+        sharded.write(&old);
+        assert_eq!(sharded.load().unwrap().1, flat);
+    }
 
+    #[test]
+    fn bad_tensors_and_bad_shards_are_named() {
+        let sharded = Sharded::new();
         let refused = |change: &dyn Fn(&mut Vec<Written>), words: &str| {
-            let mut changed = tensors.clone();
+            let mut changed = sharded.tensors.clone();
             change(&mut changed);
-            shards(&changed);
-            let error = load_folder(folder.path()).unwrap_err();
+            sharded.write(&changed);
+            let error = sharded.load().unwrap_err();
             assert!(
                 error.exit_code() == 3 && error.to_string().contains(words),
                 "{words}: {error}"
@@ -247,29 +288,14 @@ mod tests {
             "k_proj.weight has inf at element 2",
         );
         refused(&|t| t[0].1 = Dtype::I32, "q_proj.weight is of dtype I32");
-        // The angles that old files carry are not wanted and do no harm.
-        let mut old = tensors.clone();
-        old.push((
-            "model.layers.0.self_attn.rotary_emb.inv_freq".into(),
-            Dtype::F32,
-            vec![1],
-            vec![0; 4],
-        ));
-        shards(&old);
-        assert_eq!(load_folder(folder.path()).unwrap().1, flat);
         // A shard cut short, and an index that leads out of the folder.
-        let shard = folder.path().join("model-0.safetensors");
+        sharded.write(&sharded.tensors);
+        let shard = sharded.path("model-0.safetensors");
         let bytes = std::fs::read(&shard).unwrap();
         std::fs::write(&shard, &bytes[..bytes.len() - 3]).unwrap();
-        assert!(
-            load_folder(folder.path()).unwrap_err().to_string().contains("model-0.safetensors")
-        );
-        std::fs::write(
-            folder.path().join("model.safetensors.index.json"),
-            r#"{"weight_map": {"a": "../b.safetensors"}}"#,
-        )
-        .unwrap();
-        assert!(load_folder(folder.path()).unwrap_err().to_string().contains("../b.safetensors"));
+        assert!(sharded.load().unwrap_err().to_string().contains("model-0.safetensors"));
+        sharded.write_index(r#"{"weight_map": {"a": "../b.safetensors"}}"#);
+        assert!(sharded.load().unwrap_err().to_string().contains("../b.safetensors"));
     }
 
     #[test]
