@@ -8,6 +8,15 @@ use super::peer::{self, Peer};
 use super::runs::{Bench, Case, EngineOptions};
 use super::{All, LOSSES, MODES, PRECISIONS, ROUNDS, has_losses};
 
+/// Its key, and what it is.
+type Mode = (&'static str, &'static str);
+
+/// Speeds of ours, by precision.
+type Ours = Vec<(&'static str, Vec<f64>)>;
+
+/// Answers of PyTorch, by mode.
+type Theirs = Vec<(Mode, Vec<Value>)>;
+
 impl All {
     /// Whether there is a PyTorch to race; what is said of it goes into the JSON.
     pub(super) fn find_peer(&mut self, bench: &Bench) -> Result<(), String> {
@@ -25,23 +34,25 @@ impl All {
     }
 
     pub(super) fn skip_race(&mut self, case: &Case, vocab: u64, reason: &str) {
-        for (mode, words) in MODES {
-            self.skip_mode(case, mode, words, vocab, reason);
-            for precision in PRECISIONS {
-                self.skip_ratio(case, precision, mode, words, vocab, reason);
-            }
+        for mode in MODES {
+            self.skip_mode(case, mode, vocab, reason);
         }
     }
 
-    fn skip_mode(&mut self, case: &Case, mode: &str, words: &str, vocab: u64, reason: &str) {
+    /// A mode with its ratios.
+    fn skip_mode(&mut self, case: &Case, mode: Mode, vocab: u64, reason: &str) {
+        let (name, words) = mode;
         let figure = format!("{words}, {}", case.words(vocab));
-        self.figures.skip(&case.key(&format!("{mode}.tokens_per_second")), &figure, reason);
+        self.figures.skip(&case.key(&format!("{name}.tokens_per_second")), &figure, reason);
         if has_losses(case) {
             self.figures.skip(
-                &case.key(&format!("{mode}.val_loss")),
+                &case.key(&format!("{name}.val_loss")),
                 &format!("{}, {figure}", LOSSES[0].1),
                 reason,
             );
+        }
+        for precision in PRECISIONS {
+            self.skip_ratio(case, precision, mode, vocab, reason);
         }
     }
 
@@ -49,8 +60,7 @@ impl All {
         &mut self,
         case: &Case,
         precision: &str,
-        mode: &str,
-        words: &str,
+        (mode, words): Mode,
         vocab: u64,
         reason: &str,
     ) {
@@ -67,26 +77,39 @@ impl All {
         rounds: u64,
         warm: &Path,
     ) {
-        let pace = bench.pace;
-        // Together with the rounds that is as many steps as ours had where losses are compared.
-        let (steps, first) = (pace.last * 3 / 10, pace.last - ROUNDS * (pace.last * 3 / 10));
         let started = peer
             .and_then(|()| bench.most(if self.quick { 5.0 } else { 40.0 }, 0.0))
-            .and_then(|_| Peer::start(bench, case, pace.val_windows));
+            .and_then(|_| Peer::start(bench, case, bench.pace.val_windows));
         let mut peer = match started {
             Ok(peer) => peer,
             Err(reason) => return self.skip_race(case, bench.data.vocab, &reason),
         };
-        // Compilation and caches; a mode that cannot run is out of the race.
-        let mut theirs: Vec<(usize, Vec<Value>)> = Vec::new();
-        for (index, (mode, words)) in MODES.into_iter().enumerate() {
-            match bench.most(5.0, 240.0).and_then(|most| peer.steps(mode, first, false, most)) {
-                Ok(_) => theirs.push((index, Vec::new())),
+        let mut theirs = self.warm_up(bench, case, &mut peer);
+        let mut ours: Ours = PRECISIONS.map(|precision| (precision, Vec::new())).into();
+        ours.retain(|(precision, _)| {
+            self.figures.get(&case.key(&format!("{precision}.tokens_per_second"))).is_some()
+        });
+        let ended = (1..=rounds).try_for_each(|round| {
+            our_round(bench, case, warm, &mut ours)?;
+            their_round(bench, &mut peer, round == rounds && has_losses(case), &mut theirs)
+        });
+        let why = ended.err().unwrap_or_else(|| "no round was finished".to_owned());
+        for (mode, answers) in &theirs {
+            self.report_mode(bench, case, *mode, answers, &ours, &why);
+        }
+        self.skip_unreached(bench, case);
+    }
+
+    /// Compilation and caches; a mode that cannot run is out of the race.
+    fn warm_up(&mut self, bench: &Bench, case: &Case, peer: &mut Peer) -> Theirs {
+        // Together with the rounds that is as many steps as ours had where losses are compared.
+        let first = bench.pace.last - ROUNDS * steps_of_a_round(bench);
+        let mut theirs = Vec::new();
+        for mode in MODES {
+            match bench.most(5.0, 240.0).and_then(|most| peer.steps(mode.0, first, false, most)) {
+                Ok(_) => theirs.push((mode, Vec::new())),
                 Err(reason) => {
-                    self.skip_mode(case, mode, words, bench.data.vocab, &reason);
-                    for precision in PRECISIONS {
-                        self.skip_ratio(case, precision, mode, words, bench.data.vocab, &reason);
-                    }
+                    self.skip_mode(case, mode, bench.data.vocab, &reason);
                     // What was asked late would be answered in the place of something else.
                     if reason.starts_with("no answer") {
                         break;
@@ -94,142 +117,110 @@ impl All {
                 }
             }
         }
-        let mut ours: Vec<(&str, Vec<f64>)> =
-            PRECISIONS.map(|precision| (precision, Vec::new())).into();
-        ours.retain(|(precision, _)| {
-            self.figures.get(&case.key(&format!("{precision}.tokens_per_second"))).is_some()
-        });
-        let mut why = "no round was finished".to_owned();
-        'rounds: for round in 1..=rounds {
-            for (precision, rates) in &mut ours {
-                let seen = bench.most(5.0, 25.0).and_then(|most| {
-                    let (last, val_every) = (pace.short, 1 << 40);
-                    bench.train(&EngineOptions {
-                        case,
-                        precision,
-                        whole: false,
-                        last,
-                        val_every,
-                        val_windows: 1,
-                        most,
-                        cache: warm,
-                        enough: &|_| false,
-                    })
-                });
-                match seen.map(|seen| seen.rate(case.tokens(), pace.warm)) {
-                    Ok(Some((rate, _))) => rates.push(rate),
-                    Ok(None) => {}
-                    Err(reason) => {
-                        why = reason;
-                        break 'rounds;
-                    }
-                }
-            }
-            for (index, answers) in &mut theirs {
-                let validate = round == rounds && has_losses(case);
-                match bench
-                    .most(2.0, 90.0)
-                    .and_then(|most| peer.steps(MODES[*index].0, steps, validate, most))
-                {
-                    Ok(answer) => answers.push(answer),
-                    Err(reason) => {
-                        why = reason;
-                        break 'rounds;
-                    }
-                }
+        theirs
+    }
+
+    /// The figures of a mode, and ours to it.
+    fn report_mode(
+        &mut self,
+        bench: &Bench,
+        case: &Case,
+        mode: Mode,
+        answers: &[Value],
+        ours: &Ours,
+        why: &str,
+    ) {
+        let ((name, words), vocab) = (mode, bench.data.vocab);
+        let rates: Vec<f64> =
+            answers.iter().filter_map(|answer| answer["tokens_per_second"].as_f64()).collect();
+        let Some(rate) = median(&rates) else {
+            return self.skip_mode(case, mode, vocab, why);
+        };
+        let last = answers.last().cloned().unwrap_or_default();
+        let dtype = last["dtype"].as_str().unwrap_or_default();
+        let figure = format!("{words}, {}, {dtype}", case.words(vocab));
+        let more = json!({ "rounds": rates, "step_ms": last["step_ms"], "memory_mib": last["memory_mib"], "parameters": last["parameters"] });
+        self.figures.value(
+            &case.key(&format!("{name}.tokens_per_second")),
+            &figure,
+            rate,
+            "tokens/s",
+            more,
+        );
+        if has_losses(case) {
+            let key = case.key(&format!("{name}.val_loss"));
+            let figure = format!("{} {} steps, {figure}", LOSSES[0].1, last["steps"]);
+            let more = json!({ "steps": last["steps"] });
+            match last["val_loss"].as_f64() {
+                Some(loss) => self.figures.value(&key, &figure, loss, "nats", more),
+                None => self.figures.skip(&key, &figure, why),
             }
         }
-        for (index, answers) in &theirs {
-            let (mode, words) = MODES[*index];
-            let rates: Vec<f64> =
-                answers.iter().filter_map(|answer| answer["tokens_per_second"].as_f64()).collect();
-            let Some(rate) = median(&rates) else {
-                self.skip_mode(case, mode, words, bench.data.vocab, &why);
-                for precision in PRECISIONS {
-                    self.skip_ratio(case, precision, mode, words, bench.data.vocab, &why);
-                }
+        for precision in PRECISIONS {
+            let own = ours
+                .iter()
+                .find(|(name, _)| *name == precision)
+                .and_then(|(_, rates)| Some((median(rates)?, rates)));
+            let Some((own, all)) = own else {
+                let reason = format!("{precision} was not measured: {why}");
+                self.skip_ratio(case, precision, mode, vocab, &reason);
                 continue;
             };
-            let last = answers.last().cloned().unwrap_or_default();
-            let figure = format!(
-                "{words}, {}, {}",
-                case.words(bench.data.vocab),
-                last["dtype"].as_str().unwrap_or_default()
+            self.figures.ratio(
+                &case.key(&format!("{precision}.to_{name}")),
+                &format!("{precision} to {words}, {}", case.words(vocab)),
+                own / rate,
+                json!({ "ours": all, "theirs": rates }),
             );
-            let more = json!({ "rounds": rates, "step_ms": last["step_ms"], "memory_mib": last["memory_mib"], "parameters": last["parameters"] });
-            self.figures.value(
-                &case.key(&format!("{mode}.tokens_per_second")),
-                &figure,
-                rate,
-                "tokens/s",
-                more,
-            );
-            if has_losses(case) {
-                let (key, figure) = (
-                    case.key(&format!("{mode}.val_loss")),
-                    format!("{} {} steps, {figure}", LOSSES[0].1, last["steps"]),
-                );
-                match last["val_loss"].as_f64() {
-                    Some(loss) => self.figures.value(
-                        &key,
-                        &figure,
-                        loss,
-                        "nats",
-                        json!({ "steps": last["steps"] }),
-                    ),
-                    None => self.figures.skip(&key, &figure, &why),
-                }
-            }
-            for precision in PRECISIONS {
-                let own = ours
-                    .iter()
-                    .find(|(name, _)| *name == precision)
-                    .and_then(|(_, rates)| Some((median(rates)?, rates)));
-                let figure = format!("{precision} to {words}, {}", case.words(bench.data.vocab));
-                match own {
-                    Some((own, all)) => {
-                        let more = json!({ "ours": all, "theirs": rates });
-                        self.figures.ratio(
-                            &case.key(&format!("{precision}.to_{mode}")),
-                            &figure,
-                            own / rate,
-                            more,
-                        );
-                    }
-                    None => self.skip_ratio(
-                        case,
-                        precision,
-                        mode,
-                        words,
-                        bench.data.vocab,
-                        &format!("{precision} was not measured: {why}"),
-                    ),
-                }
-            }
         }
-        // A mode that was not reached after another gave no answer.
-        for (mode, words) in MODES {
-            let keys = self.figures.json();
-            if !keys.iter().any(|row| row["key"] == case.key(&format!("{mode}.tokens_per_second")))
-            {
-                self.skip_mode(
-                    case,
-                    mode,
-                    words,
-                    bench.data.vocab,
-                    "the mode before it gave no answer",
-                );
-                for precision in PRECISIONS {
-                    self.skip_ratio(
-                        case,
-                        precision,
-                        mode,
-                        words,
-                        bench.data.vocab,
-                        "the mode before it gave no answer",
-                    );
-                }
+    }
+
+    /// A mode that was not reached after another gave no answer.
+    fn skip_unreached(&mut self, bench: &Bench, case: &Case) {
+        for mode in MODES {
+            let key = case.key(&format!("{}.tokens_per_second", mode.0));
+            if !self.figures.json().iter().any(|row| row["key"] == key) {
+                let reason = "the mode before it gave no answer";
+                self.skip_mode(case, mode, bench.data.vocab, reason);
             }
         }
     }
+}
+
+fn steps_of_a_round(bench: &Bench) -> u64 {
+    bench.pace.last * 3 / 10
+}
+
+/// One run of ours in each precision.
+fn our_round(bench: &Bench, case: &Case, warm: &Path, ours: &mut Ours) -> Result<(), String> {
+    for (precision, rates) in ours {
+        let most = bench.most(5.0, 25.0)?;
+        let seen = bench.train(&EngineOptions {
+            case,
+            precision,
+            whole: false,
+            last: bench.pace.short,
+            val_every: 1 << 40,
+            val_windows: 1,
+            most,
+            cache: warm,
+            enough: &|_| false,
+        })?;
+        rates.extend(seen.rate(case.tokens(), bench.pace.warm).map(|(rate, _)| rate));
+    }
+    Ok(())
+}
+
+/// One answer of PyTorch in each mode.
+fn their_round(
+    bench: &Bench,
+    peer: &mut Peer,
+    validate: bool,
+    theirs: &mut Theirs,
+) -> Result<(), String> {
+    for ((mode, _), answers) in theirs {
+        let most = bench.most(2.0, 90.0)?;
+        answers.push(peer.steps(mode, steps_of_a_round(bench), validate, most)?);
+    }
+    Ok(())
 }
