@@ -406,21 +406,7 @@ fn fetch(table: &mut Table, raw: &Path) {
         let content: Arc<[u8]> = fs::read(path).expect("a parquet file").into();
         let megabytes = content.len() as f64 / 1e6;
         let sha256 = stage::sha256(&content);
-        let served = content.clone();
-        let hub = Server::start(move |request| match request.target.as_str() {
-            "/api/datasets/owner/name/parquet" => {
-                let url =
-                    |split: &str, i: usize| format!("https://huggingface.co/{split}/{i}.parquet");
-                let train: Vec<String> = (1..FILES).map(|i| url("train", i)).collect();
-                Reply::new(
-                    200,
-                    json!({ "default": { "train": train, "validation": [url("validation", 0)] } })
-                        .to_string(),
-                )
-            }
-            _ => Reply::shared(request, &served, "\"x\"")
-                .header("X-Linked-Etag", format!("\"{sha256}\"")),
-        });
+        let hub = hub_of(content.clone(), &sha256);
         let (downloaded, remote, local) = (plain(), plain(), plain());
         fs::create_dir_all(local.input("local")).expect("a folder");
         for name in ["train-0.parquet", "validation-0.parquet"] {
@@ -479,6 +465,23 @@ fn fetch(table: &mut Table, raw: &Path) {
             );
         }
     }
+}
+
+/// A hub with a dataset of [`FILES`] files, each of this content.
+fn hub_of(content: Arc<[u8]>, sha256: &str) -> Server {
+    let linked = format!("\"{sha256}\"");
+    Server::start(move |request| match request.target.as_str() {
+        "/api/datasets/owner/name/parquet" => {
+            let url = |split: &str, i: usize| format!("https://huggingface.co/{split}/{i}.parquet");
+            let train: Vec<String> = (1..FILES).map(|i| url("train", i)).collect();
+            Reply::new(
+                200,
+                json!({ "default": { "train": train, "validation": [url("validation", 0)] } })
+                    .to_string(),
+            )
+        }
+        _ => Reply::shared(request, &content, "\"x\"").header("X-Linked-Etag", linked.clone()),
+    })
 }
 
 /// Seconds that the files take to this process over as many connections as `fetch-parquet` opens.

@@ -87,18 +87,7 @@ fn run() -> anyhow::Result<()> {
         .into());
     }
     let deadline = Instant::now() + Duration::from_secs_f64(60.0 * args.minutes);
-    let choice = match args.device.strip_prefix("gpu:").map(str::parse) {
-        None if args.device == "gpu" => DeviceChoice::Best,
-        Some(Ok(number)) => DeviceChoice::Number(number),
-        _ => {
-            return Err(Failure::usage(format_args!(
-                "--device {}: expected gpu or gpu:N",
-                args.device
-            ))
-            .into());
-        }
-    };
-    let adapter = adapters::choose(choice);
+    let adapter = adapters::choose(device_choice(&args.device)?);
     let own = std::env::current_exe()
         .map_err(|error| Failure::try_again(format_args!("this program's own path: {error}")))?;
     let programs = own.parent().map(Path::to_owned).unwrap_or_default();
@@ -161,14 +150,36 @@ fn run() -> anyhow::Result<()> {
             Some(failure)
         }
     };
+    finish(&args.json, &title, report, all, failed)
+}
+
+fn device_choice(device: &str) -> anyhow::Result<DeviceChoice> {
+    match device.strip_prefix("gpu:").map(str::parse) {
+        None if device == "gpu" => Ok(DeviceChoice::Best),
+        Some(Ok(number)) => Ok(DeviceChoice::Number(number)),
+        _ => {
+            let failure = Failure::usage(format_args!("--device {device}: expected gpu or gpu:N"));
+            Err(failure.into())
+        }
+    }
+}
+
+/// Writes the JSON and prints the table.
+fn finish(
+    path: &Path,
+    title: &str,
+    mut report: Value,
+    all: All,
+    failed: Option<Failure>,
+) -> anyhow::Result<()> {
     report["peer"] = all.peer;
     report["rows"] = all.figures.json().into();
     report["profile"] = json!(all.profile);
     let text =
         serde_json::to_string_pretty(&report).map_err(|error| Failure::usage(error.to_string()))?;
-    stage::AtomicFile::write(&args.json, text.as_bytes())?;
+    stage::AtomicFile::write(path, text.as_bytes())?;
     if let Some(failure) = failed {
-        eprintln!("{}: every figure skipped", args.json.display());
+        eprintln!("{}: every figure skipped", path.display());
         return Err(failure.into());
     }
     let profile = all.profile.map(|table| format!("\n{table}")).unwrap_or_default();
@@ -176,7 +187,7 @@ fn run() -> anyhow::Result<()> {
     match stage::interrupt::requested() {
         true => Err(Failure::interrupted(format_args!(
             "what was measured by then is in {}",
-            args.json.display()
+            path.display()
         ))
         .into()),
         false => Ok(()),
@@ -421,9 +432,17 @@ impl All {
                 "the large product was not measured",
             ),
         }
-        if !losses {
-            return;
+        if losses {
+            self.losses(bench, case, precision, &seen, steps);
         }
+    }
+
+    /// What is compared where the run is long enough.
+    fn losses(&mut self, bench: &Bench, case: &Case, precision: &str, seen: &Seen, steps: u64) {
+        let (pace, words) = (bench.pace, case.words(bench.data.vocab));
+        let name = |figure: &str| format!("{figure}, {words}, {precision}");
+        let key = |what: &str| case.key(&format!("{precision}.{what}"));
+        let figures = &mut self.figures;
         match seen.val_loss(pace.last) {
             Some(loss) => {
                 let more = json!({ "windows": pace.val_windows, "before": seen.val_loss(0), "steps": pace.last });
@@ -448,7 +467,7 @@ impl All {
             "updates",
             Value::Null,
         );
-        self.memory(&key("memory_mib"), &name(LOSSES[2].1), &seen);
+        self.memory(&key("memory_mib"), &name(LOSSES[2].1), seen);
     }
 
     fn memory(&mut self, key: &str, figure: &str, seen: &Seen) {
