@@ -13,6 +13,8 @@ pub mod encode_shards;
 pub mod fetch;
 #[cfg(feature = "stories")]
 pub mod fetched;
+#[cfg(feature = "stories")]
+mod footer;
 #[cfg(feature = "remote")]
 pub mod local_files;
 #[cfg(feature = "remote")]

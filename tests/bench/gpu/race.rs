@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 use super::figures::median;
 use super::peer::{self, Peer};
 use super::runs::{Bench, Case, EngineOptions};
-use super::{All, LOSSES, MODES, PRECISIONS, ROUNDS, has_losses};
+use super::training::LOSSES;
+use super::{All, MODES, PRECISIONS, ROUNDS, has_losses};
 
 /// Its key, and what it is.
 type Mode = (&'static str, &'static str);
