@@ -284,8 +284,8 @@ fn add_transposed(
     }
 }
 
-/// Scores of a strip of rows from `start` on to the numerators of weights, in place, and 1 / their sums; keys after the
-/// row get weight 0.
+/// Scores of a strip of rows from `start` on to the numerators of weights, in place, and 1 / their sums. The causal mask is
+/// here: keys after the row get weight 0.
 #[multiversion(targets("x86_64+avx512f", "x86_64+avx2+fma"))]
 fn softmax_strip(
     start: usize,
