@@ -3,8 +3,9 @@ use std::env;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use serde_json::Value;
 use shared_child::SharedChild;
 use stage::{Failure, Result, interrupt};
@@ -123,7 +124,7 @@ impl Running {
         let running = Running(Arc::default());
         let child = running.0.clone();
         interrupt::pass_on(move |signal| {
-            if let Some(child) = &*child.lock().unwrap_or_else(PoisonError::into_inner) {
+            if let Some(child) = &*child.lock() {
                 send(child, signal);
             }
         })?;
@@ -131,7 +132,7 @@ impl Running {
     }
 
     fn wait(&self, child: Arc<SharedChild>) -> std::io::Result<ExitStatus> {
-        let set = |child| *self.0.lock().unwrap_or_else(PoisonError::into_inner) = child;
+        let set = |child| *self.0.lock() = child;
         set(Some(child.clone()));
         // One that came while it was started is known, but was passed on to nobody.
         if interrupt::requested() {

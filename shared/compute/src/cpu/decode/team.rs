@@ -6,10 +6,12 @@
 //! Who has spun for [`SPIN`] sleeps. On a machine with more to run than it has cores, a member is taken off its core sooner or
 //! later, for milliseconds. If the others spun meanwhile, they would use up their own turns; asleep they keep them, and the
 //! members run together again once the late one is back.
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex};
 
 /// Longer than members with equal parts of a step wait for one another, and than choosing a token takes; much shorter than the
 /// milliseconds for which another process gets a core.
@@ -99,11 +101,11 @@ impl Shared {
             }
             begin = begin.or_else(|| Some(Instant::now()));
         }
-        let mut job = self.job.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut job = self.job.lock();
         // Before the last look: either that sees the change, or `wake` sees the sleeper.
         self.sleepers.0.fetch_add(1, Ordering::SeqCst);
         while !ready() {
-            job = self.wake.wait(job).unwrap_or_else(PoisonError::into_inner);
+            self.wake.wait(&mut job);
         }
         self.sleepers.0.fetch_sub(1, Ordering::SeqCst);
     }
@@ -174,7 +176,7 @@ impl Team {
             // SAFETY: only the lifetime changes; this function waits below until nobody uses the job any more.
             let job: *const (dyn Fn(Member) + Sync + 'static) = unsafe { std::mem::transmute(job) };
             shared.busy.0.store(shared.threads - 1, Ordering::Relaxed);
-            *shared.job.lock().unwrap_or_else(PoisonError::into_inner) = Some(Job(job));
+            *shared.job.lock() = Some(Job(job));
             shared.number.0.fetch_add(1, Ordering::SeqCst);
             shared.wake();
         }
@@ -214,7 +216,7 @@ fn work(index: usize, shared: &Shared) {
         if shared.stop.load(Ordering::SeqCst) {
             return;
         }
-        let job = *shared.job.lock().unwrap_or_else(PoisonError::into_inner);
+        let job = *shared.job.lock();
         if let Some(Job(job)) = job {
             let alarm = Alarm(shared);
             // A panic must reach `run` as words, not as a thread that is missing.
@@ -303,9 +305,9 @@ mod tests {
                 }
                 let before = processor_time();
                 member.barrier();
-                *used.lock().unwrap() = processor_time() - before;
+                *used.lock() = processor_time() - before;
             });
-            let used = used.into_inner().unwrap();
+            let used = used.into_inner();
             assert!(used < Duration::from_millis(20), "{used:?} of 200 ms spent waiting");
         }
     }
