@@ -1,4 +1,4 @@
-//! `bedtime clean`: what the stages made goes, and nothing else.
+//! `bedtime clean`: removes what the stages made, and nothing else.
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::Write;
@@ -55,7 +55,7 @@ const OF_A_RUN: [&str; 18] = [
 const FOLDERS: [&str; 7] =
     ["raw/.parts", "raw", "tokens", "run/checkpoints", "run/tb", "run/final", "run"];
 
-/// What goes, and what stays with the reason.
+/// What is removed, and what stays with the reason.
 #[derive(Default)]
 struct Plan {
     remove: BTreeSet<PathBuf>,
@@ -91,7 +91,7 @@ impl Clean {
     }
 }
 
-/// Who closes stdout does not want to hear it.
+/// A reader who closes stdout does not want to see it.
 fn say(line: &str) {
     let _ = writeln!(std::io::stdout(), "{line}");
 }
@@ -107,7 +107,7 @@ fn remove(path: &Path) -> Result<()> {
     }
 }
 
-/// A folder that holds everything else, too, is none that a pipeline should be cleaned in.
+/// Refuses folders that hold other things, too: a pipeline is not cleaned there.
 fn refuse_other_folders(out: &Path) -> Result<()> {
     let real = out.canonicalize().map_err(Failure::reading(out))?;
     let is = |other: Option<PathBuf>| {
@@ -151,7 +151,7 @@ fn lock_files(out: &Path) -> Vec<(PathBuf, &'static str)> {
     named.filter(|(path, _)| is_plain_file(path)).collect()
 }
 
-/// Held until the end; a stage that holds one is at work.
+/// Held until the end. A stage that holds one is running.
 fn stage_locks(out: &Path) -> Result<Vec<fs::File>> {
     let mut held = Vec::new();
     for (path, stage) in lock_files(out) {
@@ -290,7 +290,7 @@ fn names(folder: &Path) -> Vec<String> {
     names
 }
 
-/// Whether a name is as listed, with any text in the place of every `*`.
+/// Whether a name matches the list, where `*` stands for any text.
 fn fits(name: &str, listed: &str) -> bool {
     match listed.split_once('*') {
         None => name == listed,

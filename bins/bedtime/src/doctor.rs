@@ -1,4 +1,4 @@
-//! `bedtime doctor`: what this machine has, what `auto` takes, what is missing and the command that brings it.
+//! `bedtime doctor`: what this machine has, what `auto` chooses, what is missing and how to get it.
 use std::path::Path;
 
 use serde_json::{Value, json};
@@ -29,7 +29,7 @@ pub(crate) struct Doctor {
     json: bool,
 }
 
-/// Something that is not there, and what brings it.
+/// Something missing, and how to get it.
 struct Missing {
     what: String,
     remedy: String,

@@ -1,4 +1,4 @@
-//! One program for the stages of a pipeline together: runs them as make does, and cleans up after them.
+//! One program for all stages of a pipeline: runs them as make does, and cleans up after them.
 mod clean;
 mod doctor;
 mod new;

@@ -1,4 +1,4 @@
-//! `bedtime new`: a pipeline for a folder of one's own texts, of a size that this machine trains in the time there is.
+//! `bedtime new`: a pipeline for a folder of your own texts, sized so that this machine trains it in the given time.
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
@@ -53,7 +53,7 @@ const RUNGS: [Rung; 3] = [
 ];
 const MODEL_KEYS: [&str; 5] = ["n_layer", "n_head", "d_model", "d_mlp", "context"];
 const BYTES_PER_TOKEN: f64 = 4.0;
-/// Tokens of training for each parameter: the least that a larger model is taken for, and the most that helps it
+/// Training tokens per parameter: the fewest for which a larger model is chosen, and the most that help it
 /// (Hoffmann et al., arXiv 2203.15556).
 const TOKENS_PER_PARAMETER: [f64; 2] = [4.0, 20.0];
 /// Passes over the data beyond which nothing new is learned (Muennighoff et al., arXiv 2305.16264).
@@ -102,7 +102,7 @@ fn utf8(path: &Path) -> Result<&str> {
     })
 }
 
-/// `my stories` gives `my stories.toml`, a glob its last folder without stars.
+/// `my stories` gives `my stories.toml`; a glob gives its last folder without stars.
 fn default_file(texts: &Path) -> PathBuf {
     let is_plain = |part: &std::ffi::OsStr| !part.to_string_lossy().contains(['*', '?', '[']);
     let named = texts.ancestors().find_map(|path| path.file_name().filter(|name| is_plain(name)));
@@ -128,7 +128,7 @@ fn say_what_is_there(look: &Value, log: Log) {
     }
 }
 
-/// The largest model that there is text and time for.
+/// The largest model for which there is enough text and time.
 fn propose(tokens: f64, minutes: f64, log: Log) -> Result<Proposal<'static>> {
     let mut smallest = None;
     for rung in &RUNGS {
@@ -169,7 +169,7 @@ impl Rung {
         (self.batch * context) as f64
     }
 
-    /// Measured by `train`, on the device that `auto` takes.
+    /// Measured by `train`, on the device that `auto` chooses.
     fn speed(&self) -> Result<Value> {
         let sizes = MODEL_KEYS.iter().zip(self.model).map(|(key, n)| format!("model.{key}={n}"));
         let others = [
@@ -197,7 +197,7 @@ impl Proposal<'_> {
     }
 }
 
-/// The text of the file. What is not in it has the default that `shared/stage/src/config.rs` says.
+/// The text of the file. Keys that are not in it have the defaults of `shared/stage/src/config.rs`.
 fn pipeline(source: &str, look: &Value, proposal: &Proposal) -> String {
     let Proposal { rung, steps, parameters, passes, .. } = proposal;
     let quoted = |text: &str| toml::Value::from(text).to_string();

@@ -1,4 +1,4 @@
-//! The stage programs: where they are, how one is started and ends.
+//! The stage programs: finding, starting and waiting for them.
 use std::env;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
@@ -20,7 +20,7 @@ impl Program {
     /// Looks beside this program, then along PATH.
     ///
     /// # Errors
-    /// Exit code 2, with the places, where it is in none of them.
+    /// Exit code 2, naming the places searched, if it is in none of them.
     pub(crate) fn find(name: &str, arguments: Vec<OsString>) -> Result<Self> {
         let file = format!("{name}{}", env::consts::EXE_SUFFIX);
         let beside = env::current_exe().ok().and_then(|exe| Some(exe.parent()?.to_owned()));
@@ -41,10 +41,10 @@ impl Program {
         &self.path
     }
 
-    /// What it prints, which is JSON.
+    /// Runs it and parses the JSON that it prints.
     ///
     /// # Errors
-    /// With its own words and exit code where it has failed.
+    /// The program's own message and exit code if it has failed.
     pub(crate) fn json(&self) -> Result<Value> {
         let output = Command::new(&self.path).args(&self.arguments).stdin(Stdio::null()).output();
         let output = output.map_err(|error| self.unstartable(&error))?;
@@ -76,16 +76,16 @@ impl Program {
             .remedy("put one of the same version beside bedtime")
     }
 
-    /// As one would type it into a shell.
+    /// The command as typed into a shell.
     pub(crate) fn line(&self) -> String {
         let words = [self.path.as_os_str()].into_iter().chain(self.arguments.iter().map(|a| &**a));
         shell_words(words)
     }
 
-    /// Runs it to its end, which signals to this program ask for.
+    /// Runs it to its end. Signals to this program are passed on to it.
     ///
     /// # Errors
-    /// Exit code 2 where it cannot be started; 4 where a signal ended it.
+    /// Exit code 2 if it cannot be started; 4 if a signal ended it.
     pub(crate) fn run(&self, running: &Running) -> Result<u8> {
         let failed = |error| self.unstartable(&error);
         let child =
@@ -116,7 +116,7 @@ pub(crate) fn shell_words<W: AsRef<OsStr>>(words: impl IntoIterator<Item = W>) -
     quoted.collect::<Vec<_>>().join(" ")
 }
 
-/// The stage that runs, to which signals are passed on.
+/// The running stage, to which signals are passed on.
 pub(crate) struct Running(Arc<Mutex<Option<Arc<SharedChild>>>>);
 
 impl Running {
@@ -134,7 +134,7 @@ impl Running {
     fn wait(&self, child: Arc<SharedChild>) -> std::io::Result<ExitStatus> {
         let set = |child| *self.0.lock() = child;
         set(Some(child.clone()));
-        // One that came while it was started is known, but was passed on to nobody.
+        // A signal that arrived while the stage was being started was passed on to nobody.
         if interrupt::requested() {
             ask_to_end(&child);
         }
@@ -144,7 +144,7 @@ impl Running {
     }
 }
 
-/// A child that has ended meanwhile needs no signal.
+/// Does nothing if the child has ended meanwhile.
 #[cfg(unix)]
 fn send(child: &SharedChild, signal: i32) {
     let _ = shared_child::unix::SharedChildExt::send_signal(child, signal);
@@ -155,7 +155,7 @@ fn ask_to_end(child: &SharedChild) {
     send(child, libc::SIGTERM);
 }
 
-/// The console tells all its programs of Ctrl-C.
+/// The console sends Ctrl-C to all its programs.
 #[cfg(not(unix))]
 fn send(_child: &SharedChild, _signal: i32) {}
 

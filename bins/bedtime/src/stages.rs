@@ -1,4 +1,4 @@
-//! `bedtime all`, `bedtime data` and each stage alone: what make does, where there is no make.
+//! `bedtime all`, `bedtime data` and the single stages: what make does, on machines without make.
 use std::ffi::OsString;
 use std::process::ExitCode;
 
@@ -53,7 +53,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static str> {
     STAGES.iter().map(|(_, program)| *program)
 }
 
-/// Those before the training.
+/// The stages before training.
 fn data() -> impl Iterator<Item = &'static str> {
     all().take_while(|program| *program != "train")
 }
@@ -76,7 +76,7 @@ impl Command {
             Command::Eval(one) => (vec!["eval-ppl"], one),
             Command::Sample(one) => (vec!["sample"], one),
         };
-        // Wrong settings and a program that is missing are said before the first stage works for hours.
+        // Wrong settings and a missing program are reported before the first stage works for hours.
         let stage = options.several.common.open("bedtime", "fetch", &json!({}))?;
         let programs = programs
             .into_iter()
@@ -109,7 +109,7 @@ impl Several {
 }
 
 impl One {
-    /// As the Makefile gives them: a model is asked for stories, and made anew by nobody who asks.
+    /// As in the Makefile: `sample` never makes a model anew.
     fn arguments(&self, program: &str) -> Vec<OsString> {
         let stage::Common { config, settings, out, force, threads, log } = &self.several.common;
         let mut arguments: Vec<OsString> = vec!["--config".into(), config.into()];

@@ -13,13 +13,13 @@ use crate::sources::{Text, is_own};
 
 /// Windows per batch; the engine may split it.
 const BATCH: usize = 16;
-/// Longest window: other models declare contexts that do not fit into memory.
+/// Longest window: some models declare contexts that do not fit into memory.
 const LONGEST: usize = 4096;
 
-/// What is said where evaluating is broken off.
+/// What is kept when the evaluation is interrupted.
 pub(crate) const KEPT: &str = "nothing was written; run the same command again";
 
-/// What eval.json says of all models.
+/// The parts of eval.json that cover all models.
 pub(crate) fn evaluate_all(
     stage: &Stage,
     loaded: &[LoadedModel],
@@ -71,7 +71,7 @@ pub(crate) fn check_vocabulary(
     Ok(())
 }
 
-/// Scores everything under one model. Gives the bytes of the stories, too, where they had to be decoded.
+/// Evaluates everything under one model. Also returns the bytes of the stories if they had to be decoded.
 fn evaluate_model(
     stage: &Stage,
     loaded: &LoadedModel,
@@ -191,7 +191,7 @@ fn tally(
     Ok(tally)
 }
 
-/// Intervals of every model over the same draws of stories, the validation's or else the first text's.
+/// Intervals of every model over the same resampled stories, of the validation set or else of the first text.
 fn add_intervals(results: &mut [report::Result], bytes: Option<Vec<u64>>) {
     let all: Option<Vec<&Evaluated>> = results.iter().map(report::Result::main).collect();
     let Some(all) = all.filter(|all| !all.is_empty()) else { return };
@@ -209,7 +209,7 @@ fn add_intervals(results: &mut [report::Result], bytes: Option<Vec<u64>>) {
         Some(bytes) => {
             bytes[bytes.len().saturating_sub(stories)..].iter().map(|&bytes| bytes as f64).collect()
         }
-        // The stories were not decoded: bytes are shared out by tokens.
+        // The stories were not decoded: bytes are divided in proportion to tokens.
         None => {
             let (evaluated, all) = (all[0], &all[0].tally.stories);
             let per_token = evaluated.bytes as f64 / evaluated.tokens as f64;

@@ -148,7 +148,7 @@ fn make(
     Ok(manifest)
 }
 
-/// Packs one split. The sidecar is written after the bin, and an old one is gone before a new bin takes its name.
+/// Packs one split. The sidecar is written after the bin, and an old one is removed before a new bin takes its name.
 fn pack(
     stage: &Stage,
     tokens: &Tokens,
@@ -209,7 +209,7 @@ fn pack(
     progress.finish();
     let sidecar = sidecar(path);
     let bin = packer.finish(|bin| {
-        // Another attempt's of the same bin may stay.
+        // Another attempt's sidecar of the same bin may stay.
         let fits = Manifest::read(&sidecar).is_ok_and(|old| old.outputs.contains(bin));
         if fits { Ok(()) } else { stage::remove_if_present(&sidecar) }
     })?;
@@ -227,7 +227,7 @@ fn pack(
     Ok((manifest, sidecar))
 }
 
-/// Calls `each` with the row of every story and its ids as they lie in a bin, once all have been checked.
+/// Calls `each` with the row of every story and its ids as stored in a bin, after checking them all.
 fn read(
     reader: ShardReader,
     tokenizer: &Tokenizer,

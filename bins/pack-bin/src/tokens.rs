@@ -1,4 +1,4 @@
-//! The folder of token shards, looked at before anything is packed: whole, of one tokenizer, of one fetch.
+//! The folder of token shards, checked before anything is packed: complete, from one tokenizer and one fetch.
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -7,10 +7,10 @@ use corpus::tokenizer::Tokenizer;
 use serde_json::Value;
 use stage::{Failure, FileRecord, Manifest};
 
-/// What mends shards that do not fit.
+/// How to fix shards that do not fit.
 pub(crate) const REMAKE: &str = "run `make tokenize FORCE=1`, then `make pack`";
 
-/// OUT/tokens as its manifests describe it: all shards there, and no other.
+/// OUT/tokens as its manifests describe it: all shards, and no others.
 pub(crate) struct Tokens {
     pub(crate) folder: PathBuf,
     /// Each with its path.
@@ -26,7 +26,7 @@ pub(crate) struct Tokens {
 
 impl Tokens {
     /// # Errors
-    /// Exit code 3: a part or a shard missing, parts that differ, a shard that no manifest names.
+    /// Exit code 3: a part or shard is missing, parts differ, or no manifest names a shard.
     pub(crate) fn open(folder: &Path) -> stage::Result<Self> {
         let manifests = stage::manifests(folder, "tokenize", "tokenize")?;
         let mut shards: Vec<FileRecord> =
@@ -110,7 +110,7 @@ impl Tokens {
         Ok(())
     }
 
-    /// `found` are the records of the shards as they are now, in their order.
+    /// `found` are the records of the shards as they are now, in order.
     pub(crate) fn check_content(&self, found: &[FileRecord]) -> stage::Result<()> {
         for (expected, found) in self.shards.iter().zip(found) {
             if expected.sha256 != found.sha256 {
@@ -133,8 +133,8 @@ impl Tokens {
         Ok(())
     }
 
-    /// A shard, made with this tokenizer, and of that part of those stories which its name and the manifests say: so none
-    /// is missing from a set, and none in it twice.
+    /// Opens a shard and checks that it was made with this tokenizer, from the part of the stories that its name and the
+    /// manifests say. So no part is missing and none is there twice.
     ///
     /// # Errors
     /// Exit code 3: another origin.
@@ -175,7 +175,7 @@ impl Tokens {
     }
 }
 
-/// [`ShardOrigin::inputs`] of a split: of all its files, of which a job reads only its own.
+/// [`ShardOrigin::inputs`] of a split: of all its files, although a job reads only its share.
 fn raw_of(manifest: &Manifest, split: &str) -> String {
     match manifest.config[RAW][split].as_str() {
         Some(sha256) => sha256.to_owned(),

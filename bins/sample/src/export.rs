@@ -57,7 +57,7 @@ enum Type {
     Q8_0,
 }
 
-/// Gives a tensor by its name and shape in a folder.
+/// Returns a tensor by its name and shape in a folder.
 type Read = Box<dyn Fn(&str, &[usize], &mut [f32]) -> Result<()>>;
 
 /// What is exported.
@@ -131,7 +131,7 @@ impl Export {
         Ok(Source { llama, read, tokenizer })
     }
 
-    /// A checkpoint of llama2.c, with the tokenizer that is named for it.
+    /// A llama2.c checkpoint, with the tokenizer given for it.
     fn llama2c(&self, path: &Path) -> Result<Source> {
         let (llama, tensors) = read_llama2c(path)?;
         let tokenizer = self.tokenizer.as_ref().ok_or_else(|| {
@@ -202,7 +202,7 @@ fn vocabulary(tokenizer: &Tokenizer, size: usize) -> Result<Vocabulary> {
 }
 
 impl Export {
-    /// What is written over would be lost: nothing here says that it is ours.
+    /// Overwriting would lose a file that nothing marks as ours.
     fn make_way(&self, stage: &Stage) -> Result<()> {
         match self.to {
             To::Gguf => make_way(&self.output, stage.force, &stage.log),

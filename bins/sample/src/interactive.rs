@@ -25,7 +25,7 @@ pub(crate) fn run(
         model.warn_of_long(stage, prompts.texts())?;
         let mut printer = Printer::new(&model.tokenizer, false);
         let mut listening = true;
-        // The stories of a session have indices one after the other, so the same prompt gives another story.
+        // Stories of a session are numbered consecutively, so the same prompt gives another story.
         generate_each(&mut model.decoder, &model.tokenizer, &prompts, told, params, |event| {
             listening = printer.on_event(event)?;
             Ok(listening)

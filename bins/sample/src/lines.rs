@@ -1,4 +1,4 @@
-//! Lines from a person: edited on a terminal, as they are from a pipe.
+//! Lines from a person: edited on a terminal, verbatim from a pipe.
 use std::io::{BufRead, IsTerminal};
 use std::path::PathBuf;
 
@@ -34,7 +34,7 @@ impl Lines {
         Ok(Lines { editor: Some(Box::new(editor)), history })
     }
 
-    /// Asks for a line; the prompt is seen on a terminal only.
+    /// Asks for a line. The prompt is shown on a terminal only.
     pub(crate) fn ask(&mut self, prompt: &str) -> Result<Answer> {
         let Some(editor) = &mut self.editor else {
             let mut line = Vec::new();
@@ -53,7 +53,7 @@ impl Lines {
         match editor.readline(prompt) {
             Ok(text) => {
                 if let Some(history) = &self.history {
-                    // To have no history next time is no reason to end.
+                    // A lost history is no reason to end.
                     let _ = history.parent().map(std::fs::create_dir_all);
                     let _ = editor.save_history(history);
                 }

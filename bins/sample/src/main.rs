@@ -1,4 +1,4 @@
-//! A trained model and prompts to stories.
+//! Generates stories from a trained model and prompts.
 mod export;
 mod interactive;
 mod lines;

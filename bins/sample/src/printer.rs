@@ -10,7 +10,7 @@ pub(crate) struct Printer<'a> {
     tokenizer: &'a Tokenizer,
     json: bool,
     live: bool,
-    /// The story that comes next, and what of it is on the terminal.
+    /// The next story to print, and how much of it is on the terminal.
     next: usize,
     pieces: Pieces<'a>,
     /// Stories that finished before earlier ones.
@@ -64,12 +64,12 @@ impl<'a> Printer<'a> {
                 .map_err(|error| Failure::try_again(error.to_string()))?;
             return print(&format!("{line}\n"));
         }
-        // The last token may be on the terminal already, or hold the first part of a character.
+        // The last token may already be on the terminal, or hold the first bytes of a character.
         let rest = if self.pieces.is_empty() { &story.text } else { &self.pieces.rest() };
         print(&format!("{rest}{}\n\n", if story.ended { "" } else { " …" }))
     }
 
-    /// After an interrupt: what was begun on a terminal ends its line.
+    /// After an interrupt: ends the line of a story begun on a terminal.
     pub(crate) fn finish(&self) -> Result<()> {
         if self.live && !self.pieces.is_empty() {
             print(" …\n")?;

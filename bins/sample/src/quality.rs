@@ -69,7 +69,7 @@ fn continuation(story: Story) -> Continuation {
     Continuation { text, tokens: story.tokens, ended: story.ended }
 }
 
-/// A bin of OUT, if it is there and of this model's tokenizer.
+/// A bin of OUT, if it exists and was made with this model's tokenizer.
 fn bin(model: &ReadyModel, stage: &Stage, name: &str) -> Result<Option<Bin>> {
     let path = stage.path(name);
     if !path.is_file() || !sidecar(&path).is_file() {
@@ -84,7 +84,7 @@ fn bin(model: &ReadyModel, stage: &Stage, name: &str) -> Result<Option<Bin>> {
     Ok(Some(bin).filter(|_| same))
 }
 
-/// The first stories of a bin, cut at the same length as the model's, for comparison.
+/// The first stories of a bin, cut to the length of the model's, for comparison.
 fn written(
     model: &ReadyModel,
     bin: &Bin,

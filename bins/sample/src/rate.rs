@@ -15,7 +15,7 @@ struct Shown {
     hash: String,
 }
 
-/// `models`: as they were named; None is the run's own.
+/// `models` as given on the command line. None is the run's own.
 pub(crate) fn run(
     stage: &Stage,
     models: [Option<&Path>; 2],
@@ -93,7 +93,7 @@ pub(crate) fn run(
     Ok(())
 }
 
-/// Asks until there are three numbers; None when the person has had enough.
+/// Asks until there are three numbers. None when the person ends it.
 fn scores(lines: &mut Lines) -> Result<Option<[u8; 3]>> {
     loop {
         match lines.ask("grammar coherence fun> ")? {

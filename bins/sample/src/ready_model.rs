@@ -15,7 +15,7 @@ pub(crate) struct ReadyModel {
 }
 
 impl ReadyModel {
-    /// The model, ready for up to `stories` stories side by side, where sample.batch asks for no fewer.
+    /// The model, ready for up to `stories` stories in parallel, limited by sample.batch.
     pub(crate) fn open(stage: &Stage, named: Option<&Path>, stories: usize) -> Result<Self> {
         let section = &stage.pipeline.sample;
         let slots = (section.batch as usize).min(stories).max(1);
@@ -34,7 +34,7 @@ impl ReadyModel {
         Ok(ReadyModel { decoder, tokenizer, files })
     }
 
-    /// Says it when the model will not see the whole of a prompt.
+    /// Warns when the model will not see the whole prompt.
     pub(crate) fn warn_of_long(&self, stage: &Stage, prompts: &[String]) -> Result<()> {
         let context = self.decoder.config().context;
         // No token is shorter than a byte.

@@ -81,7 +81,7 @@ fn run() -> anyhow::Result<()> {
     let manifest = tokens.join(args.shard.map_or("manifest.json".to_owned(), Shard::manifest_name));
     let mut config = Value::from(stage.pipeline.deciding(Outcome::Tokenize));
     if args.shard.is_some() {
-        // A job reads only its own of these files, which all jobs have to have in common.
+        // A job reads only its share of these files, but all jobs must have the same files.
         for (split, files) in &splits.files {
             config[shards::RAW][split] = ShardOrigin::inputs(files).into();
         }
@@ -96,14 +96,14 @@ fn run() -> anyhow::Result<()> {
     })?;
     let owned = owned.with(done.replaced.clone());
     match shards::tidy(&tokens, &owned, &done.manifest, shards, args.shard) {
-        // What a kill between publishing and tidying left; a folder that cannot be written keeps it.
+        // What a kill between publishing and tidying left behind; in a read-only folder it stays.
         Err(_) if !done.made => {}
         tidied => tidied?,
     }
     Ok(stage.report(&done, &(summary(&stage, &done.manifest) + &rates))?)
 }
 
-/// Makes the shards that are missing; gives the manifest, and words on how fast it went.
+/// Makes the missing shards. Returns the manifest, and a text on the speed.
 fn make(
     stage: &Stage,
     work: &Work,
@@ -159,7 +159,7 @@ fn make(
     Ok((manifest, rates(&made, seconds)))
 }
 
-/// Encodes the tasks whose shards are not there yet; gives all shards in their order, and how long it took.
+/// Encodes the tasks whose shards are missing. Returns all shards in order, and the seconds it took.
 fn encode(
     stage: &Stage,
     work: &Work,
@@ -210,7 +210,7 @@ fn sum_of<'a>(made: impl Iterator<Item = &'a Made>) -> Totals {
     })
 }
 
-/// How fast it went, and what was kept.
+/// A text on the speed and on what was kept.
 fn rates(made: &[Made], seconds: f64) -> String {
     let new = sum_of(made.iter().filter(|made| !made.kept));
     let kept = made.iter().filter(|made| made.kept).count();

@@ -1,8 +1,8 @@
-//! What a user can do about a problem, as data. The rooms below the programs name settings and stages; how these are typed
-//! is written here alone.
+//! What a user can do about a problem, as data. The libraries below the programs name settings and stages; only this file
+//! knows how a user types them.
 use std::fmt::{self, Display};
 
-/// Shown as a part of a sentence.
+/// Displays as part of a sentence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action<'a> {
     /// Run a stage, by its target.

@@ -4,15 +4,15 @@ use std::fmt;
 use serde::{Deserialize, Serialize, Serializer};
 
 const HIDDEN: &str = "***";
-/// Fields of a query that are no secret; every other value might be one.
+/// Query fields that are not secret. Any other value may be.
 const HARMLESS: [&str; 6] = ["recursive", "limit", "page", "list-type", "prefix", "delimiter"];
 
-/// Where something is. Printed, debugged or serialised, it shows neither user and password nor values of its query.
+/// Where something is. Display, Debug and Serialize leave out user, password and query values.
 #[derive(Clone, Default, PartialEq, Eq, Deserialize)]
 pub struct Address(String);
 
 impl Address {
-    /// The real one: for the connection, and for understanding what it names.
+    /// The full address: to connect to, and to parse.
     pub fn reveal(&self) -> &str {
         &self.0
     }
@@ -42,14 +42,13 @@ impl Serialize for Address {
     }
 }
 
-/// A text for people or machines, without the secrets of the addresses in it.
+/// The text with the secrets removed from all addresses in it.
 pub fn redact(text: &str) -> String {
     let ends = |c: char| c.is_whitespace() || matches!(c, '"' | '\'' | '`' | '<' | '>');
     text.split_inclusive(ends).map(redact_one).collect()
 }
 
-/// Without the user and password before the host, and the values of the query and the fragment. The colon or bracket that
-/// prose sets behind an address stays.
+/// Removes user and password, query values and the fragment. Punctuation that follows the address in prose stays.
 fn redact_one(word: &str) -> String {
     let Some((scheme, rest)) = word.split_once("//") else { return word.to_owned() };
     let authority = rest.find(['/', '?', '#']).unwrap_or(rest.len());

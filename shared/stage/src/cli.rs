@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use crate::{Failure, Log, LogFormat, Pipeline, Result, redact};
 
-/// More than any machine has; each takes memory for its stack.
+/// More threads than any machine has cores. Each takes memory for its stack.
 const MOST_THREADS: usize = 4096;
 
 /// Options of every stage. A stage adds flags of its own, each short for the key of the same name in its section.
@@ -33,7 +33,7 @@ pub struct Common {
     pub log: LogFormat,
 }
 
-/// A stage at work: its settings, its folder, its voice.
+/// A running stage: its settings, its folder, its log.
 #[derive(Clone, Debug)]
 pub struct Stage {
     /// The program's name: in messages, manifests and locks.
@@ -50,7 +50,7 @@ pub struct Stage {
     pub log: Log,
 }
 
-/// The arguments of this process. Ends it where they are not understood, or only ask for help.
+/// Parses the arguments of this process. Exits on a usage error, or after printing help.
 pub fn parse<A: clap::Parser>() -> A {
     crate::generated::print_if_asked::<A>();
     A::try_parse().unwrap_or_else(|error| {
@@ -59,7 +59,7 @@ pub fn parse<A: clap::Parser>() -> A {
         if shown == text || !error.use_stderr() {
             error.exit();
         }
-        // An argument that is repeated may be an address with a password.
+        // The error quotes the argument, which may be an address with a password.
         eprint!("{}", crate::shown(&shown));
         std::process::exit(2)
     })
@@ -94,12 +94,12 @@ impl Common {
     }
 }
 
-/// Cores that this process may use: what its affinity mask and its control group's quota leave it of the machine's.
+/// Cores that this process may use, by its affinity mask and its control group's quota.
 pub fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
-/// Many more threads than cores would mostly wait for one another.
+/// With many more threads than cores, threads mostly wait for one another.
 fn capped(threads: usize, log: &Log) -> usize {
     let (cores, most) = (cores(), most_threads(cores()));
     if threads > most {
@@ -108,21 +108,21 @@ fn capped(threads: usize, log: &Log) -> usize {
     threads.min(most)
 }
 
-/// Enough for tests of many threads on few cores.
+/// Enough to test many threads on few cores.
 fn most_threads(cores: usize) -> usize {
     cores.saturating_mul(4).max(16)
 }
 
 impl Stage {
-    /// Gives the work of this process `--threads` threads.
+    /// Runs the parallel work of this process on `--threads` threads.
     pub fn use_threads(&self) -> Result<()> {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(self.threads.unwrap_or(0));
         pool.build_global()
             .map_err(|e| Failure::try_again(format_args!("threads cannot be started: {e}")))
     }
 
-    /// The same, the calling thread being one of them: for a loop of short pieces of parallel work, none of which is then
-    /// handed over and waited for.
+    /// The same, with the calling thread as one of them: short pieces of parallel work in a loop then need no handover to
+    /// another thread.
     pub fn use_threads_and_this_one(&self) -> Result<()> {
         let pool = rayon::ThreadPoolBuilder::new()
             .num_threads(self.threads.unwrap_or(0))
@@ -163,8 +163,8 @@ mod tests {
         assert_eq!(open(Some(4000)), Some(most_threads(cores())));
     }
 
-    /// As `taskset` and job schedulers do. The quota of a control group needs a group of one's own to test; it is counted by the
-    /// same function of the standard library.
+    /// As `taskset` and job schedulers set it. Testing a control group's quota would need a group of our own; the standard
+    /// library's function counts it, too.
     #[cfg(target_os = "linux")]
     #[test]
     fn cores_outside_the_affinity_mask_do_not_count() {

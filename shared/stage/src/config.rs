@@ -1,8 +1,8 @@
 //! The pipeline file: every setting of every stage, with its default and its meaning, in one place.
 //!
 //! A file states only what differs from the defaults below. Each key says which results it decides: a result is made again
-//! when one of its keys changes. One macro makes the structs, the defaults, the marks, the list of stages, and the list of keys
-//! that error messages choose the nearest from.
+//! when one of its keys changes. One macro makes the structs, the defaults, the marks, the list of stages, and the list of
+//! keys from which error messages suggest the nearest.
 #[macro_use]
 mod macros;
 mod deciding;
@@ -17,7 +17,7 @@ use toml::{Table, Value};
 use crate::recipe::{Align, LrSchedule, Sampling};
 use crate::{Address, Failure, Result};
 
-/// Keys of earlier versions, and what they are called now.
+/// Renamed keys: the old name and the new one.
 const MOVED: &[(&str, &str)] = &[("train.weight_decay", "train.optimizer.weight_decay")];
 
 fn skip<T: Serialize>(value: &T) -> bool {
@@ -32,15 +32,15 @@ sections! {
         source: Address = "stories:".into() => decides(Fetch),
         /// Split (or file name prefix) of the training stories.
         train_split: String = "train".into() => decides(Fetch),
-        /// Split (or file name prefix) that validation comes from; not with validation_fraction. "" means none.
+        /// Split (or file name prefix) of the validation stories; excludes validation_fraction. "" means none.
         validation_split: Option<String> = None => decides(Fetch),
-        /// Share of the training stories set aside for validation, chosen by a hash of their text.
+        /// Fraction of the training stories held out for validation, chosen by a hash of their text.
         validation_fraction: Option<f64> = None => decides(Fetch),
         /// Column (parquet) or field (jsonl, json) that holds the text.
         column: String = "text".into() => decides(Fetch, Tokenizer, Tokenize),
         /// Take at most this many training stories (`stories:` makes this many; 20,000 when not given).
         max_stories: Option<u64> = None => decides(Fetch),
-        /// Take no more files or row groups than about this many training tokens need (4 bytes a token).
+        /// Take only as many files or row groups as this many training tokens need (at 4 bytes per token).
         max_tokens_hint: Option<u64> = None => decides(Fetch),
         /// What stands between the stories of a .txt file: `blank-line`, or any text, in which `\n` is a line end
         /// (`<|endoftext|>` when not given).
@@ -51,13 +51,13 @@ sections! {
     }
     /// The byte-level BPE tokenizer.
     tokenizer Tokenizer of "train-tokenizer": Tokenizer {
-        /// Tokens of the vocabulary, the 256 bytes and the end of a story among them.
+        /// Size of the vocabulary, including the 256 bytes and the end-of-story token.
         vocab_size: u32 = 8000 => decides(Tokenizer),
         /// Training stories it is trained on.
         max_stories: u64 = 100_000 => decides(Tokenizer),
-        /// A tokenizer.json of one's own, taken instead of training one.
+        /// An existing tokenizer.json to use instead of training one.
         file: Option<String> = None => decides(Tokenizer),
-        /// The tokenizer of the model in this folder, taken instead of training one.
+        /// Use the tokenizer of the model in this folder instead of training one.
         from: Option<String> = None => decides(Tokenizer),
     }
     /// Stories to token shards.
@@ -77,7 +77,7 @@ sections! {
     model Model {
         /// Transformer blocks.
         n_layer: u32 = 6 => decides(Train, Resume),
-        /// Attention heads; they divide d_model into even widths.
+        /// Attention heads. d_model / n_head must be a whole, even number.
         n_head: u32 = 8 => decides(Train, Resume),
         /// Heads of keys and values, each for n_head / n_kv_head query heads; n_head when not given.
         n_kv_head: Option<u32> = None => decides(Train, Resume),
@@ -92,7 +92,7 @@ sections! {
     train Train of "train": Train, Resume {
         /// auto, cpu, gpu, gpu:N (`train --list-devices`)
         device: String = "auto".into() => free,
-        /// What a GPU keeps values in: auto, f32, f16, bf16. Arithmetic is f32 with all of them.
+        /// Precision in which a GPU stores values: auto, f32, f16, bf16. Arithmetic is always f32.
         precision: String = "auto".into() => decides(Train, Resume),
         /// Updates of the weights.
         steps: u64 = 12_000 => decides(Train, Resume),
@@ -106,9 +106,9 @@ sections! {
         warmup: u64 = 200 => decides(Train, Resume),
         /// What follows the warm-up: `cosine`, `linear`, or `wsd` (stable, then a linear decay)
         schedule: LrSchedule = LrSchedule::Cosine => decides(Train, Resume),
-        /// Share of the peak at which each schedule ends.
+        /// Fraction of the peak learning rate at which each schedule ends.
         final_lr_fraction: f64 = 0.1 => decides(Train, Resume),
-        /// Share of the steps after the warm-up in which `wsd` decays.
+        /// Fraction of the steps after the warm-up during which `wsd` decays.
         decay_fraction: f64 = 0.2 => decides(Train, Resume),
         /// Which windows of train.bin make a batch: `random`, or `epochs` (each window once an epoch)
         sampling: Sampling = Sampling::Random => decides(Train, Resume),
@@ -125,21 +125,21 @@ sections! {
         seed: u64 = 1 => decides(Train, Resume),
         /// Steps between two log lines.
         log_every: u64 = 50 => free,
-        /// Steps between two validations along the way.
+        /// Steps between two validations during training.
         val_every: u64 = 500 => free,
-        /// Windows of the context's length that each validation along the way takes (0: all of val.bin).
+        /// Windows of one context length in each validation during training (0: all of val.bin).
         val_windows: u64 = 400 => free,
         /// Steps between two numbered checkpoints.
         checkpoint_every: u64 = 1000 => free,
         /// Numbered checkpoints kept beside `last` and `best`.
         keep_last: u32 = 3 => free,
-        /// Ends the run after this number of minutes, earlier parts of it included; the learning rate reaches its end by then.
+        /// Ends the run after this number of minutes, earlier parts included. The learning rate schedule ends with it.
         max_minutes: Option<f64> = None => decides(Train),
-        /// Ends the run at the first validation along the way with at most this loss.
+        /// Ends the run at the first validation with at most this loss.
         until_loss: Option<f64> = None => decides(Train),
         /// Ends the run after this number of validations along the way in a row without a better one.
         patience: Option<u64> = None => decides(Train),
-        /// Where a loss is not finite: `stop`, or `rollback` to the last checkpoint and go on without that batch.
+        /// When a loss is not finite: `stop`, or `rollback` to the last checkpoint and skip that batch.
         on_nan: OnNan = OnNan::Stop => free,
         /// What updates the weights: see [train.optimizer].
         optimizer: Optimizer = Optimizer::default() => section,
@@ -153,36 +153,36 @@ sections! {
         /// f32, f16, bf16, auto
         precision: String = "f32".into() => decides(Eval),
     }
-    /// Telling stories.
+    /// Generating stories.
     sample Sample of "sample": Stories {
         /// auto, cpu, gpu, gpu:N (`train --list-devices`)
         device: String = "auto".into() => free,
         /// f32, f16, bf16, auto; q8 on the CPU: weights and activations in eight bits
         precision: String = "f32".into() => free,
-        /// Stories told side by side: changes nothing but the speed.
+        /// Stories generated in parallel. Changes only the speed.
         batch: u32 = 10 => free,
         /// What stories begin with.
         prompts: Vec<String> = ["Once upon a time", "Lily found a big", "The little dog wanted", "On a sunny day,", "There was a kind"]
             .map(String::from).into() => free,
-        /// A file of prompts, one a line, in place of them.
+        /// A file of prompts, one per line, instead of `prompts`.
         prompts_file: Option<String> = None => free,
         /// Stories per prompt.
         n: u32 = 2 => free,
-        /// Tokens of a story after its prompt, at most.
+        /// Maximum number of tokens after the prompt.
         max_tokens: u32 = 120 => decides(Stories),
-        /// 0 takes the likeliest token each time.
+        /// 0 always takes the most likely token.
         temperature: f32 = 0.8 => decides(Stories),
-        /// Each of these in place of it, one after the other, with a table of how the stories come out.
+        /// Generates at each of these temperatures in turn, and prints a table that compares the stories.
         temperatures: Vec<f32> = Vec::new() => free,
-        /// Choose among this many likeliest tokens (0: all).
+        /// Samples from this many most likely tokens (0: all).
         top_k: u32 = 50 => decides(Stories),
-        /// Choose among the likeliest tokens that together have this probability.
+        /// Samples from the most likely tokens that together have this probability.
         top_p: f32 = 1.0 => decides(Stories),
-        /// Choose among the tokens at least this share as likely as the likeliest (0: all).
+        /// Samples from tokens at least this fraction as likely as the most likely one (0: all).
         min_p: f32 = 0.0 => decides(Stories),
-        /// Divides the logits of tokens that the story has already (1: no penalty).
+        /// Divides the logits of tokens already in the story (1: no penalty).
         repetition_penalty: f32 = 1.0 => decides(Stories),
-        /// Seed of the choice of tokens.
+        /// Seed of the sampling.
         #[serde(with = "whole_u64")]
         seed: u64 = 1 => decides(Stories),
     }
@@ -191,15 +191,15 @@ sections! {
     Optimizer {
         /// adamw, or muon (for the matrices of the layers; AdamW for embedding and norms)
         kind: String = "adamw".into() => decides(Train, Resume),
-        /// Decay of AdamW's running means; the optimizer's own when not given ([0.9, 0.95]).
+        /// Decay rates of AdamW's running means. Default: the optimizer's own ([0.9, 0.95]).
         betas: Option<[f64; 2]> = None => decides(Train, Resume),
-        /// Added to the divisor; the optimizer's own when not given (1e-8).
+        /// Added to the divisor. Default: the optimizer's own (1e-8).
         eps: Option<f64> = None => decides(Train, Resume),
-        /// On matrices only, not on the embedding and the norms.
+        /// Applies to matrices only, not to the embedding and the norms.
         weight_decay: f64 = 0.1 => decides(Train, Resume),
-        /// Of Muon: decay of the running mean of gradients; its own when not given (0.95).
+        /// Muon: decay rate of the running mean of gradients. Default: 0.95.
         momentum: Option<f64> = None => decides(Train, Resume),
-        /// Of Muon: weights decay only where the update makes them smaller, too.
+        /// Muon: weights decay only where the update shrinks them as well.
         cautious_decay: bool = false => decides(Train, Resume),
     }
 }
@@ -214,13 +214,13 @@ pub enum Order {
     AsPublished,
 }
 
-/// What `train` does where a loss is not finite.
+/// What `train` does when a loss is not finite.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum OnNan {
     /// Ends the run; the last checkpoint is kept.
     Stop,
-    /// Goes back to the last checkpoint, and on without that batch.
+    /// Goes back to the last checkpoint and skips that batch.
     Rollback,
 }
 
@@ -257,7 +257,7 @@ fn bad_toml(path: &Path, error: &toml::de::Error) -> Failure {
     let text = error.to_string();
     let text = text.trim_end();
     let failure = Failure::usage(text).file(path);
-    // Integers of TOML have 64 bits with a sign.
+    // TOML integers are signed 64-bit.
     match error.message().contains("too large") || error.message().contains("overflow") {
         true => failure.remedy("write a number above 9223372036854775807 as a string"),
         false => failure,
@@ -293,7 +293,7 @@ fn known(key: &str) -> Result<()> {
     Err(Failure::usage(format_args!("unknown key {key}")).note("nearest known key", nearest))
 }
 
-/// `section.key=value`, the value as TOML, or as plain text where that is no TOML.
+/// `section.key=value`. The value is TOML; what does not parse as TOML is plain text.
 fn apply(table: &mut Table, setting: &str) -> Result<()> {
     let (key, text) = setting.split_once('=').ok_or_else(|| {
         Failure::usage("no key=value")

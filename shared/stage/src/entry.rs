@@ -1,18 +1,18 @@
-//! Where a program starts, and how it ends: words on stderr and an exit code.
+//! How a program starts and ends: a message on stderr and an exit code.
 use std::process::ExitCode;
 
 use crate::failure::Failure;
 
-/// On a machine without a desktop Vulkan's drivers ask libwayland, which then writes an error to stderr that is none.
+/// On a machine without a desktop, Vulkan drivers load libwayland, which writes a spurious error to stderr.
 fn quiet_wayland() {
     if cfg!(target_os = "linux") && std::env::var_os("XDG_RUNTIME_DIR").is_none() {
-        // SAFETY: the first thing that a program does: there is no other thread yet that could read the environment.
+        // SAFETY: this runs first in the program, so no other thread can read the environment yet.
         unsafe { std::env::set_var("XDG_RUNTIME_DIR", std::env::temp_dir()) };
     }
 }
 
-/// Runs a stage and turns its end into words on stderr and an exit code.
-/// An error that is no [`Failure`] is a fault of the program: exit code 1.
+/// Runs a stage, reports its error on stderr and returns the exit code.
+/// An error that is not a [`Failure`] is a bug in the program: exit code 1.
 pub fn main(name: &str, run: impl FnOnce() -> anyhow::Result<()>) -> ExitCode {
     main_with_code(name, || run().map(|()| 0))
 }

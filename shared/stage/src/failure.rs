@@ -1,4 +1,4 @@
-//! What can go wrong, in words a person can act on, and the exit code each kind has.
+//! What can go wrong, described so that a user can act on it, and the exit code of each kind.
 use std::fmt::{self, Display};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use crate::io_advice::{self, Advice, Mend};
 use crate::problem::Problem;
 
-/// What most of a stage returns.
+/// The result type of this crate.
 pub type Result<T, E = Failure> = std::result::Result<T, E>;
 
 /// Who can do something about it. It decides the exit code.
@@ -25,7 +25,7 @@ pub enum FailureKind {
 }
 
 impl FailureKind {
-    /// As JSON lines have it.
+    /// Its name in JSON logs.
     pub fn name(self) -> &'static str {
         match self {
             FailureKind::Usage => "usage",

@@ -1,4 +1,4 @@
-//! Files that are either whole under their final name or not there at all.
+//! Files that are either complete under their final name or absent.
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 use crate::known::{self, Touch};
 use crate::{Failure, Result, Temporary};
 
-/// What a manifest knows of a file: its name relative to the manifest's folder, its length and its SHA-256.
+/// What a manifest knows about a file: its name relative to the manifest's folder, its length and its SHA-256.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FileRecord {
@@ -20,7 +20,7 @@ pub struct FileRecord {
     pub name: String,
     /// Its length.
     pub bytes: u64,
-    /// Lower case, 64 digits.
+    /// 64 lower-case hex digits.
     pub sha256: String,
 }
 
@@ -28,11 +28,11 @@ pub struct FileRecord {
 const PIECE_BYTES: usize = 1 << 20;
 /// Pieces that may wait for each thread.
 const PIECES: usize = 1;
-/// Bytes written between two syncs: the disk works while the processor does.
+/// Bytes written between two syncs: the disk works in parallel with the CPU.
 const SYNC_BYTES: usize = 16 << 20;
 
-/// A file written behind its maker's back: one thread hashes the pieces, another writes them, a third has them synced,
-/// while the next is made. What fits into one piece takes no thread. Errors come with a later call.
+/// A file written in the background: one thread hashes the pieces, another writes them and a third syncs them while the
+/// caller makes the next. Content that fits into one piece needs no thread. Errors surface in a later call.
 pub struct WriteBehind {
     file: File,
     piece: Vec<u8>,
@@ -43,7 +43,7 @@ enum Hashing {
     /// No more than one piece so far.
     Small(Sha256),
     Large(Threads),
-    /// Ended, or an error has been told.
+    /// Ended, or an error has been returned.
     Over,
 }
 
@@ -56,12 +56,12 @@ struct Threads {
 }
 
 impl WriteBehind {
-    /// Appends to what `file` holds; `hasher` has seen that.
+    /// Appends to `file`. `hasher` has already seen its content.
     pub fn new(file: File, hasher: Sha256) -> Self {
         WriteBehind { file, piece: Vec::new(), state: Hashing::Small(hasher) }
     }
 
-    /// Appends bytes. An error may be that of an earlier call.
+    /// Appends bytes. The error may come from an earlier call.
     pub fn put(&mut self, mut bytes: &[u8]) -> io::Result<()> {
         if matches!(self.state, Hashing::Over) {
             return Err(over());
@@ -77,7 +77,7 @@ impl WriteBehind {
         Ok(())
     }
 
-    /// Has what was put so far written now: for bytes that come slowly, of which a kill should cost few.
+    /// Writes what was appended so far: when bytes arrive slowly, a kill should cost few of them.
     pub fn hurry(&mut self) -> io::Result<()> {
         if self.piece.is_empty() { Ok(()) } else { self.hand_over() }
     }
@@ -92,12 +92,12 @@ impl WriteBehind {
         let next = empty.try_recv().unwrap_or_else(|_| Vec::with_capacity(PIECE_BYTES));
         match threads.pieces.send(std::mem::replace(&mut self.piece, next)) {
             Ok(()) => Ok(()),
-            // A thread ended early: it knows why.
+            // A thread ended early and knows why.
             Err(_) => self.end().and(Err(io::Error::other("writing ended early"))),
         }
     }
 
-    /// Everything is in the file, though not yet on the disk, when this returns; it may be called once.
+    /// When this returns, everything is in the file, though not yet on disk. Call it once.
     pub fn end(&mut self) -> io::Result<Sha256> {
         if matches!(self.state, Hashing::Large(_)) {
             self.hurry()?;
@@ -183,8 +183,8 @@ impl Threads {
     }
 }
 
-/// Writes under a [temporary](Temporary) name and hashes on the way, both [behind](WriteBehind) the caller's back, and on
-/// [`commit`](Self::commit) syncs, renames and syncs the folder. Dropped before that, it removes what it wrote.
+/// Writes under a [temporary](Temporary) name and hashes meanwhile, both in the [background](WriteBehind).
+/// [`commit`](Self::commit) syncs, renames and syncs the folder. When dropped before that, it removes what it wrote.
 pub struct AtomicFile {
     path: PathBuf,
     /// The writer first: its threads end before the file goes.
@@ -207,7 +207,7 @@ impl AtomicFile {
         file.commit()
     }
 
-    /// `write_all` with the stage's words for what went wrong.
+    /// `write_all` with a [`Failure`] as its error.
     pub fn put(&mut self, bytes: &[u8]) -> Result<()> {
         self.write_all(bytes).map_err(Failure::writing(&self.path))
     }
@@ -270,13 +270,13 @@ impl Write for AtomicFile {
         Ok(bytes.len())
     }
 
-    /// Nothing to do: what has been taken is written by [`commit`](Self::commit) at the latest.
+    /// Does nothing: [`commit`](Self::commit) writes everything at the latest.
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
 }
 
-/// Gives a finished file its final name: for what is not written through [`AtomicFile`], a download or a link.
+/// Gives a finished file its final name, where it was not written through [`AtomicFile`]: a download or a link.
 pub fn publish_file(temporary: Temporary, path: &Path, bytes: u64) -> Result<()> {
     let publish = || -> io::Result<()> {
         let file = File::options().read(true).write(true).open(temporary.path())?;
@@ -285,10 +285,10 @@ pub fn publish_file(temporary: Temporary, path: &Path, bytes: u64) -> Result<()>
     publish().map_err(Failure::writing(path))
 }
 
-/// Fills `bytes` from byte `at` of the file on; the place where others read it stays.
+/// Fills `bytes` from byte `at` of the file, without moving the file's own position.
 ///
 /// # Errors
-/// `UnexpectedEof` where the file ends before.
+/// `UnexpectedEof` when the file ends before that.
 pub fn read_at(file: &File, bytes: &mut [u8], at: u64) -> io::Result<()> {
     #[cfg(unix)]
     return std::os::unix::fs::FileExt::read_exact_at(file, bytes, at);
@@ -322,7 +322,7 @@ pub fn hash_file(path: &Path) -> Result<FileRecord> {
     Ok(record)
 }
 
-/// What a file that was just written holds, read from the file itself: what is published is what was made.
+/// The content of a file that was just written, read back from the file: what is published is what was made.
 fn hash_again(file: &File) -> io::Result<String> {
     use std::io::Seek;
     let mut file = file;
@@ -336,7 +336,7 @@ fn hash_again(file: &File) -> io::Result<String> {
     }
 }
 
-/// A hasher that has seen a file, read in 1 MiB pieces, and its length: what is appended may be hashed on.
+/// A hasher that has seen the whole file, and the file's length. It can continue with what is appended.
 pub fn hash_content(path: &Path) -> Result<(Sha256, u64)> {
     let mut file = crate::open(path)?;
     let (mut hasher, mut buffer, mut bytes) = (Sha256::new(), vec![0u8; 1 << 20], 0);
@@ -355,12 +355,12 @@ pub fn sha256(bytes: &[u8]) -> String {
     hex::encode(Sha256::digest(bytes))
 }
 
-/// Makes a folder and those above it, where they are not there.
+/// Creates a folder and its parents if they are missing.
 pub fn create_dir(path: &Path) -> Result<()> {
     fs::create_dir_all(path).map_err(Failure::writing(path))
 }
 
-/// Removes a file; it is no error where there is none.
+/// Removes a file. It is not an error if there is none.
 pub fn remove_if_present(path: &Path) -> Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Failure::writing(path)(error)),

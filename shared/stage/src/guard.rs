@@ -1,4 +1,4 @@
-//! One boundary around code of others that panics on some input: what it panics with becomes an error.
+//! A boundary around third-party code that panics on some input: the panic becomes an error.
 use std::any::Any;
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind, set_hook, take_hook};
@@ -8,9 +8,9 @@ thread_local! {
     static GUARDED: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Runs `work`; where it panics, returns what the panic said and prints nothing.
+/// Runs `work`. If it panics, returns the panic's message and prints nothing.
 ///
-/// Only for libraries that read outside data and panic on some of it. What `work` was changing is to be dropped then.
+/// Only for libraries that parse outside data and panic on some of it. Drop whatever `work` was changing.
 ///
 /// # Errors
 /// The text of the panic.

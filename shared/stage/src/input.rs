@@ -1,5 +1,5 @@
-//! Files of the user's, opened and read. Only what is a file is: a pipe without a writer would make the program wait, a
-//! device may never end.
+//! Opening and reading the user's files. Only regular files are accepted: a pipe without a writer would block, a device may
+//! never end.
 use std::fs::{File, FileType, OpenOptions};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -7,20 +7,20 @@ use std::path::{Path, PathBuf};
 use crate::known::Touch;
 use crate::{Failure, Result, memory};
 
-/// A text that is read whole, such as a file of prompts, has at most this number of bytes.
+/// Largest text that is read whole, such as a file of prompts, in bytes.
 const LONGEST_TEXT: u64 = 64 << 20;
-/// A file up to this length is read without a look at the memory that is left.
+/// Files up to this length are read without checking the memory that is left.
 const SMALL: u64 = 64 << 20;
 const BOM: &[u8] = b"\xef\xbb\xbf";
 
-/// Opens a file for reading, whatever its name leads to. It never waits.
+/// Opens a file for reading. It never blocks, whatever its name leads to.
 ///
 /// # Errors
 /// Exit code 3 for a folder, a pipe, a socket or a device; else as [`Failure::reading`] says.
 pub fn open(path: &Path) -> Result<File> {
     let mut options = OpenOptions::new();
     options.read(true);
-    // Opening a pipe would wait for a writer. Of a regular file the flag means nothing.
+    // Opening a pipe would wait for a writer. For a regular file the flag has no effect.
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::custom_flags(
         &mut options,
@@ -28,7 +28,7 @@ pub fn open(path: &Path) -> Result<File> {
     );
     let file = match options.open(path) {
         Ok(file) => file,
-        // Sockets cannot be opened, folders of Windows neither: what it is says more than the error.
+        // Sockets cannot be opened, nor folders on Windows: what it is says more than the error.
         Err(error) => {
             return Err(match std::fs::metadata(path) {
                 Ok(metadata) if !metadata.is_file() => no_file(path, metadata.file_type()),
@@ -65,7 +65,7 @@ fn name_of(kind: FileType) -> &'static str {
     if kind.is_dir() { "a folder" } else { "a device" }
 }
 
-/// The whole content of a file, which has to fit into memory: what is in it decides later how much of it is used.
+/// The whole content of a file, which must fit into memory.
 ///
 /// # Errors
 /// Exit code 3 for one that does not fit; else those of [`open`] and of reading.
@@ -86,27 +86,27 @@ pub fn read(path: &Path) -> Result<Vec<u8>> {
     let reserved = room.and_then(|bytes| {
         content.try_reserve_exact(bytes).map_err(|_| io::ErrorKind::OutOfMemory.into())
     });
-    // What is appended meanwhile is not waited for.
+    // Bytes appended meanwhile are ignored.
     reserved
         .and_then(|()| file.take(length.max(SMALL)).read_to_end(&mut content))
         .map_err(Failure::reading(path))?;
     Ok(content)
 }
 
-/// A file as it is now: what is read of it from here on is one state of it only if it stays so.
+/// A file as it is now. What is read from here on is consistent only if the file stays unchanged.
 pub struct Unchanged {
     path: PathBuf,
     touch: Option<Touch>,
 }
 
 impl Unchanged {
-    /// Looks at length, time and place of the file.
+    /// Takes the length, time and identity of the file.
     pub fn of(path: &Path) -> Self {
         Unchanged { path: path.to_owned(), touch: Touch::of(path) }
     }
 
     /// # Errors
-    /// Exit code 3 where somebody wrote to the file, shortened it, or put another in its place.
+    /// Exit code 3 when somebody wrote to the file, shortened it or replaced it.
     pub fn check(&self) -> Result<()> {
         let now = Touch::of(&self.path);
         if now == self.touch {
@@ -125,7 +125,7 @@ impl Unchanged {
     }
 }
 
-/// The whole content of a file in UTF-8, None where there is none of that name.
+/// The whole content of a UTF-8 file. None if there is no such file.
 pub fn read_if_present(path: &Path) -> Result<Option<String>> {
     match path.try_exists() {
         Ok(false) => Ok(None),
@@ -133,12 +133,12 @@ pub fn read_if_present(path: &Path) -> Result<Option<String>> {
     }
 }
 
-/// The whole content of a file in UTF-8.
+/// The whole content of a UTF-8 file.
 pub fn read_to_string(path: &Path) -> Result<String> {
     String::from_utf8(read(path)?).map_err(|error| not_utf8(path, &error))
 }
 
-/// A text as people and their editors write them: without a byte order mark, a line end being `\n`.
+/// A text as people and editors write it, without its byte order mark and with `\n` as line end.
 ///
 /// # Errors
 /// Exit code 3 for what is not UTF-8, or longer than 64 MiB.
@@ -158,12 +158,12 @@ pub fn read_text(path: &Path) -> Result<String> {
     Ok(text.replace("\r\n", "\n"))
 }
 
-/// Length of the byte order mark of UTF-8, where the bytes begin with one.
+/// Length of the UTF-8 byte order mark at the start of the bytes, or 0.
 pub fn bom_of_utf8(start: &[u8]) -> usize {
     if start.starts_with(BOM) { BOM.len() } else { 0 }
 }
 
-/// What a text whose first bytes these are is, where that is not UTF-8.
+/// The encoding of a text that begins with these bytes, if it is not UTF-8.
 pub fn other_encoding(start: &[u8]) -> Option<&'static str> {
     match start {
         [0xff, 0xfe, 0, 0, ..] | [0, 0, 0xfe, 0xff, ..] => Some("UTF-32"),

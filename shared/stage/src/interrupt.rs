@@ -6,11 +6,10 @@ use std::time::Instant;
 
 use crate::{Failure, Result};
 
-/// A terminal, the program that started this one and a scheduler may each pass the same signal on: within this time
-/// they are one.
+/// A terminal, the parent program and a scheduler may each pass on the same signal. Within this time they count as one.
 const SAME_SIGNAL_MS: u64 = 200;
 
-/// When the signal came that asked for the end, in milliseconds since [`install`]; [`NONE`] before.
+/// When the signal to stop arrived, in milliseconds since [`install`]; [`NONE`] before that.
 static REQUESTED_MS: AtomicU64 = AtomicU64::new(NONE);
 const NONE: u64 = u64::MAX;
 static INSTALLED: OnceLock<Instant> = OnceLock::new();
@@ -44,7 +43,7 @@ fn is_left_alone(_signal: i32) -> bool {
     false
 }
 
-/// What a signal does: runs in the handler, where only atomics and the clock may be used.
+/// The signal handler: only atomics and the clock may be used here.
 fn on_signal(since_installed_ms: u64) {
     let first = REQUESTED_MS.compare_exchange(
         NONE,
@@ -75,8 +74,8 @@ pub fn install() {
     });
 }
 
-/// From here on a signal asks for the end of a program that this one has started, too: `act` passes it on, the second
-/// one as well. (On Windows the console tells both.)
+/// From now on a signal also stops the program that this one has started: `act` passes it on, and so it does the second
+/// one. (On Windows the console tells both.)
 pub fn pass_on(act: impl Fn(i32) + Send + 'static) -> Result<()> {
     #[cfg(unix)]
     {
@@ -91,17 +90,17 @@ pub fn pass_on(act: impl Fn(i32) + Send + 'static) -> Result<()> {
     Ok(())
 }
 
-/// True once a signal asked for the end.
+/// True once a signal has asked the stage to stop.
 pub fn requested() -> bool {
     REQUESTED_MS.load(Ordering::Relaxed) != NONE
 }
 
-/// Forgets a signal that has been answered: a person at a prompt ended one story, not the program.
+/// Forgets a signal that has been handled: at a prompt, Ctrl-C ends one story and not the program.
 pub fn clear() {
     REQUESTED_MS.store(NONE, Ordering::Relaxed);
 }
 
-/// Ends the stage with exit code 130 if a signal asked for it; `kept` says what stays.
+/// Ends the stage with exit code 130 if a signal asked for it. `kept` says what is kept.
 pub fn check(kept: &str) -> Result<()> {
     if requested() { Err(Failure::interrupted(kept)) } else { Ok(()) }
 }

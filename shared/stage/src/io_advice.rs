@@ -1,7 +1,7 @@
-//! What each I/O error means, who can mend it, and how: one table.
+//! What each I/O error means, who can fix it, and how: one table.
 use std::io::{self, ErrorKind};
 
-/// Who can mend it. It decides the exit code.
+/// Who can fix it. This decides the exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mend {
     /// Another setting: 2.
@@ -12,7 +12,7 @@ pub(crate) enum Mend {
     Machine,
 }
 
-/// What to tell of an error.
+/// What to report about an error.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Advice {
     pub(crate) mend: Mend,
@@ -44,10 +44,10 @@ enum Trouble {
     Other,
 }
 
-/// One trouble, when reading and when writing.
+/// One kind of error, when reading and when writing.
 struct Row {
     trouble: Trouble,
-    /// What was found. The system's own words follow where these do not say all.
+    /// What was found. The system's own message follows where this does not say everything.
     found: &'static str,
     reading: (Mend, &'static str, &'static str),
     writing: (Mend, &'static str, &'static str),
@@ -223,7 +223,7 @@ const TABLE: [Row; 19] = [
 pub(crate) fn reading(error: &io::Error) -> Advice {
     let row = row(error);
     let found = match row.trouble {
-        // These carry words of their own: of a parser, or of the system.
+        // These have a message of their own, from a parser or the system.
         Trouble::Damaged => error.to_string(),
         Trouble::Device | Trouble::Other => format!("reading failed: {error}"),
         _ => row.found.to_owned(),
@@ -281,13 +281,13 @@ fn of_code(code: i32) -> Option<Trouble> {
         libc::ENFILE => Some(Trouble::OpenFilesOfAll),
         libc::ELOOP => Some(Trouble::Links),
         libc::EIO => Some(Trouble::Device),
-        // EINVAL may come from a device or a file system as well: it says nothing of the name.
+        // EINVAL may come from a device or a file system as well, so it says nothing about the name.
         libc::EINVAL => Some(Trouble::Other),
         _ => None,
     }
 }
 
-/// The same of Windows: too many open files, a link loop, a sharing violation, an I/O device error.
+/// The same for Windows: too many open files, a link loop, a sharing violation, an I/O device error.
 #[cfg(not(unix))]
 fn of_code(code: i32) -> Option<Trouble> {
     match code {

@@ -1,4 +1,4 @@
-//! Which content a path is known to have: this process has hashed or written it, and nobody has touched it since.
+//! Files whose content is known: this process has hashed or written them, and nobody has touched them since.
 use std::collections::BTreeMap;
 use std::fs::Metadata;
 use std::path::{Path, PathBuf};
@@ -6,13 +6,13 @@ use std::time::UNIX_EPOCH;
 
 use parking_lot::Mutex;
 
-/// Enough to see that nobody touched a file.
+/// Enough to tell whether a file was touched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Touch {
     pub bytes: u64,
-    /// Since 1970; before it where a clock was wrong.
+    /// Since 1970. Negative when a clock was wrong.
     pub modified_ns: i128,
-    /// Another attempt's file of the same name is another one.
+    /// Another attempt's file of the same name has another identity.
     inode: u64,
 }
 
@@ -36,7 +36,7 @@ impl Touch {
 
 static KNOWN: Mutex<BTreeMap<PathBuf, (Touch, String)>> = Mutex::new(BTreeMap::new());
 
-/// When it was as `touch` says, its content had this SHA-256.
+/// Notes the SHA-256 of the file's content at the time of `touch`.
 pub(crate) fn note(path: &Path, touch: Option<Touch>, sha256: &str) {
     let mut known = KNOWN.lock();
     match touch {

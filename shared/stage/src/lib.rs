@@ -1,4 +1,4 @@
-//! How a stage behaves: its settings, its files, its words, its end.
+//! How a stage behaves: settings, files, messages, exit codes.
 //!
 //! Every executable of the pipeline opens a [`Stage`] from the command line, asks [`Work`] whether anything
 //! is left to do, writes its files through [`AtomicFile`], and ends through [`main`] with an exit code.

@@ -1,7 +1,7 @@
 //! One writer at a time: an advisory lock for each stage of an OUT folder, and for each part of a stage.
 //!
-//! Some network file systems know no locks. Nobody is refused there, and it is said once: temporaries with names of their
-//! own and the check of what was renamed keep two attempts apart.
+//! Some network file systems have no locks. There, nobody is refused, and a warning says so once: temporaries with unique
+//! names and the check of what was renamed keep two attempts apart.
 use std::fs::{File, TryLockError};
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
@@ -10,10 +10,10 @@ use std::time::Duration;
 
 use crate::{Failure, Log, Result, Shard, interrupt};
 
-/// How often a waiting attempt looks again.
+/// How often a waiting attempt tries again.
 const POLL: Duration = Duration::from_millis(50);
 
-/// Held until it is dropped; the system drops it for a process that is killed.
+/// Held until dropped. The system releases it when the process is killed.
 #[derive(Debug)]
 pub struct Lock {
     _files: Vec<File>,
@@ -35,8 +35,8 @@ impl Lock {
         Ok(file.map(|file| Lock { _files: vec![file.held(stage, out, log)] }))
     }
 
-    /// The lock of `stage`, or of one part of it, once nobody else holds it. True as well when somebody else held it before.
-    /// Parts keep out the whole stage, and the same part, but not one another.
+    /// Waits for the lock of `stage`, or of one part of it. Also returns whether somebody else held it before.
+    /// A part excludes the whole stage and the same part, but not other parts.
     ///
     /// # Errors
     /// Exit code 130 when interrupted while it waits; those of making the lock file.
@@ -85,7 +85,7 @@ fn open(path: &Path) -> Result<File> {
     }
     let mut options = File::options();
     options.create(true).truncate(false).read(true).write(true);
-    // What lies behind a link is somebody's, and a pipe in this place is not waited for.
+    // Never follow a link, and never block on a pipe in this place.
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::custom_flags(
         &mut options,
@@ -107,12 +107,12 @@ fn ask_system(file: &File, kind: Kind) -> std::result::Result<(), TryLockError> 
 #[derive(Debug)]
 struct Held {
     file: File,
-    /// Why it keeps nobody out.
+    /// Why it excludes nobody.
     no_lock: Option<std::io::Error>,
 }
 
 impl Held {
-    /// Says it, once in the life of a process, where the file system has no locks.
+    /// Warns, once per process, when the file system has no locks.
     fn held(self, stage: &str, out: &Path, log: &Log) -> File {
         static SAID: Once = Once::new();
         if let Some(error) = self.no_lock {
@@ -129,7 +129,7 @@ fn no_lock(stage: &str, out: &Path, error: &std::io::Error) -> String {
     )
 }
 
-/// The locked file, or None while somebody else holds it. Where there are no locks it is nobody's.
+/// The locked file, or None while somebody else holds it. Without locks on the file system, nobody does.
 fn try_lock(path: &Path, kind: Kind, ask: Ask) -> Result<Option<Held>> {
     let file = open(path)?;
     let no_lock = match ask(&file, kind) {
@@ -137,7 +137,7 @@ fn try_lock(path: &Path, kind: Kind, ask: Ask) -> Result<Option<Held>> {
         Err(TryLockError::WouldBlock) => return Ok(None),
         Err(TryLockError::Error(error)) => Some(error),
     };
-    // `bedtime clean` may have removed it in between: a lock on a file without a name keeps nobody out.
+    // `bedtime clean` may have removed it meanwhile: a lock on a file without a name excludes nobody.
     let held = is_the_file_of(&file, path);
     Ok(held.then_some(Held { file, no_lock }))
 }
@@ -149,20 +149,20 @@ fn is_the_file_of(file: &File, path: &Path) -> bool {
     matches!((file.metadata(), path.symlink_metadata()), (Ok(a), Ok(b)) if of(&a) == of(&b))
 }
 
-/// Here a file that is open keeps its name.
+/// On this system an open file keeps its name.
 #[cfg(not(unix))]
 fn is_the_file_of(_file: &File, _path: &Path) -> bool {
     true
 }
 
-/// For whoever waits: which process it is.
+/// Tells those who wait which process holds it.
 fn sign(mut file: &File) {
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let text = format!("process {} {}\n", std::process::id(), host.trim());
     let _ = file.set_len(0).and_then(|()| file.write_all(text.as_bytes()));
 }
 
-/// `: process 12 host`, where the holder has said it.
+/// `: process 12 host`, if the holder has written it.
 fn holder(path: &Path) -> String {
     let mut text = String::new();
     let read = File::open(path).and_then(|file| file.take(200).read_to_string(&mut text));

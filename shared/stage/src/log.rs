@@ -27,7 +27,7 @@ pub enum LogFormat {
     Json,
 }
 
-/// A stage's voice.
+/// The log of a stage.
 #[derive(Clone, Copy, Debug)]
 pub struct Log {
     stage: &'static str,
@@ -45,7 +45,7 @@ impl Log {
         self.event("message", json!({ "text": text.as_ref() }), text.as_ref());
     }
 
-    /// A message about something that may not be as it was meant.
+    /// A warning: something may not be as intended.
     pub fn warn(&self, text: impl AsRef<str>) {
         self.event(
             "warning",
@@ -81,7 +81,7 @@ fn emit(stage: &str, event: &str, fields: Value, text: &str) {
     }
 }
 
-/// Whatever a server or a user wrote, no secret of an address is told on.
+/// Removes secrets from addresses, whatever a server or a user wrote.
 fn clean(value: Value) -> Value {
     match value {
         Value::String(text) => redact(&text).into(),
@@ -93,12 +93,12 @@ fn clean(value: Value) -> Value {
     }
 }
 
-/// A line on stderr. Nobody reading it any more is no reason to stop working.
+/// Writes a line to stderr. A closed stderr is no reason to stop working.
 fn say(line: &str) {
     let _ = writeln!(std::io::stderr(), "{line}");
 }
 
-/// The end of a stage: `fields` are those of its failure.
+/// The error that ends a stage, with the fields of its failure.
 pub(crate) fn report_error(stage: &str, code: u8, text: &str, fields: Map<String, Value>) {
     let mut all =
         Map::from_iter([("exit_code".to_owned(), code.into()), ("text".to_owned(), text.into())]);
@@ -106,7 +106,7 @@ pub(crate) fn report_error(stage: &str, code: u8, text: &str, fields: Map<String
     emit(stage, "error", all.into(), &format!("error: {text}"));
 }
 
-/// What a progress bar counts.
+/// What progress counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unit {
     /// Shown as MiB or GiB.
@@ -148,7 +148,7 @@ impl Unit {
         }
     }
 
-    /// Slow work needs a digit behind the point.
+    /// Slow work needs a decimal.
     fn rate(self, per_second: f64) -> String {
         match self {
             Unit::Bytes => self.amount(per_second as u64),
@@ -158,7 +158,7 @@ impl Unit {
     }
 }
 
-/// A number with its thousands apart: 1,234,567.
+/// A number with thousands separators: 1,234,567.
 pub fn count(n: u64) -> String {
     HumanCount(n).to_string()
 }
@@ -171,7 +171,7 @@ pub struct Progress {
     total: Mutex<Option<u64>>,
     bar: ProgressBar,
     done: AtomicU64,
-    /// What else there is to say of the rate, for people and as figures.
+    /// What else to report with the rate, as text and as figures.
     note: Mutex<(String, Map<String, Value>)>,
     started: Instant,
     last_line: Mutex<Instant>,
@@ -220,7 +220,7 @@ impl Progress {
         }
     }
 
-    /// What already was there before this run (a resumed download, kept shards): it does not count for the rate.
+    /// Counts what was there before this run (a resumed download, kept shards). It does not count towards the rate.
     pub fn skip(&self, n: u64) {
         self.done.fetch_add(n, Ordering::Relaxed);
         self.bar.inc(n);
@@ -240,7 +240,7 @@ impl Progress {
         }
     }
 
-    /// The total, where it becomes known or is estimated anew on the way.
+    /// Sets the total when it becomes known or its estimate changes.
     pub fn set_total(&self, total: u64) {
         if self.total.lock().replace(total).is_none() {
             self.bar.set_style(style(self.unit, Some(total), " {msg}"));
@@ -248,7 +248,7 @@ impl Progress {
         self.bar.set_length(total);
     }
 
-    /// Other rates than that of the unit, shown behind it.
+    /// Other rates, shown after that of the unit.
     pub fn message(&self, text: impl Into<String>, figures: &[(&str, f64)]) {
         let text = text.into();
         self.bar.set_message(text.clone());
@@ -258,26 +258,26 @@ impl Progress {
     /// Lines below the bar, on a terminal: `lines` makes them for its width.
     pub fn panel(&self, lines: impl FnOnce(usize) -> Vec<String>) {
         if !self.bar.is_hidden() {
-            // One column stays free: a full line would break into two.
+            // One column stays free: a full line would wrap.
             let width = usize::from(console::Term::stderr().size().1).saturating_sub(1).max(1);
             self.bar.set_style(style(self.unit, self.bar.length(), PANEL));
             self.bar.set_message(lines(width).join("\n"));
         }
     }
 
-    /// Whether a person is looking at a bar.
+    /// Whether there is a bar on a terminal.
     pub fn is_live(&self) -> bool {
         !self.bar.is_hidden()
     }
 
-    /// What lines say behind the rate: plain ones the text, those of JSON the figures as well.
+    /// What lines report after the rate: plain lines the text, JSON lines the figures as well.
     pub fn note(&self, text: impl Into<String>, figures: &[(&str, f64)]) {
         let known = figures.iter().filter(|(_, figure)| figure.is_finite());
         let figures = known.map(|(name, figure)| ((*name).to_owned(), json!(figure)));
         *self.note.lock() = (text.into(), figures.collect());
     }
 
-    /// Sets how much is done: back, where work has to be done again.
+    /// Sets how much is done, for example back when work has to be repeated.
     pub fn set_done(&self, done: u64) {
         self.done.store(done, Ordering::Relaxed);
         self.bar.set_position(done);
@@ -329,7 +329,7 @@ impl Progress {
         self.bar.finish_and_clear();
     }
 
-    /// Removes the bar. What was done is said by the caller, once.
+    /// Removes the bar. The caller reports the result.
     pub fn finish(self) -> u64 {
         self.bar.finish_and_clear();
         self.done.load(Ordering::Relaxed)

@@ -15,12 +15,12 @@ use crate::known::{self, Touch};
 use crate::record::{forget, remember};
 use crate::{AtomicFile, Failure, FileRecord, PROGRAM, Result, hash_file, remove_if_present};
 
-/// Raised when the meaning of a manifest or of the files it describes changes. Format 1 had no seal, that of format 2 was
-/// taken over another form of the text; both are still read.
+/// Raised when the meaning of a manifest or of the files it describes changes. Format 1 had no seal; the seal of format 2
+/// covered another form of the text. Both are still read.
 pub(crate) const FORMAT: u32 = 3;
 const SEAL: &str = "sha256";
 
-/// What a stage made and from what. Written last, it makes its folder whole.
+/// What a stage made, and from what. It is written last and makes its folder complete.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Manifest {
@@ -36,19 +36,19 @@ pub struct Manifest {
     pub config: Value,
     /// SHA-256 of the JSON text of `config`.
     pub config_sha256: String,
-    /// The files that this manifest makes whole.
+    /// The output files that this manifest completes.
     pub outputs: Vec<FileRecord>,
     /// Sums over the outputs: stories, tokens, bytes, ...
     pub counts: BTreeMap<String, u64>,
     /// Hash and vocabulary of the tokenizer that made the ids, where there are ids.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tokenizer: Option<TokenizerRecord>,
-    /// Whatever else a reader of this kind of output wants to know.
+    /// What else a reader of this kind of output needs to know.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub facts: BTreeMap<String, Value>,
 }
 
-/// What manifests say of the tokenizer.
+/// What manifests say about the tokenizer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TokenizerRecord {
@@ -119,24 +119,24 @@ impl Manifest {
         Ok(file)
     }
 
-    /// Whether the stories behind it were made up by a grammar. The label goes from stage to stage.
+    /// Whether the stories behind it are synthetic. The label is passed from stage to stage.
     pub fn is_synthetic(&self) -> bool {
         self.facts.get("synthetic") == Some(&Value::Bool(true))
     }
 
-    /// Says that the stories were made up by a grammar.
+    /// Labels the stories as synthetic.
     pub fn label_synthetic(&mut self) {
         self.facts.insert("synthetic".to_owned(), true.into());
     }
 
-    /// One of the counts; 0 where it is not there.
+    /// One of the counts; 0 if it is missing.
     pub fn count(&self, name: &str) -> u64 {
         self.counts.get(name).copied().unwrap_or(0)
     }
 }
 
-/// An object as JSON text whose last field is the SHA-256 of all the bytes before that field: any later change is seen, and
-/// a reader checks the bytes that are there, without printing what it has parsed.
+/// An object as JSON text whose last field is the SHA-256 of all bytes before that field. Any later change is detected, and
+/// a reader checks the stored bytes rather than a re-serialisation.
 pub fn seal(mut object: Value) -> String {
     if let Value::Object(fields) = &mut object {
         fields.shift_remove(SEAL);
@@ -149,7 +149,7 @@ pub fn seal(mut object: Value) -> String {
     format!("{content}{}", seal.replacen("\"\"", &format!("\"{sha256}\""), 1))
 }
 
-/// Checks what [`seal`] has written, and takes the seal off. The error says what was found.
+/// Checks and removes the seal that [`seal`] has written. The error says what was found.
 pub fn unseal(text: &[u8]) -> Result<Value, &'static str> {
     let text = std::str::from_utf8(text).map_err(|_| "bytes that are not UTF-8")?;
     let mut object: Value = serde_json::from_str(text).map_err(|_| "text that is not JSON")?;
@@ -161,14 +161,14 @@ pub fn unseal(text: &[u8]) -> Result<Value, &'static str> {
     if fits { Ok(object) } else { Err("its content does not fit its sha256") }
 }
 
-/// Where the key of the seal begins: the last field of the object.
+/// Where the seal's key begins: it is the last field of the object.
 fn seal_at(text: &str) -> Option<usize> {
     let at = text.rfind(&format!("\"{SEAL}\""))?;
     let only_a_string = text.get(at..)?.matches([',', ':']).count() == 1;
     only_a_string.then_some(at)
 }
 
-/// What seals of format 2 were taken over: the fields before the seal as an object of their own, without spaces.
+/// What a seal of format 2 covers: the fields before the seal as a compact object.
 fn compact(content: &str) -> String {
     let (mut in_string, mut escaped) = (false, false);
     let mut text: String = content
@@ -197,7 +197,7 @@ pub struct Work {
     pub stage: &'static str,
     /// Where the manifest is, or will be.
     pub manifest: PathBuf,
-    /// Name in the manifest, and where the file is now.
+    /// Name in the manifest, and where the file is.
     pub inputs: Vec<(String, PathBuf)>,
     /// The settings that decide the result.
     pub config: Value,
@@ -205,13 +205,13 @@ pub struct Work {
 
 /// Whether there is anything to do.
 pub enum Freshness {
-    /// Made before from the same inputs and settings, and still as it was made.
+    /// Made from the same inputs and settings, and unchanged since.
     UpToDate(Box<Manifest>),
-    /// To be made; says why.
+    /// Has to be made, with the reason.
     Stale(String),
 }
 
-/// A file as it was when its content was known to be what its manifest says.
+/// A file as it was when its content was known to match the manifest.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Stamped {
     name: String,
@@ -231,7 +231,7 @@ impl Stamped {
         self.name.strip_prefix("output ") == Some(&record.name) && self.sha256 == record.sha256
     }
 
-    /// Whether nobody has touched it since.
+    /// Whether it is untouched since.
     pub(crate) fn fits(&self, path: &Path) -> bool {
         Touch::of(path)
             .is_some_and(|touch| (touch.bytes, touch.modified_ns) == (self.bytes, self.modified_ns))
@@ -243,14 +243,14 @@ pub(crate) fn stamp_path(manifest: &Path) -> PathBuf {
     manifest.with_file_name(format!(".{name}.stamp"))
 }
 
-/// What the stamp beside a manifest says.
+/// The content of the stamp beside a manifest.
 pub(crate) fn stamp_of(manifest: &Path) -> Vec<Stamped> {
     let stamp = crate::read(&stamp_path(manifest)).ok();
     stamp.and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default()
 }
 
 impl Work {
-    /// Looks whether the result is there and fits. A missing input is an error that names `remedy`.
+    /// Checks whether the result is there and up to date. A missing input is an error that names `remedy`.
     pub fn state(&self, force: bool) -> Result<Freshness> {
         if force {
             return Ok(Freshness::Stale("--force".into()));
@@ -269,7 +269,7 @@ impl Work {
         if manifest.stage != self.stage {
             return Ok(Freshness::Stale(format!("its manifest was written by {}", manifest.stage)));
         }
-        // Parts of two versions are not put together, so that of another one is made again.
+        // Parts of two versions are never merged, so a part of another version is made again.
         if manifest.program != PROGRAM && self.is_part() {
             return Ok(Freshness::Stale(format!("it was made by {}", manifest.program)));
         }
@@ -308,7 +308,7 @@ impl Work {
         Ok(Freshness::UpToDate(Box::new(manifest)))
     }
 
-    /// Up to date: for engines that go by times, too. A folder that cannot be written keeps them.
+    /// Marks the result as up to date for engines that go by times, too. In a read-only folder the times stay.
     pub(crate) fn touch(&self) {
         let manifest = std::fs::File::options().write(true).open(&self.manifest);
         let _ = manifest.and_then(|file| file.set_modified(SystemTime::now()));
@@ -322,12 +322,12 @@ impl Work {
             .collect()
     }
 
-    /// A manifest of this work, to be completed with counts and facts.
+    /// A manifest of this work, without counts and facts yet.
     pub fn manifest(&self, outputs: Vec<FileRecord>) -> Result<Manifest> {
         Ok(self.manifest_of(self.input_records()?, outputs))
     }
 
-    /// Like [`manifest`](Self::manifest), for a stage that needed the records of its inputs on the way.
+    /// Like [`manifest`](Self::manifest), for a stage that already has the records of its inputs.
     pub fn manifest_of(&self, inputs: Vec<FileRecord>, outputs: Vec<FileRecord>) -> Manifest {
         Manifest {
             format: FORMAT,
@@ -343,11 +343,11 @@ impl Work {
         }
     }
 
-    /// Writes the manifest, which makes the result whole, and its stamp. Gives the files that the one before it named and it
+    /// Writes the manifest, which completes the result, and its stamp. Gives the files that the one before it named and it
     /// does not: they are ours, and left over.
     ///
     /// # Errors
-    /// Exit code 4: another attempt, which no lock kept away, has put another file in the place of an output. If that has
+    /// Exit code 4: another attempt, which no lock excluded, has replaced an output. If that has
     /// published, its manifest stays.
     pub fn publish(&self, manifest: &Manifest) -> Result<Vec<FileRecord>> {
         let folder = self.manifest.parent().unwrap_or(Path::new(""));
@@ -362,7 +362,7 @@ impl Work {
             (before, replaced) = self.take_over(manifest)?;
             Ok(())
         })?;
-        // This attempt may have hung between the two while another one put its own result here.
+        // This attempt may have hung in between while another one published its own result.
         if let Err(changed) = check_all() {
             if hash_file(&self.manifest).is_ok_and(|now| now.sha256 == written.sha256) {
                 match before {
@@ -390,14 +390,14 @@ impl Work {
         }
     }
 
-    /// Whether it is the work of one job of several, whose manifest is `manifest-i-of-n.json`.
+    /// Whether this is one job of several, with the manifest `manifest-i-of-n.json`.
     fn is_part(&self) -> bool {
         let name = self.manifest.file_name().unwrap_or_default().to_string_lossy();
         name.starts_with("manifest-")
     }
 
-    /// The manifest names them: their records may go, and do no harm where a kill or a read-only disk leaves them. Those of
-    /// a job stay: engines remove its manifest to have it run again, and what is whole is then still known.
+    /// Removes the records of the outputs, which the manifest names now. Records that a kill or a read-only disk leaves do no
+    /// harm. A job keeps its records: engines remove its manifest to run it again, and complete files are then still known.
     fn forget_outputs(&self, manifest: &Manifest) {
         if self.is_part() {
             return;
@@ -406,7 +406,7 @@ impl Work {
         manifest.outputs.iter().for_each(|output| drop(forget(&folder.join(&output.name))));
     }
 
-    /// The same for a manifest that is itself an output of the work: the records stay until that is published.
+    /// The same for a manifest that is itself an output: the records stay until it is published.
     pub fn publish_part(&self, manifest: &Manifest) -> Result<FileRecord> {
         let record = manifest.write(&self.manifest)?;
         self.write_stamp(manifest)?;
@@ -426,7 +426,7 @@ impl Work {
         inputs.chain(manifest.outputs.iter().map(move |r| (r, folder.join(&r.name), "output")))
     }
 
-    /// Of those files whose content is known: of what another attempt has put there meanwhile it is not.
+    /// Only of files whose content is known. That of a file which another attempt has put there is not.
     fn write_stamp(&self, manifest: &Manifest) -> Result<()> {
         let stamps: Vec<Stamped> = self
             .files(manifest)
@@ -440,7 +440,7 @@ impl Work {
     }
 }
 
-/// Whether an output is still what was made. Another attempt may be just about to put the same bytes there.
+/// Whether an output is still what was made. Another attempt may be about to write the same bytes.
 fn check(path: &Path, output: &FileRecord) -> Result<()> {
     let is_right = || {
         known::still(path, &output.sha256).is_some()
@@ -483,7 +483,7 @@ pub fn changed_keys(old: &Value, new: &Value) -> String {
     out.join(", ")
 }
 
-/// Whether two settings are the same, but for the last bits of a number: what 0.1 stored of one may be that far off.
+/// Whether two settings are equal up to the last bits of a number: 0.1 stored numbers with that error.
 pub fn same_settings(old: &Value, new: &Value) -> bool {
     match (old, new) {
         (Value::Object(a), Value::Object(b)) => {

@@ -1,11 +1,11 @@
-//! How much memory this process can still take, asked before much of it is taken.
+//! How much memory this process can still allocate, checked before a large allocation.
 //!
-//! A size that does not fit has to end in words, not in an abort or in the system's killer of processes.
+//! A size that does not fit must end in an error message, not in an abort or the system's out-of-memory killer.
 
-/// Bytes that can still be had: the least of what the machine has left (swap included), what the process's control group
-/// allows and what its limit of address space allows. `u64::MAX` where the system does not say.
+/// Bytes available to this process: the smallest of what the machine has left (swap included), what its control group allows
+/// and what its address space limit allows. `u64::MAX` when the system does not say.
 ///
-/// `BEDTIME_MEMORY_MIB` takes the place of all of them: for tests, and for a machine that is shared.
+/// `BEDTIME_MEMORY_MIB` overrides all of them: for tests and for shared machines.
 pub fn available() -> u64 {
     let told = std::env::var("BEDTIME_MEMORY_MIB").ok().and_then(|text| text.parse::<u64>().ok());
     if let Some(mib) = told {
@@ -33,7 +33,7 @@ fn machine() -> Option<u64> {
     Some(kib("MemAvailable")?.saturating_add(kib("SwapFree").unwrap_or(0)).saturating_mul(1024))
 }
 
-/// All of the machine's memory: what of it is free changes from moment to moment.
+/// All of the machine's memory, since what is free changes from moment to moment.
 #[cfg(target_os = "macos")]
 fn machine() -> Option<u64> {
     let (mut bytes, mut length) = (0u64, size_of::<u64>());
@@ -50,7 +50,7 @@ fn machine() -> Option<u64> {
     None
 }
 
-/// What is left to the control group of this process, as containers and job schedulers set it (version 2).
+/// What is left to the control group (version 2) of this process, as containers and job schedulers set it.
 #[cfg(target_os = "linux")]
 fn control_group() -> Option<u64> {
     let groups = std::fs::read_to_string("/proc/self/cgroup").ok()?;
@@ -59,13 +59,13 @@ fn control_group() -> Option<u64> {
     let number = |folder: &std::path::Path, name: &str| {
         std::fs::read_to_string(folder.join(name)).ok()?.trim().parse::<u64>().ok()
     };
-    // The tightest of the group and of those it is part of.
+    // The tightest limit of the group and its parents.
     let mut least = None;
     loop {
         if let (Some(most), Some(used)) =
             (number(&folder, "memory.max"), number(&folder, "memory.current"))
         {
-            // Pages of files count as used, and are given back when memory is wanted.
+            // File pages count as used, but are reclaimed when memory is needed.
             let cached = std::fs::read_to_string(folder.join("memory.stat")).ok();
             let cached = cached.and_then(|text| {
                 text.lines().find_map(|line| line.strip_prefix("inactive_file "))?.parse().ok()
@@ -84,7 +84,7 @@ fn control_group() -> Option<u64> {
     None
 }
 
-/// What `ulimit -v` leaves.
+/// What `ulimit -v` leaves to this process.
 #[cfg(target_os = "linux")]
 fn address_space() -> Option<u64> {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };

@@ -3,9 +3,9 @@ use std::io::{ErrorKind, IsTerminal, Write};
 
 use crate::{Failure, Result};
 
-/// Prints a result. A reader that leaves early, as `head` does, has had enough: false.
+/// Prints a result. Returns false when the reader has left early, as `head` does.
 ///
-/// On a terminal, what would steer it is written out: prompts, names and stories are text of others.
+/// On a terminal, control characters are escaped: prompts, names and stories are untrusted text.
 ///
 /// # Errors
 /// Exit code 4 when stdout cannot be written: a full disk behind it.
@@ -16,7 +16,7 @@ pub fn print(text: &str) -> Result<bool> {
     }
 }
 
-/// As [`print()`], for a result that is no text.
+/// As [`print()`], for a binary result.
 ///
 /// # Errors
 /// Those of [`print()`].
@@ -29,7 +29,7 @@ pub fn print_bytes(bytes: &[u8]) -> Result<bool> {
     }
 }
 
-/// What the stage made is whole by then: only its words are lost.
+/// What the stage made is complete by then: only its output is lost.
 fn unwritable(error: &std::io::Error) -> Failure {
     let found = match error.kind() {
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {

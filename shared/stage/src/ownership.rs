@@ -1,5 +1,5 @@
-//! Whose a file is. Ours are those that a manifest or a record of ours names, and that have the content it says. Whatever
-//! else lies where a stage writes was put there by somebody: it stays, or is set aside where that is asked for.
+//! Who owns a file. Ours are the files that one of our manifests or records names, with the content it states. Anything else
+//! in a stage's folder belongs to somebody: it stays, or is set aside with `--force`.
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -8,7 +8,7 @@ use crate::manifest::{Stamped, stamp_of, stamp_path};
 use crate::record::{forget, records_in, remember};
 use crate::{Failure, FileRecord, Log, Manifest, Result, Shard, hash_file, remove_if_present};
 
-/// What is ours in one folder, as it was when this was made: before a stage changes anything there.
+/// What is ours in one folder, before a stage changes anything there.
 #[derive(Clone, Debug)]
 pub struct Ownership {
     folder: PathBuf,
@@ -22,12 +22,12 @@ pub struct Ownership {
 }
 
 impl Ownership {
-    /// Reads the manifests and records of a folder. With `force` what is in the way is set aside.
+    /// Reads the manifests and records of a folder. With `force`, what is in the way is set aside.
     pub fn of(folder: &Path, force: bool, log: Log) -> Self {
         Self::of_part(folder, None, force, log)
     }
 
-    /// The same for one job, which the manifests of the others of its set do not concern.
+    /// The same for one job, which ignores the manifests of the other jobs of its set.
     pub fn of_part(folder: &Path, part: Option<Shard>, force: bool, log: Log) -> Self {
         let entries = fs::read_dir(folder).into_iter().flatten().flatten();
         let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
@@ -45,7 +45,7 @@ impl Ownership {
         Ownership { folder: folder.to_owned(), part, named, records, stamps, force, log }
     }
 
-    /// Together with records that are kept elsewhere.
+    /// Adds records that are kept elsewhere.
     pub fn with(mut self, records: impl IntoIterator<Item = FileRecord>) -> Self {
         self.records.extend(records);
         self
@@ -70,7 +70,7 @@ impl Ownership {
         self.named.iter().chain(&self.records)
     }
 
-    /// Before a stage gives this name to a file of its own.
+    /// To be called before a stage gives this name to a file of its own.
     ///
     /// # Errors
     /// Exit code 3: something else has the name.
@@ -92,7 +92,7 @@ impl Ownership {
         Self::of_part(&self.folder, self.part, self.force, self.log)
     }
 
-    /// The same for the name of a manifest, which is sealed and so known for what it is.
+    /// The same for a manifest's name. Its seal identifies a manifest.
     pub fn claim_manifest(&self, name: &str) -> Result<()> {
         let path = self.folder.join(name);
         if is_free(&path)? || is_our_manifest(&path) {
@@ -101,7 +101,7 @@ impl Ownership {
         make_way(&path, self.force, &self.log)
     }
 
-    /// Before a manifest that names them goes: the files that `which` takes in stay known as ours.
+    /// To be called before their manifest is removed: the files that `which` accepts stay known as ours.
     pub fn remember(&self, which: impl Fn(&str) -> bool) -> Result<()> {
         let there = |record: &&FileRecord| {
             which(&record.name) && self.folder.join(&record.name).symlink_metadata().is_ok()
@@ -120,7 +120,7 @@ impl Ownership {
     }
 }
 
-/// Removes a manifest of ours with its stamp. The files that it names and `kept` does not stay known as ours.
+/// Removes one of our manifests with its stamp. The files that it names and `kept` does not name stay known as ours.
 pub fn retire_manifest(path: &Path, kept: &[FileRecord]) -> Result<()> {
     if !is_our_manifest(path) {
         return Ok(());
@@ -136,7 +136,7 @@ fn is_manifest(name: &str) -> bool {
         || Shard::of_manifest_name(name).is_some()
 }
 
-/// Whole, or damaged but not to be mistaken for somebody else's.
+/// Whether it is a manifest of ours, even if damaged.
 pub fn is_our_manifest(path: &Path) -> bool {
     let is_file = fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_file());
     let text = if is_file { crate::read(path).ok() } else { None };
@@ -154,7 +154,7 @@ fn is_free(path: &Path) -> Result<bool> {
     }
 }
 
-/// Where something that is not ours has the name of a file to be written: with `force` it is set aside as NAME.N.
+/// Handles a foreign file with the name of a file to be written: with `force` it is set aside as NAME.N.
 ///
 /// # Errors
 /// Exit code 3 without `force`.

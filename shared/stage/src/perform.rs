@@ -1,21 +1,21 @@
 //! The one driver of a stage: up to date? Else lock, look again, work, publish.
 use crate::{FileRecord, Freshness, Lock, Manifest, Result, Shard, Stage, Work};
 
-/// What a stage has in the end.
+/// What a stage ends with.
 pub struct Done {
-    /// The one that was published, or found.
+    /// The manifest that was published, or found.
     pub manifest: Manifest,
-    /// False where it was up to date.
+    /// False if it was up to date.
     pub made: bool,
     /// What the manifest before it named and it does not.
     pub replaced: Vec<FileRecord>,
-    /// Held until all is done.
+    /// Held until everything is done.
     _lock: Option<Lock>,
 }
 
 impl Stage {
-    /// Does the work unless its result is there and fits. `make` gets the reason and gives the manifest, which is
-    /// published last. Two attempts at once come one after the other; the second finds what the first has made.
+    /// Does the work unless its result is up to date. `make` gets the reason and returns the manifest, which is published
+    /// last. Of two attempts at once, the second waits and then finds what the first has made.
     ///
     /// # Errors
     /// Those of `make`; of a manifest that cannot be written; 130 when interrupted.
@@ -46,7 +46,7 @@ impl Stage {
         Ok(Done { manifest, made: true, replaced, _lock: Some(lock) })
     }
 
-    /// Says what there is: on stdout where it was made, else that it is up to date.
+    /// Prints the summary on stdout if the result was made; else logs that it is up to date.
     ///
     /// # Errors
     /// Exit code 4 when stdout cannot be written.

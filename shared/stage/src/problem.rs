@@ -9,11 +9,11 @@ use serde_json::{Map, Value};
 pub struct Problem {
     /// The file it is about.
     pub file: Option<PathBuf>,
-    /// Where in the file, if there is one: a row, a line, a tensor. Else a setting, an address, a device.
+    /// The place in the file (a row, a line, a tensor); without a file a setting, an address or a device.
     pub place: Option<String>,
     /// What is there.
     pub found: String,
-    /// What else there is to say, each under its name: `needed`, `fits`, `missing`.
+    /// Further named lines: `needed`, `fits`, `missing`.
     pub notes: Vec<(&'static str, String)>,
     /// What should be there.
     pub expected: Option<String>,
@@ -79,7 +79,7 @@ impl Problem {
         notes.chain(rest)
     }
 
-    /// The fields of a JSON line, those that there are.
+    /// The fields of a JSON line, without those that are empty.
     pub fn fields(&self) -> Map<String, Value> {
         let file = self.file.as_ref().map(|file| file.display().to_string());
         let places = [("file", file.as_deref()), ("place", self.place.as_deref())];

@@ -1,5 +1,5 @@
-//! Randomness as a pure function: the numbers of a stream depend on (seed, purpose, index) and on nothing else,
-//! so the batch of any step, the order of any shard and the words of any story can be had directly.
+//! Randomness as a pure function: a stream depends on (seed, purpose, index) and nothing else, so the batch of any step,
+//! the order of any shard and the words of any story can be computed directly.
 #![allow(clippy::indexing_slicing)] // indices are computed here, none is read
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};

@@ -1,4 +1,4 @@
-//! How a model is trained: the choices of `[train]`, and what no type can say of their numbers.
+//! How a model is trained: the choices in `[train]`, and checks of their numbers that types cannot express.
 use serde::{Deserialize, Serialize};
 
 /// How the learning rate moves after the warm-up.
@@ -19,7 +19,7 @@ pub enum LrSchedule {
 pub enum Sampling {
     /// Anywhere, each with the same chance.
     Random,
-    /// Each once, in an order that is another in every epoch.
+    /// Each once per epoch, in an order that changes with the epoch.
     Epochs,
 }
 
@@ -33,7 +33,7 @@ pub enum Align {
     Stories,
 }
 
-/// Refuses a share that is none.
+/// Refuses a fraction outside 0 to 1.
 ///
 /// # Errors
 /// Names the key.

@@ -1,11 +1,11 @@
-//! `.NAME.record` beside NAME: what a file is, from before it has its name until a manifest names it. A kill between the
-//! two then leaves nothing of which it is not known whose it is.
+//! `.NAME.record` beside NAME: what a file is, written before the file gets its name and kept until a manifest names it. After
+//! a kill in between, it is still known that the file is ours.
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::{AtomicFile, Failure, FileRecord, Result, remove_if_present};
 
-/// Of one name, from attempts that were killed one after the other.
+/// Records for one name, from attempts that were killed one after another.
 const MOST: usize = 8;
 const ENDING: &str = ".record";
 
@@ -14,7 +14,7 @@ fn record_path(path: &Path) -> PathBuf {
     path.with_file_name(format!(".{name}{ENDING}"))
 }
 
-/// What stands in the file of a record: one, as 0.1 wrote it, or several.
+/// The content of a record file: one record, as 0.1 wrote it, or several.
 pub fn records_of(path: &Path) -> Vec<FileRecord> {
     let Ok(text) = crate::read(path) else { return Vec::new() };
     serde_json::from_slice(&text)
@@ -22,7 +22,7 @@ pub fn records_of(path: &Path) -> Vec<FileRecord> {
         .unwrap_or_default()
 }
 
-/// The file of this path is, or is about to be, what `record` says.
+/// Notes that the file at this path is, or is about to be, what `record` says.
 pub fn remember(path: &Path, record: &FileRecord) -> Result<()> {
     let path = record_path(path);
     let mut all = records_of(&path);
@@ -35,7 +35,7 @@ pub fn remember(path: &Path, record: &FileRecord) -> Result<()> {
     AtomicFile::write(&path, &text).map(drop)
 }
 
-/// A manifest names the file now, or it is gone.
+/// Removes the record: a manifest names the file now, or it is gone.
 pub fn forget(path: &Path) -> Result<()> {
     remove_if_present(&record_path(path))
 }
@@ -56,7 +56,7 @@ pub fn records_in(folder: &Path) -> Vec<FileRecord> {
 pub fn commit_recorded(file: AtomicFile) -> Result<FileRecord> {
     let path = file.path().to_owned();
     let record = file.commit_with(|record| remember(&path, record))?;
-    // Another attempt, which ran while this one hung, may have tidied the record away before the file had its name.
+    // Another attempt, which ran while this one hung, may have removed the record before the file had its name.
     remember(&path, &record)?;
     Ok(record)
 }

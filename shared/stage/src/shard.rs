@@ -31,7 +31,7 @@ impl FromStr for Shard {
 }
 
 impl Shard {
-    /// The part that the engine which started this process has for it: an array of Slurm, or an indexed job of Kubernetes.
+    /// The part that the scheduler assigned to this process: a Slurm array task, or an indexed Kubernetes job.
     fn of_engine(variable: impl Fn(&str) -> Option<String>) -> std::result::Result<Self, String> {
         let number = |name: &str| {
             let text = variable(name).ok_or_else(|| format!("{name} is not set"))?;
@@ -46,7 +46,7 @@ impl Shard {
                 None => 1,
             };
             let index = id.checked_sub(min).filter(|past| past % step == 0).map(|past| past / step);
-            // An array of one task that is not the first was split off another: what part that was, nobody says.
+            // An array of one task that is not the first was split off another array. Which part that was is unknown.
             let alone = of == 1 && min > 1;
             return match index.filter(|&index| index < of && !alone) {
                 Some(index) => Ok(Shard { index: index + 1, of }),
@@ -101,16 +101,16 @@ impl Shard {
     }
 }
 
-/// Fact that all jobs of one set state alike: the commit of a remote source.
+/// A fact that all jobs of a set must agree on: the commit of a remote source.
 pub const REVISION: &str = "revision";
-/// The same: SHA-256 of what the source lists.
+/// Another: the SHA-256 of the source's listing.
 pub const LISTING: &str = "listing_sha256";
 
-/// `manifest.json` of a folder, or else a complete set of `manifest-i-of-n.json` in order, all made from the same inputs
-/// by the same version with the same settings. `stage` is the stage that writes them, `target` the make target that runs it.
+/// The `manifest.json` of a folder, or a complete set of `manifest-i-of-n.json` in order, all made from the same inputs by
+/// the same version with the same settings. `stage` writes them, and the make target `target` runs that stage.
 ///
 /// # Errors
-/// Exit code 3: none there, one of them missing, two incomplete sets beside each other, one that differs from the first.
+/// Exit code 3: there is none, one is missing, two incomplete sets lie side by side, or one differs from the first.
 pub fn manifests(folder: &Path, stage: &str, target: &str) -> Result<Vec<(PathBuf, Manifest)>> {
     let whole = folder.join("manifest.json");
     if whole.is_file() {
@@ -126,7 +126,7 @@ pub fn manifests(folder: &Path, stage: &str, target: &str) -> Result<Vec<(PathBu
             format_args!("run `make {target}`"),
         ));
     };
-    // Beside a complete set others may lie that say nothing else: of a job without a file, or not all there yet.
+    // Beside a complete set there may be others that do not contradict it: of a job without files, or incomplete ones.
     let is_complete = |set: &&[Shard]| set.first().is_some_and(|job| set.len() == job.of as usize);
     let complete = found.chunk_by(|a, b| a.of == b.of).find(is_complete);
     let Some(set) = complete else { return Err(incomplete(folder, stage, target, &found, of)) };
@@ -162,7 +162,7 @@ fn incomplete(folder: &Path, stage: &str, target: &str, found: &[Shard], of: u32
     )
 }
 
-/// What keeps a job's files from being put together with those of job 1: what was found, and what was expected.
+/// Why a job's files cannot be merged with those of job 1: what was found, and what was expected.
 fn difference(first: &Manifest, other: &Manifest) -> Option<(String, &'static str)> {
     if first.program != other.program {
         let found = format!("made by {}, job 1 by {}", other.program, first.program);

@@ -1,10 +1,10 @@
-//! The pipelines inside the program: named without a path, they need no checkout.
+//! The pipelines embedded in the program. Named without a path, they need no checkout.
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
 use crate::{Failure, Result};
 
-/// What is taken where none is named.
+/// The default.
 pub const DEFAULT: &str = "quickstart";
 
 macro_rules! shipped {
@@ -26,8 +26,8 @@ pub(crate) fn text(name: &str) -> Option<&'static str> {
     SHIPPED.iter().find(|(of, _)| *of == name).map(|(_, text)| *text)
 }
 
-/// The text of a pipeline, and the path that messages name. A name is `pipelines/NAME.toml` where that is here, as in a
-/// checkout, else the shipped pipeline.
+/// The text of a pipeline, and the path for messages. A name means `pipelines/NAME.toml` if that exists, as in a checkout,
+/// else the shipped pipeline.
 pub(crate) fn read(pipeline: &Path) -> Result<(PathBuf, Cow<'static, str>)> {
     let named = SHIPPED.iter().find(|(name, _)| Path::new(name) == pipeline);
     let mut path = pipeline.to_owned();

@@ -1,14 +1,14 @@
-//! Text of others on a terminal: what would steer the terminal is shown, not obeyed.
+//! Untrusted text on a terminal: control characters are shown, not obeyed.
 use std::borrow::Cow;
 
-/// Control characters that move the cursor, change colours or titles, or turn the direction of what follows.
+/// Control characters that move the cursor, change colours or titles, or reverse the direction of text.
 fn steers(c: char) -> bool {
     let turns =
         matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     (c.is_control() && !matches!(c, '\n' | '\t')) || turns
 }
 
-/// The text with every such character written out (`\u{1b}`). Line ends and tabs stay.
+/// The text with every such character escaped (`\u{1b}`). Line ends and tabs stay.
 pub fn shown(text: &str) -> Cow<'_, str> {
     if !text.contains(steers) {
         return Cow::Borrowed(text);

@@ -1,8 +1,8 @@
 //! Names for what is on its way to its final name: `.NAME.HOST-PID-RANDOM.partial`, in the folder of that name.
 //!
-//! No two attempts share one, so that an attempt which was stopped and goes on later writes into nobody's file. It is
-//! made exclusively: a link that lies there is an error, and is never followed. Whose it is stands in the name: what an
-//! ended attempt left is known and removed, and nothing else is.
+//! No two attempts share a name, so an attempt that was suspended and resumes later never writes into another's file. Files
+//! are created exclusively: an existing link is an error and is never followed. The name says who owns the file, so what an
+//! ended attempt left behind can be removed, and nothing else is.
 use std::collections::BTreeSet;
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::hash::{BuildHasher, RandomState};
@@ -13,18 +13,18 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-/// What an owner of whom nothing is known has left alone for so long is nobody's any more.
+/// After this time without a change, a file of an unknown owner counts as abandoned.
 const ABANDONED: Duration = Duration::from_secs(24 * 60 * 60);
-/// Bytes of NAME that a temporary name takes up: the longest names of files have 255.
+/// Bytes of NAME that a temporary name uses: file names have at most 255.
 const NAME_BYTES: usize = 150;
 const NOTE: &str = ".etag";
 
-/// What becomes of a file or folder whose process was killed.
+/// What happens to a file or folder whose process was killed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     /// Removed by the next attempt.
     Partial,
-    /// Taken over by the next attempt: a download goes on where it broke.
+    /// Taken over by the next attempt: a download resumes where it broke off.
     Download,
 }
 
@@ -36,10 +36,10 @@ impl Kind {
     }
 }
 
-/// The process that writes. Nobody's is what a download left behind when it ended in good order.
+/// The process that writes. A download that ended in good order leaves a file without an owner.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Owner {
-    /// Of the host's name, its start and its name space of processes: where equal, the process ids are of one kind.
+    /// A hash of host name, boot and process namespace: where it is equal, process ids can be compared.
     host: u64,
     pid: u32,
 }
@@ -52,7 +52,7 @@ impl Owner {
         Owner { host: *HOST.get_or_init(host), pid: std::process::id() }
     }
 
-    /// Whether the process has ended; None where that cannot be known from here.
+    /// Whether the process has ended. None if this cannot be known from here.
     fn has_ended(self) -> Option<bool> {
         if self == NOBODY {
             return Some(true);
@@ -69,7 +69,7 @@ impl Owner {
 fn process_has_ended(pid: u32) -> Option<bool> {
     // 0 and negative ids are groups of processes.
     let pid = i32::try_from(pid).ok().filter(|pid| *pid > 0)?;
-    // SAFETY: signal 0 is sent to nobody: it only asks whether there is such a process.
+    // SAFETY: signal 0 is not delivered: it only checks whether the process exists.
     let asked = unsafe { libc::kill(pid, 0) };
     Some(asked != 0 && io::Error::last_os_error().raw_os_error() == Some(libc::ESRCH))
 }
@@ -102,7 +102,7 @@ struct Parsed<'a> {
     kind: Kind,
 }
 
-/// Nothing but the exact form that [`Temporary`] writes.
+/// Parses only the exact form that [`Temporary`] writes.
 fn parse(name: &str) -> Option<Parsed<'_>> {
     let (rest, extension) = name.strip_prefix('.')?.rsplit_once('.')?;
     let (kind, _) = Kind::ALL.into_iter().find(|(_, known)| *known == extension)?;
@@ -121,7 +121,7 @@ fn parse(name: &str) -> Option<Parsed<'_>> {
     Some(Parsed { target, owner, kind })
 }
 
-/// NAME as it stands in a temporary name.
+/// NAME as it appears in a temporary name.
 fn target_of(path: &Path) -> String {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let end = (0..=name.len().min(NAME_BYTES)).rev().find(|&end| name.is_char_boundary(end));
@@ -138,7 +138,7 @@ fn new_path(target: &Path, owner: Owner, kind: Kind) -> PathBuf {
     target.with_file_name(format!(".{name}.{host:016x}-{pid}-{random:016x}.{extension}"))
 }
 
-/// A file or folder under a temporary name. Dropped, it is removed; a download is left for the next attempt.
+/// A file or folder under a temporary name. Dropping removes it, but leaves a download for the next attempt.
 #[derive(Debug)]
 pub struct Temporary {
     path: PathBuf,
@@ -148,7 +148,7 @@ pub struct Temporary {
 }
 
 impl Temporary {
-    /// A new empty file, open to be written and read again. Its folder is made where it is missing.
+    /// A new empty file, open for writing and reading. Creates its folder if missing.
     pub fn file(target: &Path) -> io::Result<(Self, File)> {
         let open =
             |path: &Path| OpenOptions::new().read(true).write(true).create_new(true).open(path);
@@ -173,7 +173,7 @@ impl Temporary {
             let path = new_path(target, Owner::this(), Kind::Partial);
             match make(&path) {
                 Ok(made) => return Ok((Self::at(path, target, Kind::Partial), made)),
-                // The folder is not there yet, or another attempt has just removed it when it was empty.
+                // The folder is missing, or another attempt has just removed it while it was empty.
                 Err(error) if error.kind() == io::ErrorKind::NotFound && tries < 5 => {
                     fs::create_dir_all(folder)?;
                 }
@@ -188,8 +188,8 @@ impl Temporary {
         Temporary { path, target: target.to_owned(), kind, is_over: false }
     }
 
-    /// For a download: what an ended attempt left of it, now under a name of this one, or else a name that is free.
-    /// Of two attempts that want the same one gets it. Its [note](Self::note) comes along.
+    /// For a download: what an ended attempt left, renamed for this attempt, or else a free name. If two attempts want the same
+    /// file, one gets it. Its [note](Self::note) moves along.
     pub fn download(target: &Path) -> io::Result<Self> {
         let folder = target.parent().unwrap_or(Path::new(""));
         fs::create_dir_all(folder)?;
@@ -198,7 +198,7 @@ impl Temporary {
         let mut left = left_behind(folder, Kind::Download);
         left.retain(|(path, _)| name_of(path).and_then(parse).is_some_and(|it| it.target == name));
         left.sort_by_key(|(_, metadata)| std::cmp::Reverse(metadata.len()));
-        // A rename that fails: another attempt has it.
+        // If the rename fails, another attempt has it.
         if let Some((old, _)) = left.into_iter().find(|(old, _)| fs::rename(old, &path).is_ok()) {
             let _ = fs::rename(note_of(&old), note_of(&path));
         }
@@ -215,8 +215,8 @@ impl Temporary {
         &self.path
     }
 
-    /// Gives it its final name, on disk when this returns. It has to be the very file that was `written`, a link to
-    /// which is never followed, and as long as that says.
+    /// Gives it its final name, on disk when this returns. It must be the very file that was `written`, not a link, and have
+    /// that length.
     pub fn publish(self, written: &File, bytes: u64) -> io::Result<()> {
         self.publish_with(written, bytes, || Ok(()))
     }
@@ -263,7 +263,7 @@ impl Drop for Temporary {
         match self.kind {
             Kind::Partial => drop(remove(&self.path)),
             Kind::Download => {
-                // Nobody's from now on: another host could not know that this process has ended.
+                // Without an owner from now on: another host could not know that this process has ended.
                 let path = new_path(&self.target, NOBODY, Kind::Download);
                 let _ = fs::rename(&self.path, &path);
                 let _ = fs::rename(note_of(&self.path), note_of(&path));
@@ -282,7 +282,7 @@ fn note_of(download: &Path) -> PathBuf {
     name.into()
 }
 
-/// Files and folders of this kind whose process has ended, or of whom nothing was seen for long. A link is none.
+/// Files and folders of this kind whose process has ended or has long been silent. Links do not count.
 fn left_behind(folder: &Path, kind: Kind) -> Vec<(PathBuf, Metadata)> {
     let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
     let is_left = |path: &Path| {
@@ -297,7 +297,7 @@ fn left_behind(folder: &Path, kind: Kind) -> Vec<(PathBuf, Metadata)> {
     entries.filter_map(|entry| is_left(&entry.path()).map(|found| (entry.path(), found))).collect()
 }
 
-/// Removes what killed attempts left in a folder, once in the life of a process.
+/// Removes what killed attempts left in a folder, once per process.
 fn sweep_once(folder: &Path) {
     static SWEPT: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
     let is_new = SWEPT.lock().insert(folder.to_owned());
@@ -312,7 +312,7 @@ fn sweep(folder: &Path, kind: Kind) {
     }
 }
 
-/// Removes all that ended attempts left in a folder, downloads too: nobody will go on with them.
+/// Removes everything that ended attempts left in a folder, downloads included: nobody will resume them.
 pub fn sweep_left_behind(folder: &Path) {
     Kind::ALL.iter().for_each(|(kind, _)| sweep(folder, *kind));
 }

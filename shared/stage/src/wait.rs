@@ -1,12 +1,12 @@
-//! `--wait SECONDS`: patience with inputs that another machine has written, and that a network file system shows late.
+//! `--wait SECONDS`: waiting for inputs from another machine, which a network file system may show late.
 use std::time::{Duration, Instant};
 
 use crate::{FailureKind, Log, Result, interrupt};
 
-/// How often a waiting stage looks again.
+/// How often a waiting stage checks again.
 const POLL: Duration = Duration::from_millis(250);
 
-/// The option of stages that take what others have made.
+/// The option of stages that read what other stages have made.
 #[derive(Clone, Copy, Debug, clap::Args)]
 pub struct Wait {
     /// Wait up to this number of seconds for inputs that are not there yet: a network file system may show them late
@@ -15,7 +15,7 @@ pub struct Wait {
 }
 
 impl Wait {
-    /// Looks until the inputs are there and fit, or the time is over.
+    /// Checks until the inputs are there and valid, or time is up.
     ///
     /// # Errors
     /// Those of the last look; 130 when interrupted.

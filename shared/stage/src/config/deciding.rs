@@ -30,7 +30,7 @@ impl Pipeline {
         sections
     }
 
-    /// Later keys at their default: what was made without them stays.
+    /// Newer keys at their default: what was made without them stays up to date.
     fn as_in_0_1(&self) -> Vec<&'static str> {
         let before = Pipeline::default().settings();
         let same = |((key, value, _), (_, default, _)): (Setting, Setting)| {
@@ -83,7 +83,7 @@ impl Pipeline {
     }
 }
 
-/// Keys that 0.1 did not know. What it did is their default.
+/// Keys that 0.1 did not have. Their defaults are what it did.
 const LATER: &[&str] = &[
     "train.schedule",
     "train.final_lr_fraction",

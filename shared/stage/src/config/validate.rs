@@ -1,4 +1,4 @@
-//! What no type can say of the settings: their ranges, and what excludes what.
+//! What the types of the settings cannot express: ranges, and keys that exclude each other.
 use super::{Fetch, Model, Optimizer, Pipeline, Sample, Tokenizer, Train};
 use crate::recipe::check_share;
 
@@ -99,7 +99,7 @@ impl Train {
             self.batch > 0 && self.accumulate > 0,
             "train.batch and train.accumulate must be at least 1",
         )?;
-        // A step that ends with no day can be neither saved nor interrupted.
+        // A step that never ends can be neither saved nor interrupted.
         require(
             self.accumulate <= 1 << 16,
             &format!("train.accumulate = {}: expected at most {}", self.accumulate, 1 << 16),

@@ -1,4 +1,4 @@
-//! Seeds have all of 64 bits. Integers of TOML end at 2^63 - 1: larger ones are written as strings.
+//! Seeds are unsigned 64-bit numbers. TOML integers end at 2^63 - 1, so larger seeds are written as strings.
 use std::fmt;
 
 use serde::de::{Deserializer, Error, Visitor};
