@@ -93,6 +93,11 @@ fn every_reader_opens_every_file_of_the_quickstart() {
     ] {
         assert!(opened.iter().any(|name| name.contains(kind)), "no {kind} among {opened:?}");
     }
+    exports(&out);
+}
+
+/// The finished model and a checkpoint as GGUF.
+fn exports(out: &Path) {
     for folder in ["run/final", "run/checkpoints/best.safetensors"] {
         let exported = out.join("exported.gguf");
         let model = out.join(folder);
@@ -103,7 +108,7 @@ fn every_reader_opens_every_file_of_the_quickstart() {
             .arg("--config")
             .arg(pipeline)
             .arg("--out")
-            .arg(&out)
+            .arg(out)
             .arg("--model")
             .arg(&model)
             .arg(&exported);
