@@ -423,7 +423,7 @@ fn the_table_says_how_stories_come_out() {
     assert_eq!((copy.longest, copy.tokens), (one.len(), one.len()));
     // Without the bins there is no word of copies.
     fs::remove_file(run.path("train.bin")).unwrap();
-    let ended = run.run("sample", &args).ok().says(&["no copies are looked for"]);
+    let ended = run.run("sample", &args).ok().says(&["copies are not searched for"]);
     assert!(ended.stdout.contains('?'), "{}", ended.stdout);
 }
 

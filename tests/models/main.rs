@@ -192,7 +192,7 @@ fn bits_per_byte_of_one_text_under_two_tokenizers_are_those_computed_by_hand() {
     let [first, second] = [0, 1].map(|model| &json["models"][model]);
     assert_eq!((&first["bytes"], &first["stories"]), (&second["bytes"], &second["stories"]));
     assert!(number(&first["tokens"]) < number(&second["tokens"]));
-    let printed = ended.says(&["another tokenizer than val.bin"]).stdout;
+    let printed = ended.says(&["its tokenizer is not that of val.bin"]).stdout;
     // The other's own bin holds the same stories; there its first token is not scored.
     other.run("eval-ppl", &["--stride", "48"]).ok();
     let own = other.json("eval.json");

@@ -17,7 +17,7 @@ Examples:
   bedtime clean --out 'my stories/run1'
 
 Exit codes: 0 done; 2 wrong usage or settings; 3 OUT is no folder that only a pipeline writes to, or nothing in it is of
-a pipeline; 4 a stage is at work in it.";
+a pipeline; 4 a stage is running in it.";
 
 /// Remove what the stages made in OUT, and nothing else.
 #[derive(clap::Args)]
@@ -157,7 +157,7 @@ fn stage_locks(out: &Path) -> Result<Vec<fs::File>> {
     for (path, stage) in lock_files(out) {
         let Ok(file) = stage::open(&path) else { continue };
         if let Err(fs::TryLockError::WouldBlock) = file.try_lock() {
-            return Err(Failure::try_again(format_args!("{stage} is at work in it"))
+            return Err(Failure::try_again(format_args!("{stage} is running in it"))
                 .file(out)
                 .remedy("wait until it ends"));
         }
@@ -177,7 +177,7 @@ impl Plan {
         if plan.remove.is_empty() {
             return Err(Failure::input(
                 out,
-                "nothing in it is of a pipeline: no manifest, no record, no training",
+                "nothing in it belongs to a pipeline: no manifest, no record, no training",
                 "the OUT folder of a pipeline",
                 "name another one with --out DIR; what is in this one stays",
             ));
@@ -261,7 +261,7 @@ impl Plan {
             } else if FOLDERS.iter().any(|known| path.ends_with(known)) && path.is_dir() {
                 self.add_what_stays(&path, false);
             } else {
-                self.keep.push((path, "no manifest names it with the content it has"));
+                self.keep.push((path, "no manifest names it with this content"));
             }
         }
     }

@@ -96,9 +96,7 @@ impl Program {
             None => {
                 Err(Failure::try_again(format_args!("{} was ended: {status}", self.path.display()))
                     .kept("every file already under its final name")
-                    .remedy(
-                        "the same command goes on; signal 9 may say that memory did not suffice",
-                    ))
+                    .remedy("the same command goes on; signal 9 may mean that memory ran out"))
             }
         }
     }

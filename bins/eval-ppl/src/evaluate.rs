@@ -156,7 +156,7 @@ fn in_own_tokens(
     let made_with = Tokenizer::load(&path)?;
     if !is_own(bin, &made_with) {
         let expected = format!(
-            "the one that {} was made with, to tell its stories to {}",
+            "the one that {} was made with, to decode its stories for {}",
             bin.path().display(),
             loaded.path.display()
         );
@@ -168,7 +168,7 @@ fn in_own_tokens(
         ));
     }
     stage.log.say(format!(
-        "{}: has another tokenizer than val.bin, and gets its stories in its own tokens",
+        "{}: its tokenizer is not that of val.bin, so the stories are encoded with its own",
         loaded.path.display()
     ));
     Text::of_bin(bin, &made_with, tokenizer)

@@ -89,7 +89,7 @@ impl Evaluation<'_> {
     fn train_bin(&self, val: &Bin) -> Result<Option<Bin>> {
         let path = self.stage.path("train.bin");
         if !path.is_file() || !corpus::bin::sidecar(&path).is_file() {
-            self.stage.log.say("no copies are looked for: OUT has no train.bin");
+            self.stage.log.say("copies are not searched for: OUT has no train.bin");
             return Ok(None);
         }
         let train = Bin::open(&path)?;

@@ -33,7 +33,7 @@ impl Tokens {
             manifests.iter().flat_map(|(_, manifest)| manifest.outputs.clone()).collect();
         shards.sort_by(|a, b| a.name.cmp(&b.name)); // train before validation, each by index
         let Some((path, first)) = manifests.first() else {
-            return Err(Failure::input(folder, "no manifest", "one at least", REMAKE));
+            return Err(Failure::input(folder, "no manifest", "at least one", REMAKE));
         };
         let setting = |key: &str| first.config.pointer(key);
         let files = setting("/tokenize/shards").and_then(Value::as_u64).unwrap_or_default() as u32;
@@ -89,7 +89,7 @@ impl Tokens {
                 let found = match &manifest.tokenizer {
                     Some(other) => {
                         format!(
-                            "its ids are of a tokenizer with SHA-256 {} and a vocabulary of {}",
+                            "its ids come from a tokenizer with SHA-256 {} and a vocabulary of {}",
                             other.sha256, other.vocab_size
                         )
                     }

@@ -195,7 +195,7 @@ fn vocabulary(tokenizer: &Tokenizer, size: usize) -> Result<Vocabulary> {
         json["model"]["merges"].as_array().into_iter().flatten().map(merge).collect();
     Ok(Vocabulary {
         tokens,
-        merges: merges.ok_or_else(|| refuse("merges that are no pairs"))?,
+        merges: merges.ok_or_else(|| refuse("merges that are not pairs"))?,
         eos: tokenizer.eos(),
         pad,
     })

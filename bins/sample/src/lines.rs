@@ -43,7 +43,7 @@ impl Lines {
                 return Ok(Answer::End);
             }
             let text = String::from_utf8(line).map_err(|_| {
-                Failure::bad_input("a line that is no UTF-8")
+                Failure::bad_input("a line that is not UTF-8")
                     .at("stdin")
                     .expected("text")
                     .remedy("iconv -f LATIN1 -t UTF-8")

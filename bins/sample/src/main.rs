@@ -96,7 +96,7 @@ struct Flags {
     /// Longest continuation
     #[arg(long)]
     max_tokens: Option<u32>,
-    /// 0 takes the likeliest token each time; higher is freer
+    /// 0 always takes the most likely token; higher values are more varied
     #[arg(long, value_parser = finite, allow_negative_numbers = true)]
     temperature: Option<f32>,
     /// Stories at each of these temperatures, and a table of quality figures

@@ -20,7 +20,9 @@ pub(crate) fn run(
     };
     let train = bin(model, stage, "train.bin")?;
     if train.is_none() {
-        stage.log.say("no copies are looked for: OUT has no train.bin of this model's vocabulary");
+        stage
+            .log
+            .say("copies are not searched for: OUT has no train.bin with this model's vocabulary");
     }
     let mut columns = Vec::new();
     for &temperature in temperatures {

@@ -205,7 +205,7 @@ mod tests {
             ("missing", 3, "not found", 4, "its folder is gone"),
             ("", 3, "a folder", 2, "cannot be written: a folder"),
             ("file/below", 3, "is a file, not a folder", 2, "is a file, not a folder"),
-            ("circle", 3, "lead round in a circle", 2, "lead round in a circle"),
+            ("circle", 3, "form a loop", 2, "form a loop"),
             (&long, 3, "too long", 2, "too long"),
         ];
         for (name, read_code, read_words, write_code, write_words) in cases {

@@ -234,7 +234,7 @@ impl AtomicFile {
         let name = self.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let record = FileRecord { name, bytes: self.bytes, sha256: hex::encode(hasher.finalize()) };
         if hash_again(writer.file()).map_err(failed())? != record.sha256 {
-            let found = "another process has written to it while it was made";
+            let found = "another process has written to it while it was being made";
             return Err(failed()(io::Error::other(found)));
         }
         let publish = temporary

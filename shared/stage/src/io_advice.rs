@@ -108,7 +108,7 @@ const TABLE: [Row; 19] = [
     },
     Row {
         trouble: Trouble::Exists,
-        found: "something is there already",
+        found: "something already exists there",
         reading: (Input, "a file of its own", PATH),
         writing: (
             Settings,
@@ -156,13 +156,13 @@ const TABLE: [Row; 19] = [
     },
     Row {
         trouble: Trouble::Name,
-        found: "a name that the file system does not take (too long, or with a character it forbids)",
+        found: "a name that the file system does not accept (too long, or with a forbidden character)",
         reading: (Input, "the name of a file", PATH),
         writing: (Settings, "a shorter path", OTHER_OUT),
     },
     Row {
         trouble: Trouble::Links,
-        found: "symbolic links that lead round in a circle",
+        found: "symbolic links that form a loop",
         reading: (Input, "links that end at a file", "mend the links, or name the file itself"),
         writing: (Settings, "links that end at a folder", OTHER_OUT),
     },

@@ -452,7 +452,7 @@ fn check(path: &Path, output: &FileRecord) -> Result<()> {
         }
         std::thread::sleep(Duration::from_millis(50));
     }
-    Err(Failure::try_again("another attempt has changed it while this one was at work")
+    Err(Failure::try_again("another attempt has changed it while this one was running")
         .file(path)
         .remedy("run the same command again"))
 }

@@ -165,7 +165,7 @@ pub fn make_way(path: &Path, force: bool, log: &Log) -> Result<()> {
     if !force {
         return Err(Failure::input(
             path,
-            "in the way: no manifest beside it names it with the content it has",
+            "in the way: no manifest beside it names it with this content",
             "nothing there, or a file that this program made",
             "move it away, or set it aside as NAME.N with --force",
         ));

@@ -158,7 +158,7 @@ impl Sample {
         )?;
         for temperature in self.temperatures.iter().chain([&self.temperature]) {
             let message = format!(
-                "sample.temperature = {temperature}: expected 0 (the likeliest token each time) or more"
+                "sample.temperature = {temperature}: expected 0 (always the most likely token) or more"
             );
             require(*temperature >= 0.0 && temperature.is_finite(), &message)?;
         }
@@ -180,7 +180,7 @@ impl Sample {
         require(
             penalty > 0.0 && penalty.is_finite(),
             &format!(
-                "sample.repetition_penalty = {penalty}: expected 1 (no penalty) or more; less than 1 rewards repetition, 0 is nothing"
+                "sample.repetition_penalty = {penalty}: expected more than 0: 1 is no penalty, less than 1 rewards repetition"
             ),
         )?;
         Ok(())
