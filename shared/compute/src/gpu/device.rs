@@ -1,8 +1,9 @@
 //! An opened GPU: its features and limits, its compiled kernels, and what it has to say when something is wrong.
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use stage::{Action, Log, Problem};
 
 use super::adapters::{self, Adapter};
@@ -70,11 +71,11 @@ struct Troubles {
 }
 
 fn note(place: &Mutex<Option<String>>, text: String) {
-    place.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(text);
+    place.lock().get_or_insert(text);
 }
 
 fn noted(place: &Mutex<Option<String>>) -> Option<String> {
-    place.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    place.lock().clone()
 }
 
 impl Troubles {
@@ -240,18 +241,18 @@ impl Device {
 
     /// How products are cut for cooperative matrices, where this precision goes on them.
     pub fn plan(&self, precision: Precision) -> Option<Plan> {
-        let plan = self.plan.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let plan = self.plan.lock().clone();
         plan.filter(|_| precision == Precision::F16)
     }
 
     /// Takes another plan, or none: engines opened from now on use it.
     pub fn set_plan(&self, plan: Option<Plan>) {
-        *self.plan.lock().unwrap_or_else(PoisonError::into_inner) = plan;
+        *self.plan.lock() = plan;
     }
 
     /// The kernel gives way to another at these tiles, in engines opened from now on.
     pub(super) fn exclude(&self, kernel: &Kernel, tiles: Tiles) {
-        if let Some(plan) = &mut *self.plan.lock().unwrap_or_else(PoisonError::into_inner) {
+        if let Some(plan) = &mut *self.plan.lock() {
             plan.exclude(kernel, tiles);
         }
     }
@@ -269,9 +270,7 @@ impl Device {
         variant: &Variant,
     ) -> Result<Arc<Pipeline>> {
         let key = (kernel.name, *variant);
-        if let Some(pipeline) =
-            self.pipelines.lock().unwrap_or_else(PoisonError::into_inner).get(&key)
-        {
+        if let Some(pipeline) = self.pipelines.lock().get(&key) {
             return Ok(pipeline.clone());
         }
         let Options { library, checks, .. } = &self.options;
@@ -287,7 +286,7 @@ impl Device {
         )?;
         self.check()?;
         let compiled = Arc::new(compiled);
-        self.pipelines.lock().unwrap_or_else(PoisonError::into_inner).insert(key, compiled.clone());
+        self.pipelines.lock().insert(key, compiled.clone());
         Ok(compiled)
     }
 
@@ -295,7 +294,7 @@ impl Device {
     pub(super) fn prepare(&self, precision: Precision, head_width: u32) -> Result<()> {
         use rayon::prelude::*;
         let plan = self.plan(precision);
-        let before = self.pipelines.lock().unwrap_or_else(PoisonError::into_inner).len();
+        let before = self.pipelines.lock().len();
         KERNELS.par_iter().try_for_each(|kernel| {
             let Some(plan) = plan.as_ref().filter(|_| kernel.on_coop()) else {
                 let scalar = !kernel.on_coop();
@@ -318,7 +317,7 @@ impl Device {
                 }
             })
         })?;
-        let after = self.pipelines.lock().unwrap_or_else(PoisonError::into_inner).len();
+        let after = self.pipelines.lock().len();
         if after > before
             && let Some((cache, path)) = &self.cache
             && let Some(data) = cache.get_data()

@@ -1,6 +1,6 @@
 //! Which kernels are trusted: each computes a probe at the very tiles it is used with, before it is used. One that fails gives way to
 //! the next tiles, and at last to the scalar kernel of the same method.
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use stage::Action;
 
@@ -20,12 +20,12 @@ impl Device {
         if let Some(log) = &self.options.log {
             log.warn(&text);
         }
-        self.proofs.notices.lock().unwrap_or_else(PoisonError::into_inner).push(text);
+        self.proofs.notices.lock().push(text);
     }
 
     /// What was told so far.
     pub fn notices(&self) -> Vec<String> {
-        self.proofs.notices.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.proofs.notices.lock().clone()
     }
 
     /// What the kernel computes wrongly at these tiles of the plan, if anything; and whether that is news.
@@ -40,7 +40,7 @@ impl Device {
             return Ok((None, false));
         }
         let of = (kernel.name, kernel.coop_variant(head_width, plan.coop, tiles));
-        let known = || self.proofs.kernels.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = || self.proofs.kernels.lock();
         if let Some(found) = known().get(&of) {
             return Ok((found.clone(), false));
         }
@@ -68,8 +68,7 @@ impl Device {
             for tiles in plan.candidates().into_iter().rev() {
                 let (found, _) = self.proof(&MATMUL_NT_COOP, head_width, &plan, tiles)?;
                 let Some(what) = found else {
-                    *self.proofs.shape.lock().unwrap_or_else(PoisonError::into_inner) =
-                        Some(plan.coop);
+                    *self.proofs.shape.lock() = Some(plan.coop);
                     if plan.coop != current.coop {
                         self.set_plan(Some(plan));
                     }
@@ -94,7 +93,7 @@ impl Device {
         head_width: u32,
     ) -> Result<()> {
         let of = (precision, head_width);
-        let passed = || self.proofs.scalar.lock().unwrap_or_else(PoisonError::into_inner);
+        let passed = || self.proofs.scalar.lock();
         if self.options.unprobed || passed().contains(&of) {
             return Ok(());
         }

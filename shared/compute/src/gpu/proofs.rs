@@ -1,6 +1,7 @@
 //! What probes of kernels found on a device, and what an engine that runs one is told.
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+
+use parking_lot::Mutex;
 
 use crate::kernels::Precision;
 use crate::wgsl::{CoopShape, Tiles, Variant};
@@ -20,7 +21,7 @@ pub(super) struct Proofs {
 
 impl Proofs {
     pub(super) fn shape(&self) -> Option<CoopShape> {
-        *self.shape.lock().unwrap_or_else(PoisonError::into_inner)
+        *self.shape.lock()
     }
 }
 

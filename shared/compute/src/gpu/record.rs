@@ -1,10 +1,11 @@
 //! Recording: dispatches into one command buffer, their parameters into one uniform buffer, bind groups made once and kept;
 //! and reading back.
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use stage::Problem;
 
 use super::device::Device;
@@ -343,7 +344,7 @@ pub struct Spares(Arc<Mutex<Vec<wgpu::Buffer>>>);
 
 impl Spares {
     pub fn take(&self, device: &Device, bytes: u64) -> wgpu::Buffer {
-        let mut spare = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut spare = self.0.lock();
         match spare.iter().position(|buffer| buffer.size() == bytes) {
             Some(place) => spare.swap_remove(place),
             None => readable(device, "snapshot", bytes),
@@ -351,7 +352,7 @@ impl Spares {
     }
 
     fn give_back(&self, buffer: wgpu::Buffer) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(buffer);
+        self.0.lock().push(buffer);
     }
 }
 
