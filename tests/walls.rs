@@ -227,3 +227,60 @@ fn files_are_opened_in_one_place() {
     }
     assert!(seen > 100, "{seen} files");
 }
+
+/// Limits of length, without exceptions: what is longer has a wall in it that should be a border.
+const MOST_LINES: usize = 600;
+const MOST_LINES_OF_A_FUNCTION: usize = 80;
+
+/// The functions of a file with their lines. rustfmt closes a body with a brace at the column where `fn` begins its line.
+fn functions(text: &str) -> Vec<(usize, usize)> {
+    const BEFORE: [&str; 9] =
+        ["pub", "(crate)", "(super)", "(in", "const", "async", "unsafe", "extern", "\""];
+    let lines: Vec<&str> = text.lines().collect();
+    let is_function = |line: &str| {
+        let (before, found) = line.split_once("fn ").map_or((line, false), |(b, _)| (b, true));
+        let mut words = before.split_whitespace();
+        found && words.all(|word| BEFORE.iter().any(|known| word.starts_with(known)))
+    };
+    let body = |(start, line): (usize, &&str)| {
+        let indent = &line[..line.len() - line.trim_start().len()];
+        let head = lines[start..].iter().position(|line| line.ends_with(['{', '}', ';']))?;
+        let opens = lines[start + head].ends_with('{');
+        let end = lines[start..].iter().position(|line| *line == format!("{indent}}}"))?;
+        opens.then_some((start + 1, end + 1))
+    };
+    lines.iter().enumerate().filter(|(_, line)| is_function(line)).filter_map(body).collect()
+}
+
+#[test]
+fn files_and_functions_are_short() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let (mut files, mut measured, mut long) = (0, 0, Vec::new());
+    let rooms = ["shared", "bins", "tests"];
+    for path in rooms.iter().flat_map(|room| tests::files_below(&root.join(room))) {
+        let name = path.strip_prefix(&root).unwrap_or(&path).to_string_lossy().replace('\\', "/");
+        if !name.ends_with(".rs") {
+            continue;
+        }
+        let text = fs::read_to_string(&path).expect("a source file");
+        let lines = text.lines().count();
+        if lines > MOST_LINES {
+            long.push(format!("{name}: {lines} lines, at most {MOST_LINES}"));
+        }
+        let found = functions(&text);
+        (files, measured) = (files + 1, measured + found.len());
+        for (line, lines) in found.into_iter().filter(|(_, n)| *n > MOST_LINES_OF_A_FUNCTION) {
+            let most = MOST_LINES_OF_A_FUNCTION;
+            long.push(format!("{name}:{line}: a function of {lines} lines, at most {most}"));
+        }
+    }
+    assert!(files > 200 && measured > 2000, "{files} files, {measured} functions");
+    assert!(long.is_empty(), "{long:#?}");
+}
+
+#[test]
+fn a_function_is_measured_from_its_head_to_its_brace() {
+    let text = "impl A {\n    pub(crate) fn a(\n        b: u8,\n    ) -> u8 {\n        if b > 0 {\n        }\n        b\n    }\n}\n\
+                trait T {\n    fn none(&self);\n    fn one() {}\n}\nunsafe fn c() {\n    let fn_pointer = 1;\n}\n";
+    assert_eq!(functions(text), [(2, 7), (14, 3)]);
+}
