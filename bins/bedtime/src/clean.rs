@@ -8,16 +8,16 @@ use stage::config::STAGES;
 use stage::{Failure, Log, Manifest, Ownership, Result, Shard, all_left_behind};
 
 const AFTER_HELP: &str = "\
-Removes from OUT what a manifest or record there names with the content it has, the manifests, and the files of a
-training in OUT/run that has its settings.json. Everything else stays, and is listed with the reason: files of yours,
-files changed since, runs set aside as run.N, and what lies behind a link.
+Removes from OUT the files that a manifest or record there names with their present content, the manifests, and the
+files of a training run in OUT/run that has its settings.json. Everything else stays and is listed with the reason: your
+own files, files changed since, runs set aside as run.N, and what lies behind a link.
 
 Examples:
   bedtime clean --config pipelines/tinystories-3m.toml --dry-run
   bedtime clean --out 'my stories/run1'
 
-Exit codes: 0 done; 2 wrong usage or settings; 3 OUT is no folder that only a pipeline writes to, or nothing in it is of
-a pipeline; 4 a stage is running in it.";
+Exit codes: 0 done; 2 wrong usage or settings; 3 OUT is not a folder that only a pipeline writes to, or nothing in it
+belongs to a pipeline; 4 a stage is running in it.";
 
 /// Remove what the stages made in OUT, and nothing else.
 #[derive(clap::Args)]
@@ -25,7 +25,7 @@ a pipeline; 4 a stage is running in it.";
 pub(crate) struct Clean {
     #[command(flatten)]
     common: stage::Common,
-    /// Only list what would go and what would stay
+    /// Only list what would be removed and what would stay
     #[arg(long)]
     dry_run: bool,
 }

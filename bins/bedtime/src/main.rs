@@ -8,11 +8,11 @@ mod stages;
 use clap::{Parser, Subcommand};
 
 const AFTER_HELP: &str = "\
-Without --pipeline it is quickstart: synthetic stories and a small model,
-offline, a few minutes. A pipeline is a file, or the name of one that comes
-with the program: quickstart, tinystories-3m, tinystories-10m. Files go to
-out/NAME (--out DIR). A stage does nothing where its result is there and fits,
-and goes on where it was stopped.
+The default pipeline is quickstart: synthetic stories and a small model,
+offline, in a few minutes. --pipeline takes a file, or the name of a pipeline
+that comes with the program: quickstart, tinystories-3m, tinystories-10m. Files
+go to out/NAME (--out DIR). A stage does nothing if its result is up to date,
+and resumes where it was stopped.
 
 Examples:
   bedtime all

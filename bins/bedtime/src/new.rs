@@ -9,8 +9,8 @@ use crate::programs::Program;
 
 const AFTER_HELP: &str = "\
 Looks at the texts (.txt, .jsonl, .json or .parquet, also .gz and .zst), times
-models on this machine for a second each, and writes the largest one that the
-texts have enough to teach and the time suffices for.
+models on this machine for a second each, and writes a pipeline for the largest
+model for which the texts and the time suffice.
 
 Example:
   bedtime new ~/stories --minutes 30

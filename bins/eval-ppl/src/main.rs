@@ -29,13 +29,13 @@ Reads OUT/run/final and OUT/val.bin with its .json. Writes OUT/eval.json and pri
 
 Every token is evaluated once. Perplexity e^loss is the number of equally likely tokens the
 model hesitates between at each place, on average. Bits per byte do not depend on the
-tokenizer, so they compare models with different ones: one that has another tokenizer than
-val.bin evaluates the same stories in its own tokens. Intervals are the middle 95 % of 1,000
+tokenizer, so they compare models with different ones: a model with another tokenizer than
+val.bin's evaluates the same stories in its own tokens. Intervals are the middle 95 % of 1,000
 bootstrap samples of the stories, the same samples for every model.
 
-With --stories each model tells the validation stories on from their first sentence, with the
+With --stories each model continues the validation stories from their first sentence, with the
 settings of [sample], and answers questions about real stories and sentences. The table has a
-column of real stories beside the models'; it is OUT/stories.json, and is printed.
+column of real stories beside the models'. It is printed and written to OUT/stories.json.
 
 Examples:
   eval-ppl --config pipelines/quickstart.toml --stride 128

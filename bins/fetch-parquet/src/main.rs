@@ -13,22 +13,22 @@ use stage::{Failure, LISTING, Manifest, Pipeline, REVISION, Shard, Stage, Work};
 
 const AFTER_HELP: &str = "\
 Sources:
-  stories:                               synthetic stories from a grammar of this project, no network
+  stories:                               synthetic stories from the built-in grammar, no network
   hf://datasets/OWNER/NAME[@REVISION]    a dataset of the Hugging Face Hub (HF_ENDPOINT, HF_TOKEN)
   https://HOST/FILE.parquet              one file
-  s3://BUCKET/PATH  gs://BUCKET/PATH     an object or all below a prefix (AWS_*, GOOGLE_* in the environment)
+  s3://BUCKET/PATH  gs://BUCKET/PATH     an object, or all below a prefix (AWS_*, GOOGLE_* in the environment)
   FILE, FOLDER or 'GLOB'                 .parquet; .jsonl (a field of each line), .json (of each element of an array);
                                          .txt (<|endoftext|> between stories, or --separator); these also as .gz or .zst;
-                                         of a folder all that is below it
+                                         a folder means all such files below it
 
-Parquet files that are wanted whole are kept byte for byte. Everything else (jsonl, txt, stories:, a limit, a validation
+Parquet files that are taken whole are kept byte for byte. Everything else (jsonl, txt, stories:, a limit, a validation
 fraction, texts with <|endoftext|> in them) is written as parquet with one column `text`, without empty stories.
-<|endoftext|> at an end of a text is removed, inside it divides the text; byte order marks go; line ends of .txt are \n.
-Where a share is set aside of two stories or more, each side has at least one.
+<|endoftext|> at either end of a text is removed; inside, it splits the text. Byte order marks are removed; line ends of
+.txt become \n. If a fraction of two or more stories is held out for validation, each side gets at least one.
 Validation stories: --validation-split, else --validation-fraction, else the source's own split called validation, valid,
 val, dev or eval, else 0.01 of the stories, chosen by a hash of their text. Files and folders are known by these words
 anywhere in their names (TinyStoriesV2-GPT4-valid.txt, validation/0.parquet). What is called validation or test is never
-trained on unless --train-split asks for it, or it is the one file that --source names.
+used for training unless --train-split names it, or --source names that one file.
 
 Examples:
   fetch-parquet                                                     20,000 synthetic stories to out/quickstart/raw
@@ -39,20 +39,21 @@ Examples:
 
 --shard auto takes I and N from the array of Slurm (SLURM_ARRAY_TASK_ID, _MIN, _COUNT, _STEP) or the indexed job of Kubernetes
 (JOB_COMPLETION_INDEX, and JOB_COMPLETIONS, which its manifest has to set).
-A branch of the Hub is resolved once: the commit stands in the manifest, and jobs that come later take the same one.
+A branch on the Hub is resolved once: the manifest records the commit, and later jobs take the same one.
 
 Run again, it says \"up to date\", or goes on where it was interrupted; --force fetches a remote source anew.
 
 Environment: http_proxy, https_proxy, no_proxy; BEDTIME_RETRIES (5: tries in a row before giving up, at most 100);
 BEDTIME_RETRY_BASE_MS (500: first pause between tries, doubled each time; a server's Retry-After counts instead);
-BEDTIME_STALL_S (60: seconds in which less than 1 KiB a second arrives end a try);
-BEDTIME_UNANNOUNCED_GIB (64: the most of a file whose length no server announces).
+BEDTIME_STALL_S (60: a try ends after this many seconds below 1 KiB per second);
+BEDTIME_UNANNOUNCED_GIB (64: size limit for a file whose length the server does not announce).
 
-Limits: a file has the length announced; a listing, of buckets too, at most 8 MiB a page, 1,000 pages and 100,000 files; an
-answer at most 10 redirects. Passwords and signatures in addresses are shown as *** and never written down.
+Limits: a file must have its announced length; a listing (of a bucket, too) has at most 8 MiB per page, 1,000 pages and
+100,000 files; a request follows at most 10 redirects. Passwords and signatures in addresses are shown as ***, and never
+written down.
 
 Exit codes: 0 done; 2 wrong usage or settings; 3 bad input (no such file, HTTP 404, damaged, wrong hash, no column, nulls);
-4 may work if tried again (network, HTTP 429 or 5xx, disk full); 130 interrupted, what is whole is kept.";
+4 may work if tried again (network, HTTP 429 or 5xx, disk full); 130 interrupted, finished files are kept.";
 
 /// Fetches stories into OUT/raw as parquet, with a manifest.
 #[derive(Parser)]
@@ -62,7 +63,7 @@ struct Args {
     common: stage::Common,
     #[command(flatten)]
     flags: Flags,
-    /// Make only the share of job I of N, of about as many bytes as each other's, and manifest-I-of-N.json
+    /// Make only part I of N, all of about the same number of bytes, and manifest-I-of-N.json
     #[arg(long, value_name = "I/N|auto")]
     shard: Option<Shard>,
     /// Only look at a local source: print files, bytes, stories, column and separator as JSON; writes nothing
@@ -78,13 +79,13 @@ struct Flags {
     /// Where the stories come from (see below)
     #[arg(long, value_name = "SOURCE")]
     source: Option<String>,
-    /// Split, or word or beginning of the file names, of the training stories
+    /// Split of the training stories, or a word in or prefix of their file names
     #[arg(long, value_name = "NAME")]
     train_split: Option<String>,
-    /// The same of the validation stories ("": none)
+    /// The same for the validation stories ("": none)
     #[arg(long, value_name = "NAME")]
     validation_split: Option<String>,
-    /// Share of the training stories set aside for validation, by a hash of their text
+    /// Fraction of the training stories held out for validation, by a hash of their text
     #[arg(long, value_name = "SHARE")]
     validation_fraction: Option<f64>,
     /// Column (parquet) or field (jsonl, json) of the text

@@ -17,8 +17,8 @@ use tokens::{REMAKE, Tokens};
 const AFTER_HELP: &str = "\
 The bins are little-endian ids, uint16 (uint32 above 65,536 vocabulary), with <|endoftext|> after every story and nothing
 else: numpy.memmap reads them. train.bin.json and val.bin.json say what is in them. The bins, these two and tokenizer.json
-are all that train, eval-ppl and sample need on another machine. Whole stories are shuffled by --seed; the order depends
-neither on shards, threads nor memory, of which packing takes less than 100 MB however much there is to pack.
+are all that train, eval-ppl and sample need on another machine. Whole stories are shuffled by --seed; the order does not
+depend on shards, threads or memory. Packing takes less than 100 MB of memory, however much there is to pack.
 
 Reads OUT/tokens (make tokenize) and OUT/tokenizer.json; writes OUT/train.bin, OUT/val.bin and their .json.
 

@@ -16,9 +16,9 @@ use stage::{FileRecord, Manifest, Ownership, Shard, Stage, Unit, Work};
 
 const AFTER_HELP: &str = "\
 Every shard is an Arrow IPC file (zstd) with one row of ids per story, made of a contiguous range of the split's row
-groups. The ids are those of crate tokenizers, without special tokens; pack-bin sets the <|endoftext|>. The files do
-not depend on --threads nor on --shard. A job reads only the row groups of its own shards, and compares these with the
-manifest of OUT/raw. Interrupted or killed, finished shards are kept and the rest is made next time.
+groups. The ids are those of crate tokenizers, without special tokens; pack-bin adds <|endoftext|>. The files do not
+depend on --threads or --shard. A job reads only the row groups of its own shards, and compares these with the
+manifest of OUT/raw. After an interrupt or a kill, finished shards are kept and the next run makes the rest.
 
 Reads OUT/raw (make fetch) and OUT/tokenizer.json (make tokenizer); writes OUT/tokens/*.arrow and manifest.json.
 

@@ -13,9 +13,9 @@ use stories::{SAMPLE, Stories};
 
 const AFTER_HELP: &str = "\
 The tokenizer is a byte-level BPE with <|endoftext|> (id 0), <|pad|> (id 1) and all 256 bytes, in the tokenizer.json that
-every Hugging Face tool reads. The same stories give the same file, on any machine and with any number of threads: that
-of the trainer of crate tokenizers, byte for byte. Memory grows with the different words, not with the text.
-A tokenizer.json of your own needs a token <|endoftext|> and has to encode any text; it is checked and copied.
+every Hugging Face tool reads. The same stories give the same file, on any machine and with any number of threads: byte
+for byte the one that the trainer of crate tokenizers makes. Memory grows with the number of distinct words, not with the
+text. A tokenizer.json of your own needs a token <|endoftext|> and must encode any text; it is checked and copied.
 
 Reads OUT/raw (make fetch); writes OUT/tokenizer.json and OUT/tokenizer.manifest.json (bytes per token among its facts).
 

@@ -18,8 +18,8 @@ Reads OUT/train.bin and OUT/val.bin with their .json, and OUT/tokenizer.json.
 Writes OUT/run/: final/ (a Hugging Face folder), checkpoints/ (step_N, last, best), loss.jsonl, tb/ (for TensorBoard), loss.png,
 report.html (open it while it trains), samples.md (stories at every checkpoint), config.toml.
 
-Ctrl-C finishes the step, saves a checkpoint and ends; the same command goes on from there. So does it after a crash or a
-power cut, from the last checkpoint. A full disk does not stop it: the next save tries again, and the end.
+Ctrl-C finishes the step, saves a checkpoint and exits; the same command resumes from there. After a crash or a power cut it
+resumes from the last checkpoint. A full disk does not stop it: saving is tried again at the next checkpoint and at the end.
 A run whose settings changed is kept as run.N and a new one begins.
 
 Example:
@@ -34,10 +34,10 @@ struct Args {
     common: stage::Common,
     #[command(flatten)]
     flags: Flags,
-    /// Print every GPU, its driver, features and limits, and what auto would do with it; then end
+    /// Print every GPU, its driver, features and limits, and what auto would do with it; then exit
     #[arg(long)]
     list_devices: bool,
-    /// Train the model on made-up tokens for about a second, print tokens per second as JSON, then end; needs no data
+    /// Train the model on made-up tokens for about a second, print tokens per second as JSON, then exit; needs no data
     #[arg(long, conflicts_with = "list_devices")]
     speed: bool,
     /// With --list-devices: as JSON
@@ -84,10 +84,10 @@ struct Flags {
     /// After the warm-up: cosine, linear, or wsd (stable, then a linear decay)
     #[arg(long, value_name = "NAME")]
     schedule: Option<String>,
-    /// Share of the peak at which the schedule ends
+    /// Fraction of the peak at which the schedule ends
     #[arg(long, value_name = "SHARE")]
     final_lr_fraction: Option<f64>,
-    /// Share of the steps after the warm-up in which wsd decays
+    /// Fraction of the steps after the warm-up during which wsd decays
     #[arg(long, value_name = "SHARE")]
     decay_fraction: Option<f64>,
     /// random, or epochs: every window of train.bin once before any comes again
