@@ -31,6 +31,7 @@ mod problem;
 mod random;
 pub mod recipe;
 mod record;
+mod seal;
 mod shard;
 pub mod shipped;
 mod shown;
@@ -54,15 +55,14 @@ pub use input::{
 };
 pub use lock::Lock;
 pub use log::{Log, LogFormat, Progress, Unit, count};
-pub use manifest::{
-    Freshness, Manifest, TokenizerRecord, Work, changed_keys, same_settings, seal, unseal,
-};
+pub use manifest::{Freshness, Manifest, TokenizerRecord, Work, changed_keys, same_settings};
 pub use output::{print, print_bytes};
 pub use ownership::{Ownership, is_our_manifest, make_way, retire_manifest};
 pub use perform::Done;
 pub use problem::Problem;
 pub use random::Random;
 pub use record::{commit_recorded, forget, records_in, records_of, remember, write_recorded};
+pub use seal::{seal, unseal};
 pub use shard::{LISTING, REVISION, Shard, manifests};
 pub use shown::shown;
 pub use temporary::{Temporary, all_left_behind, sweep_left_behind};
