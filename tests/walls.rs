@@ -199,13 +199,13 @@ fn no_two_files_import_each_other_on_whatever_way_round() {
 fn files_are_opened_in_one_place() {
     const OWN: [&str; 9] = [
         "shared/stage/src/input.rs",
-        "shared/stage/src/files.rs",          // folders, to sync them
-        "shared/stage/src/lock.rs",           // its own file
-        "shared/stage/src/memory.rs",         // /proc
-        "shared/stage/src/temporary.rs",      // folders, and the machine's name
-        "shared/compute/src/wgsl.rs",         // shaders of the source tree
-        "shared/compute/src/gpu/adapters.rs", // /proc
-        "shared/compute/src/gpu/device.rs",   // caches
+        "shared/stage/src/lock.rs",            // its own file
+        "shared/stage/src/platform/host.rs",   // /proc
+        "shared/stage/src/platform/memory.rs", // /proc
+        "shared/stage/src/platform/unix.rs",   // folders, to sync them
+        "shared/compute/src/wgsl.rs",          // shaders of the source tree
+        "shared/compute/src/gpu/adapters.rs",  // /proc
+        "shared/compute/src/gpu/device.rs",    // caches
         "shared/compute/src/gpu/device_plan.rs",
     ];
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
@@ -283,4 +283,54 @@ fn a_function_is_measured_from_its_head_to_its_brace() {
     let text = "impl A {\n    pub(crate) fn a(\n        b: u8,\n    ) -> u8 {\n        if b > 0 {\n        }\n        b\n    }\n}\n\
                 trait T {\n    fn none(&self);\n    fn one() {}\n}\nunsafe fn c() {\n    let fn_pointer = 1;\n}\n";
     assert_eq!(functions(text), [(2, 7), (14, 3)]);
+}
+
+/// Which system this is, is asked in `stage::platform`.
+#[test]
+fn systems_differ_in_one_place() {
+    const PLATFORM: &str = "shared/stage/src/platform";
+    /// With what they do that the room of the platform has no business with.
+    const OWN: [(&str, &str); 3] = [
+        ("shared/compute/src/cpu/matmul/amx.rs", "a processor's units that Linux gives on request"),
+        ("shared/compute/src/gpu/adapters.rs", "advice where Linux has no Vulkan loader"),
+        ("bins/bedtime/src/programs.rs", "signals to a child, by the crate that waits for it"),
+    ];
+    const MARKS: [&str; 12] = [
+        "cfg(unix",
+        "cfg(windows",
+        "cfg(not(unix",
+        "cfg(not(windows",
+        "target_os",
+        "target_family",
+        "std::os::unix",
+        "std::os::windows",
+        "libc::",
+        "nix::",
+        "rustix::",
+        "windows_sys::",
+    ];
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let (mut found, mut asking, mut seen) = (Vec::new(), BTreeSet::new(), 0);
+    for path in ["shared", "bins"].iter().flat_map(|room| tests::files_below(&root.join(room))) {
+        let name = path.strip_prefix(&root).unwrap().to_string_lossy().replace('\\', "/");
+        if !name.ends_with(".rs") || !name.contains("/src/") || name.starts_with(PLATFORM) {
+            continue;
+        }
+        seen += 1;
+        let text = fs::read_to_string(&path).unwrap();
+        let code = text.split("#[cfg(test)]").next().unwrap_or_default();
+        let is_comment = |line: &str| line.trim_start().starts_with("//");
+        for (number, line) in code.lines().enumerate().filter(|(_, line)| !is_comment(line)) {
+            if MARKS.iter().any(|mark| line.contains(mark)) {
+                asking.insert(name.clone());
+                found.push(format!("{name}:{}: {}", number + 1, line.trim()));
+            }
+        }
+    }
+    assert!(seen > 100, "{seen} files");
+    found.retain(|place| !OWN.iter().any(|(own, _)| place.starts_with(own)));
+    assert!(found.is_empty(), "what systems differ in belongs into {PLATFORM}: {found:#?}");
+    for (own, why) in OWN {
+        assert!(asking.contains(own), "{own} ({why}) asks no more: take it from the list");
+    }
 }

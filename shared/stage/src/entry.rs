@@ -3,14 +3,6 @@ use std::process::ExitCode;
 
 use crate::failure::Failure;
 
-/// On a machine without a desktop, Vulkan drivers load libwayland, which writes a spurious error to stderr.
-fn quiet_wayland() {
-    if cfg!(target_os = "linux") && std::env::var_os("XDG_RUNTIME_DIR").is_none() {
-        // SAFETY: this runs first in the program, so no other thread can read the environment yet.
-        unsafe { std::env::set_var("XDG_RUNTIME_DIR", std::env::temp_dir()) };
-    }
-}
-
 /// Runs a stage, reports its error on stderr and returns the exit code.
 /// An error that is not a [`Failure`] is a bug in the program: exit code 1.
 pub fn main(name: &str, run: impl FnOnce() -> anyhow::Result<()>) -> ExitCode {
@@ -19,7 +11,7 @@ pub fn main(name: &str, run: impl FnOnce() -> anyhow::Result<()>) -> ExitCode {
 
 /// As [`main`], for a program whose exit code is that of another one.
 pub fn main_with_code(name: &str, run: impl FnOnce() -> anyhow::Result<u8>) -> ExitCode {
-    quiet_wayland();
+    crate::platform::quiet_wayland();
     crate::interrupt::install();
     match run() {
         Ok(code) => ExitCode::from(code),

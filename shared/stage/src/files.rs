@@ -285,29 +285,6 @@ pub fn publish_file(temporary: Temporary, path: &Path, bytes: u64) -> Result<()>
     publish().map_err(Failure::writing(path))
 }
 
-/// Fills `bytes` from byte `at` of the file, without moving the file's own position.
-///
-/// # Errors
-/// `UnexpectedEof` when the file ends before that.
-pub fn read_at(file: &File, bytes: &mut [u8], at: u64) -> io::Result<()> {
-    #[cfg(unix)]
-    return std::os::unix::fs::FileExt::read_exact_at(file, bytes, at);
-    #[cfg(windows)]
-    {
-        let mut done = 0;
-        while done < bytes.len() {
-            let place = at + done as u64;
-            match std::os::windows::fs::FileExt::seek_read(file, &mut bytes[done..], place) {
-                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
-                Ok(read) => done += read,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(())
-    }
-}
-
 /// SHA-256 and length of a file.
 pub fn hash_file(path: &Path) -> Result<FileRecord> {
     let before = Touch::of(path);

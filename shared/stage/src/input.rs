@@ -5,7 +5,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use crate::known::Touch;
-use crate::{Failure, Result, memory};
+use crate::{Failure, Result, memory, platform};
 
 /// Largest text that is read whole, such as a file of prompts, in bytes.
 const LONGEST_TEXT: u64 = 64 << 20;
@@ -21,11 +21,7 @@ pub fn open(path: &Path) -> Result<File> {
     let mut options = OpenOptions::new();
     options.read(true);
     // Opening a pipe would wait for a writer. For a regular file the flag has no effect.
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::custom_flags(
-        &mut options,
-        libc::O_NONBLOCK | libc::O_NOCTTY,
-    );
+    platform::wait_for_nobody(&mut options);
     let file = match options.open(path) {
         Ok(file) => file,
         // Sockets cannot be opened, nor folders on Windows: what it is says more than the error.
@@ -41,28 +37,12 @@ pub fn open(path: &Path) -> Result<File> {
 }
 
 fn no_file(path: &Path, kind: FileType) -> Failure {
-    let (found, remedy) = match name_of(kind) {
+    let (found, remedy) = match platform::kind_name(kind) {
         "a folder" => ("a folder", "name a file in it"),
         "a pipe" => ("a pipe", "write its content to a file first"),
         other => (other, "name another file"),
     };
     Failure::input(path, found, "a file", remedy)
-}
-
-#[cfg(unix)]
-fn name_of(kind: FileType) -> &'static str {
-    use std::os::unix::fs::FileTypeExt;
-    match kind {
-        kind if kind.is_dir() => "a folder",
-        kind if kind.is_fifo() => "a pipe",
-        kind if kind.is_socket() => "a socket",
-        _ => "a device",
-    }
-}
-
-#[cfg(not(unix))]
-fn name_of(kind: FileType) -> &'static str {
-    if kind.is_dir() { "a folder" } else { "a device" }
 }
 
 /// The whole content of a file, which must fit into memory.

@@ -4,7 +4,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
 
-use crate::{Failure, Result};
+use crate::{Failure, Result, platform};
 
 /// A terminal, the parent program and a scheduler may each pass on the same signal. Within this time they count as one.
 const SAME_SIGNAL_MS: u64 = 200;
@@ -15,33 +15,6 @@ const NONE: u64 = u64::MAX;
 static INSTALLED: OnceLock<Instant> = OnceLock::new();
 /// A second signal is passed on instead of ending this process: see [`pass_on`].
 static PASSED_ON: AtomicBool = AtomicBool::new(false);
-
-#[cfg(unix)]
-const SIGNALS: &[i32] = {
-    use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
-    &[SIGINT, SIGTERM, SIGHUP, SIGUSR1]
-};
-#[cfg(not(unix))]
-const SIGNALS: &[i32] = &[signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM];
-
-/// SIGHUP stays ignored where `nohup` made it so. (A script's `&` ignores SIGINT, which its user may well send.)
-#[cfg(unix)]
-fn is_left_alone(signal: i32) -> bool {
-    if signal != signal_hook::consts::SIGHUP {
-        return false;
-    }
-    let mut action = std::mem::MaybeUninit::<libc::sigaction>::zeroed();
-    // SAFETY: asks for the present action of a signal; `action` is large enough, and all zeros are one.
-    unsafe {
-        libc::sigaction(signal, std::ptr::null(), action.as_mut_ptr()) == 0
-            && action.assume_init().sa_sigaction == libc::SIG_IGN
-    }
-}
-
-#[cfg(not(unix))]
-fn is_left_alone(_signal: i32) -> bool {
-    false
-}
 
 /// The signal handler: only atomics and the clock may be used here.
 fn on_signal(since_installed_ms: u64) {
@@ -62,7 +35,7 @@ fn on_signal(since_installed_ms: u64) {
 pub fn install() {
     INSTALLED.get_or_init(|| {
         let installed = Instant::now();
-        for signal in SIGNALS.iter().copied().filter(|&signal| !is_left_alone(signal)) {
+        for signal in platform::heard_signals() {
             let act = move || {
                 let since = u64::try_from(installed.elapsed().as_millis());
                 on_signal(since.unwrap_or(NONE - 1));
@@ -77,15 +50,8 @@ pub fn install() {
 /// From now on a signal also stops the program that this one has started: `act` passes it on, and so it does the second
 /// one. (On Windows the console tells both.)
 pub fn pass_on(act: impl Fn(i32) + Send + 'static) -> Result<()> {
-    #[cfg(unix)]
-    {
-        let heard = SIGNALS.iter().copied().filter(|&signal| !is_left_alone(signal));
-        let mut signals = signal_hook::iterator::Signals::new(heard)
-            .map_err(|e| Failure::try_again(format_args!("signals cannot be received: {e}")))?;
-        std::thread::spawn(move || signals.forever().for_each(act));
-    }
-    #[cfg(not(unix))]
-    drop(act);
+    platform::hear_signals(act)
+        .map_err(|e| Failure::try_again(format_args!("signals cannot be received: {e}")))?;
     PASSED_ON.store(true, Ordering::Relaxed);
     Ok(())
 }

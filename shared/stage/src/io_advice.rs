@@ -1,6 +1,8 @@
 //! What each I/O error means, who can fix it, and how: one table.
 use std::io::{self, ErrorKind};
 
+use crate::platform::codes;
+
 /// Who can fix it. This decides the exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mend {
@@ -274,29 +276,16 @@ fn trouble(error: &io::Error) -> Trouble {
 }
 
 /// The codes that have no [`ErrorKind`] of their own.
-#[cfg(unix)]
 fn of_code(code: i32) -> Option<Trouble> {
-    match code {
-        libc::EMFILE => Some(Trouble::OpenFiles),
-        libc::ENFILE => Some(Trouble::OpenFilesOfAll),
-        libc::ELOOP => Some(Trouble::Links),
-        libc::EIO => Some(Trouble::Device),
-        // EINVAL may come from a device or a file system as well, so it says nothing about the name.
-        libc::EINVAL => Some(Trouble::Other),
-        _ => None,
-    }
-}
-
-/// The same for Windows: too many open files, a link loop, a sharing violation, an I/O device error.
-#[cfg(not(unix))]
-fn of_code(code: i32) -> Option<Trouble> {
-    match code {
-        4 => Some(Trouble::OpenFiles),
-        1921 => Some(Trouble::Links),
-        32 | 33 => Some(Trouble::Busy),
-        1117 => Some(Trouble::Device),
-        _ => None,
-    }
+    let named = [
+        (codes::OPEN_FILES, Trouble::OpenFiles),
+        (codes::OPEN_FILES_OF_ALL, Trouble::OpenFilesOfAll),
+        (codes::LINKS, Trouble::Links),
+        (codes::BUSY, Trouble::Busy),
+        (codes::DEVICE, Trouble::Device),
+        (codes::UNSPECIFIC, Trouble::Other),
+    ];
+    named.into_iter().find_map(|(codes, trouble)| codes.contains(&code).then_some(trouble))
 }
 
 #[cfg(test)]

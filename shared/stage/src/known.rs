@@ -6,6 +6,8 @@ use std::time::UNIX_EPOCH;
 
 use parking_lot::Mutex;
 
+use crate::platform;
+
 /// Enough to tell whether a file was touched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Touch {
@@ -26,11 +28,7 @@ impl Touch {
             Ok(since) => since.as_nanos() as i128,
             Err(before) => -(before.duration().as_nanos() as i128),
         };
-        #[cfg(unix)]
-        let inode = std::os::unix::fs::MetadataExt::ino(metadata);
-        #[cfg(not(unix))]
-        let inode = 0;
-        Some(Touch { bytes: metadata.len(), modified_ns, inode })
+        Some(Touch { bytes: metadata.len(), modified_ns, inode: platform::inode(metadata) })
     }
 }
 

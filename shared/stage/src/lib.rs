@@ -27,6 +27,7 @@ pub mod memory;
 mod output;
 mod ownership;
 mod perform;
+mod platform;
 mod problem;
 mod random;
 pub mod recipe;
@@ -46,7 +47,7 @@ pub use entry::{main, main_with_code};
 pub use failure::{Failure, FailureKind, Result};
 pub use files::{
     AtomicFile, FileRecord, WriteBehind, create_dir, hash_content, hash_file, publish_file,
-    read_at, remove_if_present, sha256,
+    remove_if_present, sha256,
 };
 pub use guard::guarded;
 pub use input::{
@@ -59,6 +60,7 @@ pub use manifest::{Freshness, Manifest, TokenizerRecord, Work, changed_keys, sam
 pub use output::{print, print_bytes};
 pub use ownership::{Ownership, is_our_manifest, make_way, retire_manifest};
 pub use perform::Done;
+pub use platform::{ask_for_large_pages, read_at};
 pub use problem::Problem;
 pub use random::Random;
 pub use record::{commit_recorded, forget, records_in, records_of, remember, write_recorded};

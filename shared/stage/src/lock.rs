@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Once;
 use std::time::Duration;
 
-use crate::{Failure, Log, Result, Shard, interrupt};
+use crate::{Failure, Log, Result, Shard, interrupt, platform};
 
 /// How often a waiting attempt tries again.
 const POLL: Duration = Duration::from_millis(50);
@@ -86,11 +86,7 @@ fn open(path: &Path) -> Result<File> {
     let mut options = File::options();
     options.create(true).truncate(false).read(true).write(true);
     // Never follow a link, and never block on a pipe in this place.
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::custom_flags(
-        &mut options,
-        libc::O_NOFOLLOW | libc::O_NONBLOCK,
-    );
+    platform::follow_no_link(&mut options);
     options.open(path).map_err(Failure::writing(path))
 }
 
@@ -138,27 +134,13 @@ fn try_lock(path: &Path, kind: Kind, ask: Ask) -> Result<Option<Held>> {
         Err(TryLockError::Error(error)) => Some(error),
     };
     // `bedtime clean` may have removed it meanwhile: a lock on a file without a name excludes nobody.
-    let held = is_the_file_of(&file, path);
+    let held = platform::is_the_file_of(&file, path);
     Ok(held.then_some(Held { file, no_lock }))
-}
-
-#[cfg(unix)]
-fn is_the_file_of(file: &File, path: &Path) -> bool {
-    use std::os::unix::fs::MetadataExt;
-    let of = |metadata: &std::fs::Metadata| (metadata.dev(), metadata.ino());
-    matches!((file.metadata(), path.symlink_metadata()), (Ok(a), Ok(b)) if of(&a) == of(&b))
-}
-
-/// On this system an open file keeps its name.
-#[cfg(not(unix))]
-fn is_the_file_of(_file: &File, _path: &Path) -> bool {
-    true
 }
 
 /// Tells those who wait which process holds it.
 fn sign(mut file: &File) {
-    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    let text = format!("process {} {}\n", std::process::id(), host.trim());
+    let text = format!("process {} {}\n", std::process::id(), platform::host_name());
     let _ = file.set_len(0).and_then(|()| file.write_all(text.as_bytes()));
 }
 
@@ -239,7 +221,7 @@ mod tests {
         let old = open(&path(out, "fetch", None)).unwrap();
         std::fs::remove_file(path(out, "fetch", None)).unwrap();
         // Whoever comes next locks another file; the one that waits for the old one sees it.
-        assert!(!is_the_file_of(&old, &path(out, "fetch", None)));
+        assert!(!platform::is_the_file_of(&old, &path(out, "fetch", None)));
         let next = try_take("fetch").unwrap();
         assert!(next.is_some() && try_take("fetch").unwrap().is_none());
         drop((held, next));

@@ -13,6 +13,8 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
+use crate::platform;
+
 /// After this time without a change, a file of an unknown owner counts as abandoned.
 const ABANDONED: Duration = Duration::from_secs(24 * 60 * 60);
 /// Bytes of NAME that a temporary name uses: file names have at most 255.
@@ -49,7 +51,7 @@ const NOBODY: Owner = Owner { host: 0, pid: 0 };
 impl Owner {
     fn this() -> Self {
         static HOST: OnceLock<u64> = OnceLock::new();
-        Owner { host: *HOST.get_or_init(host), pid: std::process::id() }
+        Owner { host: *HOST.get_or_init(platform::host), pid: std::process::id() }
     }
 
     /// Whether the process has ended. None if this cannot be known from here.
@@ -61,37 +63,8 @@ impl Owner {
         if self.host != this.host {
             return None;
         }
-        if self.pid == this.pid { Some(false) } else { process_has_ended(self.pid) }
+        if self.pid == this.pid { Some(false) } else { platform::process_has_ended(self.pid) }
     }
-}
-
-#[cfg(unix)]
-fn process_has_ended(pid: u32) -> Option<bool> {
-    // 0 and negative ids are groups of processes.
-    let pid = i32::try_from(pid).ok().filter(|pid| *pid > 0)?;
-    // SAFETY: signal 0 is not delivered: it only checks whether the process exists.
-    let asked = unsafe { libc::kill(pid, 0) };
-    Some(asked != 0 && io::Error::last_os_error().raw_os_error() == Some(libc::ESRCH))
-}
-
-#[cfg(not(unix))]
-fn process_has_ended(_pid: u32) -> Option<bool> {
-    None
-}
-
-fn host() -> u64 {
-    use sha2::{Digest, Sha256};
-    let mut hasher = Sha256::new();
-    for file in ["/proc/sys/kernel/hostname", "/proc/sys/kernel/random/boot_id"] {
-        hasher.update(fs::read(file).unwrap_or_default());
-    }
-    let processes = fs::read_link("/proc/self/ns/pid").unwrap_or_default();
-    hasher.update(processes.to_string_lossy().as_bytes());
-    for variable in ["HOSTNAME", "COMPUTERNAME"] {
-        hasher.update(std::env::var(variable).unwrap_or_default());
-    }
-    let digest = hasher.finalize();
-    digest.iter().take(8).fold(0, |number, &byte| number << 8 | u64::from(byte)).max(1)
 }
 
 /// The parts of a temporary name.
@@ -230,7 +203,7 @@ impl Temporary {
     ) -> Result<(), E> {
         let changed = |what: &str| io::Error::other(format!("another process has {what} it"));
         let (known, found) = (written.metadata()?, fs::symlink_metadata(&self.path)?);
-        if !found.is_file() || !is_same(&known, &found) {
+        if !found.is_file() || !platform::is_same(&known, &found) {
             return Err(changed("replaced").into());
         }
         if found.len() != bytes {
@@ -244,7 +217,7 @@ impl Temporary {
         if self.kind == Kind::Download {
             remove(&self.note())?;
         }
-        Ok(sync_folder(&self.target)?)
+        Ok(platform::sync_folder_of(&self.target)?)
     }
 
     /// Removes it now.
@@ -337,28 +310,6 @@ fn remove(path: &Path) -> io::Result<()> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
     }
-}
-
-#[cfg(unix)]
-fn is_same(a: &Metadata, b: &Metadata) -> bool {
-    use std::os::unix::fs::MetadataExt;
-    (a.dev(), a.ino()) == (b.dev(), b.ino())
-}
-
-#[cfg(not(unix))]
-fn is_same(a: &Metadata, b: &Metadata) -> bool {
-    a.len() == b.len()
-}
-
-fn sync_folder(path: &Path) -> io::Result<()> {
-    // Windows cannot open a folder as a file; there the rename itself is durable enough.
-    #[cfg(unix)]
-    if let Some(folder) = path.parent() {
-        File::open(if folder.as_os_str().is_empty() { Path::new(".") } else { folder })?
-            .sync_all()?;
-    }
-    let _ = path;
-    Ok(())
 }
 
 #[cfg(test)]

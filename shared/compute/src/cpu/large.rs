@@ -24,10 +24,9 @@ impl<T: Pod> Large<T> {
     /// None where the system has no room for them.
     pub(super) fn try_zeros(len: usize) -> Option<Self> {
         let bytes = len.checked_mul(size_of::<T>())?;
-        let memory = MmapMut::map_anon(bytes.checked_add(LARGE_PAGE)?).ok()?;
-        #[cfg(target_os = "linux")]
+        let mut memory = MmapMut::map_anon(bytes.checked_add(LARGE_PAGE)?).ok()?;
         if bytes >= LARGE_PAGE {
-            let _ = memory.advise(memmap2::Advice::HugePage); // without it, it is only slower
+            stage::ask_for_large_pages(&mut memory);
         }
         let first = memory.as_ptr().align_offset(LARGE_PAGE);
         assert!(first <= LARGE_PAGE);

@@ -112,9 +112,8 @@ const LARGE_PAGE: usize = 2 << 20;
 impl ShortCache {
     /// None where there is no memory for it.
     pub(super) fn new() -> Option<Self> {
-        let memory = MmapMut::map_anon(SHORT_SLOTS * size_of::<Slot>() + LARGE_PAGE).ok()?;
-        #[cfg(target_os = "linux")]
-        let _ = memory.advise(memmap2::Advice::HugePage); // without it, it is only slower
+        let mut memory = MmapMut::map_anon(SHORT_SLOTS * size_of::<Slot>() + LARGE_PAGE).ok()?;
+        stage::ask_for_large_pages(&mut memory);
         let first = memory.as_ptr().align_offset(LARGE_PAGE);
         assert!(first <= LARGE_PAGE);
         Some(ShortCache { memory, first, taken: AtomicUsize::new(0) })
