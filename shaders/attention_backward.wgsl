@@ -217,7 +217,9 @@ fn attention_backward_keys(@builtin(workgroup_id) group: vec3<u32>, @builtin(loc
                 parts[j * LANES + row_first(lane)] = vec2(weight, weight * (sums.y - delta_tile[j]) * p.scale);
             }
             workgroupBarrier();
-            for (var j = 0u; j < TILE_ROWS; j++) {
+            // An end that the compiler does not know: written out it spilled on M1.
+            let end = min(TILE_ROWS, p.sequence - start);
+            for (var j = 0u; j < end; j++) {
                 let sums = parts[j * LANES + row_first(lane)];
                 for (var v = 0u; v < OWN_VECTORS; v++) {
                     let at = j * PADDED + v * ROW_LANES + part;
