@@ -11,6 +11,8 @@
 struct Params {
     rows: u32,
     vocab: u32,
+    // From one row of logits to the next.
+    pitch: u32,
     scale: f32,
     state_at: u32,
     targets_at: u32,
@@ -51,7 +53,7 @@ fn cross_entropy_forward(
     if row >= p.rows {
         return;
     }
-    let first = p.logits_at + row * p.vocab;
+    let first = p.logits_at + row * p.pitch;
     let lse = log_sum_exp(first, lane).y;
     if lane == 0u {
         let t = targets[p.targets_at + row];
@@ -73,7 +75,7 @@ fn cross_entropy_backward(
     if row >= p.rows {
         return;
     }
-    let first = p.logits_at + row * p.vocab;
+    let first = p.logits_at + row * p.pitch;
     let lse = log_sum_exp(first, lane).y;
     let t = targets[p.targets_at + row];
     if lane == 0u {

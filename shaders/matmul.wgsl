@@ -3,6 +3,8 @@
 //   matmul_nt   c[m, n] = a[m, k] b[n, k]^T
 //   matmul_nn   c[m, n] = a[m, k] b[k, n]
 //
+// Rows of a are a_pitch apart, rows of c c_pitch, with zeros beyond n.
+//
 // Dispatch: (ceil(n / 64), ceil(m / 64)) workgroups of 256.
 #import lib/store
 #import lib/tile
@@ -11,6 +13,8 @@ struct Params {
     m: u32,
     n: u32,
     k: u32,
+    a_pitch: u32,
+    c_pitch: u32,
     a_at: u32,
     b_at: u32,
     c_at: u32,
@@ -24,7 +28,7 @@ fn a_value(i: u32, l: u32) -> f32 {
     if i >= p.m || l >= p.k {
         return 0.0;
     }
-    return widen(a[p.a_at + i * p.k + l]);
+    return widen(a[p.a_at + i * p.a_pitch + l]);
 }
 
 fn b_value(l: u32, j: u32, transposed: bool) -> f32 {
@@ -61,8 +65,8 @@ fn matmul_tile(group: vec3<u32>, lane: u32, b_transposed: bool) {
         let row = first_row + lane / 16u * 4u + i;
         for (var j = 0u; j < 4u; j++) {
             let column = first_column + lane % 16u * 4u + j;
-            if row < p.m && column < p.n {
-                c[p.c_at + row * p.n + column] = narrow(accumulators[i][j]);
+            if row < p.m && column < p.c_pitch {
+                c[p.c_at + row * p.c_pitch + column] = narrow(accumulators[i][j]);
             }
         }
     }

@@ -34,6 +34,8 @@ fn epilogue(row: u32, column: u32, dy: vec4<f32>) {
     dgate_up[(p.dgate_up_at + at + p.n) / 4u] = vec4<f16>(dy * silu);
 }
 
+fn a_pitch() -> u32 { return p.k; }
+
 @compute @workgroup_size(LANES)
 fn matmul_nn_swiglu_coop(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     matmul_tile(group, lane, vec2(0u, p.k));

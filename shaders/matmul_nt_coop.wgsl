@@ -1,4 +1,5 @@
-// c[m, n] = a[m, k] b[n, k]^T on cooperative matrices, a layer's output: matmul_nt where the GPU has them for f16, and n and k are multiples of four.
+// c[m, n] = a[m, k] b[n, k]^T on cooperative matrices, a layer's output: matmul_nt where the GPU has them for f16, k is a multiple of four and c's rows
+// are of whole vectors: beyond n they are 0 then.
 //
 // Dispatch: (ceil(n / TILE_N), ceil(m / TILE_M)) workgroups of LANES.
 #import lib/staged
@@ -13,6 +14,9 @@ struct Params {
     m: u32,
     n: u32,
     k: u32,
+    // From one row of a to the next, and of c: logits are padded to whole vectors.
+    a_pitch: u32,
+    c_pitch: u32,
     a_at: u32,
     b_at: u32,
     c_at: u32,
@@ -23,8 +27,10 @@ struct Params {
 @group(0) @binding(3) var<storage, read_write> c: array<vec4<f16>>;
 
 fn epilogue(row: u32, column: u32, values: vec4<f32>) {
-    c[(p.c_at + row * p.n + column) / 4u] = vec4<f16>(values);
+    c[(p.c_at + row * p.c_pitch + column) / 4u] = vec4<f16>(values);
 }
+
+fn a_pitch() -> u32 { return p.a_pitch; }
 
 @compute @workgroup_size(LANES)
 fn matmul_nt_coop(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {

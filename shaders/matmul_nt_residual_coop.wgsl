@@ -29,6 +29,8 @@ fn epilogue(row: u32, column: u32, values: vec4<f32>) {
     out[(p.out_at + at) / 4u] = x[(p.x_at + at) / 4u] + values;
 }
 
+fn a_pitch() -> u32 { return p.k; }
+
 @compute @workgroup_size(LANES)
 fn matmul_nt_residual_coop(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     matmul_tile(group, lane, vec2(0u, p.k));

@@ -49,6 +49,8 @@ fn epilogue(row: u32, j: u32, first: vec4<f32>, second: vec4<f32>) {
     qkv[(at + columns.y) / 4u] = vec4<f16>(second * cosine + first * sine);
 }
 
+fn a_pitch() -> u32 { return p.k; }
+
 @compute @workgroup_size(LANES)
 fn matmul_nt_rope_coop(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     matmul_tile(group, lane, vec2(0u, p.k));

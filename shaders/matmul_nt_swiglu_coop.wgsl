@@ -33,6 +33,8 @@ fn epilogue(row: u32, j: u32, gate: vec4<f32>, up: vec4<f32>) {
     out[(p.out_at + row * width + j) / 4u] = vec4<f16>(gate / (1.0 + exp(-gate)) * up);
 }
 
+fn a_pitch() -> u32 { return p.k; }
+
 @compute @workgroup_size(LANES)
 fn matmul_nt_swiglu_coop(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     matmul_tile(group, lane, vec2(0u, p.k));

@@ -11,6 +11,8 @@ struct Params {
     m: u32,
     n: u32,
     k: u32,
+    // From one row of a to the next.
+    a_pitch: u32,
     // Rows of a part.
     part: u32,
     // 1: out is c and is added to; 0: out is [parts, m, n].
@@ -28,7 +30,7 @@ fn a_value(l: u32, i: u32, end: u32) -> f32 {
     if i >= p.m || l >= end {
         return 0.0;
     }
-    return widen(a[p.a_at + l * p.m + i]);
+    return widen(a[p.a_at + l * p.a_pitch + i]);
 }
 
 fn b_value(l: u32, j: u32, end: u32) -> f32 {

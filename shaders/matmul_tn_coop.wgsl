@@ -1,5 +1,5 @@
-// c[m, n] += a[k, m]^T b[k, n] on cooperative matrices, the gradient of a layer's weight: matmul_tn where the GPU has them for f16, and m
-// and n are multiples of four. k is split as there: workgroup z sums rows [z * part, (z + 1) * part) into parts[z].
+// c[m, n] += a[k, m]^T b[k, n] on cooperative matrices, the gradient of a layer's weight: matmul_tn where the GPU has them for f16, n is a
+// multiple of four and a's rows are of whole vectors. k is split as there: workgroup z sums rows [z * part, (z + 1) * part) into parts[z].
 //
 // Dispatch: (ceil(n / TILE_N), ceil(m / TILE_M), parts) workgroups of LANES.
 #import lib/staged
@@ -14,6 +14,8 @@ struct Params {
     m: u32,
     n: u32,
     k: u32,
+    // From one row of a to the next.
+    a_pitch: u32,
     // Rows of a part, a multiple of TILE_K.
     part: u32,
     // 1: out is c and is added to; 0: out is [parts, m, n].
@@ -38,6 +40,8 @@ fn epilogue(row: u32, column: u32, values: vec4<f32>) {
         out[at] = values;
     }
 }
+
+fn a_pitch() -> u32 { return p.a_pitch; }
 
 @compute @workgroup_size(LANES)
 fn matmul_tn_coop(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {

@@ -4,7 +4,7 @@
 // Needs: of the prelude FRAGMENT, the side of a fragment; SUBGROUP, its lanes; SUBGROUPS_M x SUBGROUPS_N subgroups, LANES in all;
 //        FRAGMENTS_M x FRAGMENTS_N accumulators of a subgroup; TILE_K; CoopA, CoopB and CoopC, of f16, f16 and f32; lib/staged.
 //        Of the importing file p with m, n, k and where a and b begin; a and b as vectors of four; A_ALONG_K and B_ALONG_K, which say
-//        what is contiguous in memory (a [m, k] or [k, m]; b [n, k] or [k, n]).
+//        what is contiguous in memory (a [m, k] or [k, m]; b [n, k] or [k, n]); a_pitch(), from one row of a in memory to the next.
 //        Of lib/columns or lib/pairs column_at, which column of b a column of the tile is.
 // Gives: TILE_M, TILE_N, staged, A_OWN, B_OWN, fetch_a, fetch_b, stage_a, stage_b, fragment_a, fragment_b.
 //
@@ -35,7 +35,7 @@ fn fetch_a(own: ptr<function, array<vec4<f16>, A_OWN>>, first: u32, start: u32, 
         let l = start + select(outer, inner, A_ALONG_K);
         var values = vec4<f16>();
         if row < p.m && l < end {
-            values = a[(p.a_at + select(l * p.m + row, row * p.k + l, A_ALONG_K)) / 4u];
+            values = a[(p.a_at + select(l, row, A_ALONG_K) * a_pitch() + select(row, l, A_ALONG_K)) / 4u];
         }
         (*own)[i] = values;
     }

@@ -24,6 +24,7 @@ pub(crate) const CASES: &[Case] = &[
     Case { name: "swiglu", run: swiglu },
     Case { name: "residual_fill_round_sum", run: residual_fill_round_sum },
     Case { name: "cross_entropy", run: cross_entropy },
+    Case { name: "padded_head", run: padded_head },
     Case { name: "norm_and_optimizers", run: norm_and_optimizers },
     Case { name: "muon", run: muon },
     Case { name: "loss_scale", run: loss_scale },
@@ -423,6 +424,34 @@ pub(crate) fn fresh_state(loss_scale: f32) -> [f32; state::LEN] {
     fresh[state::LOSS_SCALE] = loss_scale;
     (fresh[state::BETA1_POWER], fresh[state::BETA2_POWER]) = (1.0, 1.0);
     fresh
+}
+
+/// The head and its gradients where rows of logits are padded, on the device as it lies there: what is beyond a row is 0 and stays so.
+fn padded_head(bench: &Bench) {
+    for (rows, vocab, d) in [(70, 257, 40), (300, 509, 80), (33, 50, 20), (5, 7, 33)] {
+        let (x, head, dhead) = (normal(rows * d, 1), normal(vocab * d, 2), normal(vocab * d, 3));
+        let targets = tokens(rows, vocab, 4);
+        compare(bench, 2, &format!("head {rows} x {vocab} x {d}"), |lab| {
+            let pitch = lab.k.logits_pitch(vocab);
+            let [x, head] = [&x, &head].map(|values| lab.put_stored(values));
+            let (logits, dx) = (lab.out_stored(rows * pitch), lab.out_stored(rows * d));
+            let (t, losses, dhead) = (lab.ids(&targets), lab.out(rows), lab.put(&dhead));
+            let state = lab.put(&fresh_state(64.0));
+            let columns = |(name, values): (String, Vec<f32>)| {
+                let rows = values.chunks_exact(pitch);
+                assert!(rows.clone().all(|row| row[vocab..].iter().all(|&v| v == 0.0)), "{name}");
+                (name, rows.flat_map(|row| &row[..vocab]).copied().collect())
+            };
+            lab.k.matmul_nt(rows, vocab, d, x, head, logits);
+            let mut outputs = vec![columns(lab.get("logits", logits))];
+            lab.k.cross_entropy_backward(vocab, 0.125, state, logits, t, losses);
+            lab.k.matmul_nn(rows, d, vocab, logits, head, dx);
+            lab.k.matmul_tn(vocab, d, rows, logits, x, dhead);
+            outputs.push(columns(lab.get("dlogits", logits)));
+            outputs.extend([lab.get("losses", losses), lab.get("dx", dx), lab.get("dhead", dhead)]);
+            outputs
+        });
+    }
 }
 
 pub(crate) fn cross_entropy(bench: &Bench) {

@@ -17,13 +17,14 @@ use crate::{Bench, kernels};
 type Test = fn(&Bench) -> Result<(), Failed>;
 
 pub(crate) fn trials(bench: Option<&Bench>) -> Vec<Trial> {
-    let cases: [(&str, bool, Test); 6] = [
+    let cases: [(&str, bool, Test); 7] = [
         ("a_wrong_subgroup_size_gives_way", true, a_wrong_subgroup_size_gives_way),
         ("without_a_right_shape_all_is_scalar", true, without_a_right_shape_all_is_scalar),
         ("one_wrong_tile_gives_way_to_the_next", true, one_wrong_tile_gives_way_to_the_next),
         ("one_wrong_kernel_alone_goes_scalar", true, one_wrong_kernel_alone_goes_scalar),
         ("overflow_that_saturates_is_refused", false, overflow_that_saturates_is_refused),
         ("what_goes_scalar_is_told_once", true, what_goes_scalar_is_told_once),
+        ("an_odd_vocabulary_stays_on_the_matrices", true, an_odd_vocabulary_stays),
     ];
     let lacks = |on_coop: bool| match bench {
         None => "no adapter",
@@ -158,8 +159,26 @@ fn overflow_that_saturates_is_refused(bench: &Bench) -> Result<(), Failed> {
 
 /// A width that is no multiple of four keeps its matmuls off the matrices: one line each, in the first step alone.
 fn what_goes_scalar_is_told_once(bench: &Bench) -> Result<(), Failed> {
+    let told = told_of(bench, Config { d_mlp: 90, ..small() })?;
+    for method in ["matmul_nt", "matmul_nn", "matmul_tn"] {
+        let of = format!("{method} does not go on cooperative matrices");
+        let lines: Vec<&String> = told.iter().filter(|told| told.starts_with(&of)).collect();
+        assert!(lines.len() == 1 && lines[0].contains("90 is not a multiple of four"), "{told:?}");
+    }
+    assert_eq!(told.len(), 3, "{told:?}");
+    Ok(())
+}
+
+/// GPT-2's has 50,257 tokens: the rows of the logits are padded.
+fn an_odd_vocabulary_stays(bench: &Bench) -> Result<(), Failed> {
+    let told = told_of(bench, Config { vocab_size: 509, ..small() })?;
+    assert!(told.is_empty(), "{told:?}");
+    Ok(())
+}
+
+/// What is told in the first two steps of a model.
+fn told_of(bench: &Bench, config: Config) -> Result<Vec<String>, Failed> {
     let device = open(bench, Options::default())?;
-    let config = Config { d_mlp: 90, ..small() };
     let kernels =
         Gpu::open(&device, Precision::F16, config.head_width()).map_err(|e| e.to_string())?;
     let weights = initial_weights(&TensorTable::new(&config), 1);
@@ -170,12 +189,5 @@ fn what_goes_scalar_is_told_once(bench: &Bench) -> Result<(), Failed> {
     for i in 0..2 {
         step(&mut trainer, &stories.batch(i, 2, config.context), 1e-3);
     }
-    let told = device.notices();
-    for method in ["matmul_nt", "matmul_nn", "matmul_tn"] {
-        let of = format!("{method} does not go on cooperative matrices");
-        let lines: Vec<&String> = told.iter().filter(|told| told.starts_with(&of)).collect();
-        assert!(lines.len() == 1 && lines[0].contains("90 is not a multiple of four"), "{told:?}");
-    }
-    assert_eq!(told.len(), 3, "{told:?}");
-    Ok(())
+    Ok(device.notices())
 }

@@ -244,6 +244,10 @@ pub trait Kernels: Memory + Queue {
     fn rows_at_once(&self, widest: usize) -> usize;
     /// Values of logits that should be held at once.
     fn logits_at_once(&self) -> usize;
+    /// From one row of logits to the next, no less than `vocab`: what is between rows is the engine's own.
+    fn logits_pitch(&self, vocab: usize) -> usize {
+        vocab
+    }
     /// `out = value`
     fn fill(&mut self, out: F32View, value: f32);
     /// `half = x`, rounded; nothing where both are the same.
@@ -361,6 +365,8 @@ pub trait Kernels: Memory + Queue {
         dgain: F32View,
     );
 
+    // Rows of logits, c of the first and a of the others, lie [`logits_pitch`](Self::logits_pitch) apart.
+
     /// `c[m, n] = a[m, k] b[n, k]ᵀ`: a layer's output, its weight being [outputs, inputs]
     fn matmul_nt(&mut self, m: usize, n: usize, k: usize, a: HalfView, b: HalfView, c: HalfView);
     /// `c[m, n] = a[m, k] b[k, n]`: the gradient of a layer's input
@@ -459,10 +465,11 @@ pub trait Kernels: Memory + Queue {
         targets: Tokens,
         losses: F32View,
     ) {
-        let most = logits.len / vocab;
+        let pitch = self.logits_pitch(vocab);
+        let most = logits.len / pitch;
         for start in (0..losses.len).step_by(most) {
             let rows = most.min(losses.len - start);
-            let logits = logits.slice(0, rows * vocab);
+            let logits = logits.slice(0, rows * pitch);
             self.matmul_nt(rows, vocab, d, x.slice(start * d, rows * d), head, logits);
             self.cross_entropy_forward(
                 vocab,

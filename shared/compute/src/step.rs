@@ -33,7 +33,7 @@ pub struct Model {
     pub(crate) out: F32View,
     out_norm: HalfView,
     out_rstd: F32View,
-    /// [rows of a chunk, V]: the loss goes by chunks of rows and never holds R x V
+    /// [rows of a chunk, V], rows `logits_pitch` apart: the loss goes by chunks of rows and never holds R x V
     logits: HalfView,
     pub(crate) losses: F32View,
     inputs: Tokens,
@@ -74,7 +74,7 @@ impl Model {
         let rows = (kernels.rows_at_once((2 * f).max(config.qkv_width())) / sequence)
             .clamp(1, batch)
             * sequence;
-        let k = &mut kernels;
+        let (pitch, k) = (kernels.logits_pitch(vocab), &mut kernels);
         let mut activations: Vec<Activations> = Vec::with_capacity(blocks);
         for _ in 0..blocks {
             let block = Activations::allocate(&mut **k, &config, rows, activations.first());
@@ -90,7 +90,7 @@ impl Model {
             out_norm: k.allocate_stored("out_norm", rows * d),
             out_rstd: k.allocate("out_rstd", rows),
             logits: k
-                .allocate_stored("logits", (k.logits_at_once() / vocab).clamp(1, rows) * vocab),
+                .allocate_stored("logits", (k.logits_at_once() / pitch).clamp(1, rows) * pitch),
             losses: k.allocate("losses", rows),
             inputs: kernels.allocate_tokens("inputs", rows),
             targets: kernels.allocate_tokens("targets", rows),
@@ -159,13 +159,16 @@ impl Model {
 
     /// The logits of each row, [rows, V]: for tests and tools that can hold them.
     pub fn logits(&mut self, inputs: &[u32]) -> Result<Vec<f32>> {
-        let mut all = Vec::with_capacity(inputs.len() * self.config.vocab_size);
+        let vocab = self.config.vocab_size;
+        let pitch = self.kernels.logits_pitch(vocab);
+        let mut all = Vec::with_capacity(inputs.len() * vocab);
         for inputs in inputs.chunks(self.rows) {
             let pass = self.upload(inputs, inputs);
             let normed = self.forward(pass);
             for (start, rows) in self.chunks(pass) {
                 let logits = self.logits_of(normed, start, rows);
-                all.extend(self.kernels.download(*logits)?);
+                let rows = self.kernels.download(*logits)?;
+                all.extend(rows.chunks_exact(pitch).flat_map(|row| &row[..vocab]));
             }
         }
         Ok(all)
@@ -191,15 +194,16 @@ impl Model {
 
     /// Chunks of rows whose logits are held at once: first row and number.
     fn chunks(&self, pass: Pass) -> impl Iterator<Item = (usize, usize)> + use<> {
-        let most = self.logits.len / self.config.vocab_size;
+        let most = self.logits.len / self.kernels.logits_pitch(self.config.vocab_size);
         let rows = pass.shape.rows();
         (0..rows).step_by(most).map(move |start| (start, most.min(rows - start)))
     }
 
     fn logits_of(&mut self, normed: HalfView, start: usize, rows: usize) -> HalfView {
         let Config { d_model: d, vocab_size: vocab, .. } = self.config;
+        let pitch = self.kernels.logits_pitch(vocab);
         let (logits, head) =
-            (self.logits.slice(0, rows * vocab), self.weights_half.range(&self.table.head));
+            (self.logits.slice(0, rows * pitch), self.weights_half.range(&self.table.head));
         self.kernels.matmul_nt(rows, vocab, d, normed.slice(start * d, rows * d), head, logits);
         logits
     }

@@ -3,14 +3,15 @@ use crate::gpu::dispatch::{Params, in_fours, params, word};
 use crate::gpu::engine::Gpu;
 use crate::gpu::plan::{USUAL_CORES, parts_of};
 use crate::gpu::record::Cost;
-use crate::gpu::table::Kernel;
+use crate::gpu::table::{Kernel, MATMUL_NT};
 use crate::kernels::View;
 use crate::wgsl::{CoopShape, Tiles};
 
 params! {
     Matmul { m: u32, n: u32, k: u32 }
+    PitchedMatmul { m: u32, n: u32, k: u32, a_pitch: u32, c_pitch: u32 }
     MatmulRope { m: u32, n: u32, k: u32, turned: u32 }
-    SplitMatmul { m: u32, n: u32, k: u32, part: u32, accumulate: u32 }
+    SplitMatmul { m: u32, n: u32, k: u32, a_pitch: u32, part: u32, accumulate: u32 }
 }
 
 /// Side of the tile of a product, as in lib/tile.wgsl.
@@ -22,20 +23,33 @@ fn matmul_cost([m, n, k]: [usize; 3]) -> Cost {
     Cost { shape: Some([m, n, k]), flop: 2.0 * (m * n * k) as f64, bytes: 0.0 }
 }
 
+/// From one row to the next in a matrix, whose rows may be padded to whole vectors of four.
+fn pitch(matrix: View, rows: usize, columns: usize, name: &str) -> usize {
+    let pitch = matrix.len / rows.max(1);
+    let whole = matrix.len == rows * pitch;
+    let padded = columns.next_multiple_of(4);
+    assert!(
+        whole && (pitch == columns || pitch == padded),
+        "{name}: {rows} rows of {columns} in {}",
+        matrix.len
+    );
+    pitch
+}
+
 impl Gpu {
-    /// The matrices and the tile for a matmul, where it can go on them: operands in fours, and what is contiguous in them too. Else why not.
+    /// The matrices and the tile for a matmul, where it can go on them: operands in fours, and `contiguous`, their rows, too. Else why not.
     fn coop_tiles(
         &mut self,
         kernel: &'static Kernel,
         shape: [usize; 3],
+        contiguous: &[usize],
         operands: &[View],
     ) -> Result<(CoopShape, Tiles), String> {
         if self.plan.is_none() && self.forced.is_none() {
             return Err("there are none".into());
         }
         let [m, n, k] = shape;
-        let contiguous = if kernel.split_k { [m, n] } else { [n, k] };
-        if let Some(side) = contiguous.into_iter().find(|side| !side.is_multiple_of(4)) {
+        if let Some(side) = contiguous.iter().find(|side| !side.is_multiple_of(4)) {
             return Err(format!("{m} x {n} x {k}, and {side} is not a multiple of four"));
         }
         if !in_fours(operands) {
@@ -58,10 +72,11 @@ impl Gpu {
         kernel: &'static Kernel,
         [m, n, k]: [usize; 3],
         params: P,
+        contiguous: &[usize],
         operands: &[View],
         in_fours: &[View],
     ) -> Result<(), String> {
-        let (coop, tiles) = self.coop_tiles(kernel, [m, n, k], in_fours)?;
+        let (coop, tiles) = self.coop_tiles(kernel, [m, n, k], contiguous, in_fours)?;
         let [rows, columns] = tiles.tile(coop).map(|side| side as usize);
         let groups = [word(n.div_ceil(columns)), word(m.div_ceil(rows)), 1];
         let variant = kernel.coop_variant(self.head_width, coop, tiles);
@@ -78,11 +93,20 @@ impl Gpu {
         c: View,
     ) {
         let name = kernel.name;
-        assert_eq!((a.len, b.len, c.len), (m * k, n * k, m * n), "{name} {m} x {n} x {k}");
-        let params = Matmul { m: word(m), n: word(n), k: word(k) };
+        assert_eq!(b.len, n * k, "{name} {m} x {n} x {k}");
+        let [a_pitch, c_pitch] = [pitch(a, m, k, name), pitch(c, m, n, name)];
+        let params = PitchedMatmul {
+            m: word(m),
+            n: word(n),
+            k: word(k),
+            a_pitch: word(a_pitch),
+            c_pitch: word(c_pitch),
+        };
         let operands = [a, b, c];
+        let b_pitch = b.len / if kernel.name == MATMUL_NT.name { n } else { k };
+        let contiguous = [a_pitch, b_pitch, c_pitch];
         if let Some(coop) = kernel.coop {
-            match self.matmul_coop(coop, [m, n, k], params, &operands, &operands) {
+            match self.matmul_coop(coop, [m, n, k], params, &contiguous, &operands, &operands) {
                 Ok(()) => return,
                 Err(reason) => self.note_scalar(kernel, [m, n, k], reason),
             }
@@ -102,15 +126,17 @@ impl Gpu {
         c: View,
     ) {
         let name = kernel.name;
-        assert_eq!((a.len, b.len, c.len), (m * k, n * k, m * n), "{name} {m} x {n} x {k}");
-        let on_coop =
-            kernel.coop.and_then(|coop| match self.coop_tiles(coop, [m, n, k], &[a, b, c]) {
+        assert_eq!((b.len, c.len), (n * k, m * n), "{name} {m} x {n} x {k}");
+        let a_pitch = pitch(a, k, m, name);
+        let on_coop = kernel.coop.and_then(|coop| {
+            match self.coop_tiles(coop, [m, n, k], &[a_pitch, n], &[a, b, c]) {
                 Ok((shape, tiles)) => Some((coop, shape, tiles)),
                 Err(reason) => {
                     self.note_scalar(kernel, [m, n, k], reason);
                     None
                 }
-            });
+            }
+        });
         let cores = self.plan.as_ref().map_or(USUAL_CORES, |plan| plan.cores);
         let (kernel, variant, tile, depth) = match on_coop {
             Some((coop, shape, tiles)) => (
@@ -132,7 +158,14 @@ impl Gpu {
         let parts = word(k).div_ceil(part);
         let out = if parts == 1 { c } else { self.partials_for(parts as usize, c) };
         let accumulate = u32::from(parts == 1);
-        let params = SplitMatmul { m: word(m), n: word(n), k: word(k), part, accumulate };
+        let params = SplitMatmul {
+            m: word(m),
+            n: word(n),
+            k: word(k),
+            a_pitch: word(a_pitch),
+            part,
+            accumulate,
+        };
         let groups = [tiles[0], tiles[1], parts];
         self.run_variant(kernel, &variant, params, &[a, b, out], groups, matmul_cost([m, n, k]));
     }

@@ -26,7 +26,7 @@ params! {
     Norm { rows: u32, width: u32, eps: f32 }
     NormBackward { rows: u32, width: u32 }
     Rope { pairs: u32, heads: u32, kv_heads: u32, width: u32 }
-    Loss { rows: u32, vocab: u32, scale: f32 }
+    Loss { rows: u32, vocab: u32, pitch: u32, scale: f32 }
     Length { len: u32 }
     Fill { len: u32, value: f32 }
     LossScale { clip: f32, beta1: f32, beta2: f32, dynamic_scale: u32, growth_interval: f32 }
@@ -36,6 +36,11 @@ params! {
 
 /// Workgroups that take squares for the norm of the gradient.
 const NORM_PARTIALS: u32 = 512;
+
+fn loss(vocab: usize, scale: f32, logits: HalfView, losses: F32View) -> Loss {
+    let pitch = logits.len / losses.len.max(1);
+    Loss { rows: word(losses.len), vocab: word(vocab), pitch: word(pitch), scale }
+}
 
 impl Memory for Gpu {
     fn precision(&self) -> Precision {
@@ -126,6 +131,11 @@ impl Kernels for Gpu {
     fn logits_at_once(&self) -> usize {
         // Large enough to fill the GPU, small enough for its cache to hold what the next kernel reads.
         1 << 25
+    }
+
+    fn logits_pitch(&self, vocab: usize) -> usize {
+        // Cooperative matrices take rows of whole vectors.
+        vocab.next_multiple_of(4)
     }
 
     fn fill(&mut self, out: F32View, value: f32) {
@@ -220,6 +230,7 @@ impl Kernels for Gpu {
                     &MATMUL_NT_ROPE_COOP,
                     [m, n, k],
                     params,
+                    &[n, k],
                     &[*a, *b, self.ids(positions), *table, *qkv],
                     &[*a, *b, *table, *qkv],
                 )
@@ -244,7 +255,8 @@ impl Kernels for Gpu {
         let (params, operands) =
             (Matmul { m: word(m), n: word(n), k: word(k) }, [*a, *b, *x, *out]);
         let shape = [m, n, k];
-        let fused = self.matmul_coop(&MATMUL_NT_RESIDUAL_COOP, shape, params, &operands, &operands);
+        let coop = &MATMUL_NT_RESIDUAL_COOP;
+        let fused = self.matmul_coop(coop, shape, params, &[n, k], &operands, &operands);
         if fused.is_err() {
             self.matmul_nt(m, n, k, a, b, branch);
             self.residual_forward(x, branch, out);
@@ -265,7 +277,14 @@ impl Kernels for Gpu {
         let params = Matmul { m: word(m), n: word(n), k: word(k) };
         let fused = width.is_multiple_of(4)
             && self
-                .matmul_coop(&MATMUL_NT_SWIGLU_COOP, [m, n, k], params, &operands, &operands)
+                .matmul_coop(
+                    &MATMUL_NT_SWIGLU_COOP,
+                    [m, n, k],
+                    params,
+                    &[n, k],
+                    &operands,
+                    &operands,
+                )
                 .is_ok();
         if !fused {
             self.matmul_nt(m, n, k, a, b, gate_up);
@@ -287,7 +306,8 @@ impl Kernels for Gpu {
         let (params, operands) =
             (Matmul { m: word(m), n: word(width), k: word(k) }, [*a, *b, *gate_up, *dgate_up]);
         let shape = [m, width, k];
-        let fused = self.matmul_coop(&MATMUL_NN_SWIGLU_COOP, shape, params, &operands, &operands);
+        let coop = &MATMUL_NN_SWIGLU_COOP;
+        let fused = self.matmul_coop(coop, shape, params, &[width, k], &operands, &operands);
         if fused.is_err() {
             self.matmul_nn(m, width, k, a, b, dout);
             self.swiglu_backward(width, gate_up, dout, dgate_up);
@@ -385,7 +405,7 @@ impl Kernels for Gpu {
         targets: Tokens,
         losses: F32View,
     ) {
-        let params = Loss { rows: word(losses.len), vocab: word(vocab), scale: 0.0 };
+        let params = loss(vocab, 0.0, logits, losses);
         self.run(
             &CROSS_ENTROPY_FORWARD,
             params,
@@ -404,7 +424,7 @@ impl Kernels for Gpu {
         targets: Tokens,
         losses: F32View,
     ) {
-        let params = Loss { rows: word(losses.len), vocab: word(vocab), scale };
+        let params = loss(vocab, scale, logits, losses);
         self.run(
             &CROSS_ENTROPY_BACKWARD,
             params,
