@@ -22,6 +22,7 @@ pub(crate) const CASES: &[Case] = &[
     Case { name: "passes", run: passes },
     Case { name: "decoding", run: decoding },
     Case { name: "budget", run: budget },
+    Case { name: "barriers", run: barriers },
     Case { name: "plan", run: plan },
 ];
 
@@ -437,6 +438,29 @@ fn budget(bench: &Bench) {
         dispatches_of_a_step(true, 6, 4) <= 160,
         "the default run: 6 layers, and its loss in 4 chunks"
     );
+}
+
+/// Where weights' gradients are split, they run beside those of inputs: a layer's kernels wait 7 times forward and 8 times backward (without
+/// cooperative matrices 5 more for what follows products), and once where partials are added up.
+fn barriers(bench: &Bench) {
+    let config = Config { n_layer: 6, ..small() };
+    let weights = initial_weights(&TensorTable::new(&config), 1);
+    let (batch, rows) = (8, 8 * config.context);
+    assert!(rows >= 512, "enough to be split");
+    let mut trainer =
+        Trainer::new(gpu(bench, &config), config, Optimizer::default(), &weights, batch, 64)
+            .unwrap();
+    let windows = Windows::new(config.vocab_size).batch(0, batch, config.context);
+    step(&mut trainer, &windows, 1e-3);
+    let before = trainer.model.kernels.counts();
+    step(&mut trainer, &windows, 1e-3);
+    let after = trainer.model.kernels.counts();
+    let found = (after.dispatches - before.dispatches, after.barriers - before.barriers);
+    let on_coop = bench.precision == Precision::F16 && bench.device.adapter.coop().is_some();
+    let layers = config.n_layer as u64;
+    let of_layer = if on_coop { 16 } else { 21 };
+    let expected = (if on_coop { 136 } else { 166 }, of_layer * layers + 11);
+    assert_eq!(found, expected, "dispatches and barriers");
 }
 
 /// What a checkpoint tells of its kernels is taken up again, and gives the bits that it gave.

@@ -261,8 +261,10 @@ impl Block {
         let ActivationGradients { dbranch, dqkv, dgate_up, dswiglu } = *scratch;
         let Pass { shape, positions, rope_table } = *pass;
         let rows = shape.rows();
-        k.matmul_tn(d, f, rows, dx_half, a.swiglu, g.down);
+        // The gradient of a weight comes after that of its input, which has to wait for the kernel before it: it waits for nothing then,
+        // and both run side by side.
         k.matmul_nn_swiglu(rows, f, d, dx_half, half.down, a.gate_up, dswiglu, dgate_up);
+        k.matmul_tn(d, f, rows, dx_half, a.swiglu, g.down);
         k.matmul_nn(rows, d, 2 * f, dgate_up, half.gate_up, dbranch);
         k.matmul_tn(2 * f, d, rows, dgate_up, a.mid_norm, g.gate_up);
         k.rmsnorm_backward(d, a.mid, w.mlp_norm, a.mid_rstd, dbranch, dx, dx_half, g.mlp_norm);

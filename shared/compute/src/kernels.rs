@@ -153,6 +153,8 @@ pub struct Counts {
     pub bind_groups: u64,
     /// Dispatches.
     pub dispatches: u64,
+    /// Barriers between them, each of which waits for all that runs.
+    pub barriers: u64,
     /// Command buffers.
     pub submits: u64,
 }

@@ -1,5 +1,5 @@
 //! An engine on a GPU: its buffers, what was recorded, and what went wrong.
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use stage::Problem;
@@ -55,7 +55,9 @@ pub struct Gpu {
     pub scratch: Option<View>,
     /// Values of scratch that were asked for.
     pub scratch_reserved: usize,
-    /// Those in scratch that are not reduced yet.
+    /// Buffers for the partials of single outputs, by the buffer and place of these.
+    pub own_partials: HashMap<(usize, usize), View>,
+    /// Those that are not reduced yet.
     pub partials: Vec<Partials>,
     /// Buffers of the attention kernels.
     pub attention: AttentionBuffers,
@@ -88,7 +90,7 @@ pub struct Report {
     pub len: usize,
 }
 
-/// Partials of a sum over many rows (split-K), in scratch, until they are added to their output in order.
+/// Partials of a sum over many rows (split-K), until they are added to their output in order.
 #[derive(Clone, Copy)]
 pub struct Partials {
     pub count: u32,
@@ -126,6 +128,7 @@ impl Gpu {
             tokens: Vec::new(),
             scratch: None,
             scratch_reserved: 0,
+            own_partials: HashMap::new(),
             partials: Vec::new(),
             attention: AttentionBuffers::default(),
             submitted: 0,

@@ -1,6 +1,6 @@
 //! Recording: dispatches into one command buffer, their parameters into one uniform buffer, bind groups made once and kept;
 //! and reading back.
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
@@ -26,6 +26,13 @@ pub struct Bound {
     pub size: u64,
 }
 
+/// What a dispatch does with a buffer.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Use {
+    Read,
+    Write,
+}
+
 /// What a dispatch costs, for the profile.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Cost {
@@ -46,11 +53,13 @@ pub struct Recorder {
     params: Vec<u8>,
     params_buffer: wgpu::Buffer,
     bind_groups: HashMap<BindKey, wgpu::BindGroup>,
-    used: HashSet<usize>,
+    /// Buffers that the open command buffer uses, and how it did last.
+    used: HashMap<usize, Use>,
     submission: Option<wgpu::SubmissionIndex>,
     times: Option<Times>,
-    /// Dispatches and command buffers so far.
+    /// Dispatches, barriers between them and command buffers so far.
     pub dispatches: u64,
+    pub barriers: u64,
     pub submits: u64,
 }
 
@@ -96,17 +105,18 @@ impl Recorder {
             params: Vec::with_capacity(SLOTS * SLOT_BYTES),
             params_buffer,
             bind_groups: HashMap::new(),
-            used: HashSet::new(),
+            used: HashMap::new(),
             submission: None,
             times,
             dispatches: 0,
+            barriers: 0,
             submits: 0,
         }
     }
 
     /// Whether commands that are recorded and not yet handed over touch the buffer.
     pub fn uses(&self, buffer: usize) -> bool {
-        self.used.contains(&buffer)
+        self.used.contains_key(&buffer)
     }
 
     /// Records a dispatch. `bound` are the storage buffers in binding order.
@@ -129,8 +139,8 @@ impl Recorder {
         let mut key = [None; MOST_BOUND];
         for (place, bound) in key.iter_mut().zip(bound) {
             *place = Some(*bound);
-            self.used.insert(bound.buffer);
         }
+        self.track(pipeline, bound);
         let identity = Arc::as_ptr(pipeline) as usize;
         let group = self.bind_groups.entry((identity, key)).or_insert_with(|| {
             let buffers: Vec<wgpu::Buffer> = bound.iter().map(|b| buffer(b.buffer)).collect();
@@ -183,6 +193,23 @@ impl Recorder {
         }
         self.dispatches += 1;
         Ok(())
+    }
+
+    /// Follows wgpu, which puts a barrier before a dispatch unless each of its buffers was only read before and is only read now, or was
+    /// not used yet in this command buffer; whatever part of it was.
+    fn track(&mut self, pipeline: &Pipeline, bound: &[Bound]) {
+        let uses = || {
+            let bindings = pipeline.interface.bindings.iter();
+            bindings.zip(bound).map(|(binding, bound)| {
+                (bound.buffer, if binding.writes { Use::Write } else { Use::Read })
+            })
+        };
+        let waits = |(buffer, now): (usize, Use)| match self.used.get(&buffer) {
+            Some(before) => (*before, now) != (Use::Read, Use::Read),
+            None => false,
+        };
+        self.barriers += u64::from(uses().any(waits));
+        self.used.extend(uses());
     }
 
     /// The open command buffer, for a copy at its end.

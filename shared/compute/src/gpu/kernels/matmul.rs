@@ -156,7 +156,7 @@ impl Gpu {
             .max(1);
         let part = word(k).div_ceil(wanted).next_multiple_of(depth);
         let parts = word(k).div_ceil(part);
-        let out = if parts == 1 { c } else { self.partials_for(parts as usize, c) };
+        let out = if parts == 1 { c } else { self.own_partials_for(parts as usize, c) };
         let accumulate = u32::from(parts == 1);
         let params = SplitMatmul {
             m: word(m),

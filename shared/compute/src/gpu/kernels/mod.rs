@@ -104,6 +104,7 @@ impl Queue for Gpu {
             buffers: self.buffers.len() as u64,
             bind_groups: self.recorder.bind_groups(),
             dispatches: self.recorder.dispatches,
+            barriers: self.recorder.barriers,
             submits: self.recorder.submits,
         }
     }
