@@ -132,6 +132,10 @@ lint: ## Format, lints and documentation, warnings as errors
 	$(CARGO) clippy --release --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --release --workspace --no-deps
 
+.PHONY: check-targets
+check-targets: ## Check for macOS and Windows what needs no C compiler there (rustup gets the targets)
+	.ci/check-targets
+
 .PHONY: dist
 dist: ## An archive of all programs, with licences, completions and man pages: target/dist (TARGET=TRIPLE)
 	.ci/dist $(TARGET)
