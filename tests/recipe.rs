@@ -216,3 +216,41 @@ fn a_model_of_another_shape_or_tokenizer_is_refused_by_name() {
         .code(3)
         .says(&["/no/such/tokenizer.json", "not found"]);
 }
+
+#[test]
+fn a_sweep_trains_each_variant_resumes_and_compares_them() {
+    let run = run(&["train.steps=6", "sample.prompts=[\"Once\"]"]);
+    let file = run.input("tiny.toml");
+    let pipeline = fs::read_to_string(&file).unwrap();
+    run.run("train", &["--sweep"]).code(2).says(&["tiny.toml", "no [[sweep]]", "train.lr = "]);
+    // What is wrong is told before anything is trained.
+    let wrong = "[[sweep]]\ntrain.lr = [0.003, \"fast\"]\n";
+    fs::write(&file, format!("{pipeline}\n{wrong}")).unwrap();
+    run.run("train", &["--sweep"]).code(2).says(&["train.lr=\"fast\""]);
+    assert!(!run.path("sweep").exists());
+    let sweep = "[[sweep]]\n\"train.lr\" = [0.003, 0.0001]\n\"train.seed\" = [1, 2]\n";
+    fs::write(&file, format!("{pipeline}\n{sweep}")).unwrap();
+    run.run("train", &["--variant", "2/3"]).code(2).says(&["--variant: 2/3", "I/4", "4 variants"]);
+    // One by a job of its own, the others by the sweep, which then has nothing left to train.
+    run.run("train", &["--variant", "2/4"]).ok().says(&["variant 2 of 4: lr=0.003 seed=2"]);
+    assert!(!run.path("sweep/sweep.md").exists());
+    let first = run.run("train", &["--sweep"]).ok().says(&["variant 4 of 4", "up to date"]);
+    let again = run.run("train", &["--sweep"]).ok();
+    assert_eq!(again.stdout, first.stdout);
+    assert_eq!(again.stderr.matches("up to date").count(), 4);
+    let table: Vec<&str> = first.stdout.lines().collect();
+    assert!(table[2].starts_with("| lr=0.003 | 2 | "), "{table:?}");
+    assert!(table[3].starts_with("| lr=0.0001 | 2 | ") && table[3].contains("| +"), "{table:?}");
+    assert_eq!(fs::read_to_string(run.path("sweep/sweep.md")).unwrap(), first.stdout);
+    assert_eq!(run.read("sweep/sweep.png")[..4], *b"\x89PNG");
+    let json = run.json("sweep/sweep.json");
+    let [_, worse] = &json["arms"].as_array().unwrap()[..] else { panic!("{json}") };
+    assert_eq!(worse["runs"].as_array().unwrap().len(), 2);
+    assert!(worse["difference"].as_f64().unwrap() > 0.0);
+    assert!(worse["over_stories"][0].as_f64().unwrap() > 0.0, "{worse}");
+    // Each is a run as any other, and the same as alone.
+    let alone = self::run(&["train.steps=6", "sample.prompts=[\"Once\"]", "train.seed=2"]);
+    alone.through(&["train"]);
+    let name = "run/final/model.safetensors";
+    assert!(alone.read(name) == run.read(&format!("sweep/lr=0.003-seed=2/{name}")));
+}

@@ -1,4 +1,6 @@
 //! Trains a model: train.bin, val.bin and tokenizer.json to run/.
+mod sweep;
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -6,7 +8,7 @@ use clap::Parser;
 use inference::{devices_as_json, list_devices};
 use serde::Serialize;
 use serde_json::Value;
-use stage::{FileRecord, Freshness, Work, hash_file, print};
+use stage::{FileRecord, Freshness, Shard, Stage, Work, hash_file, print};
 use training::{Run, TrainOptions, profile_table};
 
 /// Train the model on packed tokens, from the newest checkpoint if there is one.
@@ -21,6 +23,7 @@ report.html (open it while it trains), samples.md (stories at every checkpoint),
 Ctrl-C finishes the step, saves a checkpoint and exits; the same command resumes from there. After a crash or a power cut it
 resumes from the last checkpoint. A full disk does not stop it: saving is tried again at the next checkpoint and at the end.
 A run whose settings changed is kept as run.N and a new one begins.
+With [[sweep]] in the pipeline, --sweep trains each variant in OUT/sweep/NAME/run and writes sweep.md, sweep.json and sweep.png.
 
 Example:
   train --config pipelines/tinystories-3m.toml --steps 200 --lr 1e-3
@@ -43,6 +46,12 @@ struct Args {
     /// With --list-devices: as JSON
     #[arg(long, requires = "list_devices")]
     json: bool,
+    /// Train every variant of the pipeline's [[sweep]] in OUT/sweep, one after the other, and print their table
+    #[arg(long)]
+    sweep: bool,
+    /// Train the i-th of its n variants alone: a cluster's job
+    #[arg(long, value_name = "I/N", conflicts_with = "sweep")]
+    variant: Option<Shard>,
     /// Print the GPU time of each kernel; slows the run down
     #[arg(long)]
     profile: bool,
@@ -154,8 +163,20 @@ fn main() -> ExitCode {
 }
 
 fn run() -> anyhow::Result<()> {
-    let Args { common, flags, list_devices: list, json, speed, profile, tune, fresh, shaders } =
-        stage::cli::parse::<Args>();
+    let args = stage::cli::parse::<Args>();
+    let Args {
+        common,
+        flags,
+        list_devices: list,
+        json,
+        sweep,
+        variant,
+        speed,
+        profile,
+        tune,
+        fresh,
+        shaders,
+    } = args;
     if list {
         print(&if json { format!("{:#}\n", devices_as_json()) } else { list_devices() })?;
         return Ok(());
@@ -166,7 +187,16 @@ fn run() -> anyhow::Result<()> {
         print(&format!("{:#}\n", serde_json::to_value(training::speed(&stage)?)?))?;
         return Ok(());
     }
-    let run = Run::open(&stage, &TrainOptions { shaders, profile, tune })?;
+    let options = TrainOptions { shaders, run: None, profile, tune };
+    match sweep || variant.is_some() {
+        true => sweep::sweep(&stage, (&common, &flags), &options, variant, fresh),
+        false => train(&stage, &options, fresh),
+    }
+}
+
+/// Trains one run, unless it is up to date.
+fn train(stage: &Stage, options: &TrainOptions, fresh: bool) -> anyhow::Result<()> {
+    let run = Run::open(stage, options)?;
     let inputs =
         ["train.bin", "val.bin", "tokenizer.json"].map(|name| (name.to_owned(), stage.path(name)));
     let work = Work {
@@ -203,7 +233,7 @@ fn run() -> anyhow::Result<()> {
     ];
     manifest.facts.extend(facts.map(|(name, value)| (name.to_owned(), Value::from(value))));
     work.publish(&manifest)?;
-    if profile {
+    if options.profile {
         print(&profile_table(&ended.profile, ended.profiled_steps, run.peaks()?))?;
     }
     if let Some(why) = &ended.early {

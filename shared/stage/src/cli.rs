@@ -68,6 +68,17 @@ pub fn parse<A: clap::Parser>() -> A {
 impl Common {
     /// Reads the settings. `flags` are the stage's own options; those given are settings of `section`.
     pub fn open(&self, name: &'static str, section: &str, flags: &impl Serialize) -> Result<Stage> {
+        self.open_with(name, section, flags, [])
+    }
+
+    /// The same with settings that come last.
+    pub fn open_with(
+        &self,
+        name: &'static str,
+        section: &str,
+        flags: &impl Serialize,
+        last: impl IntoIterator<Item = String>,
+    ) -> Result<Stage> {
         let log = Log::new(name, self.log);
         let mut settings = self.settings.clone();
         let flags = serde_json::to_value(flags).map_err(|e| Failure::usage(e.to_string()))?;
@@ -76,6 +87,7 @@ impl Common {
         {
             settings.push(format!("{section}.{key}={value}")); // JSON text of numbers, strings and lists is TOML
         }
+        settings.extend(last);
         let pipeline = Pipeline::load(&self.config, &settings)?;
         let stem = self.config.file_stem().unwrap_or_default();
         let out = self

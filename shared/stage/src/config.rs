@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
 use crate::recipe::{Align, LrSchedule, Sampling};
+use crate::sweep::{Variant, variants};
 use crate::{Address, Failure, Result};
 
 /// Renamed keys: the old name and the new one.
@@ -251,6 +252,14 @@ impl Pipeline {
         pipeline.validate().map_err(|message| Failure::usage(message).file(path))?;
         Ok(pipeline)
     }
+
+    /// The variants of `[[sweep]]`.
+    ///
+    /// # Errors
+    /// Exit code 2 where a key is none of a training run's, or has no value.
+    pub fn variants(&self) -> Result<Vec<Variant>> {
+        variants(&self.sweep, KEYS)
+    }
 }
 
 fn bad_toml(path: &Path, error: &toml::de::Error) -> Failure {
@@ -265,7 +274,7 @@ fn bad_toml(path: &Path, error: &toml::de::Error) -> Failure {
 }
 
 fn reject_unknown(table: &Table) -> Result<()> {
-    for (section, value) in table {
+    for (section, value) in table.iter().filter(|(section, _)| *section != "sweep") {
         known_below(section, value)?;
     }
     Ok(())

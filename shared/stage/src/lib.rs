@@ -36,6 +36,7 @@ mod seal;
 mod shard;
 pub mod shipped;
 mod shown;
+pub mod sweep;
 mod temporary;
 mod wait;
 

@@ -1,4 +1,5 @@
 //! Pictures of curves: the same chart as PNG for a folder and as SVG for a page.
+use std::borrow::Cow;
 use std::sync::Once;
 
 use plotters::coord::Shift;
@@ -7,7 +8,7 @@ use stage::{Failure, Result};
 
 /// One line of a chart, or its dots.
 pub(crate) struct Series {
-    pub name: &'static str,
+    pub name: Cow<'static, str>,
     pub points: Vec<(f64, f64)>,
     pub color: RGBColor,
     pub dots: bool,
@@ -125,7 +126,7 @@ impl Chart {
             }
             let line = chart.draw_series(LineSeries::new(points, color.stroke_width(2)))?;
             if self.series.len() > 1 {
-                line.label(series.name).legend(move |(x, y)| {
+                line.label(series.name.clone()).legend(move |(x, y)| {
                     PathElement::new([(x, y), (x + 18, y)], color.stroke_width(2))
                 });
             }
@@ -152,8 +153,13 @@ mod tests {
     use super::*;
 
     fn chart(points: Vec<(f64, f64)>) -> Chart {
-        let series =
-            |name, dots| Series { name, points: points.clone(), color: BLUE, dots, opacity: 1.0 };
+        let series = |name: &'static str, dots| Series {
+            name: name.into(),
+            points: points.clone(),
+            color: BLUE,
+            dots,
+            opacity: 1.0,
+        };
         Chart {
             title: "Loss",
             series: vec![series("loss", false), series("val", true)],

@@ -44,7 +44,7 @@ pub(crate) fn loss_chart(lines: &[LogLine], reference: Option<&Reference>) -> Ch
     let curve = centred(&raw.iter().map(|point| point.1).collect::<Vec<f64>>());
     let smooth = raw.iter().zip(curve).map(|(&(step, _), loss)| (step, loss)).collect();
     let behind = reference.map(|reference| Series {
-        name: reference.name(),
+        name: reference.name().into(),
         points: reference.validation.clone(),
         color: GRAY,
         dots: true,
@@ -52,21 +52,21 @@ pub(crate) fn loss_chart(lines: &[LogLine], reference: Option<&Reference>) -> Ch
     });
     let own = [
         Series {
-            name: "training, of single batches",
+            name: "training, of single batches".into(),
             points: raw,
             color: BLUE,
             dots: false,
             opacity: 0.3,
         },
         Series {
-            name: "training, smoothed",
+            name: "training, smoothed".into(),
             points: smooth,
             color: BLUE,
             dots: false,
             opacity: 1.0,
         },
         Series {
-            name: "validation",
+            name: "validation".into(),
             points: points(lines, |line| line.val_loss),
             color: ORANGE,
             dots: true,
@@ -84,7 +84,13 @@ pub(crate) fn loss_chart(lines: &[LogLine], reference: Option<&Reference>) -> Ch
 fn small_charts(lines: &[LogLine]) -> [Chart; 3] {
     let chart = |title, points, label, logarithmic| Chart {
         title,
-        series: vec![Series { name: title, points, color: GREEN, dots: false, opacity: 1.0 }],
+        series: vec![Series {
+            name: title.into(),
+            points,
+            color: GREEN,
+            dots: false,
+            opacity: 1.0,
+        }],
         label,
         logarithmic,
     };

@@ -24,6 +24,8 @@ use crate::run_info::RunInfo;
 pub struct TrainOptions {
     /// A folder to read shaders from.
     pub shaders: Option<PathBuf>,
+    /// The folder of the run, where it is not OUT/run.
+    pub run: Option<PathBuf>,
     /// Keep the time of every kernel.
     pub profile: bool,
     /// Look for the best tiles first.
@@ -78,7 +80,7 @@ impl Setup {
             }
             Value::Object(settings)
         };
-        let folder = stage.path("run");
+        let folder = options.run.clone().unwrap_or_else(|| stage.path("run"));
         // Before anything is written: a refusal must not move an old run.
         let engine = EngineOptions {
             section: "train",

@@ -40,6 +40,9 @@ macro_rules! sections {
             #[serde(skip_serializing_if = "Option::is_none")]
             pub out: Option<String>,
             $($(#[$doc])* pub $section: $name,)*
+            /// Lists of values for keys: see [`crate::sweep`].
+            #[serde(skip_serializing_if = "Vec::is_empty")]
+            pub sweep: Vec<toml::Table>,
         }
 
         /// Every key a pipeline file may hold, as `section.key`.
