@@ -9,6 +9,7 @@ mod lab;
 mod proof;
 mod shaders;
 mod step;
+mod updates;
 
 use std::process::ExitCode;
 use std::sync::Arc;

@@ -9,7 +9,7 @@ use compute::gpu::{Device, Options, TILES, attention_tiles};
 use compute::wgsl::{CoopShape, FILES, Library, Tiles, Variant};
 use libtest_mimic::{Failed, Trial};
 
-use crate::{Bench, PRECISIONS, kernels, step};
+use crate::{Bench, PRECISIONS, kernels, step, updates};
 
 /// Every kernel's file in every precision and at several head widths.
 fn each(mut f: impl FnMut(&str, Variant, Parsed) -> Result<(), String>) -> Result<(), Failed> {
@@ -263,7 +263,7 @@ const FAULTS: &[Fault] = &[
         file: "adamw",
         right: "i < p.decay_len",
         wrong: "i < p.len",
-        test: kernels::norm_and_optimizers,
+        test: updates::norm_and_optimizers,
         on_coop: false,
     },
     Fault {
@@ -271,7 +271,7 @@ const FAULTS: &[Fault] = &[
         file: "muon",
         right: "space[turned(i)] = p.beta * mean + (1.0 - p.beta) * g;",
         wrong: "space[turned(i)] = mean;",
-        test: kernels::muon,
+        test: updates::muon,
         on_coop: false,
     },
     Fault {
@@ -279,7 +279,7 @@ const FAULTS: &[Fault] = &[
         file: "muon",
         right: "select(at, across, p.rows > p.columns)",
         wrong: "select(at, across, p.rows >= 2u * p.columns + 8u)",
-        test: kernels::muon,
+        test: updates::muon,
         on_coop: false,
     },
     Fault {
@@ -287,7 +287,7 @@ const FAULTS: &[Fault] = &[
         file: "muon",
         right: "number / p.side_by_side * p.stride",
         wrong: "max(number / p.side_by_side, 1u) * p.stride - p.stride",
-        test: kernels::muon,
+        test: updates::muon,
         on_coop: false,
     },
     Fault {
@@ -295,7 +295,7 @@ const FAULTS: &[Fault] = &[
         file: "muon",
         right: "p.cautious == 0u || weight * x >= 0.0",
         wrong: "true",
-        test: kernels::muon,
+        test: updates::muon,
         on_coop: false,
     },
     Fault {
@@ -303,7 +303,7 @@ const FAULTS: &[Fault] = &[
         file: "muon_matmul",
         right: "p.right + (matrix * p.k + l) * p.n + j",
         wrong: "p.right + l * p.n + j",
-        test: kernels::muon,
+        test: updates::muon,
         on_coop: false,
     },
     Fault {
