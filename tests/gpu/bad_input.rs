@@ -142,7 +142,13 @@ fn failed_probe(_: &Bench) {
     std::fs::write(&path, text).unwrap();
     let ended =
         run.run("train", &[&DEVICE[..], &["--shaders", folder.to_str().unwrap()]].concat()).code(4);
-    ended.says(&["matmul_nt", "row", "expected: the exact integer", "remedy", "--device cpu"]);
+    ended.says(&[
+        "matmul_nt",
+        "at place",
+        "expected: what the CPU engine computes",
+        "remedy",
+        "--device cpu",
+    ]);
     assert!(!run.path("run").exists(), "nothing was begun");
 }
 
@@ -180,7 +186,8 @@ fn out_of_memory(_: &Bench) {
     with("24", &["--batch", &batch, "--accumulate", &accumulate]).ok();
     // What cannot begin leaves the run that is there alone.
     with("4", &["--force"]).code(4).says(&["memory was full", "--device cpu"]);
-    with("8.6", &["--force"]).code(4).says(&["not even a batch of 1", "--device cpu"]);
+    let large = ["--force", "--set", "model.d_model=256", "--set", "model.d_mlp=768"];
+    with("24", &large).code(4).says(&["not even a batch of 1", "--device cpu"]);
     assert!(run.path("run/final").exists() && !run.path("run.1").exists());
 }
 

@@ -19,10 +19,10 @@ fn trained(run: Run) -> Run {
     run
 }
 
-/// A run of some hundred milliseconds, so that a signal finds it at work.
+/// A run of a second or two, so that a signal finds it at work on a busy machine, too.
 fn longer() -> Run {
     let settings = [
-        "train.steps=150",
+        "train.steps=450",
         "train.checkpoint_every=10",
         "train.accumulate=2",
         "train.batch=8",
@@ -128,7 +128,7 @@ fn an_interrupted_run_ends_with_the_same_bytes() {
     undisturbed.through(&["train"]);
     let steps: Vec<u64> =
         losses(&undisturbed).iter().map(|line| line["step"].as_u64().unwrap()).collect();
-    assert_eq!(steps, (0..150).step_by(5).chain([149, 150]).collect::<Vec<u64>>());
+    assert_eq!(steps, (0..450).step_by(5).chain([449, 450]).collect::<Vec<u64>>());
     for (name, code) in [("INT", 130), ("TERM", 130), ("HUP", 130), ("USR1", 130), ("KILL", -1)] {
         // On a busy machine the signal may come too late, at the end of the run: then it is tried again.
         let attempt = || {

@@ -8,6 +8,7 @@ use clap::Parser;
 use inference::{devices_as_json, list_devices};
 use serde::Serialize;
 use serde_json::Value;
+use stage::sweep::Variant;
 use stage::{FileRecord, Freshness, Shard, Stage, Work, hash_file, print};
 use training::{Run, TrainOptions, profile_table};
 
@@ -188,10 +189,17 @@ fn run() -> anyhow::Result<()> {
         return Ok(());
     }
     let options = TrainOptions { shaders, run: None, profile, tune };
-    match sweep || variant.is_some() {
-        true => sweep::sweep(&stage, (&common, &flags), &options, variant, fresh),
-        false => train(&stage, &options, fresh),
+    if !sweep && variant.is_none() {
+        return train(&stage, &options, fresh);
     }
+    let open = |variant: &Variant| {
+        let mut own = common.open_with("train", "train", &flags, variant.assignments())?;
+        own.pipeline.sweep.clear(); // the run's own file is that of the variant
+        Ok(own)
+    };
+    sweep::sweep(&stage, &common.config, variant, open, |own, run| {
+        train(own, &TrainOptions { run: Some(run), ..options.clone() }, fresh)
+    })
 }
 
 /// Trains one run, unless it is up to date.

@@ -1,23 +1,24 @@
 //! `[[sweep]]`: each variant of a pipeline is a run of its own, in OUT/sweep.
+use std::path::{Path, PathBuf};
+
 use stage::sweep::Variant;
-use stage::{Common, Failure, Shard, Stage, print};
-use training::{TrainOptions, compare_variants, variant_run};
+use stage::{Failure, Shard, Stage, print};
+use training::{compare_variants, variant_run};
 
-use crate::{Flags, train};
-
-/// Trains one variant, or all of them and compares them.
+/// Trains one variant of the pipeline in the file `config`, or all of them and compares them. `open` gives the stage with
+/// the settings of a variant, `train` trains it in a folder.
 pub(crate) fn sweep(
     stage: &Stage,
-    (common, flags): (&Common, &Flags),
-    options: &TrainOptions,
+    config: &Path,
     one: Option<Shard>,
-    fresh: bool,
+    open: impl Fn(&Variant) -> anyhow::Result<Stage>,
+    train: impl Fn(&Stage, PathBuf) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
-    let variants = stage.pipeline.variants().map_err(|failure| failure.file(&common.config))?;
+    let variants = stage.pipeline.variants().map_err(|failure| failure.file(config))?;
     let count = variants.len();
     if count == 0 {
         return Err(Failure::usage("no [[sweep]]")
-            .file(&common.config)
+            .file(config)
             .expected("tables with lists of values")
             .remedy("add one, for example: [[sweep]] and below it train.lr = [1e-3, 2e-3]")
             .into());
@@ -29,15 +30,13 @@ pub(crate) fn sweep(
             .into());
     }
     // All of them first: a value that is wrong is not found out after hours.
-    let open = |variant| open(common, flags, variant);
     let stages = variants.iter().map(open).collect::<anyhow::Result<Vec<_>>>()?;
     let is_asked = |i: usize| one.is_none_or(|one| one.index as usize == i + 1);
     for (i, (variant, own)) in
         variants.iter().zip(&stages).enumerate().filter(|(i, _)| is_asked(*i))
     {
         stage.log.say(format!("variant {} of {count}: {}", i + 1, variant.name));
-        let run = variant_run(stage, variant);
-        train(own, &TrainOptions { run: Some(run), ..options.clone() }, fresh)?;
+        train(own, variant_run(stage, variant))?;
     }
     if one.is_none() {
         print(&compare_variants(stage, &variants)?)?;
@@ -45,11 +44,4 @@ pub(crate) fn sweep(
         stage.log.say(format!("the table: {} (.json, .png)", table.display()));
     }
     Ok(())
-}
-
-/// The stage with the settings of a variant, which come last.
-fn open(common: &Common, flags: &Flags, variant: &Variant) -> anyhow::Result<Stage> {
-    let mut stage = common.open_with("train", "train", flags, variant.assignments())?;
-    stage.pipeline.sweep.clear(); // the run's own file is that of the variant
-    Ok(stage)
 }
