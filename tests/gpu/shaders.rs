@@ -333,8 +333,8 @@ const FAULTS: &[Fault] = &[
     Fault {
         name: "coop_values_turned_too",
         file: "matmul_nt_rope_coop",
-        right: "p.n / 3u * 2u",
-        wrong: "p.n",
+        right: "columns.x < p.turned",
+        wrong: "columns.x < p.n",
         test: kernels::fused_products,
         on_coop: true,
     },
