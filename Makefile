@@ -70,6 +70,7 @@ test-long: ## What takes minutes: 10 million random strings against crate tokeni
 	BEDTIME_LONG=1 $(CARGO) test --release --workspace --test crash -- worlds::
 	BEDTIME_LONG=1 $(CARGO) test --release --workspace --test at_once
 	BEDTIME_LONG=10 $(CARGO) test --release --workspace --test damage
+	$(CARGO) test --release --workspace --test dist --test python -- --include-ignored
 	@if $(CARGO) +nightly miri --version >/dev/null 2>&1; then $(MAKE) miri; \
 	  else echo "not run: make miri, which needs a nightly compiler with Miri (tests/miri/README.md)"; fi
 

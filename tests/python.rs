@@ -1,5 +1,5 @@
 //! What `pipelines/` says to those who have Python: the snippets of its README and the notebook, run in a virtual environment
-//! that pip fills. `BEDTIME_LONG=1` runs them: they need python3 and a package index.
+//! that pip fills. `make test-long` runs them: they need python3 and a package index.
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -8,10 +8,6 @@ use tests::{Ended, Run, STAGES, binary};
 
 const PACKAGES: [&str; 6] =
     ["numpy", "polars", "transformers", "nbformat", "nbconvert", "ipykernel"];
-
-fn is_asked_for() -> bool {
-    std::env::var_os("BEDTIME_LONG").is_some()
-}
 
 fn pipelines() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../pipelines")
@@ -37,10 +33,8 @@ fn snippets(text: &str) -> Vec<&str> {
 }
 
 #[test]
+#[ignore = "needs python3 and a package index: make test-long"]
 fn the_snippets_of_the_readme_and_the_notebook_run() {
-    if !is_asked_for() {
-        return;
-    }
     let run = Run::new().set("tokenize.shards=4");
     run.through(&STAGES);
     let here = run.input("here");
