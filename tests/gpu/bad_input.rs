@@ -144,7 +144,7 @@ fn failed_probe(_: &Bench) {
         run.run("train", &[&DEVICE[..], &["--shaders", folder.to_str().unwrap()]].concat()).code(4);
     ended.says(&[
         "matmul_nt",
-        "at place",
+        "as element",
         "expected: what the CPU engine computes",
         "remedy",
         "--device cpu",

@@ -8,6 +8,7 @@ use compute::wgsl::Library;
 use compute::{EngineError, Gpu, Optimizer, Precision, Trainer};
 use libtest_mimic::{Failed, Trial};
 use model::{Config, TensorTable, initial_weights};
+use tempfile::TempDir;
 use tests::windows::Windows;
 
 use crate::shaders::copy_shaders;
@@ -55,17 +56,21 @@ fn run_fused(bench: &Bench, device: &Arc<Device>) {
     run(bench, device, kernels::fused_products_in_short, kernels::fused_products);
 }
 
-/// The adapter opened anew, with a fault in a shader.
-fn with_fault(bench: &Bench, file: &str, right: &str, wrong: &str) -> Result<Arc<Device>, Failed> {
+/// The adapter opened anew, with a fault in a shader; and the folder of the shaders, which are read whenever a kernel is compiled.
+fn with_fault(
+    bench: &Bench,
+    file: &str,
+    right: &str,
+    wrong: &str,
+) -> Result<(Arc<Device>, TempDir), Failed> {
     let folder = tempfile::tempdir().map_err(|e| e.to_string())?;
     copy_shaders(folder.path());
     let path = folder.path().join(format!("{file}.wgsl"));
     let text = std::fs::read_to_string(&path).map_err(|e| e.to_string())?;
     assert_eq!(text.matches(right).count(), 1, "{file}: {right} is to be there once");
     std::fs::write(&path, text.replace(right, wrong)).map_err(|e| e.to_string())?;
-    // Read whenever a kernel is compiled: the folder has to outlive this.
-    let library = Library::Folder(folder.keep());
-    open(bench, Options { library, ..Options::default() })
+    let library = Library::Folder(folder.path().to_owned());
+    Ok((open(bench, Options { library, ..Options::default() })?, folder))
 }
 
 fn open(bench: &Bench, options: Options) -> Result<Arc<Device>, Failed> {
@@ -99,7 +104,7 @@ fn without_a_right_shape_all_is_scalar(bench: &Bench) -> Result<(), Failed> {
 }
 
 fn one_wrong_tile_gives_way_to_the_next(bench: &Bench) -> Result<(), Failed> {
-    let device = with_fault(
+    let (device, _shaders) = with_fault(
         bench,
         "matmul_nt_residual_coop",
         "x[(p.x_at + at) / 4u] + values",
@@ -127,7 +132,7 @@ fn one_wrong_kernel_alone_goes_scalar(bench: &Bench) -> Result<(), Failed> {
             "attention_backward_keys_coop",
         ),
     ] {
-        let device = with_fault(bench, file, right, wrong)?;
+        let (device, _shaders) = with_fault(bench, file, right, wrong)?;
         match file {
             "matmul_tn_coop" => {
                 run(bench, &device, kernels::split_products_in_short, kernels::split_products);
@@ -143,7 +148,7 @@ fn one_wrong_kernel_alone_goes_scalar(bench: &Bench) -> Result<(), Failed> {
 
 /// A conversion that stops at the largest number would hide overflows from the loss scale.
 fn overflow_that_saturates_is_refused(bench: &Bench) -> Result<(), Failed> {
-    let device = with_fault(
+    let (device, _shaders) = with_fault(
         bench,
         "lib/store_f16",
         "return f16(x);",
@@ -151,7 +156,7 @@ fn overflow_that_saturates_is_refused(bench: &Bench) -> Result<(), Failed> {
     )?;
     let error = Gpu::open(&device, Precision::F16, 40).err().ok_or("f16 is to be refused")?;
     assert!(
-        matches!(&error, EngineError::Probe(what) if what.to_string().contains("65504 for 70000")),
+        matches!(&error, EngineError::Probe(what) if what.to_string().contains("65504 in place of 70000")),
         "{error}"
     );
     Ok(())

@@ -194,8 +194,10 @@ fn check(gpu: &mut Gpu, method: &str, tile: [usize; 2], head_width: usize) -> Re
                 || (found[i] - expected[i]).abs() <= tolerance * (expected[i].abs() + rms)
         };
         if let Some(i) = (0..found.len()).find(|&i| !right(i)) {
-            let what =
-                format!("{method} gives {} for {} at place {i} of {name}", found[i], expected[i]);
+            let what = format!(
+                "{method} gives {} in place of {} as element {i} of {name}",
+                found[i], expected[i]
+            );
             return Err(EngineError::Probe(Problem::new(what).into()));
         }
     }

@@ -97,6 +97,10 @@ impl Device {
         if self.options.unprobed || passed().contains(&of) {
             return Ok(());
         }
+        let another_precision = match precision {
+            Precision::F32 => String::new(),
+            _ => format!("another precision ({}), ", Action::Option("precision", "f32")),
+        };
         let mut gpu = Gpu::bare(self, precision, head_width);
         gpu.plan = None;
         probe::scalar(&mut gpu, head_width).map_err(|error| match error {
@@ -104,7 +108,9 @@ impl Device {
                 what.at(self.adapter.name())
                     .note("precision", precision)
                     .expected("what the CPU engine computes")
-                    .remedy(format_args!("update the driver; until then another precision ({}), another GPU ({LIST_DEVICES}) or {CPU}", Action::Option("precision", "f32")))
+                    .remedy(format_args!(
+                        "update the driver; until then {another_precision}another GPU ({LIST_DEVICES}) or {CPU}"
+                    ))
                     .into(),
             ),
             error => error,
