@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use compute::Model;
 use corpus::bin::Bin;
 use corpus::tokenizer::Tokenizer;
-use inference::{Engine, EngineOptions, Ids, LoadedModel, Tally, bootstrap, evaluate_each, failed};
+use inference::{Engine, Ids, LoadedModel, Tally, bootstrap, evaluate_each, failed};
 use serde_json::Value;
 use stage::{Failure, Progress, Stage, Unit, interrupt};
 
@@ -40,16 +40,7 @@ pub(crate) fn evaluate_all(
 }
 
 pub(crate) fn engine(stage: &Stage, loaded: &LoadedModel) -> stage::Result<Engine> {
-    let section = &stage.pipeline.eval;
-    let options = EngineOptions {
-        section: "eval",
-        device: &section.device,
-        precision: &section.precision,
-        shaders: None,
-        profile: false,
-        head_width: loaded.config.head_width(),
-    };
-    Engine::open(&options, &stage.log)
+    Engine::for_evaluation(&stage.pipeline.eval, loaded.config.head_width(), &stage.log)
 }
 
 pub(crate) fn check_vocabulary(

@@ -56,6 +56,23 @@ pub fn failed(error: EngineError) -> Failure {
 }
 
 impl Engine {
+    /// The engine that `[eval]` asks for, for heads of this width.
+    pub fn for_evaluation(
+        section: &stage::config::Eval,
+        head_width: usize,
+        log: &Log,
+    ) -> Result<Self> {
+        let options = EngineOptions {
+            section: "eval",
+            device: &section.device,
+            precision: &section.precision,
+            shaders: None,
+            profile: false,
+            head_width,
+        };
+        Self::open(&options, log)
+    }
+
     /// Opens the requested engine and logs in one line why it was chosen.
     pub fn open(options: &EngineOptions, log: &Log) -> Result<Self> {
         let EngineOptions { section, device, precision, .. } = *options;

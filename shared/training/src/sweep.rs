@@ -3,7 +3,7 @@ use std::path::{Path, PathBuf};
 
 use compute::Model;
 use corpus::bin::Bin;
-use inference::{Engine, EngineOptions, Interval, Tally, bootstrap, evaluate_each, failed};
+use inference::{Engine, Interval, Tally, bootstrap, evaluate_each, failed};
 use model::load_folder;
 use plotters::style::RGBColor;
 use serde_json::{Value, json};
@@ -48,7 +48,7 @@ pub fn variant_run(stage: &Stage, variant: &Variant) -> PathBuf {
 pub fn compare_variants(stage: &Stage, variants: &[Variant]) -> Result<String> {
     let bin = Bin::open(&stage.path("val.bin"))?;
     let progress = stage.log.progress("compare", Unit::Tokens, None);
-    let (mut trained, mut lengths) = (Vec::new(), Vec::new());
+    let (mut trained, mut lengths, mut engine) = (Vec::new(), Vec::new(), None);
     for variant in variants {
         let run = variant_run(stage, variant);
         if !run.join("manifest.json").is_file() {
@@ -56,7 +56,7 @@ pub fn compare_variants(stage: &Stage, variants: &[Variant]) -> Result<String> {
             let remedy = "train all of them, or the one that is missing";
             return Err(Failure::input(&run, found, "a finished run of every variant", remedy));
         }
-        let tally = tally(stage, &bin, &run, |tokens| progress.add(tokens))?;
+        let tally = tally(stage, &mut engine, &bin, &run, |tokens| progress.add(tokens))?;
         lengths = tally.stories.iter().map(|story| story.tokens as f64).collect();
         trained.push(Trained {
             variant,
@@ -82,19 +82,22 @@ pub fn compare_variants(stage: &Stage, variants: &[Variant]) -> Result<String> {
     Ok(table)
 }
 
-fn tally(stage: &Stage, bin: &Bin, run: &Path, mut advance: impl FnMut(u64)) -> Result<Tally> {
+fn tally(
+    stage: &Stage,
+    opened: &mut Option<(usize, Engine)>,
+    bin: &Bin,
+    run: &Path,
+    mut advance: impl FnMut(u64),
+) -> Result<Tally> {
     let (config, weights) = load_folder(&run.join("final"))?;
-    let section = &stage.pipeline.eval;
-    let options = EngineOptions {
-        section: "eval",
-        device: &section.device,
-        precision: &section.precision,
-        shaders: None,
-        profile: false,
-        head_width: config.head_width(),
-    };
-    let kernels = Engine::open(&options, &stage.log)?.kernels()?;
-    let mut model = Model::new(kernels, config, &weights, BATCH, config.context).map_err(failed)?;
+    let (section, width) = (&stage.pipeline.eval, config.head_width());
+    let same = opened.take().filter(|(of, _)| *of == width);
+    let (_, engine) = opened.insert(match same {
+        Some(same) => same,
+        None => (width, Engine::for_evaluation(section, width, &stage.log)?),
+    });
+    let mut model =
+        Model::new(engine.kernels()?, config, &weights, BATCH, config.context).map_err(failed)?;
     let mut tally = Tally::default();
     evaluate_each(&mut model, bin, section.stride as usize, 0, |tokens| {
         tally.add(tokens, bin.eos());
