@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Every kernel that a plan can use, on the compilers of Mesa's drivers, with no GPU: nothing is executed, registers and spills are real.
-# Debian's next release is unpacked into a folder of its own (650 MB, once). Debian and Ubuntu on x86-64 only; needs root for debootstrap.
+# Debian's next release is unpacked into a folder of its own (650 MB, once).
 #
 #   tests/gpu_compile.sh           all chips; writes tests/bench/GPU_COMPILE.md
 #   tests/gpu_compile.sh --quick   Turing, navi31 and M1, the plan's first choices; writes nothing
@@ -13,19 +13,8 @@ folder=${BEDTIME_COMPILERS:-${XDG_CACHE_HOME:-$HOME/.cache}/bedtime/compilers}
 libraries=$folder/usr/lib/x86_64-linux-gnu
 program=target/release/gpu-compile
 
-if [ ! -e "$folder/.complete" ]; then
-    [ "$(uname -sm)" = "Linux x86_64" ] || { echo "tests/gpu_compile.sh: expected Linux on x86-64" >&2; exit 1; }
-    command -v debootstrap >/dev/null || { apt-get -o DPkg::Lock::Timeout=300 update -qq && apt-get -o DPkg::Lock::Timeout=300 install -y -qq debootstrap; } >&2
-    # An older debootstrap does not know the newer suite; all suites share one script.
-    scripts=/usr/share/debootstrap/scripts
-    [ -e "$scripts/forky" ] || ln -s sid "$scripts/forky"
-    rm -rf "$folder"
-    mkdir -p "$folder"
-    mirror=$(sed -nE 's/^(deb |URIs: )[^ ]*(https?:[^ ]*).*/\2/p; s/^deb .*(https?:[^ ]*) .*/\1/p' \
-        /etc/apt/sources.list /etc/apt/sources.list.d/* 2>/dev/null | grep -v security | head -n 1 || true)
-    debootstrap --variant=minbase --include=mesa-vulkan-drivers,mesa-drm-shim,libvulkan1 forky "$folder" ${mirror:+"$mirror"} >&2
-    touch "$folder/.complete"
-fi
+. tests/debian.sh
+unpack "$folder" mesa-vulkan-drivers mesa-drm-shim libvulkan1
 
 rows=$(mktemp -d)
 mkdir "$rows/drivers"
