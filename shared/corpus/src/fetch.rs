@@ -62,7 +62,9 @@ impl Fetcher<'_> {
         if let Some((parts, threshold)) = self.one_sided(plan, &made) {
             let again = parts.iter().filter_map(|&index| made.get(index));
             let again: u64 = again.map(|made| made.train.stories + made.validation.stories).sum();
-            stories.iter().for_each(|stories| meter.progress.set_total(stories + again));
+            if let Some(stories) = stories {
+                meter.progress.set_total(stories + again);
+            }
             self.make(plan, &parts, Some(threshold), &meter, &mut made)?;
         }
         meter.progress.finish();

@@ -222,8 +222,7 @@ impl AtomicFile {
         self.commit_with(|_| Ok(()))
     }
 
-    /// Like [`commit`](Self::commit); `before` hears what the file will be when it is on
-    /// disk and only has to get its name.
+    /// Like [`commit`](Self::commit); calls `before` with what the file will be, when only the renaming is left to do.
     pub fn commit_with(
         mut self,
         before: impl FnOnce(&FileRecord) -> Result<()>,
